@@ -1,0 +1,5 @@
+"""HMANet and HMACA for BasicSR. Importing this package makes BasicSR importable and registers what it brings."""
+
+from hmaca_arch import compat
+
+compat.apply()

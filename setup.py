@@ -1,0 +1,41 @@
+"""HMACA: local image restoration for BasicSR."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name='hmaca',
+    version='0.1.0',
+    description='HMANet and HMACA for BasicSR: restore a masked region of a picture, leave every other pixel as it was',
+    long_description=(Path(__file__).parent / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Image Processing',
+    ],
+    packages=find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
+    python_requires='>=3.10,<3.13',
+    install_requires=[
+        'basicsr==1.4.2',  # what hmaca_arch.training replaces by name is this version's
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'opencv-python>=4.6',
+        'lmdb>=1.4',
+        'pyyaml>=6.0',
+        'einops>=0.7',
+        'scikit-image>=0.21',
+        'numpy>=1.23',
+        'tqdm>=4.60',
+    ],
+    extras_require={
+        'compare': ['spandrel>=0.4,<0.5'],
+        'test': ['pytest>=7.4', 'pytest-xdist>=3.3', 'hypothesis>=6.80', 'safetensors>=0.4', 'ruff>=0.5'],
+    },
+    entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},
+)
