@@ -3,3 +3,7 @@
 from hmaca_arch import compat
 
 compat.apply()
+
+from hmaca_arch import metrics, models  # noqa: E402
+
+__all__ = ['metrics', 'models']

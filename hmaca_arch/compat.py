@@ -8,12 +8,14 @@ import types
 
 import torch
 
+_declared: torch.library.Library | None = None  # declarations live as long as the object that made them
+
 
 def _import_torchvision() -> None:
     """Import torchvision, also where its compiled operators cannot be loaded.
 
-    Some builds (CPU wheels paired with another torch build, for one) come without loadable operators, and since 0.24 or so
-    torchvision then fails at import: it registers shape functions for two operators that were never declared. Declaring
+    Where torch and torchvision come from different builds (a CPU torch beside PyPI's torchvision, for one) the operators do not load,
+    and torchvision then fails at import: it registers shape functions for two operators that were never declared. Declaring
     them is enough. Nothing here calls them, and calling one still raises torch's error for an operator without a kernel.
     """
     try:
@@ -23,10 +25,10 @@ def _import_torchvision() -> None:
     except RuntimeError as error:
         if 'operator torchvision::' not in str(error):
             raise
-    library = torch.library.Library('torchvision', 'FRAGMENT')
+    global _declared
+    _declared = torch.library.Library('torchvision', 'FRAGMENT')
     for name in ('nms', 'qnms'):
-        library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    _import_torchvision.library = library  # the declarations live as long as this object does
+        _declared.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
         del sys.modules[name]  # half imported
     import torchvision  # noqa: F401

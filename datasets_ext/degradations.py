@@ -1,0 +1,141 @@
+"""What is done to the pixels of a region: pixelization, Gaussian blur, Gaussian noise, under two protocols.
+
+`release` is what the authors' published code does, on a picture of twice the working size: the region is cut out and degraded by itself, the
+picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside the region
+too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
+
+Pictures are (h, w, 3) RGB uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type and leaves what lies
+outside the mask as it is.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torchvision.transforms.functional import resize as torchvision_resize
+
+from datasets_ext.masks import components
+
+RELEASE_CELLS = 4  # a region becomes 4x4 coloured cells
+RELEASE_BLUR = (11, 2.0)  # kernel size, sigma
+RELEASE_NOISE = 20.0
+POOLS = ('mean', 'centre')
+
+
+def _cut_and_paste(picture: np.ndarray, mask: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply `change` to the bounding box of each connected region, cut out, and keep the result inside the region only."""
+    result = picture.copy()
+    for top, left, height, width, inside in components(mask):
+        box = result[top : top + height, left : left + width]
+        cut = np.ascontiguousarray(picture[top : top + height, left : left + width])
+        box[...] = np.where(inside, change(cut), box)
+    return result
+
+
+def _round(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
+    height, width = cut.shape[:2]
+    rows = np.arange(0, height, block)
+    columns = np.arange(0, width, block)
+    if pool == 'mean':
+        sums = np.add.reduceat(np.add.reduceat(cut.astype(np.int64), rows, axis=0), columns, axis=1)
+        sizes = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
+        colours = _round(sums / sizes)
+    else:
+        # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one, cut short at the box's end
+        heights, widths = np.diff(rows, append=height), np.diff(columns, append=width)
+        first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
+        first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
+        middle = sum(cut[np.ix_(y, x)].astype(np.int64) for y in (first_y, last_y) for x in (first_x, last_x))
+        colours = _round(middle / 4)
+    return np.repeat(np.repeat(colours, block, axis=0), block, axis=1)[:height, :width]
+
+
+def pixelate(picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 'centre') -> np.ndarray:
+    """Protocol `clean`: squares of one colour, in a grid that starts at the corner of each connected region's bounding box.
+
+    Args:
+        block: side of the squares in pixels, >= 1. The last ones of a row or column are cut at the bounding box.
+        pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its middle pixel, or of the middle four where the
+            side is even (what the release's resize amounts to; less is left of the picture, so restoring it is harder).
+
+    Raises:
+        ValueError: unknown pool, or block < 1.
+    """
+    if pool not in POOLS:
+        raise ValueError(f'pixelization: pool is {pool!r}, expected mean or centre')
+    if block < 1:
+        raise ValueError(f'pixelization: block is {block}, expected at least 1 pixel')
+    return _cut_and_paste(picture, mask, lambda cut: _pixelate_box(cut, int(block), pool))
+
+
+def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    """Protocol `clean`: Gaussian blur (cut at 4 sigma, mirrored at the picture's edge) that sees the region's surroundings."""
+    if sigma <= 0:
+        raise ValueError(f'blur: sigma is {sigma}, expected more than 0 pixels')
+    size = 2 * int(np.ceil(4 * sigma)) + 1
+    blurred = cv2.GaussianBlur(picture.astype(np.float32), (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
+    return np.where(mask, _round(blurred), picture)
+
+
+def noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator, sigma: float = 7.07) -> np.ndarray:
+    """Protocol `clean`: normal noise, independent by pixel and channel, rounded to 8 bits. `sigma` on the scale of 0 to 255."""
+    if sigma < 0:
+        raise ValueError(f'noise: sigma is {sigma}, expected 0 or more grey levels')
+    return np.where(mask, _round(picture + rng.normal(0.0, sigma, picture.shape)), picture)
+
+
+def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Protocol `release`: down to 4x4 by INTER_LINEAR without antialiasing, so that a cell is the mean of its middle 2x2 pixels only."""
+
+    def change(cut: np.ndarray) -> np.ndarray:
+        height, width = cut.shape[:2]
+        cells = cv2.resize(cut, (min(width, RELEASE_CELLS), min(height, RELEASE_CELLS)), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    return _cut_and_paste(picture, mask, change)
+
+
+def release_blur(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Protocol `release`: an 11x11 Gaussian that sees the cut-out region alone."""
+    size, sigma = RELEASE_BLUR
+    return _cut_and_paste(picture, mask, lambda cut: cv2.GaussianBlur(cut, (size, size), sigma))
+
+
+def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Protocol `release`: sigma 20, clipped, then truncated (not rounded) to 8 bits: half a grey level darker on average."""
+    noisy = np.clip(picture + rng.normal(0.0, RELEASE_NOISE, picture.shape), 0, 255).astype(np.uint8)
+    return np.where(mask, noisy, picture)
+
+
+def jpeg(picture: np.ndarray, quality: int = 95) -> np.ndarray:
+    """The picture after one round of JPEG (4:2:0)."""
+    data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """torchvision's antialiased bilinear resize in floating point, rounded to 8 bits as torchvision saves pictures."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255
+    resized = torchvision_resize(tensor, [height, width], antialias=True)
+    return np.ascontiguousarray(resized.mul(255).add(0.5).clamp(0, 255).byte().numpy().transpose(1, 2, 0))
+
+
+def square_of(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture's central square, resized to side x side.
+
+    Raises:
+        ValueError: the picture is smaller than that; enlarged pictures have no detail to restore.
+    """
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    if short < side:
+        raise ValueError(f'the picture is {height}x{width} (height x width), and {side}x{side} is needed')
+    top, left = (height - short) // 2, (width - short) // 2
+    return resize(np.ascontiguousarray(picture[top : top + short, left : left + short]), side, side)

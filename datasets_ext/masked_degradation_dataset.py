@@ -1,0 +1,49 @@
+"""Triplets made on the fly from clean pictures."""
+
+import numpy as np
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from datasets_ext.images import decode_picture, to_8_bit
+from datasets_ext.recipe import Recipe
+from datasets_ext.sources import MaskedDataset, open_source, read_meta_info, refuse_missing
+
+RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg')
+
+
+@DATASET_REGISTRY.register()
+class MaskedDegradationDataset(MaskedDataset):
+    """Clean pictures from a folder or LMDB, degraded in a random region at each visit.
+
+    Options, besides those of `MaskedDataset`:
+
+    dataroot_gt: a folder of clean pictures, or X.lmdb with `io_backend: {type: lmdb}`. 16-bit pictures are rounded to 8 bits.
+    protocol, degradation, degradation_count, region, region_size, size, jpeg: see `recipe.Recipe`.
+
+    The triplet is made on the whole picture (of `size`), then cropped: regions lie anywhere, and blur sees its surroundings. lq_path and
+    mask_path are the clean picture's path.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `MaskedPairedImageDataset`.
+    """
+
+    known_keys = ('dataroot_gt', *RECIPE_KEYS)
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        self.recipe = Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt})
+        self.source = open_source(opt, 'dataroot_gt')
+        self.names = self.source.names()
+        if opt.get('meta_info_file'):
+            wanted = read_meta_info(opt['meta_info_file'])
+            refuse_missing(wanted, self.names, f'dataroot_gt ({opt["dataroot_gt"]}), as meta_info_file lists it')
+            self.names = wanted
+
+    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
+        where = self.source.where(name)
+        picture = to_8_bit(decode_picture(self.source.read(name), where))
+        try:
+            lq, mask, gt, _ = self.recipe(picture, rng)
+        except ValueError as error:
+            raise ValueError(f'{where}: {error}') from None
+        path = self.source.path(name)
+        return lq, mask, gt, {'lq_path': path, 'gt_path': path, 'mask_path': path}

@@ -1,0 +1,67 @@
+"""Prepared (lq, mask, gt) triplets."""
+
+import logging
+
+import numpy as np
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from datasets_ext.images import decode_mask, decode_picture
+from datasets_ext.sources import Lmdb, MaskedDataset, open_source, read_meta_info, refuse_missing
+
+
+@DATASET_REGISTRY.register()
+class MaskedPairedImageDataset(MaskedDataset):
+    """Triplets from folders or LMDB, matched by name whatever the files' endings.
+
+    Options, besides those of `MaskedDataset`:
+
+    dataroot_lq, dataroot_gt: folders of pictures, or X.lmdb with `io_backend: {type: lmdb}`.
+    dataroot_mask: likewise; or a single file, one mask for every picture.
+    soft_mask: keep a mask's gray values; default false: above 127 is 1, everything else 0.
+
+    gt's names decide: every one needs its lq and mask; further files are ignored. The keys of three LMDBs must agree. 8- and 16-bit pictures
+    are scaled to [0, 1] at their own depth.
+
+    Raises:
+        FileNotFoundError: a folder is missing; with its option, its absolute path and how to prepare it.
+        ValueError: unknown options, missing files or keys; and, when an item is read, damaged files or sizes that differ. One line each.
+    """
+
+    known_keys = ('dataroot_lq', 'dataroot_gt', 'dataroot_mask', 'soft_mask')
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        self.soft_mask = bool(opt.get('soft_mask', False))
+        self.sources = {kind: open_source(opt, f'dataroot_{kind}') for kind in ('lq', 'mask', 'gt')}
+        names = self.sources['gt'].names()
+        if isinstance(self.sources['gt'], Lmdb):
+            for kind in ('lq', 'mask'):
+                differing = sorted(set(names) ^ set(self.sources[kind].names()))
+                if differing:
+                    raise ValueError(
+                        f'dataroot_{kind} and dataroot_gt: {len(differing)} keys are in one LMDB only: {", ".join(differing[:5])}'
+                        + (' ...' if len(differing) > 5 else '')
+                    )
+        if opt.get('meta_info_file'):
+            wanted = read_meta_info(opt['meta_info_file'])
+            refuse_missing(wanted, names, f'dataroot_gt ({opt["dataroot_gt"]}), as meta_info_file lists it')
+            names = wanted
+        for kind in ('lq', 'mask'):
+            if hasattr(self.sources[kind], 'names') and not hasattr(self.sources[kind], 'file'):
+                refuse_missing(names, self.sources[kind].names(), f'dataroot_{kind} ({opt[f"dataroot_{kind}"]}), for the pictures of dataroot_gt')
+        self.names = names
+        lossy = [name for name in names if self.sources['mask'].path(name).lower().endswith(('.jpg', '.jpeg'))]
+        if lossy:
+            logging.getLogger('basicsr').warning(
+                f'dataroot_mask: {len(lossy)} masks are JPEG files, for example {lossy[0]}: JPEG blurs the edge of a mask, use PNG'
+            )
+
+    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
+        lq, gt = (decode_picture(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
+        mask_source = self.sources['mask']
+        mask = decode_mask(mask_source.read(name), mask_source.where(name), soft=self.soft_mask)
+        for kind, image in (('lq', lq), ('mask', mask)):
+            if image.shape[:2] != gt.shape[:2]:
+                sizes = [f'{height}x{width}' for height, width in (image.shape[:2], gt.shape[:2])]
+                raise ValueError(f'{self.sources[kind].where(name)}: {sizes[0]} pixels (height x width), but gt has {sizes[1]}')
+        return lq, mask, gt, {f'{kind}_path': self.sources[kind].path(name) for kind in ('lq', 'gt', 'mask')}

@@ -1,0 +1,208 @@
+"""What both data sets share: checked options, pictures in folders or LMDB, and the random generator of a sample."""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from basicsr.utils import FileClient
+from torch.utils.data import Dataset
+
+from datasets_ext.crops import draw_augmentation
+from datasets_ext.images import list_pictures
+from datasets_ext.recipe import one_of
+
+# what BasicSR's trainer and loader put into, or read from, a data set's section
+LOADER_KEYS = (
+    'name', 'type', 'phase', 'scale', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio', 'use_shuffle',
+    'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers',
+)  # fmt: skip
+COMMON_KEYS = ('io_backend', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot', 'min_mask_ratio', 'seed', 'prepare')
+
+_lmdb_clients: dict[str, tuple[tuple[int, int], FileClient]] = {}
+
+
+class Folder:
+    """Pictures in a folder, by stem."""
+
+    def __init__(self, root: str) -> None:
+        self.paths = list_pictures(root)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def names(self) -> list[str]:
+        return list(self.paths)
+
+    def path(self, name: str) -> str:
+        return self.paths[name]
+
+    where = path
+
+    def read(self, name: str) -> bytes:
+        with open(self.paths[name], 'rb') as file:
+            return file.read()
+
+
+class SingleFile(Folder):
+    """One picture that stands for every name: one mask for a whole folder."""
+
+    def __init__(self, path: str) -> None:
+        self.file = path
+
+    def path(self, name: str) -> str:
+        return self.file
+
+    where = path
+
+    def read(self, name: str) -> bytes:
+        with open(self.file, 'rb') as file:
+            return file.read()
+
+
+class Lmdb:
+    """Pictures in an LMDB folder as BasicSR's tools make them, by key.
+
+    An environment can be opened only once in a process, so they are kept by path for all data sets. They are read-only and without locks, for
+    which inheriting them by fork is safe; spawned workers open their own.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        meta_info = os.path.join(root, 'meta_info.txt')
+        if not root.rstrip('/\\').endswith('.lmdb') or not os.path.isfile(meta_info):
+            raise ValueError(f'{os.path.abspath(root)} is not an LMDB of pictures: X.lmdb with data.mdb and meta_info.txt is expected')
+        with open(meta_info, encoding='utf-8') as file:
+            self.keys = [line.split('.')[0] for line in file if line.strip()]  # as BasicSR reads it
+
+    def names(self) -> list[str]:
+        return sorted(self.keys)
+
+    def path(self, name: str) -> str:
+        return name
+
+    def where(self, name: str) -> str:
+        return f'{self.root}: key {name}'
+
+    def read(self, name: str) -> bytes:
+        data = self._client().get(name, 'picture')
+        if data is None:
+            raise ValueError(f'{self.where(name)}: listed in meta_info.txt but not in the database')
+        return bytes(data)
+
+    def _client(self) -> FileClient:
+        status = os.stat(os.path.join(self.root, 'data.mdb'))
+        path, identity = os.path.realpath(self.root), (status.st_dev, status.st_ino)
+        if path not in _lmdb_clients or _lmdb_clients[path][0] != identity:  # the second: it was replaced meanwhile
+            _lmdb_clients[path] = (identity, FileClient('lmdb', db_paths=path, client_keys='picture'))
+        return _lmdb_clients[path][1]
+
+
+def open_source(opt: dict, key: str) -> Folder | Lmdb:
+    """The pictures that `opt[key]` names.
+
+    Raises:
+        FileNotFoundError: it does not exist; with what `opt['prepare']` says about making it.
+        ValueError: the key is missing, or what is there holds no pictures.
+    """
+    root = opt.get(key)
+    if not root:
+        raise ValueError(f'{opt.get("name", opt.get("type"))}: the option {key} is missing')
+    root = os.fspath(root)
+    if not os.path.exists(root):
+        hint = f'; to prepare it: {opt["prepare"]}' if opt.get('prepare') else ''
+        raise FileNotFoundError(f'{key}: {os.path.abspath(root)} does not exist{hint}')
+    if opt.get('io_backend', {}).get('type') == 'lmdb':
+        return Lmdb(root)
+    if os.path.isfile(root):
+        if key != 'dataroot_mask':
+            raise ValueError(f'{key}: {os.path.abspath(root)} is a file, expected a folder of pictures')
+        return SingleFile(root)
+    return Folder(root)
+
+
+def read_meta_info(path: str) -> list[str]:
+    """Stems of the pictures that a BasicSR meta info file lists: `0001.png (480,480,3)`, one a line."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'meta_info_file: {os.path.abspath(path)} does not exist')
+    with open(path, encoding='utf-8') as file:
+        lines = [re.sub(r'\s+\(\d.*$', '', line.strip()) for line in file]
+    return [os.path.splitext(os.path.basename(line))[0] for line in lines if line]
+
+
+def refuse_missing(wanted: list[str], present, what: str) -> None:
+    """Raise the ValueError that names the first few of the wanted names that are not present."""
+    present = set(present)
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
+        raise ValueError(f'{what}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}')
+
+
+class MaskedDataset(Dataset, ABC):
+    """Common half of the two data sets. Options that both have:
+
+    io_backend: {type: disk} (default) or {type: lmdb}.
+    meta_info_file: use only the pictures that it lists, in its order.
+    gt_size: side of random square crops in training, in pixels; without it pictures stay whole.
+    min_mask_ratio: what part of the mask's area a crop holds at least (see `crops.crop_position`), 0 to 1, default 0.5.
+    use_hflip, use_rot: random flips and rotations in training, default false.
+    seed: all randomness comes from (seed, global sample number), default 0.
+    prepare: what to run to make the data, for the message when they are missing.
+
+    A sample's number is `index.number` where the sampler provides it (an int that carries the position of the sample in the whole training run)
+    and the index itself otherwise. Outside of training nothing is cropped or flipped.
+    """
+
+    known_keys: tuple[str, ...] = ()
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__()
+        self.opt = opt
+        for key in opt:
+            one_of(f'{opt.get("name", type(self).__name__)}: option', key, (*LOADER_KEYS, *COMMON_KEYS, *self.known_keys))
+        one_of('phase', opt.get('phase'), ('train', 'val', 'test'))
+        backend = opt.get('io_backend') or {'type': 'disk'}
+        one_of('io_backend: type', backend.get('type'), ('disk', 'lmdb'))
+        if opt.get('scale', 1) != 1:
+            raise ValueError(f'scale is {opt["scale"]}, expected 1: lq, mask and gt have one size (a network may enlarge inside: keep_size)')
+        self.gt_size = opt.get('gt_size') if opt['phase'] == 'train' else None
+        if self.gt_size is not None and (not isinstance(self.gt_size, Integral) or self.gt_size < 1):
+            raise ValueError(f'gt_size is {self.gt_size!r}, expected a whole number of pixels')
+        self.min_mask_ratio = opt.get('min_mask_ratio', 0.5)
+        if not isinstance(self.min_mask_ratio, Real) or not 0 <= self.min_mask_ratio <= 1:
+            raise ValueError(f'min_mask_ratio is {self.min_mask_ratio!r}, expected a number from 0 to 1')
+        self.seed = opt.get('seed', 0)
+        if not isinstance(self.seed, Integral) or self.seed < 0:
+            raise ValueError(f'seed is {self.seed!r}, expected a whole number, 0 or more')
+        self.use_hflip, self.use_rot = bool(opt.get('use_hflip', False)), bool(opt.get('use_rot', False))
+        self.names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> dict:
+        """lq, gt (3, h, w) RGB and mask (1, h, w), float32 in [0, 1], mask 1 = restore; lq_path, gt_path, mask_path (LMDB: the key)."""
+        rng = np.random.default_rng((self.seed, int(getattr(index, 'number', index))))
+        name = self.names[int(index)]
+        lq, mask, gt, paths = self.triplet(name, rng)
+        if self.opt['phase'] == 'train':
+            if self.gt_size is not None and min(gt.shape[:2]) < self.gt_size:
+                raise ValueError(f'{paths["gt_path"]}: {gt.shape[0]}x{gt.shape[1]} pixels are too few for crops of gt_size {self.gt_size}')
+            augmentation = draw_augmentation(
+                mask, rng, size=self.gt_size, min_mask_ratio=self.min_mask_ratio, use_hflip=self.use_hflip, use_rot=self.use_rot
+            )
+            lq, mask, gt = augmentation(lq), augmentation(mask), augmentation(gt)
+        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'mask': to_tensor(mask), **paths}
+
+    @abstractmethod
+    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
+        """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; and the three paths."""
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(h, w, c) -> (c, h, w) float32 in [0, 1]; 3 channels of integers are on their type's scale, one channel (a mask) is in [0, 1] already."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
+    return tensor if image.shape[2] == 1 else tensor.div_(float(np.iinfo(image.dtype).max))

@@ -1,0 +1,66 @@
+"""The console command `basicsr`: BasicSR has none of its own.
+
+`train` and `test` run BasicSR's unchanged pipelines below the current folder; the other commands prepare data.
+"""
+
+import os
+import sys
+
+COMMANDS = {
+    'train': 'train a network as an option file says',
+    'test': 'measure a trained network as an option file says, and write its pictures',
+    'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
+    'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
+}
+
+USAGE = 'usage: basicsr COMMAND ...\n\ncommands:\n' + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items()) + """
+
+`basicsr COMMAND --help` explains each. Everything is written below the current folder: experiments/ (checkpoints, logs),
+tb_logger/, results/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
+
+
+def run(command: str, argv: list[str]) -> int | None:
+    """Run one command. Imports are late, so that `--help` answers at once."""
+    if command in ('train', 'test'):
+        import datasets_ext  # noqa: F401
+        import losses_ext  # noqa: F401
+        from hmaca_arch import training
+
+        return training.run(command, argv, root_path=os.getcwd())
+    if command == 'make-dataset':
+        from datasets_ext import make_dataset
+
+        return make_dataset.main(argv)
+    from datasets_ext import make_lmdb
+
+    return make_lmdb.main(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exits with 0, with 1 after a user's mistake, with 2 for a wrong command line, with 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ('-h', '--help'):
+        print(USAGE)
+        sys.exit(0 if argv else 2)
+    command, *rest = argv
+    if command not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f'did you mean {near[0]}?' if near else f'commands: {", ".join(COMMANDS)}'
+        print(f'basicsr: error: there is no command {command!r} ({hint})', file=sys.stderr)
+        sys.exit(2)
+    try:
+        sys.exit(run(command, rest))
+    except (ValueError, OSError) as error:
+        if os.environ.get('HMACA_TRACEBACK'):
+            raise
+        print(f'basicsr {command}: error: {error}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f'basicsr {command}: interrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    main()

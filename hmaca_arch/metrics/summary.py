@@ -1,0 +1,67 @@
+"""Means over pictures that stay meaningful: perfect pictures and empty masks are counted instead of spoiling them."""
+
+import csv
+import math
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def mean_of_finite(values: Iterable[float]) -> float:
+    """Mean over the finite values; if none is finite, inf when some picture is exact, else nan (every mask is empty)."""
+    values = np.asarray(list(values), dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float('inf') if np.isposinf(values).any() else float('nan')
+
+
+class ValidationTable:
+    """The metrics of every picture of a data set, of the unrestored input and of the result.
+
+    Args:
+        metrics: their names, as in the option file.
+    """
+
+    ROWS = ('input', 'result')
+
+    def __init__(self, metrics: Iterable[str]):
+        self.metrics = tuple(metrics)
+        self.names: list[str] = []
+        self.values = {(row, metric): [] for row in self.ROWS for metric in self.metrics}
+
+    def add(self, name: str, values: dict[tuple[str, str], float]) -> None:
+        """One picture: a value for each (row, metric)."""
+        self.names.append(name)
+        for key, value in values.items():
+            self.values[key].append(float(value))
+
+    def mean(self, row: str, metric: str) -> float:
+        return mean_of_finite(self.values[row, metric])
+
+    def gain(self, metric: str) -> float:
+        """Mean difference result - input over the pictures in which both are finite (a paired comparison)."""
+        difference = np.subtract(self.values['result', metric], self.values['input', metric])
+        return mean_of_finite(value if np.isfinite(value) else math.nan for value in difference)
+
+    def notes(self, metric: str) -> str:
+        """' (2 of 120 exact, 1 of 120 without a region)', or nothing."""
+        result = np.asarray(self.values['result', metric])
+        counts = ((np.isposinf(result).sum(), 'exact'), (np.isnan(result).sum(), 'without a region'))
+        notes = [f'{count} of {len(self.names)} {what}' for count, what in counts if count]
+        return f' ({", ".join(notes)})' if notes else ''
+
+    def __str__(self) -> str:
+        width = max(map(len, self.metrics), default=0)
+        return '\n'.join(
+            f'\t{metric:<{width}}  input {self.mean("input", metric):8.4f}  result {self.mean("result", metric):8.4f}'
+            f'  gain {self.gain(metric):+.4f}{self.notes(metric)}'
+            for metric in self.metrics
+        )
+
+    def write_csv(self, path: str | os.PathLike) -> None:
+        """One line a picture: its name, then every metric of the input and of the result."""
+        with open(path, 'w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            writer.writerow(['picture', *(f'{row}_{metric}' for row, metric in self.values)])
+            for name, *values in zip(self.names, *self.values.values()):
+                writer.writerow([name, *(f'{value:.6f}' for value in values)])

@@ -1,0 +1,214 @@
+"""BasicSR's `SRModel` for regional restoration: any network, with or without a mask input, under one protocol."""
+
+import os
+from collections import OrderedDict
+
+import cv2
+import inspect
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hmaca_arch.checkpoint_files import save_atomically
+from hmaca_arch.compositing import composite
+from hmaca_arch.metrics.summary import ValidationTable
+
+AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
+
+
+@MODEL_REGISTRY.register()
+class MaskedRestorationModel(SRModel):
+    """Trains and tests a network on triplets (lq, mask, gt).
+
+    Options beyond `SRModel`'s:
+
+    | key | default | meaning |
+    | --- | --- | --- |
+    | `train: composite` | false | paste the prediction into lq outside the mask *before* the loss: all gradient then comes from the region |
+    | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
+    | `train: grad_clip` | none | largest norm of the gradient |
+    | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
+    | `val: composite` | true | composite before measuring and saving |
+    | `val: save_img` | false | write the restored picture and the strip lq, mask, restored, gt |
+
+    The mask reaches the network and the losses if their `forward` has an argument of that name, and every metric.
+    """
+
+    def __init__(self, opt: dict):
+        train_opt = opt.get('train') or {}
+        amp = train_opt.get('amp', False)
+        if amp not in AMP_TYPES:
+            raise ValueError(f'train:amp: got {amp!r}, expected bf16, fp16 or false')
+        self.amp_type = AMP_TYPES[amp]
+        self.train_composite = train_opt.get('composite', False)
+        self.val_composite = (opt.get('val') or {}).get('composite', True)
+        self.grad_clip = train_opt.get('grad_clip')
+        self.validated_at: dict[str, int] = {}
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        super().init_training_settings()
+        loss = self.opt['train'].get('pixel_opt') or {}
+        blind = loss.get('alpha') == 0 and loss.get('outside', 'complement') == 'complement'
+        if self.train_composite and blind and self.cri_perceptual is None:
+            raise ValueError(
+                'train: composite leaves gradient only inside the mask, pixel_opt (alpha 0, outside complement) only outside it: '
+                'nothing would be learned; set alpha: 1'
+            )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+
+    def feed_data(self, data: dict) -> None:
+        """Take a batch: lq, gt (b, c, h, w) and mask (b, 1, h, w) in [0, 1]."""
+        super().feed_data(data)
+        if 'mask' not in data:
+            raise ValueError('the data set gives no mask: use MaskedPairedImageDataset or MaskedDegradationDataset')
+        self.mask = data['mask'].to(self.device)
+        self.names = data['lq_path']
+
+    def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
+        """(b, c, h, w) float32: the network's output, composited or as it is."""
+        takes_mask = 'mask' in inspect.signature(self.get_bare_model(net).forward).parameters
+        with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
+            output = net(self.lq, self.mask) if takes_mask else net(self.lq)
+        return composite(output, self.lq, self.mask) if do_composite else output.float()
+
+    def losses(self) -> OrderedDict:
+        """Name -> scalar of every configured loss."""
+        losses = OrderedDict()
+        if self.cri_pix:
+            takes_mask = 'mask' in inspect.signature(self.cri_pix.forward).parameters
+            mask = {'mask': self.mask} if takes_mask else {}
+            losses['l_pix'] = self.cri_pix(self.output, self.gt, **mask)
+        if self.cri_perceptual:
+            for name, value in zip(('l_percep', 'l_style'), self.cri_perceptual(self.output, self.gt)):
+                if value is not None:
+                    losses[name] = value
+        return losses
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One training step.
+
+        Raises:
+            ValueError: the loss is not finite; the weights are still those of the step before.
+        """
+        self.optimizer_g.zero_grad()
+        self.output = self.restore(self.net_g, self.train_composite)
+        losses = self.losses()
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            raise ValueError(
+                f'iteration {current_iter}: the loss is {total.item()} on {", ".join(self.names)}. Look at these files; if they are sound, '
+                'lower the learning rate, set train: grad_clip, or train without amp'
+            )
+        self.scaler.scale(total).backward()
+        if self.grad_clip:
+            self.scaler.unscale_(self.optimizer_g)
+            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=min(self.ema_decay, (1 + current_iter) / (10 + current_iter)))
+
+    @torch.no_grad()
+    def test(self) -> None:
+        """Restore the batch with the averaged weights, if there are any."""
+        net = getattr(self, 'net_g_ema', self.net_g)
+        training = net.training
+        net.eval()
+        self.output = self.restore(net, self.val_composite)
+        net.train(training)
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img: bool) -> None:
+        """Measure the unrestored input and the result on every picture; log means, gain and best; in a test write a line a picture."""
+        dataset = dataloader.dataset.opt['name']
+        if self.validated_at.get(dataset) == current_iter:
+            return  # BasicSR validates once more at the end of training
+        self.validated_at[dataset] = current_iter
+        metrics = self.opt['val'].get('metrics') or {}
+        table = ValidationTable(metrics)
+        for data in tqdm(dataloader, desc=dataset, unit='picture', disable=not self.opt['val'].get('pbar', False)):
+            self.feed_data(data)
+            self.test()
+            name = os.path.splitext(os.path.basename(self.names[0]))[0]
+            pictures = {key: tensor2img([getattr(self, key)]) for key in ('lq', 'output', 'gt', 'mask')}
+            shared = {'img2': pictures['gt'], 'lq': pictures['lq'], 'mask': self.mask[0, 0].cpu().numpy()}
+            rows = {'input': pictures['lq'], 'result': pictures['output']}
+            values = {
+                (row, metric): calculate_metric({'img': picture, **shared}, settings)
+                for row, picture in rows.items()
+                for metric, settings in metrics.items()
+            }
+            table.add(name, {key: values[key] for key in table.values})
+            if save_img:
+                self.write_pictures(dataset, name, current_iter, pictures)
+        self.log_validation(dataset, table, current_iter, tb_logger)
+
+    def write_pictures(self, dataset: str, name: str, current_iter, pictures: dict[str, np.ndarray]) -> None:
+        """Write NAME.png and the strip NAME_strip.png (lq, mask, restored, gt) where BasicSR puts its pictures."""
+        if self.opt['is_train']:
+            folder, label = os.path.join(self.opt['path']['visualization'], name), current_iter
+        else:
+            folder, label = os.path.join(self.opt['path']['visualization'], dataset), self.opt['val'].get('suffix') or self.opt['name']
+        imwrite(pictures['output'], os.path.join(folder, f'{name}_{label}.png'))
+        imwrite(strip(**pictures), os.path.join(folder, f'{name}_{label}_strip.png'))
+
+    def log_validation(self, dataset: str, table: ValidationTable, current_iter, tb_logger) -> None:
+        """Log the table, keep BasicSR's best results up to date, and write scalars or a CSV."""
+        lines = [f'Validation {dataset}, {len(table.names)} pictures', str(table)]
+        if self.opt['is_train'] and table.metrics:
+            self._initialize_best_metric_results(dataset)
+            for metric in table.metrics:
+                self._update_best_metric_result(dataset, metric, table.mean('result', metric), current_iter)
+            best = self.best_metric_results[dataset]
+            lines.append('\tbest: ' + ', '.join(f'{metric} {best[metric]["val"]:.4f} @ {best[metric]["iter"]}' for metric in table.metrics))
+        elif table.metrics:
+            path = os.path.join(self.opt['path']['results_root'], f'{dataset}.csv')
+            table.write_csv(path)
+            lines.append(f'\tby picture: {path}')
+        get_root_logger().info('\n'.join(lines))
+        if tb_logger:
+            for metric in table.metrics:
+                tb_logger.add_scalar(f'metrics/{dataset}/{metric}', table.mean('result', metric), current_iter)
+                tb_logger.add_scalar(f'gain/{dataset}/{metric}', table.gain(metric), current_iter)
+
+    @master_only
+    def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
+        """Write `net_label_ITER.pth` atomically; a failed save is an error."""
+        nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
+        states = {}
+        for key, item in zip(keys, nets, strict=True):
+            states[key] = OrderedDict((name, value.cpu()) for name, value in self.get_bare_model(item).state_dict().items())
+        label = 'latest' if current_iter == -1 else current_iter
+        save_atomically(states, os.path.join(self.opt['path']['models'], f'{net_label}_{label}.pth'))
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write `ITER.state` atomically. It comes after the networks: where it exists, they do."""
+        if current_iter == -1:
+            return
+        state = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'scaler': self.scaler.state_dict(),
+        }
+        save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: dict) -> None:
+        super().resume_training(resume_state)
+        self.scaler.load_state_dict(resume_state.get('scaler', {}))
+
+
+def strip(lq: np.ndarray, mask: np.ndarray, output: np.ndarray, gt: np.ndarray, gap: int = 4) -> np.ndarray:
+    """lq | mask | restored | gt side by side on white; pictures (h, w[, c]) uint8 of one size."""
+    panels = [picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) for picture in (lq, mask, output, gt)]
+    padded = [cv2.copyMakeBorder(panel, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for panel in panels[:-1]]
+    return np.hstack([*padded, panels[-1]])

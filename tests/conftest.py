@@ -1,0 +1,110 @@
+"""What several tests share. Importing hmaca_arch first makes BasicSR importable."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import hmaca_arch  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _one_thread_a_worker():
+    """The suite runs on several workers; threads beyond the cores only get in each other's way."""
+    torch.set_num_threads(1)
+
+
+def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
+    """Smooth random pictures, a square of noise in each: root/{lq,mask,gt}/NAME.png."""
+    rng = np.random.default_rng(seed)
+    for kind in ('lq', 'mask', 'gt'):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        gt = cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+        mask = np.zeros((size, size), np.uint8)
+        y, x = rng.integers(0, size - size // 3, 2)
+        mask[y : y + size // 3, x : x + size // 3] = 255
+        noisy = np.clip(gt + rng.normal(0, 25, gt.shape), 0, 255).astype(np.uint8)
+        lq = np.where(mask[..., None] > 0, noisy, gt)
+        for kind, picture in (('lq', lq), ('mask', mask), ('gt', gt)):
+            cv2.imwrite(str(root / kind / f'{i:04d}.png'), picture)
+    return root
+
+
+@pytest.fixture
+def triplets(tmp_path) -> Path:
+    """A folder with train and test triplets of 32x32."""
+    make_triplets(tmp_path / 'data' / 'train', 6, seed=0)
+    make_triplets(tmp_path / 'data' / 'test', 2, seed=1)
+    return tmp_path / 'data'
+
+
+def tiny_options(data: Path) -> dict:
+    """Options of a run that takes seconds: a small HMACA on the triplets of `triplets`."""
+
+    def dataset(part: str, **more) -> dict:
+        roots = {f'dataroot_{kind}': str(data / part / kind) for kind in ('lq', 'mask', 'gt')}
+        return {'name': f'tiny_{part}', 'type': 'MaskedPairedImageDataset', **roots, 'io_backend': {'type': 'disk'}, **more}
+
+    return {
+        'name': 'tiny',
+        'model_type': 'MaskedRestorationModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {
+            'train': dataset('train', gt_size=16, use_hflip=True, use_rot=True, batch_size_per_gpu=4, num_worker_per_gpu=0),
+            'val': dataset('test'),
+        },
+        'network_g': {
+            'type': 'HMACA', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'interval_size': 4, 'drop_path_rate': 0,
+        },
+        'path': {'pretrain_network_g': None, 'resume_state': None},
+        'train': {
+            'optim_g': {'type': 'AdamW', 'lr': 1e-3},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': []},
+            'total_iter': 5,
+            'pixel_opt': {'type': 'AlphaMaskedL1Loss', 'alpha': 0.5},
+        },
+        'val': {
+            'val_freq': 100,
+            'save_img': False,
+            'metrics': {
+                'composite_psnr': {'type': 'calculate_composite_psnr'},
+                'masked_psnr': {'type': 'calculate_masked_psnr'},
+                'masked_ssim': {'type': 'calculate_masked_ssim'},
+            },
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+    }  # fmt: skip
+
+
+def write_options(path: Path, options: dict) -> Path:
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    return path
+
+
+def command_line(*arguments) -> list[str]:
+    return [sys.executable, '-m', 'hmaca_arch', *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """For processes of the tests: this checkout is importable from any folder, one thread each."""
+    return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+
+
+def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedProcess:
+    """Run the console command as a real process in `cwd`; output and errors together in `.stdout`."""
+    result = subprocess.run(
+        command_line(*arguments), cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240
+    )
+    if check and result.returncode:
+        raise AssertionError(f'basicsr {" ".join(map(str, arguments))} ended with {result.returncode}:\n{result.stdout}')
+    return result

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from losses_ext import AlphaMaskedL1Loss, alpha_masked_l1
+from losses_ext.alpha_masked_l1 import bounding_box
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    pred, target = torch.rand(2, 3, 3, 5, 6, generator=generator, dtype=torch.float64)
+    mask = torch.zeros(3, 1, 5, 6, dtype=torch.float64)
+    mask[0, 0, 1:3, 2:5] = 1
+    mask[1, 0, 0, 0] = mask[1, 0, 4, 3] = 1  # two regions; the third sample has none
+    return pred, target, mask
+
+
+def by_loops(pred, target, mask, alpha, inside, outside):
+    """Eq. 7, sample by sample and pixel by pixel."""
+    total = 0.0
+    b, c, h, w = pred.shape
+    for n in range(b):
+        on = [(y, x) for y in range(h) for x in range(w) if mask[n, 0, y, x] > 0]
+        if inside == 'bbox' and on:
+            ys, xs = [y for y, _ in on], [x for _, x in on]
+            on = [(y, x) for y in range(min(ys), max(ys) + 1) for x in range(min(xs), max(xs) + 1)]
+        off = [(y, x) for y in range(h) for x in range(w) if outside == 'image' or (y, x) not in on]
+        for weight, region in ((alpha, on), (1 - alpha, off)):
+            if region:
+                total += weight * sum(abs(float(pred[n, k, y, x] - target[n, k, y, x])) for k in range(c) for y, x in region) / (c * len(region))
+    return total / b
+
+
+@pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
+@pytest.mark.parametrize('inside', ['mask', 'bbox'])
+@pytest.mark.parametrize('outside', ['complement', 'image'])
+def test_against_loops(batch, alpha, inside, outside):
+    expected = by_loops(*batch, alpha, inside, outside)
+    assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_by_hand():
+    pred = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    target = torch.zeros(1, 1, 2, 2)
+    mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    assert AlphaMaskedL1Loss(alpha=0.25, loss_weight=2)(pred, target, mask).item() == pytest.approx(2 * (0.25 * 1 + 0.75 * 3))
+
+
+def test_alpha_zero_over_the_image_is_plain_l1(batch):
+    pred, target, mask = batch
+    assert alpha_masked_l1(pred, target, mask, 0.0, 'mask', 'image').item() == pytest.approx((pred - target).abs().mean().item())
+
+
+def test_soft_masks_weight_pixels():
+    pred, target = torch.tensor([[[[1.0, 3.0]]]]), torch.zeros(1, 1, 1, 2)
+    mask = torch.tensor([[[[0.25, 0.75]]]])
+    assert alpha_masked_l1(pred, target, mask, 1.0).item() == pytest.approx(0.25 * 1 + 0.75 * 3)
+    assert alpha_masked_l1(pred, target, mask, 0.0).item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+
+
+def test_an_empty_region_contributes_zero_and_keeps_the_graph(batch):
+    pred, target, mask = batch
+    pred = pred.requires_grad_()
+    empty = alpha_masked_l1(pred, target, torch.zeros_like(mask), 1.0)
+    assert empty.item() == 0
+    empty.backward()
+    assert torch.equal(pred.grad, torch.zeros_like(pred))
+
+
+def test_a_full_mask_is_not_renormalised(batch):
+    pred, target, mask = batch
+    full = alpha_masked_l1(pred, target, torch.ones_like(mask), 0.3)
+    assert full.item() == pytest.approx(0.3 * (pred - target).abs().mean().item())
+
+
+def test_samples_do_not_mix(batch):
+    pred, target, mask = batch
+    alone = [alpha_masked_l1(pred[i : i + 1], target[i : i + 1], mask[i : i + 1], 0.7) for i in range(3)]
+    assert alpha_masked_l1(pred, target, mask, 0.7).item() == pytest.approx(sum(alone).item() / 3)
+
+
+@pytest.mark.parametrize('inside', ['mask', 'bbox'])
+@pytest.mark.parametrize('outside', ['complement', 'image'])
+def test_gradients(batch, inside, outside):
+    pred, target, mask = batch
+    assert gradcheck(lambda p: alpha_masked_l1(p, target, mask, 0.4, inside, outside), (pred.requires_grad_(),))
+
+
+def test_bounding_box_spans_all_regions():
+    mask = torch.zeros(1, 1, 4, 5)
+    mask[0, 0, 1, 3] = mask[0, 0, 2, 1] = 0.5
+    assert bounding_box(mask)[0, 0].tolist() == [[0] * 5, [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0] * 5]
+    assert not bounding_box(torch.zeros(1, 1, 4, 5)).any()
+
+
+@pytest.mark.parametrize('settings, word', [({'alpha': 1.5}, 'alpha'), ({'inside': 'box'}, 'inside'), ({'outside': 'all'}, 'outside')])
+def test_impossible_settings_are_named(settings, word):
+    with pytest.raises(ValueError, match=word):
+        AlphaMaskedL1Loss(**settings)
+
+
+@pytest.mark.parametrize('shape', [(3, 1, 5, 5), (3, 3, 5, 6), (1, 1, 5, 6)])
+def test_sizes_that_do_not_agree_are_refused(batch, shape):
+    with pytest.raises(ValueError, match='do not agree'):
+        alpha_masked_l1(batch[0], batch[1], torch.ones(shape))

@@ -1,0 +1,124 @@
+import math
+
+import numpy as np
+import pytest
+from basicsr.metrics import calculate_metric
+from basicsr.metrics.psnr_ssim import calculate_psnr
+from scipy.ndimage import correlate1d
+
+from hmaca_arch.metrics import calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
+from hmaca_arch.metrics.summary import ValidationTable, mean_of_finite
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    gt = rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    img, lq = (np.clip(gt.astype(int) + rng.integers(-spread, spread + 1, gt.shape), 0, 255).astype(np.uint8) for spread in (10, 40))
+    mask = np.zeros((24, 20))
+    mask[5:13, 6:12] = 1
+    return dict(img=img, img2=gt, lq=lq, mask=mask)
+
+
+def psnr(mse):
+    return 10 * math.log10(255**2 / mse)
+
+
+@pytest.mark.parametrize('paste', ['lq', 'gt'])
+def test_composite_psnr_is_psnr_after_pasting(pictures, paste):
+    inside = pictures['mask'].astype(bool)
+    pasted = pictures['lq' if paste == 'lq' else 'img2'].copy()
+    pasted[inside] = pictures['img'][inside]
+    expected = calculate_psnr(pasted, pictures['img2'], crop_border=0)
+    assert calculate_composite_psnr(**pictures, paste=paste) == pytest.approx(expected, abs=1e-9)
+
+
+def test_masked_psnr_counts_the_masked_pixels_alone(pictures):
+    inside = pictures['mask'].astype(bool)
+    mse = np.mean((pictures['img'][inside].astype(float) - pictures['img2'][inside]) ** 2)
+    assert calculate_masked_psnr(**pictures) == pytest.approx(psnr(mse))
+    pictures['img'][~inside] = 0  # what lies outside plays no part
+    assert calculate_masked_psnr(**pictures) == pytest.approx(psnr(mse))
+
+
+def test_the_two_differ_by_the_area_alone_when_the_outside_is_intact(pictures):
+    pictures['lq'] = pictures['img2']
+    difference = calculate_composite_psnr(**pictures) - calculate_masked_psnr(**pictures)
+    assert difference == pytest.approx(10 * math.log10(24 * 20 / (8 * 6)))
+
+
+def test_masked_ssim_against_its_definition(pictures):
+    """Wang et al. 2004: 11 taps, sigma 1.5, edges mirrored with the edge pixel repeated; the map is averaged over the region."""
+    taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    taps /= taps.sum()
+
+    def smooth(x):
+        return correlate1d(correlate1d(x, taps, 0, mode='reflect'), taps, 1, mode='reflect')
+
+    inside = pictures['mask'].astype(bool)
+    pasted = np.where(inside[..., None], pictures['img'], pictures['lq']).astype(float)
+    values = []
+    for c in range(3):
+        x, y = pasted[..., c], pictures['img2'][..., c].astype(float)
+        mx, my = smooth(x), smooth(y)
+        vx, vy, vxy = smooth(x * x) - mx**2, smooth(y * y) - my**2, smooth(x * y) - mx * my
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        values.append(((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))[inside].mean())
+    assert calculate_masked_ssim(**pictures) == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_a_perfect_picture_and_an_empty_mask(pictures):
+    pictures['img'] = pictures['lq'] = pictures['img2']
+    assert calculate_composite_psnr(**pictures) == calculate_masked_psnr(**pictures) == math.inf
+    assert calculate_masked_ssim(**pictures) == pytest.approx(1)
+    pictures['mask'] = np.zeros_like(pictures['mask'])
+    assert math.isnan(calculate_masked_psnr(**pictures)) and math.isnan(calculate_masked_ssim(**pictures))
+    assert calculate_composite_psnr(**pictures) == math.inf
+
+
+def test_layouts_scales_and_masks_of_either_form_agree(pictures):
+    for metric in (calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim):
+        expected = metric(**pictures)
+        as_float = {key: pictures[key].astype(np.float32) for key in ('img', 'img2', 'lq')}
+        assert metric(**as_float, mask=(pictures['mask'] * 255).astype(np.uint8)[..., None]) == pytest.approx(expected)
+        chw = {key: pictures[key].transpose(2, 0, 1) for key in ('img', 'img2', 'lq')}
+        assert metric(**chw, mask=pictures['mask'], input_order='CHW') == pytest.approx(expected)
+
+
+def test_border_and_luma(pictures):
+    inner = {key: value[2:-2, 2:-2] for key, value in pictures.items()}
+    assert calculate_composite_psnr(**pictures, crop_border=2) == pytest.approx(calculate_composite_psnr(**inner))
+    assert calculate_composite_psnr(**pictures, test_y_channel=True) > calculate_composite_psnr(**pictures)  # luma averages noise out
+
+
+def test_through_basicsr_with_arguments_nobody_asked_for(pictures):
+    value = calculate_metric({**pictures, 'more': 1}, {'type': 'calculate_masked_psnr', 'better': 'higher'})
+    assert value == pytest.approx(calculate_masked_psnr(**pictures))
+
+
+def test_mistakes_are_named(pictures):
+    with pytest.raises(ValueError, match='paste'):
+        calculate_composite_psnr(**pictures, paste='mask')
+    with pytest.raises(ValueError, match='do not agree'):
+        calculate_masked_psnr(**{**pictures, 'mask': np.zeros((3, 3))})
+    with pytest.raises(ValueError, match='11x11'):
+        calculate_masked_ssim(**{key: value[:10, :10] for key, value in pictures.items()})
+
+
+def test_summary_counts_what_it_leaves_out(tmp_path):
+    table = ValidationTable(['psnr'])
+    inf, nan = math.inf, math.nan
+    for name, before, after in (('a', 30.0, 32.0), ('b', 40.0, inf), ('c', nan, nan), ('d', 20.0, 21.0)):
+        table.add(name, {('input', 'psnr'): before, ('result', 'psnr'): after})
+    assert table.mean('input', 'psnr') == 30 and table.mean('result', 'psnr') == 26.5
+    assert table.gain('psnr') == 1.5  # the exact picture is dropped from both sides
+    assert '1 of 4 exact' in str(table) and '1 of 4 without a region' in str(table)
+    table.write_csv(tmp_path / 'table.csv')
+    lines = (tmp_path / 'table.csv').read_text().splitlines()
+    assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 5
+
+
+def test_mean_of_finite():
+    assert mean_of_finite([1.0, math.inf, 3.0, math.nan]) == 2
+    assert mean_of_finite([math.inf, math.nan]) == math.inf
+    assert math.isnan(mean_of_finite([math.nan])) and math.isnan(mean_of_finite([]))
