@@ -14,7 +14,7 @@ Deviations from the papers and from the authors' release of HMACA, each with its
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from basicsr.archs.arch_util import Upsample
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from hmaca_arch.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.blocks import RHTB, Conv3x3, run
-from hmaca_arch.checkpoints import SelfDescribing, require
+from hmaca_arch.checkpoints import SelfDescribing, describe_release, description_of, is_release
+from hmaca_arch.settings import check_cross_attention, check_hmanet, require
 from hmaca_arch.windows import pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
@@ -75,10 +76,10 @@ class HMANet(SelfDescribing):
         image_residual: bool = False,
         use_checkpoint: bool = False,
     ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
+        check_hmanet(**settings)
         super().__init__()
-        self.settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
-        self.settings.update(depths=list(depths), num_heads=list(num_heads))
-        check_settings(**self.settings)
+        self.settings = {**settings, 'depths': list(depths), 'num_heads': list(num_heads)}
         self.in_chans, self.upscale, self.img_range = in_chans, upscale, img_range
         self.image_residual, self.use_checkpoint = image_residual, use_checkpoint
         self.output_scale = 1 if keep_size else upscale
@@ -88,7 +89,7 @@ class HMANet(SelfDescribing):
 
         self.conv_first = nn.Conv2d(in_chans, embed_dim, kernel_size=3, padding=1)
         self.norm_first = nn.LayerNorm(embed_dim)
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64).tolist())
         self.groups = nn.ModuleList(
             RHTB(
                 dim=embed_dim,
@@ -97,11 +98,11 @@ class HMANet(SelfDescribing):
                 interval=interval_size,
                 mlp_hidden=int(embed_dim * mlp_ratio),
                 strips=shifted_windows == 'strips',
-                drop_path=rates_of_group.tolist(),
+                drop_path=[next(rates) for _ in range(depth)],
                 conv=resi_connection == '1conv',
                 use_checkpoint=use_checkpoint,
             )
-            for heads, rates_of_group in zip(num_heads, rates)
+            for depth, heads in zip(depths, num_heads)
         )
         self.norm_last = nn.LayerNorm(embed_dim)
         self.conv_after_body = Conv3x3(embed_dim, embed_dim) if resi_connection == '1conv' else nn.Identity()
@@ -116,12 +117,16 @@ class HMANet(SelfDescribing):
 
     def forward(self, lq: Tensor) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1], any h, w >= 1 -> (b, in_chans, h * s, w * s), s = 1 if keep_size else upscale."""
+        self.check_picture(lq)
         return self.restore(lq, after_group=lambda i, x: x)
+
+    def check_picture(self, lq: Tensor) -> None:
+        """Raise a ValueError unless lq is (b, in_chans, h, w) with h, w >= 1."""
+        if lq.ndim != 4 or lq.shape[1] != self.in_chans or 0 in lq.shape[2:]:
+            raise ValueError(f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}')
 
     def restore(self, lq: Tensor, after_group: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The network, with `after_group(i, x)` between RHTB i and what follows it."""
-        if lq.ndim != 4 or lq.shape[1] != self.in_chans or 0 in lq.shape[2:]:
-            raise ValueError(f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}')
         h, w = lq.shape[2:]
         x = (pad_to_multiple(lq, self.multiple, 'picture') - self.mean) * self.img_range
         shallow = rearrange(self.conv_first(x), 'b c h w -> b h w c').contiguous()
@@ -174,16 +179,8 @@ class HMACA(HMANet):
         settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
         own = {name: settings.pop(name) for name in ('cross_attention', 'cross_attention_heads', 'cross_attention_residual')}
         super().__init__(**settings)
+        check_cross_attention(embed_dim=embed_dim, form=cross_attention, heads=cross_attention_heads, residual=cross_attention_residual)
         self.settings.update(own)
-        require(
-            cross_attention in ('global', 'window'), 'cross_attention', cross_attention, "'global' or 'window'"
-        )
-        require(
-            cross_attention_heads >= 1 and embed_dim % cross_attention_heads == 0,
-            'cross_attention_heads',
-            cross_attention_heads,
-            f'a number that divides embed_dim = {embed_dim}',
-        )
         self.windowed = cross_attention == 'window'
         self.mask_encoder = MaskEncoder(embed_dim)
         self.cross_attentions = nn.ModuleList(
@@ -197,11 +194,13 @@ class HMACA(HMANet):
         self.mask_encoder.apply(init_weights)
         self.cross_attentions.apply(init_weights)
 
-    def forward(self, lq: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""
+        self.check_picture(lq)
         expected = (lq.shape[0], 1, *lq.shape[2:])
-        if mask.shape != expected:
-            raise ValueError(f'mask has shape {tuple(mask.shape)}; expected {expected}, one channel in the size of lq')
+        if mask is None or mask.shape != expected:
+            got = 'missing' if mask is None else f'of shape {tuple(mask.shape)}'
+            raise ValueError(f'the mask is {got}; expected {expected}: one channel, 1 = restore, in the size of lq')
         mask = mask.to(lq.dtype)
         if self.windowed:
             keys = MaskKeys(self.mask_encoder.pixels(pad_to_multiple(mask, self.multiple, 'mask')))
@@ -222,22 +221,28 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def check_settings(
-    *,
-    in_chans: int,
-    embed_dim: int,
-    depths: Sequence[int],
-    num_heads: Sequence[int],
-    window_size: int,
-    interval_size: int,
-    mlp_ratio: float,
-    upscale: int,
-    keep_size: bool,
-    img_range: float,
-    drop_path_rate: float,
-    resi_connection: str,
-    shifted_windows: str,
-    image_residual: bool,
-    use_checkpoint: bool,
-) -> None:
-    """Raise a ValueError that names the first setting of HMANet that cannot work, and what would."""
+NETWORKS = {'HMANet': HMANet, 'HMACA': HMACA}
+
+
+def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> HMANet:
+    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
+
+    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is assumed, shifted_windows 'strips',
+    interval_size 4 and img_range 1.
+
+    Raises:
+        ValueError: the state dict neither describes itself nor has the release's keys.
+    """
+    description = description_of(state_dict)
+    if description is None and is_release(state_dict):
+        description = {'network': 'HMANet', 'settings': describe_release(state_dict)}
+    if description is None:
+        keys = ', '.join(list(state_dict)[:3])
+        raise ValueError(
+            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet '
+            'or HMACA as state_dict() gives them, or of the published HMA. Otherwise build the network and use load_state_dict'
+        )
+    require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
+    network = NETWORKS[description['network']](**description['settings'])
+    network.load_state_dict(state_dict)
+    return network.eval()

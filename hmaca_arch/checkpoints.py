@@ -1,0 +1,156 @@
+"""State dicts that say which network they belong to, and those of HMA's published release.
+
+A state dict carries the network's class and settings under `_extra_state`, torch's own place for such things, as a uint8 tensor of JSON:
+a tensor, so that weights-only loading and savers that call `.cpu()` on every entry keep working.
+
+The release's checkpoints carry none. Their keys are renamed by `RELEASE_KEYS`; what they do not say is assumed: 'strips', interval 4,
+img_range 1.
+"""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger('hmaca_arch')
+
+DESCRIPTION = '_extra_state'
+FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint')  # change how a network is trained, not what it computes
+
+# The release's keys -> ours, applied in this order to every key.
+RELEASE_KEYS = [
+    (re.compile(pattern), ours)
+    for pattern, ours in (
+        (r'^patch_embed\.norm\.', 'norm_first.'),
+        (r'^norm\.', 'norm_last.'),
+        (r'^layers\.(\d+)\.(residual_group\.)?', r'groups.\1.'),
+        (r'\.fused_conv\.', '.expand.'),
+        (r'\.conv3_1x1\.', '.reduce.'),
+        (r'\.relative_position_bias_table$', '.bias_table'),
+        (r'\.window_attn_s\.', '.shifted_attn.'),
+        (r'\.attn_transform(\d)\.pos\.', r'.bias\1.'),
+        (r'\.gab\.fc\.', '.gab.proj.'),
+    )
+]
+RELEASE_BUFFERS = re.compile(r'(^|\.)(relative_position_index\w*|attn_mask)$')
+RELEASE_SIGN = re.compile(r'^layers\.\d+\.residual_group\.')
+
+
+def is_release(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether the keys are those of HMA's published release."""
+    return any(RELEASE_SIGN.match(key) for key in state_dict)
+
+
+def our_key(key: str) -> str:
+    """A key of the release -> ours; ours stay as they are."""
+    for pattern, ours in RELEASE_KEYS:
+        key = pattern.sub(ours, key)
+    return key
+
+
+def description_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """{'network': class name, 'settings': constructor arguments} of a state dict, or None where it carries none."""
+    return decode(state_dict[DESCRIPTION]) if DESCRIPTION in state_dict else None
+
+
+def decode(state: Tensor) -> dict[str, Any]:
+    """The uint8 tensor made by `SelfDescribing.get_extra_state` -> what it says."""
+    try:
+        description = json.loads(bytes(state.cpu().tolist()))
+        return {'network': description['network'], 'settings': dict(description['settings'])}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of HMANet or HMACA ({error})') from error
+
+
+def describe_release(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings of HMANet that a release checkpoint's shapes imply; shifted_windows 'strips', interval_size 4, img_range 1."""
+    first = state_dict['conv_first.weight']
+    tables: dict[int, list[Tensor]] = {}
+    for key, value in state_dict.items():
+        match = re.match(r'layers\.(\d+)\.residual_group\.blocks\.\d+\.attn\.relative_position_bias_table$', key)
+        if match:
+            tables.setdefault(int(match[1]), []).append(value)
+    hidden = next(value for key, value in state_dict.items() if key.endswith('mlp.fc1.weight')).shape[0]
+    upscale = 1
+    for key, value in state_dict.items():
+        if re.match(r'upsample\.\d+\.weight$', key):
+            upscale *= math.isqrt(value.shape[0] // value.shape[1])
+    return {
+        'in_chans': first.shape[1],
+        'embed_dim': first.shape[0],
+        'depths': [len(tables[i]) for i in sorted(tables)],
+        'num_heads': [tables[i][0].shape[1] for i in sorted(tables)],
+        'window_size': (math.isqrt(tables[0][0].shape[0]) + 1) // 2,
+        'interval_size': 4,
+        'mlp_ratio': hidden / first.shape[0],
+        'upscale': upscale,
+        'img_range': 1.0,
+        'resi_connection': '1conv' if 'conv_after_body.weight' in state_dict else 'identity',
+        'shifted_windows': 'strips',
+    }
+
+
+class SelfDescribing(nn.Module):
+    """A network whose state dict carries its class and its constructor arguments, `settings`, which a subclass sets."""
+
+    settings: dict[str, Any]
+
+    def get_extra_state(self) -> Tensor:
+        """Class and settings as a uint8 tensor of JSON."""
+        text = json.dumps({'network': type(self).__name__, 'settings': self.settings}, sort_keys=True)
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Called by torch with what `get_extra_state` made: raise a ValueError if it describes another network."""
+        differences = self.differences(decode(state))
+        if differences:
+            raise ValueError(f'the checkpoint is of another network: {"; ".join(differences)}')
+
+    def differences(self, description: Mapping[str, Any]) -> list[str]:
+        """What in a checkpoint's description is not as in this network, apart from `FREE_SETTINGS`; one line each."""
+        theirs = {'network': description['network'], **description['settings']}
+        ours = {'network': type(self).__name__, **self.settings}
+        nothing = 'not set'
+        return [
+            f'{name} is {theirs.get(name, nothing)!r} in the checkpoint, {ours.get(name, nothing)!r} here'
+            for name in sorted({*theirs, *ours}.difference(FREE_SETTINGS))
+            if theirs.get(name, nothing) != ours.get(name, nothing)
+        ]
+
+    def canonical_state_dict(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """A state dict under this network's own key names.
+
+        Keys of HMA's release are renamed, its index buffers dropped, and the description filled in where there is none. Keys of ours,
+        and unknown ones, stay.
+        """
+        canonical = {our_key(key): value for key, value in state_dict.items() if not RELEASE_BUFFERS.search(key)}
+        canonical.setdefault(DESCRIPTION, self.get_extra_state())
+        return canonical
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's, for our keys and the release's. Nothing is copied if the checkpoint describes another network.
+
+        Raises:
+            ValueError: strict, and settings differ that decide what the network computes; they are listed. (Without strict, for
+                fine-tuning on part of another network's weights, the list is logged as a warning.)
+            RuntimeError: torch's own, for keys or shapes that do not fit.
+        """
+        if is_release(state_dict) and self.settings['shifted_windows'] != 'strips':
+            logger.warning(
+                'weights in the format of the published HMA go into a network with shifted_windows %r; they were trained with '
+                "'strips', and its results differ. Set shifted_windows: strips to get what they were trained to compute.",
+                self.settings['shifted_windows'],
+            )
+        state_dict = self.canonical_state_dict(state_dict)
+        if strict:
+            self.set_extra_state(state_dict[DESCRIPTION])
+        else:
+            differences = self.differences(decode(state_dict.pop(DESCRIPTION)))
+            if differences:
+                logger.warning('loading part of the weights of another network: %s', '; '.join(differences))
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
