@@ -13,10 +13,14 @@ COMMANDS = {
     'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
 }
 
-USAGE = 'usage: basicsr COMMAND ...\n\ncommands:\n' + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items()) + """
+USAGE = (
+    'usage: basicsr COMMAND ...\n\ncommands:\n'
+    + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
+    + """
 
 `basicsr COMMAND --help` explains each. Everything is written below the current folder: experiments/ (checkpoints, logs),
 tb_logger/, results/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
+)
 
 
 def run(command: str, argv: list[str]) -> int | None:

@@ -19,7 +19,7 @@ def _import_torchvision() -> None:
     them is enough. Nothing here calls them, and calling one still raises torch's error for an operator without a kernel.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
 
         return
     except RuntimeError as error:

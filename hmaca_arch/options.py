@@ -54,7 +54,7 @@ def _read_yaml(path: Path) -> dict:
 
 
 def merge(base: dict, changes: dict) -> dict:
-    """`base` with `changes` on top, section by section. A section that changes its `type` replaces the base's: other settings belong to it."""
+    """`base` with `changes` on top, section by section. A section of another `type` replaces the base's: other settings belong to it."""
     merged = deepcopy(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -97,13 +97,13 @@ def override(options: dict, entries: list[str]) -> dict:
 
 def suggestion(name: str, known) -> str:
     """' (did you mean X? known: ...)' for an error message."""
-    known = sorted(str(word) for word in known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f' (did you mean {near[0]}?)' if near else f'; known: {", ".join(known)}'
+    known = {str(word).lower(): str(word) for word in known}
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    return f' (did you mean {known[near[0]]}?)' if near else f'; known: {", ".join(sorted(known.values()))}'
 
 
 def check_names(options: dict) -> None:
-    """Fail with one line, before anything is built, where a section names something that no registry knows or a network setting that is not one.
+    """Fail with one line, before anything is built, where a section names what no registry knows or sets what a network does not have.
 
     Raises:
         ValueError: with the place in the file, what was got and the closest known name.
@@ -144,7 +144,7 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started')
     parser.add_argument('--auto_resume', action='store_true', help='continue from the newest complete checkpoint of this experiment')
-    parser.add_argument('--debug', action='store_true', help='log every iteration, validate and save every eighth, under the name debug_NAME')
+    parser.add_argument('--debug', action='store_true', help='as debug_NAME: log every iteration, validate and save every eighth')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)  # older launchers pass it
     parser.add_argument(
         '--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE', help='change options, for example train:total_iter=100'

@@ -6,8 +6,8 @@ Why each replacement:
 | --- | --- |
 | `parse_options` | see `options.py` |
 | `load_resume_state` | looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
-| `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of 300; shuffles |
-|  | every run and every enlarged epoch alike; starts an epoch over on resume |
+| `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
+| | 300; shuffles every run alike; starts an epoch over on resume |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -31,7 +31,7 @@ import torch
 import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import check_resume, get_root_logger, make_exp_dirs
+from basicsr.utils import check_resume, make_exp_dirs
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 

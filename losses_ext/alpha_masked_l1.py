@@ -48,12 +48,13 @@ def alpha_masked_l1(
 class AlphaMaskedL1Loss(nn.Module):
     """Alpha-weighted L1 inside and outside a region (Eq. 7).
 
-    Each L1 is the mean over the pixels and channels of its region, per sample; then the mean over *all* samples of the batch. A sample whose
-    region is empty contributes 0 for that term. Soft masks weight pixels by their value. A full mask gives alpha times the inside term.
+    Each L1 is the mean over the pixels and channels of its region, per sample; then the mean over *all* samples of the batch. A
+    sample whose region is empty contributes 0 for that term. Soft masks weight pixels by their value. A full mask gives alpha times
+    the inside term.
 
     Args:
         alpha: weight of the inside, in [0, 1].
-        inside: `mask`: the masked pixels; `bbox`: the bounding box around all of a sample's masked pixels (as the authors' release crops).
+        inside: `mask`: the masked pixels; `bbox`: the bounding box around all of a sample's masked pixels (as the release crops).
         outside: `complement`: all that `inside` does not select (Eq. 7); `image`: the whole image (as the release computes it).
         loss_weight: factor on the whole.
 

@@ -28,7 +28,9 @@ def by_loops(pred, target, mask, alpha, inside, outside):
         off = [(y, x) for y in range(h) for x in range(w) if outside == 'image' or (y, x) not in on]
         for weight, region in ((alpha, on), (1 - alpha, off)):
             if region:
-                total += weight * sum(abs(float(pred[n, k, y, x] - target[n, k, y, x])) for k in range(c) for y, x in region) / (c * len(region))
+                total += (
+                    weight * sum(abs(float(pred[n, k, y, x] - target[n, k, y, x])) for k in range(c) for y, x in region) / (c * len(region))
+                )
     return total / b
 
 

@@ -13,7 +13,9 @@ def read(tmp_path, text):
     return options.load(path)
 
 
-@pytest.mark.parametrize('text, value', [('1e-4', 1e-4), ('-1E+3', -1000.0), ('2.5e3', 2500.0), ('.5e1', 5.0), ('1e', '1e'), ('0.1', 0.1), ('7', 7)])
+@pytest.mark.parametrize(
+    'text, value', [('1e-4', 1e-4), ('-1E+3', -1000.0), ('2.5e3', 2500.0), ('.5e1', 5.0), ('1e', '1e'), ('0.1', 0.1), ('7', 7)]
+)
 def test_numbers(tmp_path, text, value):
     assert read(tmp_path, f'lr: {text}') == {'lr': value}
 
@@ -75,7 +77,7 @@ def test_misspelled_names_are_found_before_anything_is_built(tmp_path, place, va
 
 def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
-    opt, args = options.parse(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
+    opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
     assert opt['train']['total_iter'] == 9 and opt['is_train'] and not opt['dist'] and opt['world_size'] == 1
     assert opt['path']['models'] == str(tmp_path / 'experiments' / 'tiny' / 'models')
     assert opt['datasets']['train']['phase'] == 'train' and opt['datasets']['train']['seed'] == 0

@@ -1,7 +1,8 @@
 """PSNR and SSIM of a restored region, in BasicSR's calling convention.
 
-Common arguments: `img` (the restored picture), `img2` (ground truth) and `lq` (degraded picture), uint8 or float in [0, 255], BGR, laid out
-as `input_order` says; `mask` (h, w) or (h, w, 1), 1 (or 255) = restored region. What BasicSR passes besides is ignored, as its own metrics do.
+Common arguments: `img` (the restored picture), `img2` (ground truth) and `lq` (degraded picture), uint8 or float in [0, 255],
+BGR, laid out as `input_order` says; `mask` (h, w) or (h, w, 1), 1 (or 255) = restored region. What BasicSR passes besides is
+ignored, as its own metrics do.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ def _prepare(images: list[np.ndarray], mask: np.ndarray, crop_border: int, input
     shapes = {image.shape for image in images}
     if len(shapes) > 1 or mask is None or np.shape(mask)[:2] != images[0].shape[:2]:
         raise ValueError(
-            f'masked metric: pictures of shapes {sorted(shapes)} and a mask of shape {None if mask is None else np.shape(mask)} do not agree'
+            f'masked metric: pictures {sorted(shapes)} and mask {None if mask is None else np.shape(mask)} do not agree'
         )
     mask = unit_mask(mask).reshape(*images[0].shape[:2], 1)
     if crop_border:
@@ -34,13 +35,11 @@ def _psnr(mse: float) -> float:
 
 
 @METRIC_REGISTRY.register()
-def calculate_composite_psnr(
-    img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, paste='lq', **kwargs
-) -> float:
+def calculate_composite_psnr(img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, paste='lq', **kwargs) -> float:
     """PSNR in dB over the whole picture after `paste` replaced everything outside the mask; inf for a perfect picture.
 
-    `paste='lq'` is the paper's text (and what its users see); `paste='gt'` is what the authors' release measures: needed where lq differs from
-    gt outside the region, as under the protocol `release`.
+    `paste='lq'` is the paper's text (and what its users see); `paste='gt'` is what the authors' release measures: needed where
+    lq differs from gt outside the region, as under the protocol `release`.
 
     Raises:
         ValueError: sizes that do not agree, or an unknown `paste`.

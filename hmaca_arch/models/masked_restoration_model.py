@@ -1,10 +1,10 @@
 """BasicSR's `SRModel` for regional restoration: any network, with or without a mask input, under one protocol."""
 
+import inspect
 import os
 from collections import OrderedDict
 
 import cv2
-import inspect
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
@@ -30,7 +30,7 @@ class MaskedRestorationModel(SRModel):
 
     | key | default | meaning |
     | --- | --- | --- |
-    | `train: composite` | false | paste the prediction into lq outside the mask *before* the loss: all gradient then comes from the region |
+    | `train: composite` | false | paste the prediction into lq *before* the loss: all gradient then comes from the region |
     | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
     | `train: grad_clip` | none | largest norm of the gradient |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
@@ -62,6 +62,12 @@ class MaskedRestorationModel(SRModel):
                 'nothing would be learned; set alpha: 1'
             )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+
+    @master_only
+    def print_network(self, net: nn.Module) -> None:
+        """One line; BasicSR prints every layer."""
+        net = self.get_bare_model(net)
+        get_root_logger().info(f'Network: {type(net).__name__}, with parameters: {sum(p.numel() for p in net.parameters()):,d}')
 
     def feed_data(self, data: dict) -> None:
         """Take a batch: lq, gt (b, c, h, w) and mask (b, 1, h, w) in [0, 1]."""
@@ -204,7 +210,8 @@ class MaskedRestorationModel(SRModel):
 
     def resume_training(self, resume_state: dict) -> None:
         super().resume_training(resume_state)
-        self.scaler.load_state_dict(resume_state.get('scaler', {}))
+        if resume_state.get('scaler'):
+            self.scaler.load_state_dict(resume_state['scaler'])
 
 
 def strip(lq: np.ndarray, mask: np.ndarray, output: np.ndarray, gt: np.ndarray, gap: int = 4) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""The two ends of `quickstart.sh`: pictures to start from, and the table and picture to end with."""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+from hmaca_arch.metrics.summary import mean_of_finite
+
+# Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
+TRAIN = ('astronaut', 'rocket', 'stereo_motorcycle', 'retina', 'camera', 'brick', 'grass', 'gravel', 'coins')
+TEST = ('chelsea', 'coffee')
+METRICS = {'composite_psnr': 'composite PSNR (dB)', 'masked_psnr': 'masked PSNR (dB)', 'masked_ssim': 'masked SSIM'}
+
+
+def photograph(name: str) -> np.ndarray:
+    """(h, w, 3) uint8 RGB, at most 800 pixels a side: larger photographs hold little detail a pixel."""
+    picture = getattr(data, name)()
+    picture = picture[0] if isinstance(picture, tuple) else picture
+    picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture[..., :3]
+    scale = 800 / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+
+
+def write_tiles(folder: Path, names: tuple[str, ...], size: int, step: int) -> None:
+    """Cut the photographs into size x size tiles, `step` apart, and write them as folder/NAME_ROW_COLUMN.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name in names:
+        picture = photograph(name)
+        for row, y in enumerate(range(0, picture.shape[0] - size + 1, step)):
+            for column, x in enumerate(range(0, picture.shape[1] - size + 1, step)):
+                tile = cv2.cvtColor(picture[y : y + size, x : x + size], cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(folder / f'{name}_{row}_{column}.png'), tile)
+                count += 1
+    print(f'{folder}: {count} tiles of {size}x{size} from {", ".join(names)}')
+
+
+def report(table: Path, pictures: Path, output: Path) -> float:
+    """Print the table of a test and stack a few of its strips into one picture. Returns the gain in composite PSNR, in dB."""
+    with open(table, encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    print(f'\n{len(rows)} test pictures, none of which training saw a part of:\n')
+    print('| | ' + ' | '.join(METRICS.values()) + ' |\n| --- |' + ' ---: |' * len(METRICS))
+    means = {}
+    for label, kind in (('unrestored input', 'input'), ('HMACA', 'result')):
+        means[kind] = [mean_of_finite(float(row[f'{kind}_{metric}']) for row in rows) for metric in METRICS]
+        print(f'| {label} | {means[kind][0]:.2f} | {means[kind][1]:.2f} | {means[kind][2]:.4f} |')
+    by_gain = sorted(rows, key=lambda row: float(row['result_composite_psnr']) - float(row['input_composite_psnr']))
+    shown = [by_gain[int(q * (len(by_gain) - 1))]['picture'] for q in (1.0, 0.75, 0.5, 0.25)]  # best to below the median: not only the best
+    strips = [cv2.imread(str(next(pictures.glob(f'{name}_*_strip.png')))) for name in shown]
+    picture = cv2.resize(np.vstack(strips), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(str(output), picture)
+    gain = means['result'][0] - means['input'][0]
+    print(f'\nGain over the unrestored input: {gain:+.2f} dB')
+    print(f'lq | mask | restored | gt of four pictures (best, upper quartile, median, lower quartile): {output}')
+    return gain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    tiles = commands.add_parser('pictures', help='cut the photographs of scikit-image into FOLDER/trainA and FOLDER/testA')
+    tiles.add_argument('folder', type=Path)
+    results = commands.add_parser('report', help='print the table of a test and write the strips of four of its pictures')
+    results.add_argument('table', type=Path, help='the CSV that basicsr test writes')
+    results.add_argument('pictures', type=Path, help='the folder of its pictures')
+    results.add_argument('output', type=Path, help='the picture to write')
+    args = parser.parse_args()
+    if args.command == 'pictures':
+        write_tiles(args.folder / 'trainA', TRAIN, size=128, step=96)
+        write_tiles(args.folder / 'testA', TEST, size=128, step=128)
+    elif report(args.table, args.pictures, args.output) < 1:
+        sys.exit('Less than 1 dB was gained: something is wrong with this installation.')
+
+
+if __name__ == '__main__':
+    main()

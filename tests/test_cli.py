@@ -1,0 +1,75 @@
+"""What a user sees: real processes, one clear line for each mistake, everything below the current folder."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, basicsr, environment, tiny_options, write_options
+
+from hmaca_arch import cli
+
+
+def last_line(result) -> str:
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_help_explains_itself(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(['--help'])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in cli.COMMANDS)
+    for command in cli.COMMANDS:
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, '--help'])
+        assert end.value.code == 0 and 'usage' in capsys.readouterr().out
+
+
+def test_no_command_and_a_wrong_one(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2
+    with pytest.raises(SystemExit) as end:
+        cli.main(['tarin'])
+    assert end.value.code == 2 and 'did you mean train' in capsys.readouterr().err
+
+
+def test_mistakes_end_in_one_line_and_write_nothing(tmp_path, triplets):
+    options = tiny_options(triplets)
+    options['network_g']['type'] = 'HMACAX'
+    path = write_options(tmp_path / 'misspelled.yml', options)
+    for arguments, message in (
+        (['-opt', 'nowhere.yml'], 'basicsr train: error: option file nowhere.yml does not exist'),
+        (['-opt', path], "basicsr train: error: network_g:type: there is no 'HMACAX' (did you mean HMACA?)"),
+    ):
+        result = basicsr(tmp_path, 'train', *arguments, check=False)
+        assert result.returncode == 1 and last_line(result) == message and 'Traceback' not in result.stdout
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_the_front_door_says_how_to_get_its_data(tmp_path):
+    result = basicsr(tmp_path, 'train', '-opt', ROOT / 'options' / 'train_hmaca_horse_pix.yml', check=False)
+    assert result.returncode == 1 and 'Traceback' not in result.stdout
+    line = last_line(result)
+    assert 'datasets:train:dataroot_lq' in line and str(tmp_path) in line and 'basicsr make-dataset' in line and 'horse2zebra.zip' in line
+
+
+def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    options = tiny_options(triplets)
+    options['train']['total_iter'] = 1
+    before = {path for path in ROOT.rglob('*') if '.git' not in path.parts and '__pycache__' not in path.parts}
+    basicsr(elsewhere, 'train', '-opt', write_options(tmp_path / 'o.yml', options))
+    assert (elsewhere / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').exists()
+    after = {path for path in ROOT.rglob('*') if '.git' not in path.parts and '__pycache__' not in path.parts}
+    assert {p for p in after - before if p.parts[len(ROOT.parts)] in ('experiments', 'results', 'tb_logger')} == set()
+
+
+@pytest.mark.parametrize('script', sorted(path.name for path in (ROOT / 'scripts').glob('*.py')))
+def test_each_script_explains_itself_from_any_folder(script, tmp_path):
+    env = {key: value for key, value in environment().items() if key != 'PYTHONPATH'}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / 'scripts' / script), '--help'], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert result.returncode == 0 and 'usage' in result.stdout, result.stderr

@@ -1,0 +1,241 @@
+"""BasicSR's own pipelines with what hmaca_arch.training replaces in them: real runs on tiny triplets."""
+
+import json
+import pickle
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+import yaml
+from basicsr.data.data_sampler import EnlargedSampler
+from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
+
+import datasets_ext  # noqa: F401
+import losses_ext  # noqa: F401
+from hmaca_arch import training
+from hmaca_arch.training import GlobalSampler, SampleIndex
+
+
+def sampler(**changes):
+    return GlobalSampler(**{'size': 5, 'global_batch': 4, 'epoch_iters': 2, 'total_iters': 7, **changes})
+
+
+def samples(sampler, epochs=10):
+    found = []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        emitted = list(sampler)
+        assert len(emitted) == len(sampler)
+        found += emitted
+    return found
+
+
+def test_every_sample_number_comes_once_and_every_pass_shows_every_picture_once():
+    found = samples(sampler(total_iters=10))
+    assert [index.number for index in found] == list(range(40))
+    passes = [sorted(found[i : i + 5]) for i in range(0, 40, 5)]
+    assert passes == [[0, 1, 2, 3, 4]] * 8
+    assert len({tuple(found[i : i + 5]) for i in range(0, 40, 5)}) > 1, 'passes differ in order'
+
+
+def test_processes_share_the_sequence_of_one():
+    whole = samples(sampler())
+    parts = [samples(sampler(rank=rank, world_size=2)) for rank in range(2)]
+    assert [pair for both in zip(*parts) for pair in both] == whole
+    assert [i.number for both in zip(*parts) for i in both] == [i.number for i in whole]
+
+
+def test_a_resumed_run_goes_on_where_the_first_stopped():
+    whole = samples(sampler())
+    for start in range(8):
+        epoch = start // 2
+        rest = sampler(start_iter=start)
+        found = []
+        for e in range(epoch, 10):
+            rest.set_epoch(e)
+            found += list(rest)
+        assert [(int(i), i.number) for i in found] == [(int(i), i.number) for i in whole[4 * start :]]
+
+
+def test_seeds_differ_and_repeat():
+    assert samples(sampler(seed=1)) == samples(sampler(seed=1)) != samples(sampler(seed=2))
+
+
+def test_an_index_keeps_its_number_on_the_way_to_a_worker():
+    index = pickle.loads(pickle.dumps(SampleIndex(3, 40)))
+    assert index == 3 and index.number == 40 and [10, 20, 30, 40][index] == 40
+
+
+def test_the_replaced_sampler_really_ends_early():
+    """The fault that GlobalSampler exists for: 12 pictures in batches of 8 give one whole batch an epoch where two are counted."""
+    batches_an_epoch = len(EnlargedSampler(range(12), 1, 0)) // 8  # drop_last
+    assert (300 // 2 + 1) * batches_an_epoch == 151
+
+
+def run(folder, options, command='train', *more):
+    path = write_options(folder / 'options.yml', options)
+    training.run(command, ['-opt', str(path), *more], root_path=str(folder))
+
+
+def weights(folder, label='latest', name='tiny'):
+    return torch.load(folder / 'experiments' / name / 'models' / f'net_g_{label}.pth', weights_only=True)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A finished run over 3 pictures in batches of 4 (an epoch of one iteration), with everything switched on that costs nothing."""
+    folder = tmp_path_factory.mktemp('run')
+    make_triplets(folder / 'data' / 'train', 3)
+    make_triplets(folder / 'data' / 'test', 2, seed=1)
+    options = tiny_options(folder / 'data')
+    options['train'].update(ema_decay=0.9, grad_clip=1.0, composite=True)
+    options['val'].update(save_img=True, val_freq=5)
+    options['logger']['use_tb_logger'] = True
+    run(folder, options)
+    return folder, options
+
+
+def test_a_run_takes_all_its_iterations_and_saves_what_it_should(trained):
+    folder, _ = trained
+    experiment = folder / 'experiments' / 'tiny'
+    assert sorted(p.name for p in (experiment / 'models').iterdir()) == ['net_g_2.pth', 'net_g_4.pth', 'net_g_latest.pth']
+    assert sorted(p.name for p in (experiment / 'training_states').iterdir()) == ['2.state', '4.state']
+    state = torch.load(experiment / 'training_states' / '4.state', weights_only=True)
+    assert state['iter'] == 4 and state['optimizers'][0]['state'][0]['step'] == 4
+    assert set(weights(folder)) == {'params', 'params_ema'}
+    assert list((folder / 'tb_logger' / 'tiny').iterdir())
+    assert not list(folder.rglob('*.tmp'))
+
+
+def test_what_defines_a_run_is_saved_beside_it(trained):
+    folder, options = trained
+    experiment = folder / 'experiments' / 'tiny'
+    resolved = yaml.safe_load((experiment / 'options_resolved.yml').read_text())
+    assert resolved['network_g'] == options['network_g'] and resolved['train']['optim_g']['lr'] == 1e-3
+    versions = json.loads((experiment / 'versions.json').read_text())
+    assert versions['basicsr'] == '1.4.2' and versions['torch'] == torch.__version__
+    assert (experiment / 'options.yml').exists()
+
+
+def test_pictures_are_written_with_their_strip(trained):
+    import cv2
+
+    folder, _ = trained
+    pictures = folder / 'experiments' / 'tiny' / 'visualization' / '0000'
+    restored, strip = cv2.imread(str(pictures / '0000_5.png')), cv2.imread(str(pictures / '0000_5_strip.png'))
+    lq, mask, gt = (cv2.imread(str(folder / 'data' / 'test' / kind / '0000.png')) for kind in ('lq', 'mask', 'gt'))
+    panels = [strip[:, i * 36 : i * 36 + 32] for i in range(4)]
+    for panel, expected in zip(panels, (lq, mask, restored, gt)):
+        assert (panel == expected).all()
+    assert (restored[mask == 0] == lq[mask == 0]).all(), 'nothing outside the region changes'
+    assert (restored[mask > 0] != lq[mask > 0]).any()
+
+
+def test_testing_writes_a_line_a_picture(trained):
+    folder, options = trained
+    latest = folder / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+    run(folder, {**options, 'path': {'pretrain_network_g': str(latest), 'param_key_g': 'params_ema'}}, 'test')
+    results = folder / 'results' / 'tiny'
+    lines = (results / 'tiny_test.csv').read_text().splitlines()
+    assert lines[0].startswith('picture,input_composite_psnr') and [line.split(',')[0] for line in lines[1:]] == ['0000', '0001']
+    assert (results / 'visualization' / 'tiny_test' / '0001_tiny_strip.png').exists()
+    assert (results / 'options_resolved.yml').exists()
+
+
+def test_the_average_leaves_the_random_start_behind(trained):
+    """With a constant decay of 0.9, 0.9^5 = 59 % of the start would remain; warmed up, (2/11)(3/12)...(6/15) = 0.3 %."""
+    folder, _ = trained
+    name = 'conv_last.weight'
+    saved = weights(folder)
+    name = next(key for key in saved['params'] if key.endswith('.weight') and saved['params'][key].ndim == 4)
+    drift = (saved['params_ema'][name] - saved['params'][name]).abs().mean()
+    step = (weights(folder, 4)['params'][name] - weights(folder, 2)['params'][name]).abs().mean() / 2
+    assert 0 < drift < 2 * step
+
+
+def test_resume_continues_the_same_run(trained, tmp_path):
+    """Without random layers the run interrupted after 4 of 5 iterations ends as the one that was not."""
+    folder, options = trained
+    make_triplets(tmp_path / 'data' / 'train', 3)
+    make_triplets(tmp_path / 'data' / 'test', 2, seed=1)
+    again = tiny_options(tmp_path / 'data')
+    again['train'], again['val'] = options['train'], options['val']
+    again['train'] = {**options['train'], 'total_iter': 4}
+    run(tmp_path, again)
+    again['train'] = options['train']
+    run(tmp_path, again, 'train', '--auto_resume')
+    for key in ('params', 'params_ema'):
+        expected, found = weights(folder)[key], weights(tmp_path)[key]
+        for name, value in expected.items():
+            assert torch.equal(value, found[name]), name
+
+
+def test_auto_resume_skips_torn_files_and_never_starts_over_silently(trained, tmp_path, capsys):
+    folder, _ = trained
+    source = folder / 'experiments' / 'tiny'
+    states, models = tmp_path / 'states', tmp_path / 'models'
+    states.mkdir(), models.mkdir()
+    assert training.newest_checkpoint(states, models) is None
+    for label in (2, 4):
+        (states / f'{label}.state').write_bytes((source / 'training_states' / f'{label}.state').read_bytes())
+        (models / f'net_g_{label}.pth').write_bytes((source / 'models' / f'net_g_{label}.pth').read_bytes())
+    assert training.newest_checkpoint(states, models)[1]['iter'] == 4
+    torn = (states / '4.state').read_bytes()
+    (states / '4.state').write_bytes(torn[: len(torn) // 2])
+    assert training.newest_checkpoint(states, models)[1]['iter'] == 2
+    assert '4.state is not complete' in capsys.readouterr().out
+    (models / 'net_g_2.pth').unlink()
+    with pytest.raises(ValueError, match='none of the checkpoints is complete'):
+        training.newest_checkpoint(states, models)
+
+
+def test_a_failed_save_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
+    from hmaca_arch.checkpoint_files import save_atomically
+
+    path = tmp_path / 'net.pth'
+    save_atomically({'a': 1}, path)
+    monkeypatch.setattr(torch, 'save', lambda data, file: (file.write(b'half'), (_ for _ in ()).throw(OSError('No space left on device'))))
+    with pytest.raises(OSError, match='No space left'):
+        save_atomically({'a': 2}, path)
+    assert torch.load(path, weights_only=True) == {'a': 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
+    """A real process, kill -9 once a checkpoint is there, a real resume."""
+    options = tiny_options(triplets)
+    options['train']['total_iter'] = 100000
+    options['logger']['save_checkpoint_freq'] = 1
+    options.pop('val'), options['datasets'].pop('val')
+    path = write_options(tmp_path / 'options.yml', options)
+    process = subprocess.Popen(
+        command_line('train', '-opt', path), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    deadline = time.time() + 120
+    while len(list(states.glob('*.state'))) < 3 and time.time() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    newest = max(int(p.stem) for p in states.glob('*.state'))
+    result = basicsr(tmp_path, 'train', '-opt', path, '--auto_resume', '--force_yml', f'train:total_iter={newest + 2}')
+    assert re.search(rf'Resuming training from epoch: \d+, iter: {newest}\.', result.stdout)
+    iterations = [int(n) for n in re.findall(r'epoch: *\d+, iter: *(\d+),', result.stdout)]
+    assert iterations == [newest + 1, newest + 2]
+    assert (states / f'{newest + 2}.state').exists()
+
+
+def test_any_optimizer_of_torch(tmp_path):
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    assert isinstance(training.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01), torch.optim.AdamW)
+    with pytest.raises(ValueError, match='did you mean AdamW'):
+        training.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
+
+
+def test_another_basicsr_is_refused(monkeypatch):
+    monkeypatch.setattr(training.basicsr, '__version__', '1.5.0')
+    with pytest.raises(ValueError, match=r'BasicSR 1\.5\.0 is installed.*1\.4\.2'):
+        training.install()
