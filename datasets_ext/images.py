@@ -56,13 +56,20 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
     return image.format == 'TIFF' and max(image.tag_v2.get(258, (8,))) == 16  # BitsPerSample
 
 
-def _decode(data: bytes, name: str) -> np.ndarray:
-    """Bytes of a file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright."""
+def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+    """Bytes of a picture file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright; and whether any simpler reader would see the same.
+
+    The second is False where the file has an alpha channel, a palette or an orientation other than upright.
+
+    Raises:
+        ValueError: in one line that starts with `name`.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             deep = _is_16_bit(image, data)
             image.load()
             orientation = image.getexif().get(0x0112, 1)
+            simple = orientation == 1 and not image.has_transparency_data and image.mode not in ('1', 'P')
             if deep:
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
                 if pixels is not None and pixels.ndim == 3:
@@ -84,7 +91,7 @@ def _decode(data: bytes, name: str) -> np.ndarray:
         if pixels[..., 3].min() != np.iinfo(pixels.dtype).max:
             raise ValueError(f'{name}: has transparent pixels, whose colour is undefined; flatten it first')
         pixels = pixels[..., :3]
-    return _UPRIGHT.get(orientation, lambda image: image)(pixels)
+    return _UPRIGHT.get(orientation, lambda image: image)(pixels), simple
 
 
 def decode_picture(data: bytes, name: str) -> np.ndarray:
@@ -97,7 +104,7 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
     Raises:
         ValueError: in one line that starts with `name`.
     """
-    pixels = _decode(data, name)
+    pixels, _ = decode_as_stored(data, name)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
@@ -111,7 +118,7 @@ def decode_mask(data: bytes, name: str, soft: bool = False) -> np.ndarray:
     Raises:
         ValueError: unreadable; coloured; or nearly black all over, which is what a mask saved as 0 and 1 instead of 0 and 255 looks like.
     """
-    pixels = _decode(data, name)
+    pixels, _ = decode_as_stored(data, name)
     if pixels.shape[2] == 3 and (pixels != pixels[..., :1]).any():
         raise ValueError(f'{name}: a mask must be black and white, this picture has colours')
     pixels = pixels[..., :1]

@@ -107,7 +107,7 @@ class Recipe:
         if self.counts[1] > len(entries):
             raise ValueError(f'degradation_count is {degradation_count}, but only {len(entries)} degradation(s) are listed')
         self.shapes = tuple(region) if isinstance(region, list | tuple) else (region,)
-        for shape in self.shapes or ('',):
+        for shape in self.shapes or (None,):
             one_of('region', shape, SHAPES)
         self.region_size = _range('region_size', region_size, 0.001)
         if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
@@ -115,7 +115,19 @@ class Recipe:
         self.size = size
         if not isinstance(jpeg, Integral) or not 0 <= jpeg <= 100:
             raise ValueError(f'jpeg is {jpeg!r}, expected a quality from 1 to 100, or false')
-        self.jpeg = int(jpeg)
+        self.jpeg = int(jpeg) if protocol == 'release' else 0
+
+    def settings(self) -> dict:
+        """Every setting, defaults filled in, in types that JSON has."""
+        return {
+            'protocol': self.protocol,
+            'degradation': [{key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()} for entry in self.degradations],
+            'degradation_count': list(self.counts),
+            'region': list(self.shapes),
+            'region_size': list(self.region_size),
+            'size': self.size,
+            'jpeg': self.jpeg,
+        }
 
     def draw_mask(self, height: int, width: int, rng: np.random.Generator, factor: int = 1) -> tuple[np.ndarray, dict]:
         """A region for a picture of height x width, whose pixels are 1/factor of a working pixel wide; and its description."""
@@ -186,6 +198,5 @@ class Recipe:
         if self.jpeg:
             lq = degradations.jpeg(lq, self.jpeg)
         height, width = (side // 2 for side in source.shape[:2])
-        # the mask by nearest neighbour: a region at an odd position covers half pixels, of which it keeps those it begins in the middle of
-        mask = mask[::2, ::2]
-        return degradations.resize(lq, height, width), mask, degradations.resize(source, height, width), record
+        mask = degradations.release_mask(mask, height, width)
+        return degradations.release_resize(lq, height, width), mask, degradations.release_resize(source, height, width), record

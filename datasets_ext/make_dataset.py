@@ -1,0 +1,277 @@
+"""`basicsr make-dataset`: (lq, mask, gt) triplets from clean pictures, with a manifest.
+
+    basicsr make-dataset horse2zebra.zip -o datasets/clean/horse_pix --protocol clean --degradation pix
+
+writes OUTPUT/{lq,mask,gt}/NAME.png (or the same below OUTPUT/train and OUTPUT/test), OUTPUT/settings.json and OUTPUT/manifest.jsonl, one line a
+picture. A picture's randomness comes from (seed, its name) alone: neither the number of workers nor the other pictures matter, and data sets of
+different degradations have the same regions. An interrupted run is continued by the same command.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
+from datasets_ext.inputs import Picture, find_pictures, fingerprint, without
+from datasets_ext.masks import SHAPES
+from datasets_ext.parallel import default_workers, ordered_map
+from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
+
+KINDS = ('lq', 'mask', 'gt')
+PASTE = {'clean': 'lq', 'release': 'gt'}  # what the composite PSNR of each protocol pastes outside the region
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """All randomness of the triplet `name`."""
+    return np.random.default_rng((seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')))
+
+
+def _input_psnr(lq: np.ndarray, mask: np.ndarray, gt: np.ndarray, paste: str) -> float | None:
+    """Composite PSNR of doing nothing, dB; None for a picture that the degradation did not change."""
+    from hmaca_arch.metrics import calculate_composite_psnr  # late: making data needs nothing else of the networks' package
+
+    value = calculate_composite_psnr(lq, gt, lq, mask.astype(np.float64), paste=paste)
+    return value if np.isfinite(value) else None
+
+
+def make_triplet(job: tuple[Picture, dict | None], *, output: Path, recipe: Recipe, seed: int) -> dict:
+    """Make one triplet, or find it made.
+
+    Args:
+        job: the picture, and its record from an earlier run of the same settings, if any.
+        output: the folder of lq/, mask/ and gt/.
+        recipe, seed: how it is made.
+
+    Returns:
+        The manifest's record; or {'name', 'error'} if the picture cannot be used; with 'kept': True if it was there already.
+    """
+    picture, old = job
+    files = {kind: output / kind / f'{picture.name}.png' for kind in KINDS}
+    try:
+        data = picture.read()
+        if old and old['source_crc32'] == zlib.crc32(data):
+            found = {kind: zlib.crc32(path.read_bytes()) for kind, path in files.items() if path.is_file()}
+            if found == old['crc32']:
+                return old | {'kept': True}
+        pixels = to_8_bit(decode_picture(data, str(picture)))
+        lq, mask, gt, drawn = recipe(pixels, generator(seed, picture.name))
+    except ValueError as error:
+        text = str(error)
+        return {'name': picture.name, 'error': text if text.startswith(str(picture)) else f'{picture}: {text}'}
+    encoded = {'lq': encode_png(lq), 'mask': encode_png(mask.astype(np.uint8) * 255), 'gt': encode_png(gt)}
+    for kind in KINDS:
+        write_atomically(files[kind], encoded[kind])
+    return {
+        'name': picture.name,
+        'source': picture.member,
+        'source_crc32': zlib.crc32(data),
+        'protocol': recipe.protocol,
+        'seed': seed,
+        'size': list(gt.shape[:2]),
+        **drawn,
+        'jpeg': recipe.jpeg,
+        'input_psnr': _input_psnr(lq, mask, gt, PASTE[recipe.protocol]),
+        'crc32': {kind: zlib.crc32(encoded[kind]) for kind in KINDS},
+    }
+
+
+def _read_records(*paths: Path) -> dict[str, dict]:
+    """{name: record} of manifests, later ones first in rank; a last line that was cut short is passed over."""
+    records = {}
+    for path in paths:
+        for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else ():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            records[record['name']] = record
+    return records
+
+
+def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> None:
+    """Make the folders, or see that what is there belongs to this data set; `overwrite` empties them of triplets instead."""
+    made = output / 'settings.json'
+    there = [path for kind in KINDS if (output / kind).is_dir() for path in sorted((output / kind).iterdir())]
+    if overwrite:
+        for path in (output / 'manifest.jsonl', output / 'manifest.partial.jsonl', made):
+            path.unlink(missing_ok=True)
+        for path in there:
+            if path.suffix in ('.png', '.partial'):
+                path.unlink()
+    elif made.is_file():
+        try:
+            old = json.loads(made.read_text(encoding='utf-8'))
+        except json.JSONDecodeError:
+            raise ValueError(f'{made} is damaged; choose another output folder or --overwrite') from None
+        changed = [f'{key} {old.get(key)!r}, now {settings.get(key)!r}' for key in sorted(old.keys() | settings) if old.get(key) != settings.get(key)]
+        if changed:
+            raise ValueError(f'{output} was made with {"; ".join(changed)}; choose another output folder or --overwrite')
+        extra = [str(path) for path in there if path.suffix == '.png' and path.stem not in names]
+        if extra:
+            raise ValueError(f'{output} holds {len(extra)} pictures that are not asked for, for example {extra[0]}; remove them or --overwrite')
+    elif there:
+        raise ValueError(f'{output} holds pictures, but no settings.json of an earlier run; choose another output folder or --overwrite')
+    for kind in KINDS:
+        (output / kind).mkdir(parents=True, exist_ok=True)
+        for path in (output / kind).glob('.*.partial'):
+            path.unlink()  # of a run that was killed while writing it
+    if not made.is_file():
+        write_atomically(made, (json.dumps(settings, indent=1, sort_keys=True) + '\n').encode())
+
+
+def make_split(
+    pictures: list[Picture], output: Path, recipe: Recipe, seed: int, workers: int, overwrite: bool = False, quiet: bool = False
+) -> dict:
+    """Make the triplets of some pictures in one folder.
+
+    Returns:
+        {'count', 'kept' (there already), 'psnr' (mean over the finite ones, dB), 'exact' (pictures that the degradation did not change)}
+
+    Raises:
+        ValueError: the folder holds something else; or pictures that cannot be used (all others are made first).
+    """
+    settings = json.loads(json.dumps(recipe.settings() | {'seed': seed}))
+    _prepare(output, settings, {picture.name for picture in pictures}, overwrite)
+    manifest, partial_manifest = output / 'manifest.jsonl', output / 'manifest.partial.jsonl'
+    old = _read_records(manifest, partial_manifest)
+    records, failures, kept = [], [], 0
+    jobs = [(picture, old.get(picture.name)) for picture in pictures]
+    made = ordered_map(partial(make_triplet, output=output, recipe=recipe, seed=seed), jobs, min(workers, len(jobs)))
+    with open(partial_manifest, 'a', encoding='utf-8') as partial_file:
+        partial_file.write('\n')  # ends a line that a killed run left unfinished
+        for record in tqdm(made, total=len(jobs), desc=output.name, unit='picture', disable=quiet or None):
+            if 'error' in record:
+                failures.append(record['error'])
+                continue
+            if record.pop('kept', False):
+                kept += 1
+            else:
+                partial_file.write(json.dumps(record) + '\n')
+                partial_file.flush()
+            records.append(record)
+    if failures:
+        more = f' (and {len(failures) - 3} more)' if len(failures) > 3 else ''
+        raise ValueError(
+            f'{len(failures)} of {len(jobs)} pictures cannot be used: {"; ".join(failures[:3])}{more}. Leave them out with --exclude NAME'
+        )
+    write_atomically(manifest, ''.join(json.dumps(record) + '\n' for record in records).encode())
+    partial_manifest.unlink()
+    values = [record['input_psnr'] for record in records if record['input_psnr'] is not None]
+    return {'count': len(records), 'kept': kept, 'psnr': float(np.mean(values)) if values else None, 'exact': len(records) - len(values)}
+
+
+def make_dataset(
+    source: str | Path,
+    output: str | Path,
+    *,
+    seed: int = 0,
+    exclude: tuple[str, ...] = (),
+    workers: int = 1,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **recipe,
+) -> dict[str, dict]:
+    """Make a data set from a folder or zip file of pictures; with trainA and testA inside, OUTPUT/train and OUTPUT/test.
+
+    Args:
+        source: the pictures.
+        output: where the data set goes.
+        seed: 0 or more.
+        exclude: pictures to leave out, by stem or file name.
+        workers: processes.
+        overwrite: remove what an earlier run made there.
+        quiet: no progress bar.
+        recipe: arguments of `Recipe`.
+
+    Returns:
+        For each split ('' if there are none) what `make_split` returns, and 'left_out': {name: the test picture it is identical to}.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    how = Recipe(**recipe)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f'seed is {seed!r}, expected a whole number, 0 or more')
+    splits = find_pictures(source)
+    known = {name for pictures in splits.values() for item in pictures for name in (item.name, item.member.rsplit('/', 1)[-1])}
+    for name in exclude:
+        if name not in known:
+            raise ValueError(f'--exclude {name}: there is no such picture in {source}')
+    splits = {split: without(pictures, list(exclude)) for split, pictures in splits.items()}
+    left_out: dict[str, dict] = {split: {} for split in splits}
+    if 'train' in splits:
+        tested = dict(zip(ordered_map(fingerprint, splits['test'], workers), splits['test']))
+        tested.pop(None, None)
+        for picture, digest in zip(splits['train'], ordered_map(fingerprint, splits['train'], workers)):
+            if digest in tested:
+                left_out['train'][picture.name] = tested[digest].name
+        splits['train'] = without(splits['train'], list(left_out['train']))
+    results = {}
+    for split, pictures in splits.items():
+        if not pictures:
+            raise ValueError(f'{source}: nothing is left of {split or "the pictures"} after --exclude')
+        results[split] = make_split(pictures, Path(output) / split, how, seed, workers, overwrite, quiet) | {'left_out': left_out[split]}
+    return results
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `basicsr make-dataset`."""
+    parser = argparse.ArgumentParser(
+        prog='basicsr make-dataset',
+        description='Make (lq, mask, gt) triplets from clean pictures. Run again to continue an interrupted run.',
+    )
+    parser.add_argument('input', help='folder or zip file of pictures; folders trainA and testA inside become train and test')
+    parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/)')
+    parser.add_argument('--protocol', choices=PROTOCOLS, required=True, help='release: as the authors made theirs; clean: lossless, at working size')
+    parser.add_argument('--degradation', choices=DEGRADATIONS, required=True)
+    parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
+    parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
+    parser.add_argument('--sigma', type=float, help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean')
+    parser.add_argument('--size', type=int, default=128, help='working size in pixels (default: 128)')
+    parser.add_argument('--region', choices=SHAPES, default='square')
+    parser.add_argument('--region-size', type=float, default=REGION_SIZE, metavar='X',
+                        help='side of the region: part of the working size if below 1, else pixels (default: 20/128)')  # fmt: skip
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); does not change the result')
+    parser.add_argument('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
+    parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME', help='pictures to leave out, by name with or without ending')
+    parser.add_argument('--overwrite', action='store_true', help='replace what an earlier run with other settings made there')
+    return parser
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Parse, make and report. Raises what `make_dataset` raises."""
+    args = parser().parse_args(argv)
+    parameters = {key: getattr(args, key) for key in ('pool', 'block', 'sigma') if getattr(args, key) is not None}
+    results = make_dataset(
+        args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), workers=args.workers, overwrite=args.overwrite,
+        protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,
+        region_size=args.region_size, size=args.size, jpeg=0 if args.no_jpeg else 95,
+    )  # fmt: skip
+    for split, result in results.items():
+        for name, twin in result['left_out'].items():
+            print(f'{split}: left out {name}, which is pixel for pixel the test picture {twin}')
+        print(f'{split or args.output}: {result["count"]} triplets in {Path(args.output) / split} ({result["kept"]} were there already)')
+        if result['psnr'] is not None:
+            exact = f', {result["exact"]} of {result["count"]} exact' if result['exact'] else ''
+            print(f'{split or args.output}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {PASTE[args.protocol]}){exact}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command: 0 when done, 1 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
+    try:
+        run(argv)
+    except (ValueError, OSError) as error:
+        print(f'make-dataset: error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('make-dataset: interrupted; the same command continues', file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,198 @@
+"""`basicsr make-lmdb`: pack triplets, or any folder of pictures, as LMDB in BasicSR's layout.
+
+    basicsr make-lmdb datasets/clean/horse_pix
+
+A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders (train/, test/) likewise, each; any other
+folder of pictures becomes FOLDER.lmdb. PNG files are stored as they are; everything else is stored as PNG of the same pixels, upright: 16 bits,
+grayscale and masks survive bit for bit. Each LMDB is built in a temporary folder beside its place, every picture is read back and compared, and
+only then is it moved there.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from basicsr.utils.lmdb_util import LmdbMaker
+from tqdm import tqdm
+
+from datasets_ext.images import decode_as_stored, encode_png, list_pictures
+from datasets_ext.make_dataset import KINDS
+from datasets_ext.parallel import default_workers, ordered_map
+
+PNG = b'\x89PNG\r\n\x1a\n'
+TEMPORARY = '.make-lmdb.partial'
+
+
+def _key(stem: str, path: str) -> str:
+    """The LMDB key of a picture.
+
+    Raises:
+        ValueError: BasicSR could not find it again: it cuts keys at the first dot, writes them in ASCII and splits lines at blanks.
+    """
+    if '.' in stem:
+        raise ValueError(f'{path}: BasicSR cuts LMDB keys at a dot, and {stem!r} has one inside; rename it')
+    if not stem.isascii() or any(character.isspace() for character in stem):
+        raise ValueError(f'{path}: LMDB keys must be ASCII without blanks, {stem!r} is not; rename it')
+    if len(stem) > 511:
+        raise ValueError(f'{path}: the name is too long for an LMDB key (at most 511 characters)')
+    return stem
+
+
+def encode(path: str) -> tuple[bytes, tuple[int, int, int]]:
+    """A picture file as PNG bytes that any reader decodes to the pixels of `decode_as_stored`; and its (h, w, c)."""
+    data = Path(path).read_bytes()
+    pixels, as_it_is = decode_as_stored(data, path)
+    return (data if as_it_is and data.startswith(PNG) else encode_png(pixels)), pixels.shape
+
+
+def _encoded_size(path: str) -> int:
+    return len(encode(path)[0])
+
+
+def _differs(pair: tuple[str, bytes]) -> bool:
+    """Whether an LMDB value differs from its file in any pixel, in type or in size."""
+    path, value = pair
+    before, _ = decode_as_stored(Path(path).read_bytes(), path)
+    after, _ = decode_as_stored(value, path)
+    return before.dtype != after.dtype or not np.array_equal(before, after)
+
+
+def map_size(sizes: list[int]) -> int:
+    """Bytes that an LMDB of values of these sizes can need: each in pages of its own, plus the tree, plus what commits copy."""
+    page = 4096
+    pages = sum((size + 16) // page + 2 for size in sizes)
+    return (pages + pages // 8 + 256) * page
+
+
+def _verify(folder: Path, pictures: dict[str, str], workers: int, progress) -> None:
+    environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    try:
+        with environment.begin() as transaction:
+            if transaction.stat()['entries'] != len(pictures):
+                raise ValueError(f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}')
+            values = ((path, bytes(transaction.get(key.encode()))) for key, path in pictures.items())
+            for path, differs in zip(pictures.values(), progress(ordered_map(_differs, values, workers), 'verify')):
+                if differs:
+                    raise ValueError(f'{folder}: what was written for {path} does not read back the same')
+    finally:
+        environment.close()
+
+
+def build_lmdb(source: Path, folder: Path, workers: int, quiet: bool = False) -> int:
+    """Write and verify the LMDB `folder` from the pictures in `source`. Returns their number."""
+    pictures = {_key(stem, path): path for stem, path in list_pictures(source).items()}
+    progress = partial(_progress, total=len(pictures), name=source.name, quiet=quiet)
+    sizes = list(progress(ordered_map(_encoded_size, pictures.values(), workers), 'measure'))
+    maker = LmdbMaker(str(folder), map_size=map_size(sizes))
+    try:
+        encoded = progress(ordered_map(encode, pictures.values(), workers), 'write')
+        for key, (data, shape) in zip(pictures, encoded):
+            maker.put(data, key, shape)
+    finally:
+        maker.close()
+    _verify(folder, pictures, workers, progress)
+    return len(pictures)
+
+
+def _progress(items, what: str, total: int, name: str, quiet: bool):
+    return tqdm(items, desc=f'{name}: {what}', total=total, unit='picture', disable=quiet or None)
+
+
+def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Which folders become which LMDBs.
+
+    Raises:
+        FileNotFoundError: root does not exist.
+        ValueError: a triplet folder is incomplete, or there are no pictures.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root.absolute()} does not exist or is no folder')
+    triplets = [folder for folder in (root, *sorted(root.iterdir())) if any((folder / kind).is_dir() for kind in KINDS)]
+    for folder in triplets:
+        for kind in KINDS:
+            if not (folder / kind).is_dir():
+                raise ValueError(f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}')
+        names = [list_pictures(folder / kind) for kind in KINDS]
+        for kind, found in zip(KINDS, names):
+            differing = sorted(found.keys() ^ names[-1].keys())
+            if differing:
+                raise ValueError(f'{folder}: {len(differing)} pictures are in only one of {kind}/ and gt/, for example {differing[0]}')
+    if root in triplets:
+        triplets = [root]
+    if triplets:
+        return [(folder / kind, output / folder.relative_to(root) / f'{kind}.lmdb') for folder in triplets for kind in KINDS]
+    return [(root, output.with_name(output.name + '.lmdb') if output.suffix != '.lmdb' else output)]
+
+
+def make_lmdb(
+    root: str | Path, output: str | Path | None = None, *, workers: int = 1, overwrite: bool = False, quiet: bool = False
+) -> dict[str, int]:
+    """Pack a triplet folder, a folder of triplet folders, or a folder of pictures.
+
+    Args:
+        root: the folder.
+        output: where the LMDBs go; default: triplets' beside their folders, another folder's at FOLDER.lmdb.
+        workers: processes.
+        overwrite: replace LMDBs that exist, once the new ones are verified.
+        quiet: no progress bars.
+
+    Returns:
+        {path of the LMDB: number of pictures}
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    root = Path(root).absolute()
+    sources = find_sources(root, Path(output).absolute() if output else root)
+    existing = [target for _, target in sources if target.exists()]
+    if existing and not overwrite:
+        raise ValueError(f'{existing[0]} exists; --overwrite replaces it')
+    counts = {}
+    for folder in dict.fromkeys(target.parent for _, target in sources):
+        temporary = folder / TEMPORARY
+        if temporary.exists():
+            shutil.rmtree(temporary)  # of a run that was killed
+        temporary.mkdir(parents=True)
+        try:
+            built = []
+            for source, target in sources:
+                if target.parent == folder:
+                    counts[str(target)] = build_lmdb(source, temporary / target.name, workers, quiet)
+                    built.append(target)
+            for target in built:  # only now, when all are verified
+                if target.exists():
+                    os.replace(target, temporary / f'old-{target.name}')
+                os.replace(temporary / target.name, target)
+        finally:
+            shutil.rmtree(temporary)
+    return counts
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Parse, pack and report. Raises what `make_lmdb` raises."""
+    parser = argparse.ArgumentParser(prog='basicsr make-lmdb', description='Pack triplets or a folder of pictures as LMDB, as BasicSR reads it.')
+    parser.add_argument('root', help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures')
+    parser.add_argument('-o', '--output', help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB itself (default: ROOT.lmdb)')
+    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs that exist, once the new ones are verified')
+    args = parser.parse_args(argv)
+    for path, count in make_lmdb(args.root, args.output, workers=args.workers, overwrite=args.overwrite).items():
+        print(f'{path}: {count} pictures, each read back and compared')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command: 0 when done, 1 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
+    try:
+        run(argv)
+    except (ValueError, OSError, lmdb.Error) as error:
+        print(f'make-lmdb: error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('make-lmdb: interrupted; nothing was put in place', file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,50 @@
+"""A pool of processes for the commands that make data: results in order, bounded memory, no process left behind."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import cv2
+import torch
+
+
+def default_workers() -> int:
+    """The cores this process may use, at most 8."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)  # one thread each: the pool is the parallelism, and OpenMP's pool does not survive a fork
+    cv2.setNumThreads(0)
+
+    def leave_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)  # the parent was killed: nobody is left to tell this worker to end
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
+    """function(item) for each item, in order, computed by `workers` processes that run a few items ahead.
+
+    Raises:
+        ValueError: workers < 1. Whatever `function` raises is raised here at its turn; a worker that was killed ends the run.
+    """
+    if workers < 1:
+        raise ValueError(f'workers is {workers}, expected at least 1')
+    context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    waiting: deque = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
