@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from skimage import data
 
-from hmaca_arch.metrics.summary import mean_of_finite
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
+
+from hmaca_arch.metrics.summary import mean_of_finite  # noqa: E402
 
 # Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
 TRAIN = ('astronaut', 'rocket', 'stereo_motorcycle', 'retina', 'camera', 'brick', 'grass', 'gravel', 'coins')
