@@ -1,8 +1,8 @@
 """What is done to the pixels of a region: pixelization, Gaussian blur, Gaussian noise, under two protocols.
 
-`release` is what the authors' published code does, on a picture of twice the working size: the region is cut out and degraded by itself, the
-picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside the region
-too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
+`release` is what the authors' published code does, on a picture of twice the working size: the region is cut out and degraded by itself,
+the picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside
+the region too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
 
 Pictures are (h, w, 3) RGB uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type and leaves what lies
 outside the mask as it is.
@@ -60,8 +60,8 @@ def pixelate(picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 
 
     Args:
         block: side of the squares in pixels, >= 1. The last ones of a row or column are cut at the bounding box.
-        pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its middle pixel, or of the middle four where the
-            side is even (what the release's resize amounts to; less is left of the picture, so restoring it is harder).
+        pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its middle pixel, or of the middle four where
+            the side is even (what the release's resize amounts to; less is left of the picture, so restoring it is harder).
 
     Raises:
         ValueError: unknown pool, or block < 1.
@@ -128,8 +128,8 @@ def release_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 def release_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Protocol `release`: the resized mask marks every pixel into which that resize carries anything from the region.
 
-    A 40x40 region becomes 21 or 22 pixels wide, as it begins at an odd or an even pixel. The release's own masks came from JPEG files. Nearest
-    neighbour would mark 20x20 and leave a degraded rim outside the mask.
+    A 40x40 region becomes 21 or 22 pixels wide, as it begins at an odd or an even pixel. The release's own masks came from JPEG files.
+    Nearest neighbour would mark 20x20 and leave a degraded rim outside the mask.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(mask[None, ..., 0], dtype=np.float32))
     return torchvision_resize(tensor, [height, width], antialias=True).numpy().transpose(1, 2, 0) > 0

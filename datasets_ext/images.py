@@ -1,10 +1,11 @@
 """Reading and writing pictures and masks without losing anything silently.
 
-Pillow decodes: unlike OpenCV's `imdecode` in many versions it raises where a file is cut short, and it is as fast (0.5 ms for 128x128). Only
-16-bit colour, which Pillow reduces to 8 bits, is decoded by OpenCV, after Pillow found the file whole.
+Pillow decodes: unlike OpenCV's `imdecode` in many versions it raises where a file is cut short, and it is about as fast (0.5 ms for
+128x128). Only
+16 bits, which Pillow reduces to 8 in colour pictures, are decoded by OpenCV, after Pillow found the file whole.
 
-What is accepted: 8 and 16 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The EXIF orientation is
-applied. Refused, with the file named: real transparency, CMYK and other modes, floating point, damaged files.
+What is accepted: 8 and 16 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The EXIF
+orientation is applied. Refused, with the file named: real transparency, CMYK and other modes, floating point, damaged files.
 """
 
 import io

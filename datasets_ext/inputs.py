@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import itertools
 import os
 import posixpath
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +34,8 @@ class Picture(NamedTuple):
             return Path(str(self)).read_bytes()
         try:
             return _open_zip(self.root, os.getpid()).read(self.member)
-        except (zipfile.BadZipFile, zipfile.zlib.error) as error:
-            raise ValueError(f'{self}: damaged in the zip file: {error}') from None
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown compression
+            raise ValueError(f'{self}: cannot be read from the zip file: {error}') from None
 
 
 @functools.lru_cache(maxsize=4)
@@ -65,7 +67,7 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
     """The pictures of an input.
 
     Returns:
-        {'train': [...], 'test': [...]} where folders trainA and testA lie in the input or one level below, otherwise {'': [...]}. Sorted by name.
+        {'train': [...], 'test': [...]} where folders trainA and testA lie in the input or one level below, otherwise {'': [...]}; by name.
 
     Raises:
         FileNotFoundError: the input does not exist.
@@ -88,7 +90,7 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
         if not pictures:
             raise ValueError(f'{root.absolute()} holds no pictures ({", ".join(EXTENSIONS)})')
         pictures.sort()
-        for first, second in zip(pictures, pictures[1:]):
+        for first, second in itertools.pairwise(pictures):
             if first.name == second.name:
                 raise ValueError(f'{first} and {second} have the same name; triplets could not be told apart')
     return splits

@@ -2,15 +2,14 @@
 
     basicsr make-dataset horse2zebra.zip -o datasets/clean/horse_pix --protocol clean --degradation pix
 
-writes OUTPUT/{lq,mask,gt}/NAME.png (or the same below OUTPUT/train and OUTPUT/test), OUTPUT/settings.json and OUTPUT/manifest.jsonl, one line a
-picture. A picture's randomness comes from (seed, its name) alone: neither the number of workers nor the other pictures matter, and data sets of
-different degradations have the same regions. An interrupted run is continued by the same command.
+writes OUTPUT/{lq,mask,gt}/NAME.png (or the same below OUTPUT/train and OUTPUT/test), OUTPUT/settings.json and OUTPUT/manifest.jsonl, one
+line a picture. A picture's randomness comes from (seed, its name) alone: neither the number of workers nor the other pictures matter, and
+data sets of different degradations have the same regions. An interrupted run is continued by the same command.
 """
 
 import argparse
 import hashlib
 import json
-import sys
 import zlib
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from datasets_ext.command import run_command
 from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
 from datasets_ext.inputs import Picture, find_pictures, fingerprint, without
 from datasets_ext.masks import SHAPES
@@ -99,25 +99,30 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
     """Make the folders, or see that what is there belongs to this data set; `overwrite` empties them of triplets instead."""
     made = output / 'settings.json'
     there = [path for kind in KINDS if (output / kind).is_dir() for path in sorted((output / kind).iterdir())]
+    if there and not made.is_file():  # not even with --overwrite: these are somebody's own
+        raise ValueError(
+            f'{output} holds {there[0].relative_to(output)}, but no settings.json of an earlier run; choose another output folder'
+        )
     if overwrite:
-        for path in (output / 'manifest.jsonl', output / 'manifest.partial.jsonl', made):
+        for path in (
+            output / 'manifest.jsonl',
+            output / 'manifest.partial.jsonl',
+            *(path for path in there if path.suffix in ('.png', '.partial')),
+        ):
             path.unlink(missing_ok=True)
-        for path in there:
-            if path.suffix in ('.png', '.partial'):
-                path.unlink()
+        made.unlink(missing_ok=True)  # last, so that killing this leaves a folder that is still known as ours
     elif made.is_file():
         try:
             old = json.loads(made.read_text(encoding='utf-8'))
         except json.JSONDecodeError:
             raise ValueError(f'{made} is damaged; choose another output folder or --overwrite') from None
-        changed = [f'{key} {old.get(key)!r}, now {settings.get(key)!r}' for key in sorted(old.keys() | settings) if old.get(key) != settings.get(key)]
+        changed = [key for key in sorted(old.keys() | settings) if old.get(key) != settings.get(key)]
         if changed:
-            raise ValueError(f'{output} was made with {"; ".join(changed)}; choose another output folder or --overwrite')
-        extra = [str(path) for path in there if path.suffix == '.png' and path.stem not in names]
+            text = '; '.join(f'{key} {old.get(key)!r}, now {settings.get(key)!r}' for key in changed)
+            raise ValueError(f'{output} was made with {text}; choose another output folder or --overwrite')
+        extra = [path.relative_to(output) for path in there if path.suffix == '.png' and path.stem not in names]
         if extra:
-            raise ValueError(f'{output} holds {len(extra)} pictures that are not asked for, for example {extra[0]}; remove them or --overwrite')
-    elif there:
-        raise ValueError(f'{output} holds pictures, but no settings.json of an earlier run; choose another output folder or --overwrite')
+            raise ValueError(f'{output} holds {len(extra)} pictures not asked for now, such as {extra[0]}; remove them or --overwrite')
     for kind in KINDS:
         (output / kind).mkdir(parents=True, exist_ok=True)
         for path in (output / kind).glob('.*.partial'):
@@ -207,9 +212,10 @@ def make_dataset(
     splits = {split: without(pictures, list(exclude)) for split, pictures in splits.items()}
     left_out: dict[str, dict] = {split: {} for split in splits}
     if 'train' in splits:
-        tested = dict(zip(ordered_map(fingerprint, splits['test'], workers), splits['test']))
+        digests = list(ordered_map(fingerprint, [*splits['train'], *splits['test']], workers))
+        tested = dict(zip(digests[len(splits['train']) :], splits['test']))
         tested.pop(None, None)
-        for picture, digest in zip(splits['train'], ordered_map(fingerprint, splits['train'], workers)):
+        for picture, digest in zip(splits['train'], digests):
             if digest in tested:
                 left_out['train'][picture.name] = tested[digest].name
         splits['train'] = without(splits['train'], list(left_out['train']))
@@ -229,7 +235,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('input', help='folder or zip file of pictures; folders trainA and testA inside become train and test')
     parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/)')
-    parser.add_argument('--protocol', choices=PROTOCOLS, required=True, help='release: as the authors made theirs; clean: lossless, at working size')
+    parser.add_argument(
+        '--protocol', choices=PROTOCOLS, required=True, help='release: as the authors did; clean: lossless, at working size'
+    )
     parser.add_argument('--degradation', choices=DEGRADATIONS, required=True)
     parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
     parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
@@ -239,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--region-size', type=float, default=REGION_SIZE, metavar='X',
                         help='side of the region: part of the working size if below 1, else pixels (default: 20/128)')  # fmt: skip
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); does not change the result')
+    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); the result is the same')
     parser.add_argument('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
     parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME', help='pictures to leave out, by name with or without ending')
     parser.add_argument('--overwrite', action='store_true', help='replace what an earlier run with other settings made there')
@@ -256,22 +264,16 @@ def run(argv: list[str] | None = None) -> None:
         region_size=args.region_size, size=args.size, jpeg=0 if args.no_jpeg else 95,
     )  # fmt: skip
     for split, result in results.items():
+        label = split or args.output
         for name, twin in result['left_out'].items():
             print(f'{split}: left out {name}, which is pixel for pixel the test picture {twin}')
-        print(f'{split or args.output}: {result["count"]} triplets in {Path(args.output) / split} ({result["kept"]} were there already)')
+        print(f'{label}: {result["count"]} triplets in {Path(args.output) / split} ({result["kept"]} were there already)')
         if result['psnr'] is not None:
             exact = f', {result["exact"]} of {result["count"]} exact' if result['exact'] else ''
-            print(f'{split or args.output}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {PASTE[args.protocol]}){exact}')
+            paste = PASTE[args.protocol]
+            print(f'{label}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {paste}){exact}')
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 when done, 1 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
-    try:
-        run(argv)
-    except (ValueError, OSError) as error:
-        print(f'make-dataset: error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('make-dataset: interrupted; the same command continues', file=sys.stderr)
-        return 130
-    return 0
+    """The command; returns its exit status."""
+    return run_command('make-dataset', run, argv)

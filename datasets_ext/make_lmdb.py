@@ -2,16 +2,15 @@
 
     basicsr make-lmdb datasets/clean/horse_pix
 
-A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders (train/, test/) likewise, each; any other
-folder of pictures becomes FOLDER.lmdb. PNG files are stored as they are; everything else is stored as PNG of the same pixels, upright: 16 bits,
-grayscale and masks survive bit for bit. Each LMDB is built in a temporary folder beside its place, every picture is read back and compared, and
-only then is it moved there.
+A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders (train/, test/) likewise, each; any
+other folder of pictures becomes FOLDER.lmdb. PNG files are stored as they are; everything else is stored as PNG of the same pixels,
+upright: 16 bits, grayscale and masks survive bit for bit. Each LMDB is built in a hidden folder beside its place, every picture is read
+back and compared, and only then is it moved there.
 """
 
 import argparse
 import os
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +19,12 @@ import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
+from datasets_ext.command import run_command
 from datasets_ext.images import decode_as_stored, encode_png, list_pictures
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import default_workers, ordered_map
 
 PNG = b'\x89PNG\r\n\x1a\n'
-TEMPORARY = '.make-lmdb.partial'
 
 
 def _key(stem: str, path: str) -> str:
@@ -65,7 +64,7 @@ def _differs(pair: tuple[str, bytes]) -> bool:
 def map_size(sizes: list[int]) -> int:
     """Bytes that an LMDB of values of these sizes can need: each in pages of its own, plus the tree, plus what commits copy."""
     page = 4096
-    pages = sum((size + 16) // page + 2 for size in sizes)
+    pages = sum(-(-(size + 16) // page) + 1 for size in sizes)
     return (pages + pages // 8 + 256) * page
 
 
@@ -75,8 +74,8 @@ def _verify(folder: Path, pictures: dict[str, str], workers: int, progress) -> N
         with environment.begin() as transaction:
             if transaction.stat()['entries'] != len(pictures):
                 raise ValueError(f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}')
-            values = ((path, bytes(transaction.get(key.encode()))) for key, path in pictures.items())
-            for path, differs in zip(pictures.values(), progress(ordered_map(_differs, values, workers), 'verify')):
+            values = ((path, bytes(transaction.get(key.encode(), b''))) for key, path in pictures.items())
+            for differs, path in zip(progress(ordered_map(_differs, values, workers), 'verify'), pictures.values()):
                 if differs:
                     raise ValueError(f'{folder}: what was written for {path} does not read back the same')
     finally:
@@ -86,12 +85,13 @@ def _verify(folder: Path, pictures: dict[str, str], workers: int, progress) -> N
 def build_lmdb(source: Path, folder: Path, workers: int, quiet: bool = False) -> int:
     """Write and verify the LMDB `folder` from the pictures in `source`. Returns their number."""
     pictures = {_key(stem, path): path for stem, path in list_pictures(source).items()}
-    progress = partial(_progress, total=len(pictures), name=source.name, quiet=quiet)
+    progress = partial(_bar, total=len(pictures), name=source.name, quiet=quiet)
     sizes = list(progress(ordered_map(_encoded_size, pictures.values(), workers), 'measure'))
+    folder.parent.mkdir(parents=True, exist_ok=True)
     maker = LmdbMaker(str(folder), map_size=map_size(sizes))
     try:
         encoded = progress(ordered_map(encode, pictures.values(), workers), 'write')
-        for key, (data, shape) in zip(pictures, encoded):
+        for (data, shape), key in zip(encoded, pictures):
             maker.put(data, key, shape)
     finally:
         maker.close()
@@ -99,7 +99,7 @@ def build_lmdb(source: Path, folder: Path, workers: int, quiet: bool = False) ->
     return len(pictures)
 
 
-def _progress(items, what: str, total: int, name: str, quiet: bool):
+def _bar(items, what: str, total: int, name: str, quiet: bool):
     return tqdm(items, desc=f'{name}: {what}', total=total, unit='picture', disable=quiet or None)
 
 
@@ -154,17 +154,15 @@ def make_lmdb(
         raise ValueError(f'{existing[0]} exists; --overwrite replaces it')
     counts = {}
     for folder in dict.fromkeys(target.parent for _, target in sources):
-        temporary = folder / TEMPORARY
+        here = [(source, target) for source, target in sources if target.parent == folder]
+        temporary = folder / f'.{here[0][1].name}.partial'
         if temporary.exists():
             shutil.rmtree(temporary)  # of a run that was killed
         temporary.mkdir(parents=True)
         try:
-            built = []
-            for source, target in sources:
-                if target.parent == folder:
-                    counts[str(target)] = build_lmdb(source, temporary / target.name, workers, quiet)
-                    built.append(target)
-            for target in built:  # only now, when all are verified
+            for source, target in here:
+                counts[str(target)] = build_lmdb(source, temporary / target.name, workers, quiet)
+            for _, target in here:  # only now, when all are verified
                 if target.exists():
                     os.replace(target, temporary / f'old-{target.name}')
                 os.replace(temporary / target.name, target)
@@ -175,9 +173,11 @@ def make_lmdb(
 
 def run(argv: list[str] | None = None) -> None:
     """Parse, pack and report. Raises what `make_lmdb` raises."""
-    parser = argparse.ArgumentParser(prog='basicsr make-lmdb', description='Pack triplets or a folder of pictures as LMDB, as BasicSR reads it.')
+    parser = argparse.ArgumentParser(prog='basicsr make-lmdb', description='Pack triplets or a folder of pictures as LMDB, for BasicSR.')
     parser.add_argument('root', help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures')
-    parser.add_argument('-o', '--output', help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB itself (default: ROOT.lmdb)')
+    parser.add_argument(
+        '-o', '--output', help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB (default: ROOT.lmdb)'
+    )
     parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace LMDBs that exist, once the new ones are verified')
     args = parser.parse_args(argv)
@@ -186,13 +186,5 @@ def run(argv: list[str] | None = None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 when done, 1 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
-    try:
-        run(argv)
-    except (ValueError, OSError, lmdb.Error) as error:
-        print(f'make-lmdb: error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('make-lmdb: interrupted; nothing was put in place', file=sys.stderr)
-        return 130
-    return 0
+    """The command; returns its exit status."""
+    return run_command('make-lmdb', run, argv)

@@ -6,7 +6,7 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_mask, decode_picture
-from datasets_ext.sources import Lmdb, MaskedDataset, open_source, read_meta_info, refuse_missing
+from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, open_source, read_meta_info, refuse_missing
 
 
 @DATASET_REGISTRY.register()
@@ -19,7 +19,7 @@ class MaskedPairedImageDataset(MaskedDataset):
     dataroot_mask: likewise; or a single file, one mask for every picture.
     soft_mask: keep a mask's gray values; default false: above 127 is 1, everything else 0.
 
-    gt's names decide: every one needs its lq and mask; further files are ignored. The keys of three LMDBs must agree. 8- and 16-bit pictures
+    gt's names decide: every one needs its lq and mask; further files are ignored. The three LMDBs' keys must agree. 8- and 16-bit pictures
     are scaled to [0, 1] at their own depth.
 
     Raises:
@@ -47,8 +47,8 @@ class MaskedPairedImageDataset(MaskedDataset):
             refuse_missing(wanted, names, f'dataroot_gt ({opt["dataroot_gt"]}), as meta_info_file lists it')
             names = wanted
         for kind in ('lq', 'mask'):
-            if hasattr(self.sources[kind], 'names') and not hasattr(self.sources[kind], 'file'):
-                refuse_missing(names, self.sources[kind].names(), f'dataroot_{kind} ({opt[f"dataroot_{kind}"]}), for the pictures of dataroot_gt')
+            if not isinstance(self.sources[kind], SingleFile):
+                refuse_missing(names, self.sources[kind].names(), f'dataroot_{kind} ({opt[f"dataroot_{kind}"]}), for dataroot_gt')
         self.names = names
         lossy = [name for name in names if self.sources['mask'].path(name).lower().endswith(('.jpg', '.jpeg'))]
         if lossy:

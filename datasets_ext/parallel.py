@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 import torch
@@ -18,6 +20,7 @@ def default_workers() -> int:
 
 
 def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)  # one thread each: the pool is the parallelism, and OpenMP's pool does not survive a fork
     cv2.setNumThreads(0)
 
@@ -32,7 +35,8 @@ def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
     """function(item) for each item, in order, computed by `workers` processes that run a few items ahead.
 
     Raises:
-        ValueError: workers < 1. Whatever `function` raises is raised here at its turn; a worker that was killed ends the run.
+        ValueError: workers < 1.
+        OSError: a worker was killed. Whatever `function` raises is raised here at its turn.
     """
     if workers < 1:
         raise ValueError(f'workers is {workers}, expected at least 1')
@@ -46,5 +50,7 @@ def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise OSError('a worker process was killed from outside, perhaps because memory ran out; try fewer --workers') from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -110,6 +110,10 @@ class Recipe:
         for shape in self.shapes or (None,):
             one_of('region', shape, SHAPES)
         self.region_size = _range('region_size', region_size, 0.001)
+        if self.region_size[0] < 1 <= self.region_size[1]:
+            raise ValueError(
+                f'region_size is {region_size!r}: below 1 is a part of the side, 1 and more are pixels; a range cannot be both'
+            )
         if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
             raise ValueError(f'size is {size!r}, expected a whole number of pixels (or leave it out)')
         self.size = size
@@ -118,13 +122,13 @@ class Recipe:
         self.jpeg = int(jpeg) if protocol == 'release' else 0
 
     def settings(self) -> dict:
-        """Every setting, defaults filled in, in types that JSON has."""
+        """Every setting, with defaults filled in and numbers as ranges."""
         return {
             'protocol': self.protocol,
-            'degradation': [{key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()} for entry in self.degradations],
-            'degradation_count': list(self.counts),
-            'region': list(self.shapes),
-            'region_size': list(self.region_size),
+            'degradation': self.degradations,
+            'degradation_count': self.counts,
+            'region': self.shapes,
+            'region_size': self.region_size,
             'size': self.size,
             'jpeg': self.jpeg,
         }

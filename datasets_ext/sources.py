@@ -5,10 +5,11 @@ import re
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
 
+import cv2
 import numpy as np
 import torch
 from basicsr.utils import FileClient
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.images import list_pictures
@@ -30,9 +31,6 @@ class Folder:
     def __init__(self, root: str) -> None:
         self.paths = list_pictures(root)
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def names(self) -> list[str]:
         return list(self.paths)
 
@@ -46,7 +44,7 @@ class Folder:
             return file.read()
 
 
-class SingleFile(Folder):
+class SingleFile:
     """One picture that stands for every name: one mask for a whole folder."""
 
     def __init__(self, path: str) -> None:
@@ -65,8 +63,8 @@ class SingleFile(Folder):
 class Lmdb:
     """Pictures in an LMDB folder as BasicSR's tools make them, by key.
 
-    An environment can be opened only once in a process, so they are kept by path for all data sets. They are read-only and without locks, for
-    which inheriting them by fork is safe; spawned workers open their own.
+    An environment can be opened only once in a process, so they are kept by path for all data sets. They are read-only and without locks:
+    those a forked worker inherits work; spawned workers open their own.
     """
 
     def __init__(self, root: str) -> None:
@@ -100,7 +98,7 @@ class Lmdb:
         return _lmdb_clients[path][1]
 
 
-def open_source(opt: dict, key: str) -> Folder | Lmdb:
+def open_source(opt: dict, key: str) -> Folder | SingleFile | Lmdb:
     """The pictures that `opt[key]` names.
 
     Raises:
@@ -152,8 +150,8 @@ class MaskedDataset(Dataset, ABC):
     seed: all randomness comes from (seed, global sample number), default 0.
     prepare: what to run to make the data, for the message when they are missing.
 
-    A sample's number is `index.number` where the sampler provides it (an int that carries the position of the sample in the whole training run)
-    and the index itself otherwise. Outside of training nothing is cropped or flipped.
+    A sample's number is `index.number` where the sampler provides it (an int that carries the position of the sample in the whole training
+    run) and the index itself otherwise. Outside of training nothing is cropped or flipped.
     """
 
     known_keys: tuple[str, ...] = ()
@@ -167,7 +165,7 @@ class MaskedDataset(Dataset, ABC):
         backend = opt.get('io_backend') or {'type': 'disk'}
         one_of('io_backend: type', backend.get('type'), ('disk', 'lmdb'))
         if opt.get('scale', 1) != 1:
-            raise ValueError(f'scale is {opt["scale"]}, expected 1: lq, mask and gt have one size (a network may enlarge inside: keep_size)')
+            raise ValueError(f"scale is {opt['scale']}, expected 1: lq, mask and gt have one size (see the networks' keep_size)")
         self.gt_size = opt.get('gt_size') if opt['phase'] == 'train' else None
         if self.gt_size is not None and (not isinstance(self.gt_size, Integral) or self.gt_size < 1):
             raise ValueError(f'gt_size is {self.gt_size!r}, expected a whole number of pixels')
@@ -185,6 +183,8 @@ class MaskedDataset(Dataset, ABC):
 
     def __getitem__(self, index: int) -> dict:
         """lq, gt (3, h, w) RGB and mask (1, h, w), float32 in [0, 1], mask 1 = restore; lq_path, gt_path, mask_path (LMDB: the key)."""
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # the workers are the parallelism
         rng = np.random.default_rng((self.seed, int(getattr(index, 'number', index))))
         name = self.names[int(index)]
         lq, mask, gt, paths = self.triplet(name, rng)
@@ -195,14 +195,18 @@ class MaskedDataset(Dataset, ABC):
                 mask, rng, size=self.gt_size, min_mask_ratio=self.min_mask_ratio, use_hflip=self.use_hflip, use_rot=self.use_rot
             )
             lq, mask, gt = augmentation(lq), augmentation(mask), augmentation(gt)
-        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'mask': to_tensor(mask), **paths}
+        return {
+            'lq': to_tensor(lq, np.iinfo(lq.dtype).max),
+            'gt': to_tensor(gt, np.iinfo(gt.dtype).max),
+            'mask': to_tensor(mask, 1),
+            **paths,
+        }
 
     @abstractmethod
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
         """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; and the three paths."""
 
 
-def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(h, w, c) -> (c, h, w) float32 in [0, 1]; 3 channels of integers are on their type's scale, one channel (a mask) is in [0, 1] already."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
-    return tensor if image.shape[2] == 1 else tensor.div_(float(np.iinfo(image.dtype).max))
+def to_tensor(image: np.ndarray, peak: float) -> torch.Tensor:
+    """(h, w, c) with values up to `peak` -> (c, h, w) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)).div_(peak)
