@@ -15,6 +15,7 @@ Deviations from the papers:
 * `WindowMaskCrossAttention` is this project's own: Eq. 5 inside windows, with position.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -24,28 +25,32 @@ from torch import Tensor, nn
 
 from hmaca_arch.windows import bands, expand_offsets, offsets, runs_as_windows
 
-# The most elements of one position bias that exist at a time (128 MiB in float32). Larger ones, of grids on pictures of more than about
-# 200 x 200 pixels, are made for some rows of queries after the other.
+# The most elements of a position bias that exist at a time; a larger bias is made for some rows of queries after the other. In inference
+# on a CPU what matters is that the part for one head stays in a core's cache while all windows use it. Elsewhere it only bounds memory,
+# for grids on pictures of more than about 200 x 200 pixels.
+BIAS_ELEMENTS_CPU_INFERENCE = 2**21
 BIAS_ELEMENTS = 2**25
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
-    """SoftMax(Q K^T / sqrt(d) + B) V over rows x cols rectangles of pixels that share one B.
+    """SoftMax(Q K^T / sqrt(d) + B) V over n rectangles of rows x cols pixels that share one B per head.
+
+    Heads come first, so that all rectangles use a head's bias in a row.
 
     Args:
-        q, k, v: (n, heads, rows * cols, d).
+        q, k, v: (heads, n, rows * cols, d).
         table: (2 H - 1, 2 W - 1, heads), the bias by offset; H >= rows, W >= cols.
 
     Returns:
-        (n, heads, rows * cols, d).
+        (heads, n, rows * cols, d).
     """
-    step = max(1, BIAS_ELEMENTS // (q.shape[1] * rows * cols * cols))
+    most = BIAS_ELEMENTS_CPU_INFERENCE if q.is_cpu and not torch.is_grad_enabled() else BIAS_ELEMENTS
+    step = max(1, most // (len(q) * rows * cols * cols))
     parts = []
     for first in range(0, rows, step):
-        last = min(first + step, rows)
-        bias = expand_offsets(table.to(q.dtype), rows, cols, slice(first, last))
-        queries = q if step >= rows else q[:, :, first * cols : last * cols]
-        parts.append(F.scaled_dot_product_attention(queries, k, v, attn_mask=bias[None]))
+        some = slice(first, min(first + step, rows))
+        bias = expand_offsets(table.to(q.dtype), rows, cols, some)[:, None]
+        parts.append(F.scaled_dot_product_attention(q[:, :, some.start * cols : some.stop * cols], k, v, attn_mask=bias))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
@@ -67,11 +72,11 @@ def attend_in_windows(q: Tensor, k: Tensor, v: Tensor, table: Tensor, size: int,
         row = []
         for cols, j in bands(w, size, shift):
             windows = [
-                rearrange(t[:, rows, cols], 'b (y i) (x j) (heads d) -> (b y x) heads (i j) d', i=i, j=j, heads=heads) for t in (q, k, v)
+                rearrange(t[:, rows, cols], 'b (y i) (x j) (heads d) -> heads (b y x) (i j) d', i=i, j=j, heads=heads) for t in (q, k, v)
             ]
             out = attend(*windows, table, i, j)
             y, x = (rows.stop - rows.start) // i, (cols.stop - cols.start) // j
-            row.append(rearrange(out, '(b y x) heads (i j) d -> b (y i) (x j) (heads d)', y=y, x=x, i=i))
+            row.append(rearrange(out, 'heads (b y x) (i j) d -> b (y i) (x j) (heads d)', y=y, x=x, i=i))
         bands_of_rows.append(torch.cat(row, dim=2) if len(row) > 1 else row[0])
     return torch.cat(bands_of_rows, dim=1) if len(bands_of_rows) > 1 else bands_of_rows[0]
 
@@ -99,10 +104,11 @@ class WindowAttention(nn.Module):
         self.bias_table = position_table(size, heads)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, qkv: Tensor) -> Tensor:
-        """qkv (b, h, w, 3 dim), h and w multiples of size -> (b, h, w, dim)."""
+    def forward(self, x: Tensor, to_qkv: Callable[[Tensor], Tensor]) -> Tensor:
+        """x (b, h, w, ...), h and w multiples of size, and the pointwise map from it to qkv (b, h, w, 3 dim) -> (b, h, w, dim)."""
         if self.shift:
-            qkv = qkv.roll((-self.shift, -self.shift), (1, 2))
+            x = x.roll((-self.shift, -self.shift), (1, 2))  # before the map, which makes it larger
+        qkv = to_qkv(x)
         if self.strips:
             qkv = runs_as_windows(qkv, self.size)
         out = self.proj(attend_in_windows(*qkv.chunk(3, dim=-1), self.bias_table, self.size, self.shift))
@@ -148,12 +154,12 @@ class GridAttention(nn.Module):
         b, h, w = qkv.shape[:3]
         rows, cols = h // self.interval, w // self.interval
         q, k, v, g = (
-            rearrange(t, 'b (y i) (x j) (heads d) -> (b i j) heads (y x) d', i=self.interval, j=self.interval, heads=self.heads)
+            rearrange(t, 'b (y i) (x j) (heads d) -> heads (b i j) (y x) d', i=self.interval, j=self.interval, heads=self.heads)
             for t in (*qkv.chunk(3, dim=-1), grid)
         )
         out = attend(g, k, v, self.bias1(rows, cols), rows, cols)
         out = attend(q, g, out, self.bias2(rows, cols), rows, cols)
-        return rearrange(out, '(b i j) heads (y x) d -> b (y i) (x j) (heads d)', b=b, i=self.interval, y=rows)
+        return rearrange(out, 'heads (b i j) (y x) d -> b (y i) (x j) (heads d)', b=b, i=self.interval, y=rows)
 
 
 class MaskKeys(NamedTuple):

@@ -10,6 +10,7 @@ Deviation: Eq. 4 gives grid attention C/4 channels; here it has C/2, as the publ
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -17,12 +18,26 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from hmaca_arch.attention import GridAttention, WindowAttention
 
+# Channels times pixels of a strip. What is between two pointwise steps then stays in a processor's cache, and the allocator hands out
+# the same memory again and again; tensors of more than 32 MiB come fresh from the system, and clearing them costs as much as using them.
+STRIP_ELEMENTS = 2**20
+
+
+def strips(x: Tensor, channels: int) -> list[slice]:
+    """Strips of rows of (b, h, w, c) in which to compute something with that many channels: all at once but in inference on a CPU."""
+    b, h, w = x.shape[:3]
+    step = h if torch.is_grad_enabled() or not x.is_cpu else max(1, STRIP_ELEMENTS // (b * w * channels))
+    return [slice(first, min(first + step, h)) for first in range(0, h, step)]
+
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution, stride 1, padding 1, of (b, h, w, c): the memory of such a picture is what torch calls channels_last."""
+    """3x3 convolution of (b, h, w, c), zero-padded; the memory of such a picture is what torch calls channels_last.
 
-    def __init__(self, dim: int, out: int) -> None:
-        super().__init__(dim, out, kernel_size=3, padding=1)
+    Without `pad_rows` the input has a row of zeros, or of what is there, above and below, and the output two rows less.
+    """
+
+    def __init__(self, dim: int, out: int, pad_rows: bool = True) -> None:
+        super().__init__(dim, out, kernel_size=3, padding=(1 if pad_rows else 0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, dim) -> (b, h, w, out)."""
@@ -34,6 +49,7 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
+        self.hidden = hidden
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, dim)
@@ -43,6 +59,12 @@ class MLP(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
+def pointwise(step: Callable[[Tensor], Tensor], x: Tensor, channels: int) -> Tensor:
+    """step(x) for a step that treats all pixels alike and has at most that many channels inside, in strips where that is faster."""
+    parts = [step(x[:, rows]) for rows in strips(x, channels)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
 class FusedConv(nn.Module):
     """Channel attention on a widened convolution (Fig. 2): x + reduce(SE(GELU(LN(conv3x3(LN(x)))))), widened c -> 6c."""
 
@@ -50,7 +72,7 @@ class FusedConv(nn.Module):
         super().__init__()
         hidden = expansion * dim
         self.pre_norm = nn.LayerNorm(dim)
-        self.expand = Conv3x3(dim, hidden)
+        self.expand = Conv3x3(dim, hidden, pad_rows=False)
         self.norm1 = nn.LayerNorm(hidden)
         self.act = nn.GELU()
         self.se = SqueezeExcitation(hidden, hidden // 2, activation=nn.SiLU)
@@ -58,9 +80,15 @@ class FusedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
-        y = self.act(self.norm1(self.expand(self.pre_norm(x))))
-        y = self.reduce(self.se(rearrange(y, 'b h w c -> b c h w')))
-        return x + rearrange(y, 'b c h w -> b h w c')
+        h = x.shape[1]
+        y = F.pad(self.pre_norm(x), (0, 0, 0, 0, 1, 1))  # the convolution's zeros above and below; it adds those left and right
+        wide = [self.act(self.norm1(self.expand(y[:, rows.start : rows.stop + 2]))) for rows in strips(x, self.norm1.bias.numel())]
+        mean = sum(strip.mean((1, 2)) * (strip.shape[1] / h) for strip in wide)
+        # squeeze-excitation scales channels, and so does a weight: scale the 1x1 convolution's few weights, not the many pixels
+        gate = self.se.scale_activation(self.se.fc2(self.se.activation(self.se.fc1(mean[..., None, None]))))
+        weight = rearrange(self.reduce.weight * rearrange(gate, 'b c 1 1 -> b 1 c 1 1'), 'b out c 1 1 -> b c out')
+        reduced = [torch.baddbmm(self.reduce.bias, strip.flatten(1, 2), weight) for strip in wide]
+        return x + torch.cat(reduced, dim=1).view_as(x)
 
 
 class FAB(nn.Module):
@@ -77,8 +105,8 @@ class FAB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c), h and w multiples of size."""
-        x = x + self.drop_path(self.attn(self.qkv(self.norm1(x))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.attn(self.norm1(x), self.qkv))
+        return x + self.drop_path(pointwise(lambda y: self.mlp(self.norm2(y)), x, self.mlp.hidden))
 
 
 class GAB(nn.Module):
@@ -100,9 +128,14 @@ class GAB(nn.Module):
         """(b, h, w, c) -> (b, h, w, c), h and w multiples of size and interval."""
         c = x.shape[-1]
         window, shifted, grid = self.qkv(x).split((3 * c // 4, 3 * c // 4, 3 * c // 2), dim=-1)
-        mixed = torch.cat((self.window_attn(window), self.shifted_attn(shifted), self.grid_attn(grid, self.grid_proj(x))), dim=-1)
+        branches = (
+            self.window_attn(window, nn.Identity()),
+            self.shifted_attn(shifted, nn.Identity()),
+            self.grid_attn(grid, self.grid_proj(x)),
+        )
+        mixed = torch.cat(branches, dim=-1)
         x = x + self.norm1(self.proj(mixed))
-        return x + self.norm2(self.mlp(x))
+        return pointwise(lambda y: y + self.norm2(self.mlp(y)), x, self.mlp.hidden)
 
 
 def run(block: Callable[..., Tensor], *args: Tensor | None, checkpointed: bool) -> Tensor:

@@ -72,7 +72,9 @@ def check_hmanet(
     require(resi_connection in ('1conv', 'identity'), 'resi_connection', resi_connection, "'1conv' or 'identity'")
     require(shifted_windows in ('windows', 'strips'), 'shifted_windows', shifted_windows, "'windows' or 'strips'")
     fits = not image_residual or upscale == 1 or keep_size
-    require(fits, 'image_residual', image_residual, f'false, or output in the size of the input: upscale 1, not {upscale}, or keep_size true')
+    require(
+        fits, 'image_residual', image_residual, f'false, or output in the size of the input: upscale 1, not {upscale}, or keep_size true'
+    )
 
 
 def check_cross_attention(*, embed_dim: int, form: str, heads: int, residual: bool) -> None:

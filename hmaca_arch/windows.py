@@ -69,15 +69,11 @@ def expand_offsets(table: Tensor, rows: int, cols: int, query_rows: slice = slic
     """
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     table = table[middle_y - rows + 1 : middle_y + rows, middle_x - cols + 1 : middle_x + cols]
-    # by offset key minus query; the windows of an axis, taken backwards, are then the rows of the Toeplitz matrix along it
+    # by offset key minus query: what one query sees is then a window of the table, and moves against the query
     table = rearrange(table, 'y x heads -> heads y x').flip(1, 2)
-    by_column = table.unfold(2, cols, 1).flip(2)  # heads y query_x key_x
-    by_column = rearrange(by_column, 'heads y qx kx -> heads qx y kx').contiguous()
-    queries = range(rows)[query_rows]
-    # copying the largest tensor last, with its two key axes contiguous in both source and result, is what makes this fast
-    by_column = by_column[:, :, rows - 1 - queries[-1] : 2 * rows - 1 - queries[0]]
-    by_row = rearrange(by_column.unfold(2, rows, 1), 'heads qx qy kx ky -> heads qy qx ky kx').flip(1)
-    return rearrange(by_row, 'heads qy qx ky kx -> heads (qy qx) (ky kx)')
+    by_column = rearrange(table.unfold(2, cols, 1).flip(2), 'heads y qx kx -> heads qx y kx').contiguous()
+    queries = [by_column[:, :, rows - 1 - qy : 2 * rows - 1 - qy] for qy in range(rows)[query_rows]]
+    return rearrange(torch.stack(queries, dim=1), 'heads qy qx ky kx -> heads (qy qx) (ky kx)')
 
 
 def runs_as_windows(x: Tensor, size: int) -> Tensor:
