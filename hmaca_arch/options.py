@@ -102,6 +102,18 @@ def suggestion(name: str, known) -> str:
     return f' (did you mean {known[near[0]]}?)' if near else f'; known: {", ".join(sorted(known.values()))}'
 
 
+def check_sections(options: dict, path: str, *required: str) -> None:
+    """Fail where a section is missing or, an indentation gone wrong, holds no settings."""
+    for key in required:
+        if not isinstance(options.get(key), dict):
+            raise ValueError(f'{path}: the section {key!r} is missing or holds no settings')
+    inner = {f'datasets:{key}': section for key, section in options['datasets'].items()}
+    inner.update({key: section for key, section in options.items() if key.startswith('network_')})
+    for place, section in inner.items():
+        if not isinstance(section, dict):
+            raise ValueError(f'{path}: {place} holds no settings')
+
+
 def check_names(options: dict) -> None:
     """Fail with one line, before anything is built, where a section names what no registry knows or sets what a network does not have.
 
@@ -187,10 +199,16 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     opt = override(load(args.opt), args.force_yml)
     if not is_train and 'datasets' in opt:  # a test file inherits from the training's
         opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
-    for key in ('name', 'model_type', 'datasets', 'network_g', 'path', *(['train', 'logger'] if is_train else ['val'])):
-        if key not in opt:
-            raise ValueError(f'{args.opt}: the section {key!r} is missing')
+    opt.setdefault('path', {})
+    for key in ('name', 'model_type'):
+        if not isinstance(opt.get(key), str):
+            raise ValueError(f'{args.opt}: {key!r} is missing')
+    check_sections(opt, args.opt, 'datasets', 'network_g', 'path', *(['train', 'logger'] if is_train else ['val']))
     check_names(opt)
+    if is_train:
+        opt['logger'].setdefault('use_tb_logger', False)
+    if opt.get('val'):
+        opt['val'].setdefault('save_img', False)
 
     opt['dist'] = args.launcher != 'none'
     if opt['dist']:

@@ -8,6 +8,7 @@ Why each replacement:
 | `load_resume_state` | looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
+| `MessageLogger` | counts one iteration too few: the estimated time ends at "-1 day, 23:59:59" |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -31,7 +32,7 @@ import torch
 import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import check_resume, make_exp_dirs
+from basicsr.utils import MessageLogger, check_resume, make_exp_dirs
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
@@ -179,6 +180,14 @@ def load_resume_state(opt: dict) -> dict | None:
     return state
 
 
+class ProgressLogger(MessageLogger):
+    """BasicSR's logger with an estimated time that ends at 0."""
+
+    def __init__(self, opt: dict, start_iter: int = 1, tb_logger=None):
+        super().__init__(opt, start_iter, tb_logger)
+        self.max_iters += 1
+
+
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
     known = [name for name, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)]
@@ -247,6 +256,7 @@ def install() -> None:
         raise ValueError(f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}')
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+    basicsr.train.MessageLogger = ProgressLogger
     basicsr.test.make_exp_dirs = make_test_dirs
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device

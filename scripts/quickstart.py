@@ -11,7 +11,7 @@ from skimage import data
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
-from hmaca_arch.metrics.summary import mean_of_finite  # noqa: E402
+from hmaca_arch.metrics.summary import mean_of_finite
 
 # Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
 TRAIN = ('astronaut', 'rocket', 'stereo_motorcycle', 'camera', 'brick', 'grass', 'gravel', 'coins')

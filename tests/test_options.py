@@ -96,8 +96,9 @@ def test_missing_things_are_named(tmp_path, triplets):
 
     with pytest.raises(FileNotFoundError, match=r'opt\.yml does not exist.*did you mean.*o\.yml'):
         parse(good) and options.parse(str(tmp_path), True, ['-opt', str(tmp_path / 'opt.yml')])
-    with pytest.raises(ValueError, match="section 'train' is missing"):
-        parse({key: value for key, value in good.items() if key != 'train'})
+    for broken in ({'train': None}, {'network_g': 'HMACA'}, {'datasets': {'train': None}}, {'name': None}):
+        with pytest.raises(ValueError, match=next(iter(broken))):
+            parse({**good, **broken})
     with pytest.raises(FileNotFoundError, match='datasets:train:dataroot_lq: .*nowhere does not exist; to prepare it: run this'):
         train = {**good['datasets']['train'], 'dataroot_lq': 'nowhere', 'prepare': 'run this'}
         parse({**good, 'datasets': {**good['datasets'], 'train': train}})

@@ -1,6 +1,7 @@
 """BasicSR's own pipelines with what hmaca_arch.training replaces in them: real runs on tiny triplets."""
 
 import json
+import logging
 import pickle
 import re
 import signal
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
@@ -94,6 +96,8 @@ def trained(tmp_path_factory):
     options['train'].update(ema_decay=0.9, grad_clip=1.0, composite=True)
     options['val'].update(save_img=True, val_freq=5)
     options['logger']['use_tb_logger'] = True
+    initialized_logger.clear()  # BasicSR opens a log file only once a process, and another test may have been first
+    logging.getLogger('basicsr').handlers.clear()
     run(folder, options)
     return folder, options
 
@@ -239,3 +243,10 @@ def test_another_basicsr_is_refused(monkeypatch):
     monkeypatch.setattr(training.basicsr, '__version__', '1.5.0')
     with pytest.raises(ValueError, match=r'BasicSR 1\.5\.0 is installed.*1\.4\.2'):
         training.install()
+
+
+def test_the_estimated_time_ends_at_zero(trained):
+    folder, _ = trained
+    log = next((folder / 'experiments' / 'tiny').glob('train_*.log')).read_text()
+    times = re.findall(r'iter: *(\d+),.*eta: ([^,]+), time', log)
+    assert times[-1] == ('5', '0:00:00') and 'day' not in log
