@@ -10,6 +10,7 @@ orientation is applied. Refused, with the file named: real transparency, CMYK an
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
+
+PNG = b'\x89PNG\r\n\x1a\n'
 
 # EXIF orientation -> what undoes it (the values that are missing mean: as it is)
 _UPRIGHT = {
@@ -57,6 +60,19 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
     return image.format == 'TIFF' and max(image.tag_v2.get(258, (8,))) == 16  # BitsPerSample
 
 
+def _check_png(data: bytes) -> None:
+    """Raise OSError where a PNG is cut short or its chunks do not match their checksums: Pillow does not check the last of them."""
+    position, kind = len(PNG), b''
+    while kind != b'IEND':
+        length, kind = int.from_bytes(data[position : position + 4], 'big'), data[position + 4 : position + 8]
+        end = position + 8 + length
+        if end + 4 > len(data):
+            raise OSError('the file is cut short')
+        if kind[:1].isupper() and zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
+            raise OSError('a checksum does not match, the file is damaged')
+        position = end + 4
+
+
 def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     """Bytes of a picture file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright; and whether any simpler reader would see the same.
 
@@ -66,6 +82,8 @@ def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
         ValueError: in one line that starts with `name`.
     """
     try:
+        if data.startswith(PNG):
+            _check_png(data)
         with Image.open(io.BytesIO(data)) as image:
             deep = _is_16_bit(image, data)
             image.load()

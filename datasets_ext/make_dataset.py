@@ -21,7 +21,7 @@ from datasets_ext.command import run_command
 from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
 from datasets_ext.inputs import Picture, find_pictures, fingerprint, without
 from datasets_ext.masks import SHAPES
-from datasets_ext.parallel import default_workers, ordered_map
+from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
 
 KINDS = ('lq', 'mask', 'gt')
@@ -132,7 +132,7 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
 
 
 def make_split(
-    pictures: list[Picture], output: Path, recipe: Recipe, seed: int, workers: int, overwrite: bool = False, quiet: bool = False
+    pictures: list[Picture], output: Path, recipe: Recipe, seed: int, pool: Workers, overwrite: bool = False, quiet: bool = False
 ) -> dict:
     """Make the triplets of some pictures in one folder.
 
@@ -148,10 +148,10 @@ def make_split(
     old = _read_records(manifest, partial_manifest)
     records, failures, kept = [], [], 0
     jobs = [(picture, old.get(picture.name)) for picture in pictures]
-    made = ordered_map(partial(make_triplet, output=output, recipe=recipe, seed=seed), jobs, min(workers, len(jobs)))
+    make = partial(make_triplet, output=output, recipe=recipe, seed=seed)
     with open(partial_manifest, 'a', encoding='utf-8') as partial_file:
         partial_file.write('\n')  # ends a line that a killed run left unfinished
-        for record in tqdm(made, total=len(jobs), desc=output.name, unit='picture', disable=quiet or None):
+        for record in tqdm(pool.map(make, jobs), total=len(jobs), desc=output.name, unit='picture', disable=quiet or None):
             if 'error' in record:
                 failures.append(record['error'])
                 continue
@@ -210,21 +210,23 @@ def make_dataset(
         if name not in known:
             raise ValueError(f'--exclude {name}: there is no such picture in {source}')
     splits = {split: without(pictures, list(exclude)) for split, pictures in splits.items()}
-    left_out: dict[str, dict] = {split: {} for split in splits}
-    if 'train' in splits:
-        digests = list(ordered_map(fingerprint, [*splits['train'], *splits['test']], workers))
-        tested = dict(zip(digests[len(splits['train']) :], splits['test']))
-        tested.pop(None, None)
-        for picture, digest in zip(splits['train'], digests):
-            if digest in tested:
-                left_out['train'][picture.name] = tested[digest].name
-        splits['train'] = without(splits['train'], list(left_out['train']))
     results = {}
-    for split, pictures in splits.items():
-        if not pictures:
-            raise ValueError(f'{source}: nothing is left of {split or "the pictures"} after --exclude')
-        results[split] = make_split(pictures, Path(output) / split, how, seed, workers, overwrite, quiet) | {'left_out': left_out[split]}
+    with Workers(workers) as pool:
+        twins = _twins(splits['train'], splits['test'], pool) if 'train' in splits else {}
+        for split, pictures in splits.items():
+            left_out = twins if split == 'train' else {}
+            pictures = [picture for picture in pictures if picture.name not in left_out]
+            if not pictures:
+                raise ValueError(f'{source}: nothing is left of {split or "the pictures"} to make triplets from')
+            results[split] = make_split(pictures, Path(output) / split, how, seed, pool, overwrite, quiet) | {'left_out': left_out}
     return results
+
+
+def _twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str, str]:
+    """{name of a training picture: name of the test picture that has the same pixels}"""
+    digests = list(pool.map(fingerprint, [*train, *test]))
+    tested = {digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest}
+    return {picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested}
 
 
 def parser() -> argparse.ArgumentParser:

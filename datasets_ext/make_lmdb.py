@@ -20,11 +20,9 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
 from datasets_ext.command import run_command
-from datasets_ext.images import decode_as_stored, encode_png, list_pictures
+from datasets_ext.images import PNG, decode_as_stored, encode_png, list_pictures
 from datasets_ext.make_dataset import KINDS
-from datasets_ext.parallel import default_workers, ordered_map
-
-PNG = b'\x89PNG\r\n\x1a\n'
+from datasets_ext.parallel import Workers, default_workers
 
 
 def _key(stem: str, path: str) -> str:
@@ -68,34 +66,34 @@ def map_size(sizes: list[int]) -> int:
     return (pages + pages // 8 + 256) * page
 
 
-def _verify(folder: Path, pictures: dict[str, str], workers: int, progress) -> None:
+def _verify(folder: Path, pictures: dict[str, str], pool: Workers, progress) -> None:
     environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
     try:
         with environment.begin() as transaction:
             if transaction.stat()['entries'] != len(pictures):
                 raise ValueError(f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}')
             values = ((path, bytes(transaction.get(key.encode(), b''))) for key, path in pictures.items())
-            for differs, path in zip(progress(ordered_map(_differs, values, workers), 'verify'), pictures.values()):
+            for differs, path in zip(progress(pool.map(_differs, values), 'verify'), pictures.values()):
                 if differs:
                     raise ValueError(f'{folder}: what was written for {path} does not read back the same')
     finally:
         environment.close()
 
 
-def build_lmdb(source: Path, folder: Path, workers: int, quiet: bool = False) -> int:
+def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -> int:
     """Write and verify the LMDB `folder` from the pictures in `source`. Returns their number."""
     pictures = {_key(stem, path): path for stem, path in list_pictures(source).items()}
     progress = partial(_bar, total=len(pictures), name=source.name, quiet=quiet)
-    sizes = list(progress(ordered_map(_encoded_size, pictures.values(), workers), 'measure'))
+    sizes = list(progress(pool.map(_encoded_size, pictures.values()), 'measure'))
     folder.parent.mkdir(parents=True, exist_ok=True)
     maker = LmdbMaker(str(folder), map_size=map_size(sizes))
     try:
-        encoded = progress(ordered_map(encode, pictures.values(), workers), 'write')
+        encoded = progress(pool.map(encode, pictures.values()), 'write')
         for (data, shape), key in zip(encoded, pictures):
             maker.put(data, key, shape)
     finally:
         maker.close()
-    _verify(folder, pictures, workers, progress)
+    _verify(folder, pictures, pool, progress)
     return len(pictures)
 
 
@@ -153,21 +151,22 @@ def make_lmdb(
     if existing and not overwrite:
         raise ValueError(f'{existing[0]} exists; --overwrite replaces it')
     counts = {}
-    for folder in dict.fromkeys(target.parent for _, target in sources):
-        here = [(source, target) for source, target in sources if target.parent == folder]
-        temporary = folder / f'.{here[0][1].name}.partial'
-        if temporary.exists():
-            shutil.rmtree(temporary)  # of a run that was killed
-        temporary.mkdir(parents=True)
-        try:
-            for source, target in here:
-                counts[str(target)] = build_lmdb(source, temporary / target.name, workers, quiet)
-            for _, target in here:  # only now, when all are verified
-                if target.exists():
-                    os.replace(target, temporary / f'old-{target.name}')
-                os.replace(temporary / target.name, target)
-        finally:
-            shutil.rmtree(temporary)
+    with Workers(workers) as pool:
+        for folder in dict.fromkeys(target.parent for _, target in sources):
+            here = [(source, target) for source, target in sources if target.parent == folder]
+            temporary = folder / f'.{here[0][1].name}.partial'
+            if temporary.exists():
+                shutil.rmtree(temporary)  # of a run that was killed
+            temporary.mkdir(parents=True)
+            try:
+                for source, target in here:
+                    counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
+                for _, target in here:  # only now, when all are verified
+                    if target.exists():
+                        os.replace(target, temporary / f'old-{target.name}')
+                    os.replace(temporary / target.name, target)
+            finally:
+                shutil.rmtree(temporary)
     return counts
 
 

@@ -31,26 +31,39 @@ def _start_worker() -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
-def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
-    """function(item) for each item, in order, computed by `workers` processes that run a few items ahead.
+class Workers:
+    """`workers` processes, as a context manager: `with Workers(2) as pool: for result in pool.map(function, items)`.
 
     Raises:
         ValueError: workers < 1.
-        OSError: a worker was killed. Whatever `function` raises is raised here at its turn.
     """
-    if workers < 1:
-        raise ValueError(f'workers is {workers}, expected at least 1')
-    context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    waiting: deque = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 4 * workers:
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f'workers is {workers}, expected at least 1')
+        self.ahead = 4 * workers
+        context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
+        self.pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+    def __enter__(self) -> 'Workers':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def map(self, function: Callable, items: Iterable) -> Iterator:
+        """function(item) for each item, in order, computed a few items ahead.
+
+        Raises:
+            OSError: a worker was killed. Whatever `function` raises is raised here at its turn.
+        """
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(self.pool.submit(function, item))
+                if len(waiting) >= self.ahead:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise OSError('a worker process was killed from outside, perhaps because memory ran out; try fewer --workers') from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+        except BrokenProcessPool:
+            raise OSError('a worker process was killed from outside, perhaps because memory ran out; try fewer --workers') from None
