@@ -51,7 +51,8 @@ def _in_folder(root: Path, folder: Path) -> list[Picture]:
 def _in_zip(path: Path) -> dict[str, list[Picture]]:
     """{folder inside the zip file: its pictures}"""
     try:
-        members = _open_zip(str(path), os.getpid()).namelist()
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
     except zipfile.BadZipFile as error:
         raise ValueError(f'{path} is neither a folder nor a readable zip file: {error}') from None
     folders: dict[str, list[Picture]] = {}
