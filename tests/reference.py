@@ -9,6 +9,25 @@ import math
 from collections import defaultdict
 
 import torch
+from torch import nn
+
+
+def randomised(module: nn.Module, std: float = 0.5) -> nn.Module:
+    """In float64 with every parameter away from its start, so that no term is invisible."""
+    module = module.double()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=std)
+    return module
+
+
+def weights(module: nn.Module, at: str) -> dict[str, torch.Tensor]:
+    return {f'{at}.{name}': value.detach() for name, value in module.state_dict().items()}
+
+
+def assert_close(ours: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-10) -> None:
+    """Relative to the scale of what is expected."""
+    assert ours.shape == expected.shape
+    assert (ours - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-30)
 
 
 def linear(x, sd, at):

@@ -5,6 +5,7 @@ import math
 import pytest
 import reference
 import torch
+from reference import assert_close, randomised, weights
 from torch import nn
 
 from hmaca_arch import attention
@@ -23,24 +24,6 @@ IDENTITY = nn.Identity()
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    """In float64 with every parameter away from its start, so that no term is invisible."""
-    module = module.double()
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    return module
-
-
-def weights(module: nn.Module, at: str) -> dict[str, torch.Tensor]:
-    return {f'{at}.{name}': value.detach() for name, value in module.state_dict().items()}
-
-
-def assert_close(ours: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-10) -> None:
-    """Relative to the scale of what is expected."""
-    assert ours.shape == expected.shape
-    assert (ours - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-30)
 
 
 @pytest.mark.parametrize(

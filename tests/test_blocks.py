@@ -3,7 +3,7 @@
 import pytest
 import reference
 import torch
-from test_attention import assert_close, randomised, weights
+from reference import assert_close, randomised, weights
 
 from hmaca_arch import blocks
 from hmaca_arch.blocks import FAB, GAB, RHTB, FusedConv
