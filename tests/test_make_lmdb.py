@@ -121,7 +121,7 @@ def test_the_map_fits_any_sizes_tightly(tmp_path, sizes):
     for start in range(0, len(sizes), 500):
         with database.begin(write=True) as transaction:
             for i in range(start, min(start + 500, len(sizes))):
-                key = f'{i * 7919 % 100003:06}' + 'x' * 60
+                key = f'{i * 7919 % 100003:06}' + 'x' * 500  # long keys make a large tree
                 transaction.put(key.encode(), bytes(sizes[i]))
     database.close()
     assert map_size(sizes) < 1.2 * sum(size + 8192 for size in sizes) + 2e6
