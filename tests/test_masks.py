@@ -76,9 +76,7 @@ def test_wrong_regions_are_named(arguments, message):
 def crop_areas(mask: np.ndarray, size: int) -> dict[tuple[int, int], float]:
     """Plain loops: what every crop holds of the mask."""
     height, width = mask.shape[:2]
-    return {
-        (y, x): float(mask[y : y + size, x : x + size].sum()) for y in range(height - size + 1) for x in range(width - size + 1)
-    }
+    return {(y, x): float(mask[y : y + size, x : x + size].sum()) for y in range(height - size + 1) for x in range(width - size + 1)}
 
 
 @given(
