@@ -31,6 +31,7 @@ setup(
         'einops>=0.7',
         'scikit-image>=0.21',
         'numpy>=1.23',
+        'pillow>=10.1',
         'tqdm>=4.60',
     ],
     extras_require={

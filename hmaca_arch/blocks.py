@@ -18,15 +18,17 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from hmaca_arch.attention import GridAttention, WindowAttention
 
-# Channels times pixels of a strip. What is between two pointwise steps then stays in a processor's cache, and the allocator hands out
-# the same memory again and again; tensors of more than 32 MiB come fresh from the system, and clearing them costs as much as using them.
-STRIP_ELEMENTS = 2**20
+# Channels times pixels of a strip: 2 MiB in float32. What is between two pointwise steps then stays in a processor's cache, and the
+# allocator hands out the same memory again and again; tensors of more than 32 MiB come fresh from the system, page by page, which takes
+# longer than filling them. A convolution prefers larger pieces.
+STRIP_ELEMENTS = 2**19
+CONV_STRIP_ELEMENTS = 2**21
 
 
-def strips(x: Tensor, channels: int) -> list[slice]:
+def strips(x: Tensor, channels: int, elements: int) -> list[slice]:
     """Strips of rows of (b, h, w, c) in which to compute something with that many channels: all at once but in inference on a CPU."""
     b, h, w = x.shape[:3]
-    step = h if torch.is_grad_enabled() or not x.is_cpu else max(1, STRIP_ELEMENTS // (b * w * channels))
+    step = h if torch.is_grad_enabled() or not x.is_cpu else max(1, elements // (b * w * channels))
     return [slice(first, min(first + step, h)) for first in range(0, h, step)]
 
 
@@ -61,7 +63,7 @@ class MLP(nn.Module):
 
 def pointwise(step: Callable[[Tensor], Tensor], x: Tensor, channels: int) -> Tensor:
     """step(x) for a step that treats all pixels alike and has at most that many channels inside, in strips where that is faster."""
-    parts = [step(x[:, rows]) for rows in strips(x, channels)]
+    parts = [step(x[:, rows]) for rows in strips(x, channels, STRIP_ELEMENTS)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
@@ -80,9 +82,12 @@ class FusedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
-        h = x.shape[1]
+        h, hidden = x.shape[1], self.norm1.bias.numel()
         y = F.pad(self.pre_norm(x), (0, 0, 0, 0, 1, 1))  # the convolution's zeros above and below; it adds those left and right
-        wide = [self.act(self.norm1(self.expand(y[:, rows.start : rows.stop + 2]))) for rows in strips(x, self.norm1.bias.numel())]
+        wide: list[Tensor] = []
+        for rows in strips(x, hidden, CONV_STRIP_ELEMENTS):
+            expanded = self.expand(y[:, rows.start : rows.stop + 2])
+            wide += [self.act(self.norm1(expanded[:, part])) for part in strips(expanded, hidden, STRIP_ELEMENTS)]
         mean = sum(strip.mean((1, 2)) * (strip.shape[1] / h) for strip in wide)
         # squeeze-excitation scales channels, and so does a weight: scale the 1x1 convolution's few weights, not the many pixels
         gate = self.se.scale_activation(self.se.fc2(self.se.activation(self.se.fc1(mean[..., None, None]))))
