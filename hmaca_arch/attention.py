@@ -190,22 +190,29 @@ class MaskEncoder(nn.Conv2d):
         """M at every pixel: (b, 1, h, w) -> (b, h, w, c)."""
         return rearrange(super().forward(mask), 'b c h w -> b h w c')
 
-    def distinct(self, mask: Tensor) -> MaskKeys:
-        """M for the 512 neighbourhoods, and how often each occurs in a binary mask (b, 1, h, w)."""
+    def distinct(self, mask: Tensor, present_only: bool) -> MaskKeys:
+        """M for the 512 neighbourhoods, and how often each occurs in the samples of a binary mask (b, 1, h, w).
+
+        With `present_only`, just for those that occur in any sample: all but 26 to 60 are left out as a rule.
+        """
         b = len(mask)
         around = F.pad(mask[:, 0] != 0, (1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1)  # (b, h, w, 3, 3)
-        index = (around.flatten(3).long() << torch.arange(9, device=mask.device)).sum(-1)  # the pattern's number, bit 3 dy + dx
-        index = (index.flatten(1) + 512 * torch.arange(b, device=mask.device)[:, None]).flatten()
-        count = torch.zeros(512 * b, dtype=torch.long, device=mask.device).scatter_add_(0, index, torch.ones_like(index))
-        count = count.view(b, 512).to(self.patterns.dtype)
+        bits = around.flatten(3).short() << torch.arange(9, dtype=torch.short, device=mask.device)
+        index = bits.sum(-1).flatten(1) + 512 * torch.arange(b, device=mask.device)[:, None]  # the pattern's number, bit 3 dy + dx
+        count = torch.zeros(512 * b, dtype=torch.long, device=mask.device)
+        count = count.scatter_add_(0, index.flatten(), torch.ones_like(index).flatten()).view(b, 512).to(self.patterns.dtype)
+        patterns = self.patterns
+        if present_only:
+            used = count.any(dim=0)
+            count, patterns = count[:, used], patterns[used]
         # relative to the most frequent one: softmax does not care, and half precision keeps more of what matters
         log_count = (count / count.amax(dim=1, keepdim=True)).log()
-        return MaskKeys(F.linear(self.patterns, self.weight.flatten(1), self.bias)[None], log_count)
+        return MaskKeys(F.linear(patterns, self.weight.flatten(1), self.bias)[None], log_count)
 
     def forward(self, mask: Tensor) -> MaskKeys:
         """Keys for the global form. Binary means exactly 0 or 1; one mask that is not sends the whole batch to the dense form."""
         if ((mask == 0) | (mask == 1)).all():
-            return self.distinct(mask)
+            return self.distinct(mask, present_only=mask.is_cpu)  # on a GPU, asking which would cost more than it saves
         return MaskKeys(self.pixels(mask).flatten(1, 2))
 
 

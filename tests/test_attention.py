@@ -123,16 +123,29 @@ def random_masks(*shape, dtype=torch.float64) -> torch.Tensor:
 
 def test_distinct_neighbourhoods_by_hand():
     encoder = MaskEncoder(2).double()
-    _, log_count = encoder(torch.zeros(1, 1, 3, 4, dtype=torch.float64))
-    assert log_count[0, 0] == 0 and torch.isinf(log_count[0, 1:]).all()  # a single pattern, the empty one
-    _, log_count = encoder(torch.ones(1, 1, 1, 3, dtype=torch.float64))
+
+    def log_count(mask):
+        return encoder.distinct(mask, present_only=False).log_count[0]
+
+    empty = log_count(torch.zeros(1, 1, 3, 4, dtype=torch.float64))
+    assert empty[0] == 0 and torch.isinf(empty[1:]).all()  # a single pattern, that of nothing
+    row = log_count(torch.ones(1, 1, 1, 3, dtype=torch.float64))
     # in one row of three, neighbours 3, 4, 5 are left, centre, right: each of 4+5, 3+4+5 and 3+4 once
-    present = {2**4 + 2**5, 2**3 + 2**4 + 2**5, 2**3 + 2**4}
-    assert set(log_count[0].isfinite().nonzero().flatten().tolist()) == present
-    _, log_count = encoder(square(20, 20, 5, 5, 6))
-    assert log_count.isfinite().sum() == 26  # what an interior square has
-    assert log_count[0, 0] == 0
-    assert torch.isclose(log_count[0, 511], torch.tensor(4 * 4 / (400 - 8 * 8), dtype=torch.float64).log())
+    assert set(row.isfinite().nonzero().flatten().tolist()) == {2**4 + 2**5, 2**3 + 2**4 + 2**5, 2**3 + 2**4}
+    inside = log_count(square(20, 20, 5, 5, 6))
+    assert inside.isfinite().sum() == 26  # what an interior square has
+    assert inside[0] == 0
+    assert torch.isclose(inside[511], torch.tensor(4 * 4 / (400 - 8 * 8), dtype=torch.float64).log())
+
+
+def test_leaving_out_absent_neighbourhoods_changes_nothing():
+    layer, encoder = randomised(MaskCrossAttention(8, heads=2)), randomised(MaskEncoder(8))
+    x = torch.randn(2, 9, 9, 8, dtype=torch.float64)
+    masks = torch.cat((square(9, 9, 2, 3, 4), torch.zeros(1, 1, 9, 9, dtype=torch.float64)))
+    few, all_of_them = (encoder.distinct(masks, present_only) for present_only in (True, False))
+    assert few.embedding.shape == (1, 26, 8) and all_of_them.embedding.shape == (1, 512, 8)
+    assert few.log_count.shape == (2, 26) and few.log_count[1].isfinite().sum() == 1
+    assert_close(layer(x, *few), layer(x, *all_of_them))
 
 
 def test_the_embedding_of_a_pattern_is_the_convolution_at_a_pixel_that_has_it():
