@@ -21,26 +21,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-try:
-    import hmaca_arch
-except ImportError:  # not installed: run from a checkout
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import hmaca_arch
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
+
+import hmaca_arch
 from hmaca_arch import attention
 
 PAPER = {'embed_dim': 96, 'depths': [6] * 4, 'num_heads': [6] * 4, 'window_size': 32, 'mlp_ratio': 4, 'upscale': 1}
 QUICK = {**PAPER, 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 8}
-CASES = {
-    'HMANet': ('HMANet', {}),
-    'HMANet, naive attention': ('HMANet', {}),
-    'HMACA, global': ('HMACA', {'cross_attention': 'global'}),
-    'HMACA, window': ('HMACA', {'cross_attention': 'window'}),
+CASES = {  # name: (title in the table, network, its settings beyond the above)
+    'hmanet': ('HMANet', 'HMANet', {}),
+    'naive': ('HMANet, naive attention', 'HMANet', {}),
+    'global': ('HMACA, cross_attention global', 'HMACA', {'cross_attention': 'global'}),
+    'window': ('HMACA, cross_attention window', 'HMACA', {'cross_attention': 'window'}),
 }
 
 
 def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
     """`hmaca_arch.attention.attend` with an index table, all scores, and nothing shared or done in parts."""
-    y, x = (t.flatten() for t in torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing='ij'))
+    y, x = (t.flatten() for t in torch.meshgrid(*(torch.arange(n, device=q.device) for n in (rows, cols)), indexing='ij'))
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
     return ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias).softmax(dim=-1) @ v
@@ -71,8 +69,8 @@ def picture_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
     """One network in this process: seconds, seconds of the matrix product, MiB at the peak and before there was a network."""
     device = torch.device(args.device)
-    name, more = CASES[case]
-    if 'naive' in case:
+    _, name, more = CASES[case]
+    if case == 'naive':
         attention.attend = naive_attend
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     torch.manual_seed(0)
@@ -130,10 +128,10 @@ def report(args: argparse.Namespace, arguments: list[str]) -> None:
     print(f'torch {torch.__version__}, {where}, float32, eval, one {args.side}x{args.side} picture, best of {args.repeats}\n')
     memory = 'peak allocated' if args.device == 'cuda' else 'peak of the process'
     print(f'| network | time | / matrix product | {memory} |\n| --- | --- | --- | --- |')
-    for case in CASES:
+    for case, (title, _, _) in CASES.items():
         result = in_fresh_process(case, arguments)
         ratio = result['seconds'] / result['product']
-        print(f'| {case} | {result["seconds"]:.3f} s | {ratio:.2f} | {result["peak"]:.0f} MiB |', flush=True)
+        print(f'| {title} | {result["seconds"]:.3f} s | {ratio:.2f} | {result["peak"]:.0f} MiB |', flush=True)
     if args.device != 'cuda':
         print(f'\nOf the memory, {result["base"]:.0f} MiB are Python, torch and BasicSR before there is a network.')
     print(f'One matrix product took {result["product"]:.4f} s.\n')
@@ -141,11 +139,13 @@ def report(args: argparse.Namespace, arguments: list[str]) -> None:
     forms = list(rows[0][1])
     print(f'| cross attention, pixels | {" | ".join(forms)} |\n| --- |{" --- |" * len(forms)}')
     for side, times in rows:
-        cells = (f'{1e3 * times[form]:.1f} ms ({1e9 * times[form] / side**2:.0f} ns a pixel)' if form in times else 'not run' for form in forms)
+        cells = (
+            f'{1e3 * times[form]:.1f} ms ({1e9 * times[form] / side**2:.0f} ns a pixel)' if form in times else 'not run' for form in forms
+        )
         print(f'| {side}x{side} | {" | ".join(cells)} |')
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
     parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads')
@@ -153,15 +153,16 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=5, help='runs, of which the fastest counts')
     parser.add_argument('--dense-up-to', type=int, default=128, help='largest side for which dense cross attention, quadratic, is timed')
     parser.add_argument('--quick', action='store_true', help='a toy network and small pictures: does everything run at all?')
-    parser.add_argument('--case', choices=CASES, help='measure one network in this process and print JSON; the tables are made of these')
-    args = parser.parse_args()
+    parser.add_argument('--case', choices=CASES, help='measure just this, here, and print JSON')
+    arguments = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(arguments)
     if args.device == 'auto':
         args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.set_num_threads(args.threads)
     if args.case:
         print(json.dumps(measure(args.case, args)))
     else:
-        report(args, sys.argv[1:])
+        report(args, arguments)
 
 
 if __name__ == '__main__':
