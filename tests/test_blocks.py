@@ -53,12 +53,13 @@ def test_rhtb(depth, conv):
 def test_inference_in_strips_is_the_same(monkeypatch):
     layer, x = randomised(RHTB(32, 2, 4, 2, 40, False, [0.0], True, use_checkpoint=False)), picture(2, 8, 4, 32)
     whole = layer(x)
-    assert len(blocks.strips(x, 32, 1)) == 1
-    for elements, count in ((1, 8), (2 * 4 * 32 * 3, 3)):
+    hidden = 6 * 32
+    assert len(blocks.strips(x, hidden, 1)) == 1
+    for elements, heights in ((1, [1] * 8), (2 * 4 * hidden * 3, [3, 3, 2])):  # unequal ones too
         monkeypatch.setattr(blocks, 'STRIP_ELEMENTS', elements)
         monkeypatch.setattr(blocks, 'CONV_STRIP_ELEMENTS', 2 * elements)
         with torch.no_grad():
-            assert len(blocks.strips(x, 32, elements)) == count
+            assert [rows.stop - rows.start for rows in blocks.strips(x, hidden, elements)] == heights
             assert_close(layer(x), whole, 1e-12)
 
 

@@ -72,6 +72,7 @@ def test_padding_mirrors_each_axis_by_itself():
     # 2 rows to 4: the padding, 2, is not smaller than the side: edge. 3 columns to 4: mirrored.
     expected = [[1, 2, 3, 2], [4, 5, 6, 5], [4, 5, 6, 5], [4, 5, 6, 5]]
     assert pad_to_multiple(picture, 4, 'picture')[0, 0].tolist() == expected
+    assert pad_to_multiple(picture, 5, 'picture')[0, 0, 0].tolist() == [1, 2, 3, 2, 1]  # 2 of 3 columns can be mirrored
     assert pad_to_multiple(picture, 4, 'mask')[0, 0].tolist() == [[1, 2, 3, 0], [4, 5, 6, 0], [0] * 4, [0] * 4]
 
 
