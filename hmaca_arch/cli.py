@@ -59,7 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
-        print(f'basicsr {command}: error: {error}', file=sys.stderr)
+        several = int(os.environ.get('WORLD_SIZE', 1)) > 1
+        where = f' in process {os.environ.get("RANK")}' if several else ''
+        print(f'basicsr {command}: error{where}: {error}', file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f'basicsr {command}: interrupted', file=sys.stderr)

@@ -1,8 +1,8 @@
 """Option files: YAML with one level of inheritance, command line overrides and names that are checked before anything is built.
 
 `parse` takes the place of `basicsr.utils.options.parse_options` and returns what that returns; the differences are that a file may name
-another as its `base:`, that `1e-4` is a number, that `--force_yml` is read as YAML instead of evaluated, that the process group fits the
-machine (gloo without a GPU), and that a user's mistake ends in one line.
+another as its `base:`, that `1e-4` is a number, that `--force_yml` is read as YAML instead of evaluated, that processes are joined as
+`distributed.py` says, and that a user's mistake ends in one line.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 import yaml
 from basicsr.utils import registry, set_random_seed
-from basicsr.utils.dist_util import get_dist_info, init_dist
+from basicsr.utils.dist_util import get_dist_info
+
+from hmaca_arch import distributed
 
 SCHEDULERS = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
 
@@ -164,14 +166,13 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _init_distributed(launcher: str, options: dict) -> None:
-    """BasicSR's own set-up where there are GPUs; gloo, which it does not offer, where there are none."""
-    if torch.cuda.is_available():
-        init_dist(launcher, **options.get('dist_params', {}))
-    elif launcher == 'pytorch':
-        torch.distributed.init_process_group('gloo')
-    else:
-        raise ValueError('--launcher slurm needs GPUs; on CPUs start the processes with torchrun and --launcher pytorch')
+def _count_gpus(opt: dict) -> None:
+    """Resolve `num_gpu`. With a launcher a process has one GPU, and the number only says whether to use them (0: the CPU)."""
+    gpus = torch.cuda.device_count()
+    if opt.setdefault('num_gpu', 'auto') == 'auto':
+        opt['num_gpu'] = gpus
+    elif opt['num_gpu'] > gpus and not (opt['dist'] and gpus):
+        raise ValueError(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
 
 
 def _check_folder(place: str, folder: str, prepare: str | None) -> None:
@@ -211,19 +212,14 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
         opt['val'].setdefault('save_img', False)
 
     opt['dist'] = args.launcher != 'none'
+    _count_gpus(opt)
     if opt['dist']:
-        _init_distributed(args.launcher, opt)
+        distributed.start(args.launcher, opt.get('dist_params'), use_gpu=opt['num_gpu'] > 0)
     opt['rank'], opt['world_size'] = get_dist_info()
     opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train
     if opt.get('manual_seed') is None:
-        opt['manual_seed'] = random.randint(1, 10000)
+        opt['manual_seed'] = distributed.from_first(random.randint(1, 10000))
     set_random_seed(opt['manual_seed'] + opt['rank'])
-
-    gpus = torch.cuda.device_count()
-    if opt.setdefault('num_gpu', 'auto') == 'auto':
-        opt['num_gpu'] = gpus
-    elif opt['num_gpu'] > gpus:
-        raise ValueError(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
 
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase.split('_')[0]

@@ -5,10 +5,11 @@ Why each replacement:
 | name | stock BasicSR 1.4.2 |
 | --- | --- |
 | `parse_options` | see `options.py` |
+| `make_exp_dirs`, `copy_opt_file` | one process renames and makes folders while others already write to them |
 | `load_resume_state` | looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
-| `MessageLogger` | counts one iteration too few: the estimated time ends at "-1 day, 23:59:59" |
+| `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -32,11 +33,14 @@ import torch
 import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import MessageLogger, check_resume, make_exp_dirs
+from basicsr.utils import check_resume, make_exp_dirs
+from basicsr.utils.dist_util import master_only
+from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
-from hmaca_arch import options
+from hmaca_arch import distributed, options
+from hmaca_arch.progress import ProgressLogger
 
 BASICSR = '1.4.2'
 
@@ -156,19 +160,19 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
 
 
 def load_resume_state(opt: dict) -> dict | None:
-    """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any device."""
+    """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any device, the same state on all processes."""
     states, models = Path(opt['path']['training_states']), Path(opt['path']['models'])
-    named = opt['path'].get('resume_state')
+    path, state = opt['path'].get('resume_state'), None
     if opt['auto_resume']:
-        found = newest_checkpoint(states, models)
-        if found is None:
-            print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
-            return None
-        path, state = found
-    elif named:
-        path, state = Path(named), torch.load(named, map_location='cpu', weights_only=True)
-    else:
+        if opt['rank'] == 0:
+            path, state = newest_checkpoint(states, models) or (None, None)
+            if path is None:
+                print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
+        path = distributed.from_first(path)
+    if not path:
         return None
+    if state is None:
+        state = torch.load(path, map_location='cpu', weights_only=True)
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
@@ -178,14 +182,6 @@ def load_resume_state(opt: dict) -> dict | None:
         os.makedirs(opt['path'][folder], exist_ok=True)
     opt['start_iter'] = state['iter']
     return state
-
-
-class ProgressLogger(MessageLogger):
-    """BasicSR's logger with an estimated time that ends at 0."""
-
-    def __init__(self, opt: dict, start_iter: int = 1, tb_logger=None):
-        super().__init__(opt, start_iter, tb_logger)
-        self.max_iters += 1
 
 
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
@@ -198,7 +194,7 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
 
 def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
     """As BasicSR's method of this name, without assuming that a distributed process has a GPU."""
-    if not self.opt['dist'] or self.device.type == 'cuda':
+    if not self.opt['dist'] or self.device.type == 'cuda':  # `distributed.start` has chosen the process's GPU
         return _stock_model_to_device(self, net)
     return DistributedDataParallel(net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
 
@@ -217,10 +213,9 @@ _stock_model_to_device = BaseModel.model_to_device
 _stock_print_different_keys = BaseModel._print_different_keys_loading
 
 
+@master_only
 def record_run(opt: dict, folder: str) -> None:
     """Write what defines a run beside its results: `options_resolved.yml` and `versions.json` (code, packages, machine)."""
-    if opt['rank'] != 0:
-        return
     packages = ('hmaca', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'scikit-image', 'lmdb', 'einops', 'spandrel')
     versions = {'python': platform.python_version(), 'machine': platform.platform()}
     if torch.cuda.is_available():
@@ -240,10 +235,13 @@ def record_run(opt: dict, folder: str) -> None:
         yaml.safe_dump(opt, file, sort_keys=False)
 
 
-def make_test_dirs(opt: dict) -> None:
-    """BasicSR's `make_exp_dirs`, and what defines the run beside its results."""
+def make_dirs(opt: dict) -> None:
+    """BasicSR's `make_exp_dirs`, which the other processes wait for; in a test, what defines the run beside its results."""
+    distributed.barrier()  # all have looked into the old folder before it is moved aside
     make_exp_dirs(opt)
-    record_run(opt, opt['path']['results_root'])
+    if not opt['is_train']:
+        record_run(opt, opt['path']['results_root'])
+    distributed.barrier()
 
 
 def install() -> None:
@@ -254,10 +252,11 @@ def install() -> None:
     """
     if basicsr.__version__ != BASICSR:
         raise ValueError(f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}')
+    basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
+    basicsr.train.copy_opt_file = master_only(copy_opt_file)
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = ProgressLogger
-    basicsr.test.make_exp_dirs = make_test_dirs
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device
     BaseModel._print_different_keys_loading = print_different_keys
@@ -270,6 +269,10 @@ def run(command: str, argv: list[str], root_path: str) -> None:
     module.parse_options = partial(options.parse, argv=argv)
     try:
         getattr(module, pipeline)(root_path)
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    except RuntimeError as error:
+        if not distributed.lost_others(error):
+            raise
+        raise ValueError(
+            f'another process has ended or does not answer; its own message says why ({str(error).splitlines()[0]})'
+        ) from error
+    distributed.finish()

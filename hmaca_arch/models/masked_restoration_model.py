@@ -1,8 +1,11 @@
 """BasicSR's `SRModel` for regional restoration: any network, with or without a mask input, under one protocol."""
 
 import inspect
+import itertools
 import os
+import time
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -15,9 +18,11 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hmaca_arch import distributed
 from hmaca_arch.checkpoint_files import save_atomically
 from hmaca_arch.compositing import composite
 from hmaca_arch.metrics.summary import ValidationTable
+from hmaca_arch.progress import decibel
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 
@@ -34,8 +39,10 @@ class MaskedRestorationModel(SRModel):
     | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
     | `train: grad_clip` | none | largest norm of the gradient |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
+    | `train: compile` | false | torch.compile of the training step's network; a section holds torch.compile's arguments |
     | `val: composite` | true | composite before measuring and saving |
     | `val: save_img` | false | write the restored picture and the strip lq, mask, restored, gt |
+    | `val: tb_images` | 4 | TensorBoard shows the strips of this many pictures, the first ones |
 
     The mask reaches the network and the losses if their `forward` has an argument of that name, and every metric.
     """
@@ -50,6 +57,8 @@ class MaskedRestorationModel(SRModel):
         self.val_composite = (opt.get('val') or {}).get('composite', True)
         self.grad_clip = train_opt.get('grad_clip')
         self.validated_at: dict[str, int] = {}
+        self.validated: set = set()  # iterations
+        self.validation_time = 0.0  # seconds of all of them
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -62,6 +71,17 @@ class MaskedRestorationModel(SRModel):
                 'nothing would be learned; set alpha: 1'
             )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+        self.compiled = None
+        arguments = self.opt['train'].get('compile', False)
+        if not isinstance(arguments, (bool, dict)):
+            raise ValueError(f'train:compile: got {arguments!r}, expected true, false or a section with arguments of torch.compile')
+        if arguments is not False:
+            # beside net_g, which saving, averaging and validation (pictures of any size) go on using as it is
+            self.compiled = torch.compile(self.net_g, **(arguments if isinstance(arguments, dict) else {}))
+
+    def get_bare_model(self, net: nn.Module) -> nn.Module:
+        """The network itself, without what torch.compile and BasicSR wrapped around it."""
+        return super().get_bare_model(getattr(net, '_orig_mod', net))
 
     @master_only
     def print_network(self, net: nn.Module) -> None:
@@ -104,7 +124,7 @@ class MaskedRestorationModel(SRModel):
             ValueError: the loss is not finite; the weights are still those of the step before.
         """
         self.optimizer_g.zero_grad()
-        self.output = self.restore(self.net_g, self.train_composite)
+        self.output = self.restore(self.net_g if self.compiled is None else self.compiled, self.train_composite)
         losses = self.losses()
         total = sum(losses.values())
         if not torch.isfinite(total):
@@ -119,13 +139,33 @@ class MaskedRestorationModel(SRModel):
         self.scaler.step(self.optimizer_g)
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
+        if current_iter % self.opt['logger']['print_freq'] == 0:
+            self.log_dict.update(self.region_log())
         if self.ema_decay > 0:
             self.model_ema(decay=min(self.ema_decay, (1 + current_iter) / (10 + current_iter)))
 
     @torch.no_grad()
+    def region_log(self) -> dict:
+        """Of the batch over all processes: plain L1 inside and outside the region, and the PSNR inside, of the input and the result."""
+        inside, outside, output = self.mask, 1 - self.mask, self.output.float()
+        error = (output - self.gt).abs().mean(dim=1, keepdim=True)
+        squares = {row: (picture - self.gt).square().mean(dim=1, keepdim=True) for row, picture in (('input', self.lq), ('result', output))}
+        sums = {'inside': inside, 'outside': outside, 'l_inside': inside * error, 'l_outside': outside * error}
+        sums.update({row: inside * square for row, square in squares.items()})
+        means = self.reduce_loss_dict(OrderedDict((name, value.sum()) for name, value in sums.items()))  # over processes: ratios stay
+        log = {f'l_{part}': means[f'l_{part}'] / means[part] for part in ('inside', 'outside') if means[part]}
+        if means['inside']:
+            log.update({f'db_{row}': decibel(means[row] / means['inside']) for row in squares})
+        return log
+
+    def get_current_log(self) -> dict:
+        """What the progress line shows."""
+        return {**self.log_dict, 'validations': (len(self.validated), self.validation_time)}
+
+    @torch.no_grad()
     def test(self) -> None:
         """Restore the batch with the averaged weights, if there are any."""
-        net = getattr(self, 'net_g_ema', self.net_g)
+        net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))  # bare: processes share no forward pass, nor do pictures a shape
         training = net.training
         net.eval()
         self.output = self.restore(net, self.val_composite)
@@ -133,28 +173,50 @@ class MaskedRestorationModel(SRModel):
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img: bool) -> None:
         """Measure the unrestored input and the result on every picture; log means, gain and best; in a test write a line a picture."""
+        self.validate(dataloader, itertools.count(), current_iter, tb_logger, save_img)
+
+    def dist_validation(self, dataloader, current_iter, tb_logger, save_img: bool) -> None:
+        """The same, with the pictures dealt to the processes: each measures and writes its share, the first one reports."""
+        numbers, share = distributed.share(dataloader)
+        self.validate(share, numbers, current_iter, tb_logger, save_img)
+
+    def validate(self, dataloader, numbers: Iterable[int], current_iter, tb_logger, save_img: bool) -> None:
+        """Measure these pictures, which have these `numbers` in the data set; report on those of all processes."""
         dataset = dataloader.dataset.opt['name']
         if self.validated_at.get(dataset) == current_iter:
             return  # BasicSR validates once more at the end of training
         self.validated_at[dataset] = current_iter
+        start = time.time()
         metrics = self.opt['val'].get('metrics') or {}
-        table = ValidationTable(metrics)
-        for data in tqdm(dataloader, desc=dataset, unit='picture', disable=not self.opt['val'].get('pbar', False)):
+        in_tensorboard = self.opt['val'].get('tb_images', 4) if self.is_train and self.opt['logger'].get('use_tb_logger') else 0
+        rows = []
+        bar = tqdm(dataloader, desc=dataset, unit='picture', disable=distributed.rank() > 0 or not self.opt['val'].get('pbar', False))
+        for data, number in zip(bar, numbers):
             self.feed_data(data)
             self.test()
             name = os.path.splitext(os.path.basename(self.names[0]))[0]
             pictures = {key: tensor2img([getattr(self, key)]) for key in ('lq', 'output', 'gt', 'mask')}
             shared = {'img2': pictures['gt'], 'lq': pictures['lq'], 'mask': self.mask[0, 0].cpu().numpy()}
-            rows = {'input': pictures['lq'], 'result': pictures['output']}
             values = {
                 (row, metric): calculate_metric({'img': picture, **shared}, settings)
-                for row, picture in rows.items()
+                for row, picture in (('input', pictures['lq']), ('result', pictures['output']))
                 for metric, settings in metrics.items()
             }
-            table.add(name, {key: values[key] for key in table.values})
             if save_img:
                 self.write_pictures(dataset, name, current_iter, pictures)
+            rows.append((number, name, values, strip(**pictures) if number < in_tensorboard else None))
+        table = ValidationTable(metrics)
+        rows = sorted(distributed.collect(rows), key=lambda row: row[0])
+        self.validation_time += time.time() - start
+        self.validated.add(current_iter)
+        if distributed.rank() > 0:
+            return
+        for _, name, values, _ in rows:
+            table.add(name, values)
         self.log_validation(dataset, table, current_iter, tb_logger)
+        if tb_logger:
+            for _, name, _, picture in rows[:in_tensorboard]:
+                tb_logger.add_image(f'{dataset}/{name}', picture[..., ::-1].copy(), current_iter, dataformats='HWC')
 
     def write_pictures(self, dataset: str, name: str, current_iter, pictures: dict[str, np.ndarray]) -> None:
         """Write NAME.png and the strip NAME_strip.png (lq, mask, restored, gt) where BasicSR puts its pictures."""
@@ -182,6 +244,7 @@ class MaskedRestorationModel(SRModel):
         if tb_logger:
             for metric in table.metrics:
                 tb_logger.add_scalar(f'metrics/{dataset}/{metric}', table.mean('result', metric), current_iter)
+                tb_logger.add_scalar(f'input/{dataset}/{metric}', table.mean('input', metric), current_iter)
                 tb_logger.add_scalar(f'gain/{dataset}/{metric}', table.gain(metric), current_iter)
 
     @master_only
