@@ -19,6 +19,8 @@ import yaml
 from basicsr.utils import registry, set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 
+from hmaca_arch import baselines, mask_input
+
 SCHEDULERS = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
 
 
@@ -123,6 +125,7 @@ def check_names(options: dict) -> None:
     sections = [('', 'model_type', options.get('model_type'), registry.MODEL_REGISTRY)]
     for name, section in options.items():
         if name.startswith('network_'):
+            baselines.provide(str(section.get('type')))
             sections.append((f'{name}:', 'type', section.get('type'), registry.ARCH_REGISTRY))
     for name, section in options.get('datasets', {}).items():
         sections.append((f'datasets:{name}:', 'type', section.get('type'), registry.DATASET_REGISTRY))
@@ -134,21 +137,30 @@ def check_names(options: dict) -> None:
     for place, key, name, known in sections:
         # BasicSR registers some names with a suffix of its own and looks them up without it.
         if name not in known and f'{name}_basicsr' not in known:
-            raise ValueError(f'{place}{key}: there is no {name!r}{suggestion(name, known.keys())}')
+            names, hint = list(known.keys()), ''
+            if known is registry.ARCH_REGISTRY:
+                names += baselines.spandrel_networks()
+                hint = '' if baselines.has_spandrel() else f"; spandrel's networks, such as NAFNet, need {baselines.EXTRA}"
+            raise ValueError(f'{place}{key}: there is no {name!r}{suggestion(name, names)}{hint}')
     scheduler = (options.get('train', {}).get('scheduler') or {}).get('type')
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise ValueError(f'train:scheduler:type: there is no {scheduler!r}{suggestion(scheduler, SCHEDULERS)}')
     for name, section in options.items():
         if name.startswith('network_'):
-            _check_signature(name, section)
+            try:
+                _check_network(section)
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from None
 
 
-def _check_signature(name: str, section: dict) -> None:
-    parameters = inspect.signature(registry.ARCH_REGISTRY.get(section['type'])).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return  # such a constructor swallows anything
-    for key in section.keys() - {'type'} - parameters.keys():
-        raise ValueError(f'{name}: {section["type"]} has no setting {key!r}{suggestion(key, parameters)}')
+def _check_network(section: dict) -> None:
+    parameters = baselines.parameters(section['type'])
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):  # they accept anything
+        known = [*parameters, *mask_input.KEYS]
+        for key in section.keys() - {'type'} - set(known):
+            raise ValueError(f'{section["type"]} has no setting {key!r}{suggestion(key, known)}')
+    baselines.check_settings(section['type'], section)
+    mask_input.check_section(section)
 
 
 def _arguments(argv: list[str], command: str) -> argparse.Namespace:
