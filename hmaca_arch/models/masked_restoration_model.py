@@ -39,7 +39,7 @@ class MaskedRestorationModel(SRModel):
     | `train: grad_clip` | none | largest norm of the gradient |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
     | `val: composite` | true | composite before measuring and saving |
-    | `val: save_img` | false | write the restored picture and the strip lq, mask, restored, gt |
+    | `val: save_img` | in tests | write the restored picture and the strip lq, mask, restored, gt |
 
     The mask reaches the network and the losses if their `forward` has an argument of that name, and every metric.
     """
