@@ -1,7 +1,8 @@
-"""Where `make_dataset` finds its pictures: a folder or a zip file, with trainA and testA (horse2zebra's layout) or without."""
+"""Where `make_dataset` finds its pictures: a folder or a zip file, split as trainA and testA (horse2zebra) or train and test, or not."""
 
 import functools
 import hashlib
+import io
 import itertools
 import os
 import posixpath
@@ -10,9 +11,12 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets_ext.images import EXTENSIONS, decode_picture, list_pictures
+from PIL import Image
 
-SPLITS = {'train': 'trainA', 'test': 'testA'}
+from datasets_ext.images import EXTENSIONS, decode_picture, list_pictures
+from datasets_ext.parallel import Workers
+
+SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})  # the first that is there
 
 
 class Picture(NamedTuple):
@@ -68,7 +72,8 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
     """The pictures of an input.
 
     Returns:
-        {'train': [...], 'test': [...]} where folders trainA and testA lie in the input or one level below, otherwise {'': [...]}; by name.
+        {'train': [...], 'test': [...]} where folders trainA and testA, or train and test, lie in the input or one level below, otherwise
+        {'': [...]}; by name.
 
     Raises:
         FileNotFoundError: the input does not exist.
@@ -78,15 +83,19 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
     if not root.exists():
         raise FileNotFoundError(f'{root.absolute()} does not exist')
     if root.is_dir():
-        for parent in (root, *sorted(entry for entry in root.iterdir() if entry.is_dir())):
-            if all((parent / folder).is_dir() for folder in SPLITS.values()):
-                return {split: _in_folder(root, parent / folder) for split, folder in SPLITS.items()}
+        parents = (root, *sorted(entry for entry in root.iterdir() if entry.is_dir()))
+        for layout, parent in itertools.product(SPLITS, parents):
+            if all((parent / folder).is_dir() for folder in layout.values()):
+                return {split: _in_folder(root, parent / folder) for split, folder in layout.items()}
         return {'': _in_folder(root, root)}
     folders = _in_zip(root)
-    splits = {split: [item for path, items in folders.items() if posixpath.basename(path) == name for item in items]
-              for split, name in SPLITS.items()}  # fmt: skip
-    if not all(splits.values()):
-        splits = {'': [item for items in folders.values() for item in items]}
+    splits = {'': [item for items in folders.values() for item in items]}
+    for layout in SPLITS:
+        found = {split: [item for path, items in folders.items() if posixpath.basename(path) == name for item in items]
+                 for split, name in layout.items()}  # fmt: skip
+        if all(found.values()):
+            splits = found
+            break
     for pictures in splits.values():
         if not pictures:
             raise ValueError(f'{root.absolute()} holds no pictures ({", ".join(EXTENSIONS)})')
@@ -109,3 +118,41 @@ def fingerprint(picture: Picture) -> str | None:
     except ValueError:
         return None
     return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()
+
+
+def hold_out(splits: dict[str, list[Picture]], every: int) -> dict[str, list[Picture]]:
+    """Pictures that are not split yet: every `every`-th by name (the fifth, the tenth, ...) for testing, the others for training."""
+    if '' not in splits:
+        return splits
+    pictures = splits['']
+    if not 2 <= every <= len(pictures):
+        raise ValueError(
+            f'one picture in {every!r} cannot be held out of {len(pictures)}; expected a whole number from 2 to {len(pictures)}'
+        )
+    test = pictures[every - 1 :: every]
+    return {'train': [picture for picture in pictures if picture not in test], 'test': test}
+
+
+def twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str, str]:
+    """{name of a training picture: name of the test picture that has the same pixels}"""
+    digests = list(pool.map(fingerprint, [*train, *test]))
+    tested = {digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest}
+    return {picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested}
+
+
+def _short_side(picture: Picture) -> int | None:
+    try:
+        with Image.open(io.BytesIO(picture.read())) as image:
+            return min(image.size)
+    except (OSError, ValueError):
+        return None  # making its triplet will say why
+
+
+def check_sides(pictures: list[Picture], side: int, why: str) -> None:
+    """Raise a ValueError if pictures are smaller than side x side, before anything is made of them."""
+    small = [(picture, found) for picture in pictures if (found := _short_side(picture)) is not None and found < side]
+    if small:
+        picture, found = small[0]
+        raise ValueError(
+            f'{len(small)} of {len(pictures)} pictures are smaller than {side}x{side}, such as {picture} (side {found}): {why}'
+        )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from datasets_ext.command import run_command
 from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
-from datasets_ext.inputs import Picture, find_pictures, fingerprint, without
+from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
 from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
@@ -178,18 +178,20 @@ def make_dataset(
     *,
     seed: int = 0,
     exclude: tuple[str, ...] = (),
+    every: int = 0,
     workers: int = 1,
     overwrite: bool = False,
     quiet: bool = False,
     **recipe,
 ) -> dict[str, dict]:
-    """Make a data set from a folder or zip file of pictures; with trainA and testA inside, OUTPUT/train and OUTPUT/test.
+    """Make a data set from a folder or zip file of pictures; split in two, OUTPUT/train and OUTPUT/test.
 
     Args:
         source: the pictures.
         output: where the data set goes.
         seed: 0 or more.
         exclude: pictures to leave out, by stem or file name.
+        every: hold out every such picture by name for testing, where the source is not split; 0: do not split.
         workers: processes.
         overwrite: remove what an earlier run made there.
         quiet: no progress bar.
@@ -210,11 +212,12 @@ def make_dataset(
         if name not in known:
             raise ValueError(f'--exclude {name}: there is no such picture in {source}')
     splits = {split: without(pictures, list(exclude)) for split, pictures in splits.items()}
+    splits = hold_out(splits, every) if every else splits
     results = {}
     with Workers(workers) as pool:
-        twins = _twins(splits['train'], splits['test'], pool) if 'train' in splits else {}
+        doubles = twins(splits['train'], splits['test'], pool) if 'train' in splits else {}
         for split, pictures in splits.items():
-            left_out = twins if split == 'train' else {}
+            left_out = doubles if split == 'train' else {}
             pictures = [picture for picture in pictures if picture.name not in left_out]
             if not pictures:
                 raise ValueError(f'{source}: nothing is left of {split or "the pictures"} to make triplets from')
@@ -222,25 +225,24 @@ def make_dataset(
     return results
 
 
-def _twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str, str]:
-    """{name of a training picture: name of the test picture that has the same pixels}"""
-    digests = list(pool.map(fingerprint, [*train, *test]))
-    tested = {digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest}
-    return {picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested}
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line of `basicsr make-dataset`."""
     parser = argparse.ArgumentParser(
         prog='basicsr make-dataset',
-        description='Make (lq, mask, gt) triplets from clean pictures. Run again to continue an interrupted run.',
+        description='Make (lq, mask, gt) triplets from clean pictures, one data set from INPUT or those of the paper from --horse and '
+        '--imagenet. Run again to continue an interrupted run.',
     )
-    parser.add_argument('input', help='folder or zip file of pictures; folders trainA and testA inside become train and test')
-    parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/)')
+    parser.add_argument(
+        'input', nargs='?', help='folder or zip file of pictures; trainA and testA (or train and test) in it are kept apart'
+    )
+    parser.add_argument('--horse', help='instead of INPUT: horse2zebra, folder or zip file; makes horse_{pix,blur,noise} and their LMDBs')
+    parser.add_argument('--imagenet', help='likewise: pictures, or train/ and test/ of them; makes imagenet_{pix,blur,noise} at 64 pixels')
+    parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/); '
+                        'with --horse or --imagenet for PROTOCOL/SET/{train,test}/')  # fmt: skip
     parser.add_argument(
         '--protocol', choices=PROTOCOLS, required=True, help='release: as the authors did; clean: lossless, at working size'
     )
-    parser.add_argument('--degradation', choices=DEGRADATIONS, required=True)
+    parser.add_argument('--degradation', choices=DEGRADATIONS, help='required with INPUT; otherwise all three')
     parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
     parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
     parser.add_argument('--sigma', type=float, help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean')
@@ -252,6 +254,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); the result is the same')
     parser.add_argument('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
     parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME', help='pictures to leave out, by name with or without ending')
+    parser.add_argument(
+        '--hold-out', type=int, default=0, metavar='N', help='every Nth picture by name is for testing, if INPUT is not split'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace what an earlier run with other settings made there')
     return parser
 
@@ -259,10 +264,16 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str] | None = None) -> None:
     """Parse, make and report. Raises what `make_dataset` raises."""
     args = parser().parse_args(argv)
+    if args.horse or args.imagenet:
+        from datasets_ext import paper_sets  # late: it needs this file
+
+        return paper_sets.run(args, parser())
+    if not (args.input and args.degradation):
+        raise ValueError('expected INPUT and --degradation, or --horse and/or --imagenet; see --help')
     parameters = {key: getattr(args, key) for key in ('pool', 'block', 'sigma') if getattr(args, key) is not None}
     results = make_dataset(
-        args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), workers=args.workers, overwrite=args.overwrite,
-        protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,
+        args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), every=args.hold_out, workers=args.workers,
+        overwrite=args.overwrite, protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,
         region_size=args.region_size, size=args.size, jpeg=0 if args.no_jpeg else 95,
     )  # fmt: skip
     for split, result in results.items():

@@ -64,7 +64,7 @@ def decode(state: Tensor) -> dict[str, Any]:
         description = json.loads(bytes(state.cpu().tolist()))
         return {'network': description['network'], 'settings': dict(description['settings'])}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of HMANet or HMACA ({error})') from error
+        raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of a network ({error})') from error
 
 
 def describe_release(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -121,6 +121,10 @@ class SelfDescribing(nn.Module):
             for name in sorted({*theirs, *ours}.difference(FREE_SETTINGS))
             if theirs.get(name, nothing) != ours.get(name, nothing)
         ]
+
+
+class ReadsRelease(SelfDescribing):
+    """A self-describing network whose state dict may also come under the keys of HMA's release."""
 
     def canonical_state_dict(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """A state dict under this network's own key names.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.blocks import RHTB, Conv3x3, run
-from hmaca_arch.checkpoints import SelfDescribing, describe_release, description_of, is_release
+from hmaca_arch.checkpoints import ReadsRelease, describe_release, description_of, is_release
 from hmaca_arch.settings import check_cross_attention, check_hmanet, require
 from hmaca_arch.windows import pad_to_multiple
 
@@ -33,7 +33,7 @@ RECONSTRUCTION_WIDTH = 64  # channels around the upsampler
 
 
 @ARCH_REGISTRY.register()
-class HMANet(SelfDescribing):
+class HMANet(ReadsRelease):
     """Hybrid multi-axis aggregation network: shallow features, RHTBs, reconstruction.
 
     Args:
@@ -221,10 +221,10 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-NETWORKS = {'HMANet': HMANet, 'HMACA': HMACA}
+NETWORKS = ('HMANet', 'HMACA', 'MaskInput')  # those whose checkpoints describe themselves
 
 
-def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> HMANet:
+def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
     """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
 
     A checkpoint of HMA's published release does not describe itself: what its shapes do not say is assumed, shifted_windows 'strips',
@@ -239,10 +239,11 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> HMANet:
     if description is None:
         keys = ', '.join(list(state_dict)[:3])
         raise ValueError(
-            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet '
-            'or HMACA as state_dict() gives them, or of the published HMA. Otherwise build the network and use load_state_dict'
+            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet, '
+            'HMACA or a network with mask_input: channel as state_dict() gives them, or of the published HMA. Otherwise build the network '
+            'and use load_state_dict'
         )
     require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
-    network = NETWORKS[description['network']](**description['settings'])
+    network = ARCH_REGISTRY.get(description['network'])(**description['settings'])
     network.load_state_dict(state_dict)
     return network.eval()

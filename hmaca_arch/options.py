@@ -7,7 +7,6 @@ another as its `base:`, that `1e-4` is a number, that `--force_yml` is read as Y
 
 import argparse
 import difflib
-import inspect
 import os
 import random
 import re
@@ -16,12 +15,13 @@ from pathlib import Path
 
 import torch
 import yaml
-from basicsr.utils import registry, set_random_seed
+from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
 from hmaca_arch import distributed
+from hmaca_arch.option_checks import check_names, check_sections, suggestion
 
-SCHEDULERS = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
+PASTE = {'release': 'gt', 'clean': 'lq'}  # what each protocol's composite PSNR pastes outside the region
 
 
 class _Loader(yaml.SafeLoader):
@@ -68,16 +68,36 @@ def merge(base: dict, changes: dict) -> dict:
 
 
 def load(path: str | os.PathLike) -> dict:
-    """Read an option file. `base: other.yml`, relative to the file, is read first; a base has no base of its own."""
+    """Read an option file. `base: other.yml`, relative to the file, is read first, or a list of files, each on top of those before it; a
+    base has no base of its own."""
     path = Path(path).expanduser()
     options = _read_yaml(path)
-    if 'base' not in options:
+    bases = options.pop('base', [])
+    merged: dict = {}
+    for name in [bases] if isinstance(bases, str) else bases:
+        base = _read_yaml(path.parent / name)
+        if 'base' in base:
+            raise ValueError(f'{path}: its base {path.parent / name} has a base itself; inheritance goes one level deep')
+        merged = merge(merged, base)
+    return merge(merged, options)
+
+
+def fill_protocol(options: dict) -> dict:
+    """With `protocol: release | clean`, `{protocol}` and `{paste}` in the file's texts stand for it and for what its metric pastes."""
+    protocol = options.get('protocol')
+    if protocol is None:
         return options
-    base_path = path.parent / options.pop('base')
-    base = _read_yaml(base_path)
-    if 'base' in base:
-        raise ValueError(f'{path}: its base {base_path} has a base itself; inheritance goes one level deep')
-    return merge(base, options)
+    if protocol not in PASTE:
+        raise ValueError(f'protocol: there is no {protocol!r}{suggestion(protocol, PASTE)}')
+
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: filled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [filled(item) for item in value]
+        return value.replace('{protocol}', protocol).replace('{paste}', PASTE[protocol]) if isinstance(value, str) else value
+
+    return filled(options)
 
 
 def override(options: dict, entries: list[str]) -> dict:
@@ -95,62 +115,6 @@ def override(options: dict, entries: list[str]) -> dict:
             target = target[section]
         target[key] = yaml.load(value, Loader=_Loader)
     return options
-
-
-def suggestion(name: str, known) -> str:
-    """' (did you mean X? known: ...)' for an error message."""
-    known = {str(word).lower(): str(word) for word in known}
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
-    return f' (did you mean {known[near[0]]}?)' if near else f'; known: {", ".join(sorted(known.values()))}'
-
-
-def check_sections(options: dict, path: str, *required: str) -> None:
-    """Fail where a section is missing or, an indentation gone wrong, holds no settings."""
-    for key in required:
-        if not isinstance(options.get(key), dict):
-            raise ValueError(f'{path}: the section {key!r} is missing or holds no settings')
-    inner = {f'datasets:{key}': section for key, section in options['datasets'].items()}
-    inner.update({key: section for key, section in options.items() if key.startswith('network_')})
-    for place, section in inner.items():
-        if not isinstance(section, dict):
-            raise ValueError(f'{path}: {place} holds no settings')
-
-
-def check_names(options: dict) -> None:
-    """Fail with one line, before anything is built, where a section names what no registry knows or sets what a network does not have.
-
-    Raises:
-        ValueError: with the place in the file, what was got and the closest known name.
-    """
-    sections = [('', 'model_type', options.get('model_type'), registry.MODEL_REGISTRY)]
-    for name, section in options.items():
-        if name.startswith('network_'):
-            sections.append((f'{name}:', 'type', section.get('type'), registry.ARCH_REGISTRY))
-    for name, section in options.get('datasets', {}).items():
-        sections.append((f'datasets:{name}:', 'type', section.get('type'), registry.DATASET_REGISTRY))
-    for name, section in options.get('train', {}).items():
-        if name.endswith('_opt') and isinstance(section, dict):
-            sections.append((f'train:{name}:', 'type', section.get('type'), registry.LOSS_REGISTRY))
-    for name, section in ((options.get('val') or {}).get('metrics') or {}).items():
-        sections.append((f'val:metrics:{name}:', 'type', section.get('type'), registry.METRIC_REGISTRY))
-    for place, key, name, known in sections:
-        # BasicSR registers some names with a suffix of its own and looks them up without it.
-        if name not in known and f'{name}_basicsr' not in known:
-            raise ValueError(f'{place}{key}: there is no {name!r}{suggestion(name, known.keys())}')
-    scheduler = (options.get('train', {}).get('scheduler') or {}).get('type')
-    if scheduler is not None and scheduler not in SCHEDULERS:
-        raise ValueError(f'train:scheduler:type: there is no {scheduler!r}{suggestion(scheduler, SCHEDULERS)}')
-    for name, section in options.items():
-        if name.startswith('network_'):
-            _check_signature(name, section)
-
-
-def _check_signature(name: str, section: dict) -> None:
-    parameters = inspect.signature(registry.ARCH_REGISTRY.get(section['type'])).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return  # such a constructor swallows anything
-    for key in section.keys() - {'type'} - parameters.keys():
-        raise ValueError(f'{name}: {section["type"]} has no setting {key!r}{suggestion(key, parameters)}')
 
 
 def _arguments(argv: list[str], command: str) -> argparse.Namespace:
@@ -197,7 +161,7 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
         FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device that is not there.
     """
     args = _arguments(argv, 'train' if is_train else 'test')
-    opt = override(load(args.opt), args.force_yml)
+    opt = fill_protocol(override(load(args.opt), args.force_yml))
     if not is_train and 'datasets' in opt:  # a test file inherits from the training's
         opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
     opt.setdefault('path', {})
@@ -209,7 +173,10 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     if is_train:
         opt['logger'].setdefault('use_tb_logger', False)
     if opt.get('val'):
-        opt['val'].setdefault('save_img', False)
+        opt['val'].setdefault('save_img', not is_train)
+    if not is_train and not opt['path'].get('pretrain_network_g'):  # a training's own file tests what it trained
+        opt['path']['pretrain_network_g'] = os.path.join(root_path, 'experiments', opt['name'], 'models', 'net_g_latest.pth')
+        opt['path'].setdefault('param_key_g', 'params_ema')  # BasicSR takes params where a run kept no average
 
     opt['dist'] = args.launcher != 'none'
     _count_gpus(opt)

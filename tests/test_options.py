@@ -1,10 +1,18 @@
 import pytest
-import yaml
-from conftest import ROOT, tiny_options, write_options
+from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
+from datasets_ext import make_dataset
 from hmaca_arch import options
+
+
+def trained(tmp_path):
+    """The file that a run named `tiny` would leave."""
+    path = tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
 
 
 def read(tmp_path, text):
@@ -37,6 +45,44 @@ def test_inheritance_goes_one_level_deep(tmp_path):
     (tmp_path / 'base.yml').write_text('base: deep.yml')
     with pytest.raises(ValueError, match='one level'):
         read(tmp_path, 'base: base.yml')
+
+
+def test_several_bases_are_merged_in_order(tmp_path):
+    (tmp_path / 'one.yml').write_text('a: {p: 1, q: 1}\nb: 1\nc: 1')
+    (tmp_path / 'two.yml').write_text('a: {q: 2, r: 2}\nb: 2')
+    assert read(tmp_path, 'base: [one.yml, two.yml]\nb: 3') == {'a': {'p': 1, 'q': 2, 'r': 2}, 'b': 3, 'c': 1}
+    assert read(tmp_path, 'base: [two.yml, one.yml]')['a'] == {'q': 1, 'r': 2, 'p': 1}
+    (tmp_path / 'three.yml').write_text('base: one.yml')
+    with pytest.raises(ValueError, match='one level'):
+        read(tmp_path, 'base: [two.yml, three.yml]')
+
+
+def test_the_protocol_fills_paths_and_what_the_metric_pastes():
+    given = {'protocol': 'release', 'a': {'b': ['x/{protocol}/y', 1], 'paste': '{paste}'}}
+    assert options.fill_protocol(given)['a'] == {'b': ['x/release/y', 1], 'paste': 'gt'}
+    assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {'b': ['x/clean/y', 1], 'paste': 'lq'}
+    assert given['a']['paste'] == '{paste}'
+    assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, 'without a protocol nothing is meant'
+    with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
+        options.fill_protocol({'protocol': 'cleen'})
+    assert options.PASTE == make_dataset.PASTE
+
+
+def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
+    opt = tiny_options(triplets)
+    opt['val'].pop('save_img')
+    path = write_options(tmp_path / 'o.yml', opt)
+    with pytest.raises(FileNotFoundError, match=r'path:pretrain_network_g: .*tiny/models/net_g_latest\.pth does not exist'):
+        options.parse(str(tmp_path), False, ['-opt', str(path)])
+    weights = trained(tmp_path)
+    parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
+    assert parsed['path']['pretrain_network_g'] == str(weights) and parsed['path']['param_key_g'] == 'params_ema'
+    assert parsed['val']['save_img'] is True
+    parsed, _ = options.parse(str(tmp_path), True, ['-opt', str(path)])
+    assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
+    named = str(write_options(tmp_path / 'named.pth', {}))
+    parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}'])
+    assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
 
 
 def test_override_reads_yaml_and_changes_a_copy():
@@ -81,11 +127,12 @@ def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):
     assert opt['train']['total_iter'] == 9 and opt['is_train'] and not opt['dist'] and opt['world_size'] == 1
     assert opt['path']['models'] == str(tmp_path / 'experiments' / 'tiny' / 'models')
     assert opt['datasets']['train']['phase'] == 'train' and opt['datasets']['train']['seed'] == 0
+    trained(tmp_path)
     opt, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
     assert list(opt['datasets']) == ['val'] and opt['path']['log'] == str(tmp_path / 'results' / 'tiny')
     opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--debug'])
     assert opt['name'] == 'debug_tiny' and opt['val']['val_freq'] == 8
-    assert not (tmp_path / 'experiments').exists()
+    assert [path.name for path in (tmp_path / 'experiments').rglob('*')] == ['tiny', 'models', 'net_g_latest.pth'], 'nothing is written'
 
 
 def test_missing_things_are_named(tmp_path, triplets):
@@ -109,15 +156,3 @@ def test_missing_things_are_named(tmp_path, triplets):
     (tmp_path / 'broken.yml').write_text('a: [1,\nb')
     with pytest.raises(ValueError, match='not valid YAML'):
         options.load(tmp_path / 'broken.yml')
-
-
-FILES = sorted((ROOT / 'options').rglob('*.yml'))
-
-
-@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_every_option_file_binds_to_what_it_configures(path):
-    opt = options.load(path)
-    options.check_names(opt)
-    assert yaml.safe_dump(opt)  # what is saved beside the results
-    header = path.read_text().split('\n\n')[0]
-    assert f'-opt {path.relative_to(ROOT)}' in header, 'the header gives the command that runs the file'

@@ -21,8 +21,10 @@ from tqdm import tqdm
 from hmaca_arch import distributed
 from hmaca_arch.checkpoint_files import save_atomically
 from hmaca_arch.compositing import composite
+from hmaca_arch.mask_input import check_mask_input, network_section, padding
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.progress import decibel
+from hmaca_arch.windows import pad_to_multiple
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 
@@ -35,13 +37,15 @@ class MaskedRestorationModel(SRModel):
 
     | key | default | meaning |
     | --- | --- | --- |
+    | `network_g: mask_input` | none | `channel`: the mask is one more input channel of any network (see `mask_input`) |
+    | `network_g: pad_to` | `window_size` | pad pictures to multiples of it, and crop; networks that pad by themselves need none |
     | `train: composite` | false | paste the prediction into lq *before* the loss: all gradient then comes from the region |
     | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
     | `train: grad_clip` | none | largest norm of the gradient |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
     | `train: compile` | false | torch.compile of the training step's network; a section holds torch.compile's arguments |
     | `val: composite` | true | composite before measuring and saving |
-    | `val: save_img` | false | write the restored picture and the strip lq, mask, restored, gt |
+    | `val: save_img` | in tests | write the restored picture and the strip lq, mask, restored, gt |
     | `val: tb_images` | 4 | TensorBoard shows the strips of this many pictures, the first ones |
 
     The mask reaches the network and the losses if their `forward` has an argument of that name, and every metric.
@@ -59,7 +63,9 @@ class MaskedRestorationModel(SRModel):
         self.validated_at: dict[str, int] = {}
         self.validated: set = set()  # iterations
         self.validation_time = 0.0  # seconds of all of them
-        super().__init__(opt)
+        network = network_section(opt['network_g'])  # first: it registers what is not
+        self.pad_to = padding(opt['network_g'])
+        super().__init__({**opt, 'network_g': network})
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
@@ -89,6 +95,11 @@ class MaskedRestorationModel(SRModel):
         net = self.get_bare_model(net)
         get_root_logger().info(f'Network: {type(net).__name__}, with parameters: {sum(p.numel() for p in net.parameters()):,d}')
 
+    def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
+        """BasicSR calls this with every checkpoint, before it loads it."""
+        check_mask_input(self.get_bare_model(crt_net), load_net)
+        super()._print_different_keys_loading(crt_net, load_net, strict)
+
     def feed_data(self, data: dict) -> None:
         """Take a batch: lq, gt (b, c, h, w) and mask (b, 1, h, w) in [0, 1]."""
         super().feed_data(data)
@@ -100,8 +111,14 @@ class MaskedRestorationModel(SRModel):
     def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
         """(b, c, h, w) float32: the network's output, composited or as it is."""
         takes_mask = 'mask' in inspect.signature(self.get_bare_model(net).forward).parameters
+        lq, mask = pad_to_multiple(self.lq, self.pad_to, 'picture'), pad_to_multiple(self.mask, self.pad_to, 'mask')
         with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
-            output = net(self.lq, self.mask) if takes_mask else net(self.lq)
+            output = net(lq, mask) if takes_mask else net(lq)
+        if output.shape != lq.shape:
+            raise ValueError(
+                f'network_g makes {tuple(output.shape)} of {tuple(lq.shape)}; expected equal sizes: set upscale: 1 if it has that setting'
+            )
+        output = output[..., : self.lq.shape[-2], : self.lq.shape[-1]]
         return composite(output, self.lq, self.mask) if do_composite else output.float()
 
     def losses(self) -> OrderedDict:
