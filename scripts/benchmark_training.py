@@ -2,7 +2,7 @@
 """Seconds and memory of a training iteration, eager and compiled, by precision, with and without gradient checkpointing; and of loading.
 
 An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of the weights, on a random batch that lies
-in memory. Each cell is a fresh process: iterations until nothing is compiled any more, then the median of several. On a GPU memory is what
+in memory. Each cell is a fresh process: iterations until nothing is compiled any more, then the best of several. On a GPU memory is what
 torch allocated at the peak; on a CPU it is the peak of the process, less what it had before there was a network.
 """
 
@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ PRECISIONS = ('fp32', 'tf32', 'bf16')
 
 def load(args: argparse.Namespace) -> dict:
     """The option file of this size, as a model expects it."""
-    opt = options.load(ROOT / OPTION_FILES[args.size])
+    opt = options.fill_protocol(options.load(ROOT / OPTION_FILES[args.size]))
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(args.device == 'cuda'))
     if args.quick:
         opt['network_g'].update(TINY)
@@ -83,7 +82,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         return seconds
 
     warm_up = sum(iterate(3))
-    return {'seconds': statistics.median(iterate(args.repeats)), 'warm_up': warm_up, 'peak': peak_mebibytes(args.device) - base}
+    return {'seconds': min(iterate(args.repeats)), 'warm_up': warm_up, 'peak': peak_mebibytes(args.device) - base}
 
 
 def measure_loading(args: argparse.Namespace) -> dict[str, float]:
@@ -116,7 +115,7 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
                 start = time.perf_counter()
                 dataset[n % len(dataset)]
                 seconds.append(time.perf_counter() - start)
-            found[backend] = 1e3 * statistics.median(seconds[len(dataset) :])
+            found[backend] = 1e3 * min(seconds[len(dataset) :])
     return found
 
 
@@ -137,7 +136,7 @@ def report(args: argparse.Namespace) -> None:
     train = load(args)['datasets']['train']
     print(
         f'{OPTION_FILES[args.size]}{" (toy network)" if args.quick else ""}: batch {train["batch_size_per_gpu"]}, '
-        f'{train["gt_size"]}x{train["gt_size"]}; torch {torch.__version__}, {where}; median of {args.repeats} iterations\n'
+        f'{train["gt_size"]}x{train["gt_size"]}; torch {torch.__version__}, {where}; best of {args.repeats} iterations\n'
     )
     print('| | precision | checkpointing | s / iteration | start (3 iterations) | memory |\n| --- | --- | --- | ---: | ---: | ---: |')
     fastest = None
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads')
     parser.add_argument('--forms', nargs='+', choices=('eager', 'compiled'), default=['eager', 'compiled'], help='rows of the table')
     parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, help='rows of the table; default: all that the device has')
-    parser.add_argument('--repeats', type=int, default=10, help='iterations, of which the median counts')
+    parser.add_argument('--repeats', type=int, default=10, help='iterations, of which the fastest counts')
     parser.add_argument('--limit', type=float, default=1800, help='seconds after which a cell is given up')
     parser.add_argument('--quick', action='store_true', help='a toy network: does everything run at all?')
     parser.add_argument(

@@ -155,14 +155,16 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def test_two_tasks_of_slurm_test_one_picture(alone, tmp_path):
-    """Slurm's variables, gloo, and a process without pictures: the table and the pictures of one process."""
-    make_triplets(tmp_path / 'data' / 'test', 1, seed=1)
-    opt = tiny_options(tmp_path / 'data')
+def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
+    """Slurm's variables, gloo, three pictures, and one, so that a process has none: tables and pictures as of one process."""
+    make_triplets(tmp_path / 'one' / 'test', 1, seed=1)
+    make_triplets(tmp_path / 'three' / 'test', 3, seed=2)
+    opt = tiny_options(tmp_path / 'three')
+    opt['datasets']['val_1'] = {**tiny_options(tmp_path / 'one')['datasets']['val'], 'name': 'single'}
     opt['val']['save_img'] = True
     opt['path']['pretrain_network_g'] = str(alone / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth')
     opt['dist_params'] = {'backend': 'gloo', 'port': free_port(), 'timeout': 100}
-    folders = [tmp_path / 'one', tmp_path / 'two']
+    folders = [tmp_path / 'alone', tmp_path / 'together']
     for folder in folders:
         folder.mkdir()
     command = command_line('test', '-opt', write_options(tmp_path / 'o.yml', opt), '--launcher', 'slurm')
@@ -176,10 +178,10 @@ def test_two_tasks_of_slurm_test_one_picture(alone, tmp_path):
     ]  # fmt: skip
     outputs = [task.communicate(timeout=120)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], '\n'.join(outputs)
-    assert 'Validation tiny_test, 1 pictures' in outputs[0] and outputs[1] == ''
+    assert 'Validation single, 1 pictures' in outputs[0] and outputs[1] == ''
     run_here(folders[0], 'test', opt)
     files = [sorted(p for p in (f / 'results').rglob('*') if p.suffix in ('.png', '.csv')) for f in folders]
-    assert len(files[0]) == 3
+    assert len(files[0]) == 4 * 2 + 2
     assert [(p.name, p.read_bytes()) for p in files[0]] == [(p.name, p.read_bytes()) for p in files[1]]
 
 
