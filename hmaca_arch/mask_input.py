@@ -30,7 +30,8 @@ KEYS = ('mask_input', 'pad_to')  # of a section, for the model and not for the n
 MASK_INPUTS = ('none', 'channel')
 
 # What the hook on the first convolution adds, in this thread, during `MaskInput.forward`: the mask and what to convolve it with.
-# A context variable, so that neither threads, nor replicas (DataParallel), nor deep copies see another's.
+# A context variable, so that neither threads, nor replicas (DataParallel), nor deep copies see another's. torch.compile breaks its graph
+# around the first convolution because of it.
 _mask: ContextVar[tuple[Tensor, nn.Conv2d] | None] = ContextVar('mask', default=None)
 
 

@@ -126,6 +126,15 @@ def test_gradient_checkpointing_inside_the_network_changes_nothing():
         torch.testing.assert_close(gradients[1][name], gradient)
 
 
+def test_a_compiled_network_takes_each_calls_mask():
+    network = channel('HMANet')
+    compiled = torch.compile(network, backend='eager')
+    with torch.no_grad():
+        for seed in (0, 1):
+            lq, mask = batch(seed=seed)
+            torch.testing.assert_close(compiled(lq, mask), network(lq, mask))
+
+
 def test_distributed_data_parallel(tmp_path):
     torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
