@@ -23,8 +23,8 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',  # what hmaca_arch.training replaces by name is this version's
-        'torch>=2.1',
-        'torchvision>=0.16',
+        'torch>=2.4',
+        'torchvision>=0.19',
         'opencv-python>=4.6',
         'lmdb>=1.4',
         'pyyaml>=6.0',

@@ -135,7 +135,8 @@ def decode_mask(data: bytes, name: str, soft: bool = False) -> np.ndarray:
         soft: keep gray values, float32 in [0, 1]; otherwise uint8, 1 where the file is above 127 (of 255) and 0 elsewhere.
 
     Raises:
-        ValueError: unreadable; coloured; or nearly black all over, which is what a mask saved as 0 and 1 instead of 0 and 255 looks like.
+        ValueError: unreadable; coloured; or nearly black all over (or, not soft, nowhere
+            above 127), as a mask saved as 0 and 1 instead of 0 and 255 is.
     """
     pixels, _ = decode_as_stored(data, name)
     if pixels.shape[2] == 3 and (pixels != pixels[..., :1]).any():
@@ -143,7 +144,7 @@ def decode_mask(data: bytes, name: str, soft: bool = False) -> np.ndarray:
     pixels = pixels[..., :1]
     peak = np.iinfo(pixels.dtype).max
     brightest = pixels.max()
-    if 0 < brightest <= peak // 255:
+    if 0 < brightest <= (peak // 255 if soft else peak // 2):
         raise ValueError(f'{name}: the mask is black but for values up to {brightest} of {peak}; restored pixels must be {peak}')
     return (pixels / np.float32(peak)).astype(np.float32) if soft else (pixels > peak // 2).astype(np.uint8)
 

@@ -46,11 +46,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int)
     """
     most = BIAS_ELEMENTS_CPU_INFERENCE if q.is_cpu and not torch.is_grad_enabled() else BIAS_ELEMENTS
     step = max(1, most // (len(q) * rows * cols * cols))
-    parts = []
-    for first in range(0, rows, step):
-        some = slice(first, min(first + step, rows))
-        bias = expand_offsets(table.to(q.dtype), rows, cols, some)[:, None]
-        parts.append(F.scaled_dot_product_attention(q[:, :, some.start * cols : some.stop * cols], k, v, attn_mask=bias))
+    parts = [
+        F.scaled_dot_product_attention(q[:, :, queries], k, v, attn_mask=bias[:, None])
+        for queries, bias in expand_offsets(table.to(q.dtype), rows, cols, step)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 

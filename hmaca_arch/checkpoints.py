@@ -7,6 +7,7 @@ The release's checkpoints carry none. Their keys are renamed by `RELEASE_KEYS`; 
 img_range 1.
 """
 
+import inspect
 import json
 import logging
 import math
@@ -113,7 +114,10 @@ class SelfDescribing(nn.Module):
 
     def differences(self, description: Mapping[str, Any]) -> list[str]:
         """What in a checkpoint's description is not as in this network, apart from `FREE_SETTINGS`; one line each."""
-        theirs = {'network': description['network'], **description['settings']}
+        # a setting that the checkpoint does not know is younger than it, and was trained with its default
+        parameters = inspect.signature(type(self)).parameters.items()
+        defaults = {name: parameter.default for name, parameter in parameters if name in self.settings}
+        theirs = {'network': description['network'], **defaults, **description['settings']}
         ours = {'network': type(self).__name__, **self.settings}
         nothing = 'not set'
         return [

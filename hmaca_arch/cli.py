@@ -40,6 +40,14 @@ def run(command: str, argv: list[str]) -> int | None:
     return make_lmdb.main(argv)
 
 
+def one_line(error: Exception) -> str:
+    """The message; of an error in a loader's process, which carries that process's traceback, what stands at its end."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if lines[0].startswith('Caught '):
+        return lines[-1].partition(': ')[2]
+    return ' '.join(line.strip() for line in lines)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with 0, with 1 after a user's mistake, with 2 for a wrong command line, with 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
@@ -61,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             raise
         several = int(os.environ.get('WORLD_SIZE', 1)) > 1
         where = f' in process {os.environ.get("RANK")}' if several else ''
-        print(f'basicsr {command}: error{where}: {error}', file=sys.stderr, flush=True)
+        print(f'basicsr {command}: error{where}: {one_line(error)}', file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f'basicsr {command}: interrupted', file=sys.stderr)

@@ -19,7 +19,7 @@ from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
 from hmaca_arch import distributed
-from hmaca_arch.option_checks import check_names, check_sections, suggestion
+from hmaca_arch.option_checks import check_names, check_numbers, check_sections, suggestion
 
 PASTE = {'release': 'gt', 'clean': 'lq'}  # what each protocol's composite PSNR pastes outside the region
 
@@ -48,7 +48,7 @@ def _read_yaml(path: Path) -> dict:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob('*.yml')], n=1) if path.parent.is_dir() else []
         hint = f' (did you mean {path.parent / near[0]}?)' if near else ''
         raise FileNotFoundError(f'option file {path} does not exist{hint}') from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'option file {path} is not valid YAML: {" ".join(str(error).split())}') from None
     if not isinstance(options, dict):
         raise ValueError(f'option file {path} holds no options')
@@ -113,7 +113,10 @@ def override(options: dict, entries: list[str]) -> dict:
             if not isinstance(target.get(section), dict):
                 raise ValueError(f'--force_yml {entry!r}: there is no section {section!r}{suggestion(section, target)}')
             target = target[section]
-        target[key] = yaml.load(value, Loader=_Loader)
+        try:
+            target[key] = yaml.load(value, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ValueError(f'--force_yml {entry!r}: the value is not valid YAML: {" ".join(str(error).split())}') from None
     return options
 
 
@@ -169,6 +172,7 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
         if not isinstance(opt.get(key), str):
             raise ValueError(f'{args.opt}: {key!r} is missing')
     check_sections(opt, args.opt, 'datasets', 'network_g', 'path', *(['train', 'logger'] if is_train else ['val']))
+    check_numbers(opt, is_train)
     check_names(opt)
     if is_train:
         opt['logger'].setdefault('use_tb_logger', False)
@@ -190,7 +194,8 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
 
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase.split('_')[0]
-        dataset.setdefault('seed', opt['manual_seed'])
+        # runs of any seed are validated on the same draws
+        dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
         for key, value in dataset.items():

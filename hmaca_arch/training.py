@@ -10,6 +10,7 @@ Why each replacement:
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
+| `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -29,9 +30,11 @@ from pathlib import Path
 import basicsr
 import basicsr.test
 import basicsr.train
+import numpy as np
 import torch
 import yaml
 from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, make_exp_dirs
 from basicsr.utils.dist_util import master_only
@@ -39,10 +42,16 @@ from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
-from hmaca_arch import distributed, options
+from hmaca_arch import distributed, option_checks, options
 from hmaca_arch.progress import ProgressLogger
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 BASICSR = '1.4.2'
+_locks: list = []  # files that this process holds locks on
 
 
 class SampleIndex(int):
@@ -74,21 +83,23 @@ class GlobalSampler(Sampler):
         global_batch: samples an iteration takes, over all processes.
         epoch_iters: iterations an epoch.
         total_iters: the run's length; nothing is emitted past it.
-        start_iter: iterations already done, in a resumed run.
+        start_iter, start_epoch: iterations already done in a resumed run, and the epoch that BasicSR counts on from.
         seed, rank, world_size: as everywhere.
     """
 
     def __init__(
         self, *, size: int, global_batch: int, epoch_iters: int, total_iters: int,
-        start_iter: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1,
+        start_iter: int = 0, start_epoch: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1,
     ):  # fmt: skip
         self.size, self.global_batch, self.epoch_iters, self.total_iters = size, global_batch, epoch_iters, total_iters
-        self.start_iter, self.seed, self.rank, self.world_size = start_iter, seed, rank, world_size
-        self.set_epoch(0)
+        self.start_iter, self.start_epoch, self.seed, self.rank, self.world_size = start_iter, start_epoch, seed, rank, world_size
+        self.set_epoch(start_epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        self.first = min(max(epoch * self.epoch_iters, self.start_iter), self.total_iters)
-        self.last = max(self.first, min((epoch + 1) * self.epoch_iters, self.total_iters))
+        """The epochs of a resumed run are counted from where it resumes: the batch, and so an epoch's length, may be another now."""
+        first = self.start_iter + (epoch - self.start_epoch) * self.epoch_iters
+        self.first = min(max(first, self.start_iter), self.total_iters)
+        self.last = min(self.first + self.epoch_iters, self.total_iters)
 
     def __len__(self) -> int:
         return (self.last - self.first) * self.global_batch // self.world_size
@@ -98,15 +109,14 @@ class GlobalSampler(Sampler):
         for number in range(self.first * self.global_batch + self.rank, self.last * self.global_batch, self.world_size):
             epoch, position = divmod(number, self.size)
             if epoch != current:
-                generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)  # a hash of integers is the same everywhere
-                current, order = epoch, torch.randperm(self.size, generator=generator).tolist()
+                current, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size).tolist()
             yield SampleIndex(order[position], number)
 
 
 def create_train_val_dataloader(opt: dict, logger):
     """As BasicSR's function of this name, with `GlobalSampler`."""
     record_run(opt, opt['path']['experiments_root'])
-    total_iters = int(opt['train']['total_iter'])
+    total_iters, start_iter, start_epoch = int(opt['train']['total_iter']), opt.get('start_iter', 0), opt.get('start_epoch', 0)
     train, val_loaders = None, []
     for phase, dataset_opt in opt['datasets'].items():
         kind = phase.split('_')[0]
@@ -125,9 +135,12 @@ def create_train_val_dataloader(opt: dict, logger):
         epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
         sampler = GlobalSampler(
             size=len(dataset), global_batch=global_batch, epoch_iters=epoch_iters, total_iters=total_iters,
-            start_iter=opt.get('start_iter', 0), seed=opt['manual_seed'], rank=opt['rank'], world_size=opt['world_size'],
+            start_iter=start_iter, start_epoch=start_epoch, seed=opt['manual_seed'], rank=opt['rank'], world_size=opt['world_size'],
         )  # fmt: skip
-        train = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args), sampler, math.ceil(total_iters / epoch_iters)
+        if not dataset_opt.get('num_worker_per_gpu'):
+            dataset_opt = {**dataset_opt, 'persistent_workers': False}  # torch refuses it where there are no workers
+        total_epochs = start_epoch + math.ceil((total_iters - start_iter) / epoch_iters)
+        train = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args), sampler, total_epochs
         logger.info(
             f'Training statistics:\n\tpictures: {len(dataset)}\n\tbatch over all processes: {global_batch}'
             f'\n\titerations an epoch: {epoch_iters}\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
@@ -149,30 +162,68 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
     for path in found:
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
-            torch.load(models / f'net_g_{state["iter"]}.pth', map_location='cpu', weights_only=True, mmap=True)
+            torch.load(models / f'net_g_{state["iter"]}.pth', map_location='cpu', weights_only=True)
             return path, state
+        except (PermissionError, MemoryError):
+            raise
         except Exception as error:  # whatever a torn file makes the reader raise
             broken.append(f'{path.name} ({type(error).__name__})')
             print(f'Checkpoint {path} is not complete and is skipped: {" ".join(str(error).split())[:200]}', flush=True)
     if broken:
         raise ValueError(f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over')
+    experiment = states.parent
+    earlier = sorted(path.parent.parent for path in experiment.parent.glob(f'{experiment.name}_archived_*/training_states/*.state'))
+    if earlier:
+        raise ValueError(
+            f'{experiment} has no checkpoint, but an earlier run of this name was moved to {earlier[-1]}: move it back to resume it, '
+            'or start over without --auto_resume'
+        )
     return None
+
+
+def lock_experiment(folder: str) -> None:
+    """Keep other runs out of an experiment's folder until this one ends: BasicSR would move it aside while this one goes on writing.
+
+    Raises:
+        ValueError: another process trains under this name.
+    """
+    if fcntl is None:
+        return
+    parent, name = os.path.split(folder)
+    os.makedirs(parent, exist_ok=True)
+    file = open(os.path.join(parent, f'.{name}.lock'), 'w')  # noqa: SIM115 (open as long as the run)
+    _locks.append(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f'{folder}: another process is training under this name; wait for it, or choose another name') from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def load_resume_state(opt: dict) -> dict | None:
     """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any device, the same state on all processes."""
     states, models = Path(opt['path']['training_states']), Path(opt['path']['models'])
     path, state = opt['path'].get('resume_state'), None
+    if opt['rank'] == 0:
+        lock_experiment(opt['path']['experiments_root'])
+        for leftover in [*states.glob('*.tmp'), *models.glob('*.tmp')]:  # of a run that was killed while it saved
+            leftover.unlink()
     if opt['auto_resume']:
         if opt['rank'] == 0:
-            path, state = newest_checkpoint(states, models) or (None, None)
+            path, state = newest_checkpoint(states, models) or (path, None)
             if path is None:
                 print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
         path = distributed.from_first(path)
     if not path:
         return None
     if state is None:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        try:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+            state['epoch'], state['iter']
+        except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
+            reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
+            raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
@@ -180,16 +231,36 @@ def load_resume_state(opt: dict) -> dict | None:
             raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
     for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
         os.makedirs(opt['path'][folder], exist_ok=True)
-    opt['start_iter'] = state['iter']
+    opt['start_iter'], opt['start_epoch'] = state['iter'], state['epoch']
     return state
+
+
+def prefetch_all(self) -> None:
+    """As BasicSR's `PrefetchGenerator.run`, and what goes wrong is handed on."""
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except Exception as error:
+        self.queue.put(error)
+
+
+def next_prefetched(self):
+    """As BasicSR's `PrefetchGenerator.__next__`; raises what `prefetch_all` handed on."""
+    item = self.queue.get()
+    if isinstance(item, Exception):
+        raise item
+    if item is None:
+        raise StopIteration
+    return item
 
 
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
-    known = [name for name, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)]
+    known = option_checks.optimizers()
     if optim_type not in known:
-        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{options.suggestion(optim_type, known)}')
-    return getattr(torch.optim, optim_type)(params, lr, **kwargs)
+        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{option_checks.suggestion(optim_type, known)}')
+    return known[optim_type](params, lr=lr, **kwargs)
 
 
 def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
@@ -227,8 +298,11 @@ def record_run(opt: dict, folder: str) -> None:
             versions[package] = None
     source = Path(__file__).resolve().parent.parent
     if (source / '.git').exists():
-        describe = subprocess.run(['git', '-C', str(source), 'describe', '--always', '--dirty'], capture_output=True, text=True)
-        versions['commit'] = describe.stdout.strip() or None
+        try:
+            describe = subprocess.run(['git', '-C', str(source), 'describe', '--always', '--dirty'], capture_output=True, text=True)
+            versions['commit'] = describe.stdout.strip() or None
+        except OSError:
+            versions['commit'] = None  # no git here
     with open(os.path.join(folder, 'versions.json'), 'w', encoding='utf-8') as file:
         json.dump(versions, file, indent=2)
     with open(os.path.join(folder, 'options_resolved.yml'), 'w', encoding='utf-8') as file:
@@ -257,6 +331,7 @@ def install() -> None:
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = ProgressLogger
+    PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device
     BaseModel._print_different_keys_loading = print_different_keys
@@ -275,4 +350,7 @@ def run(command: str, argv: list[str], root_path: str) -> None:
         raise ValueError(
             f'another process has ended or does not answer; its own message says why ({str(error).splitlines()[0]})'
         ) from error
+    finally:
+        while _locks:
+            _locks.pop().close()
     distributed.finish()

@@ -12,6 +12,8 @@ Two things are done differently from the usual shifted-window code, with the sam
   small table through strided views. That takes as long as reading a stored copy would, so nothing is cached, and nothing can be stale.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -56,24 +58,26 @@ def offsets(rows: int, cols: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(dy, dx, indexing='ij'), dim=-1)
 
 
-def expand_offsets(table: Tensor, rows: int, cols: int, query_rows: slice = slice(None)) -> Tensor:
-    """A bias for each offset -> a bias for each pair of pixels of a rows x cols rectangle.
+def expand_offsets(table: Tensor, rows: int, cols: int, step: int) -> Iterator[tuple[slice, Tensor]]:
+    """A bias for each offset -> a bias for each pair of pixels of a rows x cols rectangle, `step` rows of queries after the other.
 
     Args:
         table: (2 H - 1, 2 W - 1, heads), entry [dy + H - 1, dx + W - 1] for the offset query minus key; H >= rows, W >= cols.
         rows, cols: the rectangle; pixels are numbered row by row.
-        query_rows: only the queries in these rows.
+        step: at least 1.
 
-    Returns:
-        (heads, queries, keys): queries = rows * cols unless query_rows says otherwise, keys = rows * cols.
+    Yields:
+        Which queries, and their bias (heads, queries, keys), keys = rows * cols.
     """
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     table = table[middle_y - rows + 1 : middle_y + rows, middle_x - cols + 1 : middle_x + cols]
     # by offset key minus query: what one query sees is then a window of the table, and moves against the query
     table = rearrange(table, 'y x heads -> heads y x').flip(1, 2)
     by_column = rearrange(table.unfold(2, cols, 1).flip(2), 'heads y qx kx -> heads qx y kx').contiguous()
-    queries = [by_column[:, :, rows - 1 - qy : 2 * rows - 1 - qy] for qy in range(rows)[query_rows]]
-    return rearrange(torch.stack(queries, dim=1), 'heads qy qx ky kx -> heads (qy qx) (ky kx)')
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        bias = torch.stack([by_column[:, :, rows - 1 - qy : 2 * rows - 1 - qy] for qy in range(first, last)], dim=1)
+        yield slice(first * cols, last * cols), rearrange(bias, 'heads qy qx ky kx -> heads (qy qx) (ky kx)')
 
 
 def runs_as_windows(x: Tensor, size: int) -> Tensor:

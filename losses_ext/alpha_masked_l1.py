@@ -33,8 +33,9 @@ def alpha_masked_l1(
             f'alpha_masked_l1: pred {tuple(pred.shape)}, target {tuple(target.shape)} and mask {tuple(mask.shape)} do not agree: '
             'expected (b, c, h, w) twice and (b, 1, h, w)'
         )
-    weight = bounding_box(mask) if inside == 'bbox' else mask.to(pred.dtype)
-    error = (pred - target).abs().mean(dim=1, keepdim=True)
+    dtype = torch.promote_types(pred.dtype, torch.float32)  # an area of many pixels overflows half precision
+    weight = bounding_box(mask.to(dtype)) if inside == 'bbox' else mask.to(dtype)
+    error = (pred.to(dtype) - target.to(dtype)).abs().mean(dim=1, keepdim=True)
 
     def region_mean(region: Tensor) -> Tensor:  # (b,): 0 for an empty region, without leaving the graph
         area = region.sum(dim=(1, 2, 3))

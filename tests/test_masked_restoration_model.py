@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -116,9 +117,10 @@ def test_a_loss_that_is_not_finite_names_iteration_and_files(options, batch):
     assert all(torch.equal(before[key], value) for key, value in model.net_g.state_dict().items())
 
 
+@pytest.mark.parametrize('do_composite', [True, False])
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
-def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, amp):
-    options['train'].update(amp=amp, composite=True)
+def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, amp, do_composite):
+    options['train'].update(amp=amp, composite=do_composite)
     model = build_model(options)
     types = []
     model.net_g.conv.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
@@ -126,8 +128,9 @@ def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, a
     model.optimize_parameters(1)
     assert types == [{'bf16': torch.bfloat16, 'fp16': torch.float16}[amp]]
     assert model.output.dtype == torch.float32
-    outside = (batch['mask'] == 0).expand_as(model.output)
-    assert torch.equal(model.output[outside], batch['lq'][outside])
+    if do_composite:
+        outside = (batch['mask'] == 0).expand_as(model.output)
+        assert torch.equal(model.output[outside], batch['lq'][outside])
 
 
 def test_unknown_amp_is_named(options):
@@ -169,24 +172,66 @@ class Loader(list):
         self.dataset = type('DataSet', (), {'opt': {'name': name}})()
 
 
-def test_validation_composites_and_reports_the_input(options, batch, caplog, monkeypatch):
-    options['network_g'] = {'type': 'Blind', 'fill': 0.5}
-    model = build_model(options)
-    single = {key: value[:1] for key, value in batch.items()}
-    single['mask'] = torch.zeros_like(single['mask'])
+def validated(model, batch, current_iter=1):
+    """The table of a validation on the batch's first sample."""
     tables = []
-    monkeypatch.setattr(model, 'log_validation', lambda dataset, table, *rest: tables.append(table))
-    options['val']['metrics'].pop('masked_ssim')
-    for metrics in (model.opt['val']['metrics'],):
-        metrics.pop('masked_ssim')
-    single['lq'] = (single['lq'] * 255).round() / 255
-    model.nondist_validation(Loader([single]), 1, None, False)
-    table = tables[0]
-    assert table.mean('input', 'composite_psnr') == table.mean('result', 'composite_psnr'), 'an empty mask changes nothing'
-    model.val_composite = False
-    model.nondist_validation(Loader([single]), 2, None, False)
-    model.nondist_validation(Loader([single]), 2, None, False)
-    assert len(tables) == 2, 'the same iteration is not validated twice'
+    model.log_validation = lambda dataset, table, *rest: tables.append(table)
+    single = {key: value[:1] for key, value in batch.items()}
+    model.nondist_validation(Loader([single]), current_iter, None, False)
+    return tables
+
+
+@pytest.fixture
+def measured(options, batch):
+    """Options of a network that answers 0.5 everywhere, measured by a stock metric and by ours, on 8-bit values."""
+    options['network_g'] = {'type': 'Blind', 'fill': 0.5}
+    options['val']['metrics'] = {
+        'psnr': {'type': 'calculate_psnr', 'crop_border': 0},
+        'composite_psnr': {'type': 'calculate_composite_psnr'},
+    }
+    for key in ('lq', 'gt'):
+        batch[key] = (batch[key] * 255).round() / 255
+    return options
+
+
+def test_validation_composites_what_it_measures_and_saves(measured, batch):
+    model = build_model(measured)
+    table = validated(model, batch)[0]
+    outside = (batch['mask'][:1] == 0).expand_as(model.output)
+    assert torch.equal(model.output[outside], batch['lq'][:1][outside]) and (model.output[~outside] == 0.5).all()
+    assert table.mean('result', 'psnr') == pytest.approx(table.mean('result', 'composite_psnr'))
+    measured['val']['composite'] = False
+    table = validated(build_model(measured), batch)[0]
+    assert abs(table.mean('result', 'psnr') - table.mean('result', 'composite_psnr')) > 1, 'a stock metric sees the whole output then'
+
+
+def test_an_iteration_is_validated_once(measured, batch):
+    model = build_model(measured)
+    assert len(validated(model, batch)) == 1 and len(validated(model, batch)) == 0 and len(validated(model, batch, 2)) == 1
+
+
+def test_soft_masks_are_blended_once(measured, batch):
+    """mask 0.5, lq 0, output 0.5, gt 1: the blend is 0.25 (64 of 255), so PSNR is -20 log10(191 / 255)."""
+    batch = {**batch, 'lq': torch.zeros_like(batch['lq']), 'gt': torch.ones_like(batch['gt']), 'mask': torch.full_like(batch['mask'], 0.5)}
+    table = validated(build_model(measured), batch)[0]
+    assert table.mean('result', 'composite_psnr') == pytest.approx(-20 * math.log10(191 / 255), abs=0.02)
+
+
+def test_weights_that_give_no_picture_are_noticed(measured, batch):
+    measured['network_g']['fill'] = float('nan')
+    with pytest.raises(ValueError, match=r'not finite: a\.png'):
+        validated(build_model(measured), batch)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(options, batch):
+    options['train']['grad_clip'] = 1.0
+    model = build_model(options)
+    before = copy.deepcopy(model.net_g.state_dict())
+    model.net_g.conv.weight.register_hook(lambda gradient: gradient * float('inf'))
+    model.feed_data(batch)
+    with pytest.raises(ValueError, match=r'iteration 3: the gradient is not finite on a\.png, b\.png'):
+        model.optimize_parameters(3)
+    assert all(torch.equal(before[key], value) for key, value in model.net_g.state_dict().items())
 
 
 def test_release_checkpoints_load_without_false_warnings(options, tmp_path, caplog):

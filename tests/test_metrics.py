@@ -108,14 +108,14 @@ def test_mistakes_are_named(pictures):
 def test_summary_counts_what_it_leaves_out(tmp_path):
     table = ValidationTable(['psnr'])
     inf, nan = math.inf, math.nan
-    for name, before, after in (('a', 30.0, 32.0), ('b', 40.0, inf), ('c', nan, nan), ('d', 20.0, 21.0)):
+    for name, before, after in (('a', 30.0, 32.0), ('b', 40.0, inf), ('c', nan, nan), ('d', 20.0, 21.0), ('e', inf, 50.0)):
         table.add(name, {('input', 'psnr'): before, ('result', 'psnr'): after})
-    assert table.mean('input', 'psnr') == 30 and table.mean('result', 'psnr') == 26.5
-    assert table.gain('psnr') == 1.5  # the exact picture is dropped from both sides
-    assert '1 of 4 exact' in str(table) and '1 of 4 without a region' in str(table)
+    assert table.mean('input', 'psnr') == 25 and table.mean('result', 'psnr') == 26.5  # exact pictures are dropped from both rows
+    assert table.gain('psnr') == 1.5
+    assert 'left out: 2 of 5 exact, 1 of 5 without a region' in str(table)
     table.write_csv(tmp_path / 'table.csv')
     lines = (tmp_path / 'table.csv').read_text().splitlines()
-    assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 5
+    assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 6
 
 
 def test_mean_of_finite():

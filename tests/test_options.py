@@ -4,7 +4,7 @@ from conftest import tiny_options, write_options
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from datasets_ext import make_dataset
-from hmaca_arch import options
+from hmaca_arch import option_checks, options
 
 
 def trained(tmp_path):
@@ -106,6 +106,11 @@ def test_an_override_that_leads_nowhere_is_an_error(entry):
         (('model_type',), 'MaskedRestoration', 'model_type.*did you mean MaskedRestorationModel'),
         (('datasets', 'train', 'type'), 'MaskedPairedDataset', 'datasets:train:type.*did you mean MaskedPairedImageDataset'),
         (('train', 'pixel_opt', 'type'), 'AlphaMaskedL1', 'train:pixel_opt:type.*did you mean AlphaMaskedL1Loss'),
+        (('train', 'pixel_opt', 'alpa'), 0.1, 'train:pixel_opt: AlphaMaskedL1Loss has no setting .alpa.*did you mean alpha'),
+        (('train', 'optim_g', 'weight_decya'), 0.1, 'train:optim_g: AdamW.*did you mean weight_decay'),
+        (('train', 'optim_g', 'type'), 'Adamm', 'train:optim_g:type.*did you mean Adam'),
+        (('train', 'scheduler', 'milestone'), [], 'train:scheduler: MultiStepLR.*did you mean milestones'),
+        (('val', 'metrics', 'masked_psnr', 'pste'), 'gt', 'val:metrics:masked_psnr.*pste'),
         (('train', 'scheduler', 'type'), 'MultiStep', 'train:scheduler:type.*did you mean MultiStepLR'),
         (('val', 'metrics', 'masked_psnr', 'type'), 'calculate_mask_psnr', 'did you mean calculate_masked_psnr'),
     ],
@@ -119,6 +124,40 @@ def test_misspelled_names_are_found_before_anything_is_built(tmp_path, place, va
     target[key] = value
     with pytest.raises(ValueError, match=message):
         options.check_names(opt)
+
+
+@pytest.mark.parametrize(
+    'place, value',
+    [
+        ('train:total_iter', 0), ('train:total_iter', '300k'), ('train:total_iter', None), ('logger:print_freq', 0),
+        ('logger:save_checkpoint_freq', None), ('val:val_freq', 0), ('datasets:train:batch_size_per_gpu', 0),
+        ('datasets:train:num_worker_per_gpu', 'two'), ('train:scheduler', None), ('train:optim_g', 'AdamW'),
+        ('name', '../up'), ('datasets:val:name', 'a/b'), ('datasets:val:name', 'tiny_train'),
+    ],
+)  # fmt: skip
+def test_values_that_no_pipeline_can_work_with_are_named(tmp_path, place, value):
+    *sections, key = place.split(':')
+    opt = tiny_options(tmp_path)
+    target = opt
+    for section in sections:
+        target = target[section]
+    target[key] = value
+    with pytest.raises(ValueError, match='two are called' if value == 'tiny_train' else place):
+        option_checks.check_numbers(opt, is_train=True)
+
+
+def test_a_schedule_ends_with_the_run(tmp_path):
+    opt = tiny_options(tmp_path)
+    opt['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'restart_weights': [1]}
+    with pytest.raises(ValueError, match='periods add up to 4 iterations, but train:total_iter is 5'):
+        options.check_names(opt)
+
+
+def test_validation_draws_do_not_depend_on_the_seed_of_the_run(tmp_path, triplets):
+    opt, _ = options.parse(
+        str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', {**tiny_options(triplets), 'manual_seed': 7}))]
+    )
+    assert opt['datasets']['train']['seed'] == 7 and opt['datasets']['val']['seed'] == 0
 
 
 def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):

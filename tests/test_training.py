@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -54,7 +56,7 @@ def test_a_resumed_run_goes_on_where_the_first_stopped():
     whole = samples(sampler())
     for start in range(8):
         epoch = start // 2
-        rest = sampler(start_iter=start)
+        rest = sampler(start_iter=start, start_epoch=epoch)
         found = []
         for e in range(epoch, 10):
             rest.set_epoch(e)
@@ -250,3 +252,102 @@ def test_the_estimated_time_ends_at_zero(trained):
     log = next((folder / 'experiments' / 'tiny').glob('train_*.log')).read_text()
     times = re.findall(r'iter: *(\d+),.*eta: ([^,]+), time', log)
     assert times[-1] == ('5', '0:00:00') and 'day' not in log
+
+
+def test_a_longer_run_takes_its_schedule_from_the_options(tmp_path):
+    """Cosine annealing with warm-up, interrupted, made longer: the rates after the resume are those of the longer schedule."""
+    make_triplets(tmp_path / 'data' / 'train', 3)
+    make_triplets(tmp_path / 'data' / 'test', 1, seed=1)
+    options = tiny_options(tmp_path / 'data')
+    options['train'].update(warmup_iter=2, total_iter=4)
+    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'restart_weights': [1], 'eta_min': 0}
+    run(tmp_path, options)
+    options['train'].update(total_iter=8)
+    options['train']['scheduler']['periods'] = [8]
+    run(tmp_path, options, 'train', '--auto_resume')
+    state = torch.load(tmp_path / 'experiments' / 'tiny' / 'training_states' / '8.state', weights_only=True)
+    rate = state['optimizers'][0]['param_groups'][0]['lr']
+    assert rate == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * 7 / 8)), rel=1e-5)
+    assert state['schedulers'][0]['last_epoch'] == 7
+
+
+@pytest.mark.parametrize('amp', [False, 'fp16'])
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, amp):
+    """With a falling rate, warm-up and the scaler's state: bit by bit."""
+    results = []
+    for name, stops in (('whole', [6]), ('parts', [4, 6])):
+        folder = tmp_path / name
+        make_triplets(folder / 'data' / 'train', 5)
+        make_triplets(folder / 'data' / 'test', 1, seed=1)
+        options = tiny_options(folder / 'data')
+        options['train'].update(warmup_iter=3, amp=amp, grad_clip=1.0, ema_decay=0.9)
+        options['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [4], 'gamma': 0.5}
+        for stop in stops:
+            options['train']['total_iter'] = stop
+            run(folder, options, 'train', *(['--auto_resume'] if stop != stops[0] else []))
+        state = torch.load(folder / 'experiments' / 'tiny' / 'training_states' / '6.state', weights_only=True)
+        results.append((weights(folder), state))
+    (whole, whole_state), (parts, parts_state) = results
+    for key in ('params', 'params_ema'):
+        assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
+    assert whole_state['scaler'] == parts_state['scaler'] and bool(whole_state['scaler']) == (amp == 'fp16')
+
+
+def test_a_resume_with_another_batch_still_takes_every_iteration(tmp_path, triplets):
+    options = tiny_options(triplets)
+    options['train']['total_iter'] = 4
+    options['datasets']['train']['batch_size_per_gpu'] = 1  # an epoch of 6 iterations
+    run(tmp_path, options)
+    options['train']['total_iter'] = 10
+    options['datasets']['train']['batch_size_per_gpu'] = 6  # of one
+    run(tmp_path, options, 'train', '--auto_resume')
+    assert (tmp_path / 'experiments' / 'tiny' / 'training_states' / '10.state').exists()
+
+
+def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):
+    folder, _ = trained
+    experiment = tmp_path / 'tiny'
+    shutil.copytree(folder / 'experiments' / 'tiny', experiment)
+    path = experiment / 'models' / 'net_g_4.pth'
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : 2 * third] = bytes(third)
+    path.write_bytes(data)
+    assert training.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter'] == 2
+
+
+def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_path):
+    folder, _ = trained
+    experiments = tmp_path / 'experiments'
+    shutil.copytree(folder / 'experiments' / 'tiny', experiments / 'tiny_archived_20260101_000000')
+    with pytest.raises(ValueError, match='tiny_archived_20260101_000000: move it back'):
+        training.newest_checkpoint(experiments / 'tiny' / 'training_states', experiments / 'tiny' / 'models')
+
+
+def test_a_second_run_of_one_name_is_refused_while_the_first_goes_on(tmp_path, triplets):
+    training.lock_experiment(str(tmp_path / 'experiments' / 'tiny'))
+    try:
+        with pytest.raises(ValueError, match='another process is training under this name'):
+            run(tmp_path, tiny_options(triplets))
+    finally:
+        while training._locks:
+            training._locks.pop().close()
+    assert not (tmp_path / 'experiments' / 'tiny').exists()
+
+
+def test_a_file_that_is_no_state_is_named(tmp_path, triplets):
+    (tmp_path / 'wrong.state').write_bytes(b'not a state')
+    with pytest.raises(ValueError, match='wrong.state is not a whole training state'):
+        run(tmp_path, tiny_options(triplets), 'train', '--force_yml', f'path:resume_state={tmp_path / "wrong.state"}')
+
+
+@pytest.mark.parametrize('reader', [{'prefetch_mode': 'cpu'}, {'num_worker_per_gpu': 1}])
+def test_a_damaged_picture_ends_training_in_one_line_that_names_it(tmp_path, triplets, reader):
+    picture = triplets / 'train' / 'lq' / '0003.png'
+    picture.write_bytes(picture.read_bytes()[:100])
+    options = tiny_options(triplets)
+    options['datasets']['train'].update(reader)
+    result = basicsr(tmp_path, 'train', '-opt', write_options(tmp_path / 'o.yml', options), check=False)
+    line = result.stdout.strip().splitlines()[-1]
+    assert result.returncode == 1 and line.startswith('basicsr train: error: ') and '0003.png' in line
+    assert 'Traceback' not in result.stdout

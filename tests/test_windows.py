@@ -40,23 +40,25 @@ def test_offsets_by_hand():
 @pytest.mark.parametrize(('size', 'rows', 'cols'), [((3, 3), 3, 3), ((4, 5), 2, 5), ((4, 4), 1, 3), ((1, 1), 1, 1), ((2, 6), 2, 1)])
 def test_expand_offsets_is_the_table_at_query_minus_key(size, rows, cols):
     table = torch.randn(2 * size[0] - 1, 2 * size[1] - 1, 3)
-    bias = expand_offsets(table, rows, cols)
+    [(queries, bias)] = expand_offsets(table, rows, cols, step=rows)
+    assert queries == slice(0, rows * cols)
     assert bias.shape == (3, rows * cols, rows * cols)
     pixels = list(itertools.product(range(rows), range(cols)))
     for (i, (qy, qx)), (j, (ky, kx)) in itertools.product(enumerate(pixels), enumerate(pixels)):
         assert torch.equal(bias[:, i, j], table[qy - ky + size[0] - 1, qx - kx + size[1] - 1])
 
 
-def test_expand_offsets_for_some_rows_of_queries():
+def test_expand_offsets_in_parts():
     table = torch.randn(9, 7, 2)
-    whole = expand_offsets(table, 5, 4)
-    parts = [expand_offsets(table, 5, 4, rows) for rows in (slice(0, 2), slice(2, 4), slice(4, 5))]
+    [(_, whole)] = expand_offsets(table, 5, 4, step=9)
+    queries, parts = zip(*expand_offsets(table, 5, 4, step=2))
+    assert queries == (slice(0, 8), slice(8, 16), slice(16, 20))
     assert torch.equal(torch.cat(parts, dim=1), whole)
 
 
 def test_expand_offsets_passes_gradients_to_every_offset():
     table = torch.randn(5, 5, 2, dtype=torch.float64, requires_grad=True)
-    expand_offsets(table, 3, 3).sum().backward()
+    sum(bias.sum() for _, bias in expand_offsets(table, 3, 3, step=2)).backward()
     pairs = torch.tensor([1, 2, 3, 2, 1], dtype=torch.float64)  # pairs of three places on a line with the offset -2 ... 2
     assert torch.equal(table.grad, (pairs[:, None] * pairs)[..., None].expand(5, 5, 2))
 

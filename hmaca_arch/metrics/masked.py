@@ -18,9 +18,7 @@ def _prepare(images: list[np.ndarray], mask: np.ndarray, crop_border: int, input
     images = [reorder_image(np.asarray(image), input_order=input_order).astype(np.float64) for image in images]
     shapes = {image.shape for image in images}
     if len(shapes) > 1 or mask is None or np.shape(mask)[:2] != images[0].shape[:2]:
-        raise ValueError(
-            f'masked metric: pictures {sorted(shapes)} and mask {None if mask is None else np.shape(mask)} do not agree'
-        )
+        raise ValueError(f'masked metric: pictures {sorted(shapes)} and mask {None if mask is None else np.shape(mask)} do not agree')
     mask = unit_mask(mask).reshape(*images[0].shape[:2], 1)
     if crop_border:
         inner = slice(crop_border, -crop_border)

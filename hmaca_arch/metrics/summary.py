@@ -1,7 +1,6 @@
 """Means over pictures that stay meaningful: perfect pictures and empty masks are counted instead of spoiling them."""
 
 import csv
-import math
 import os
 from collections.abc import Iterable
 
@@ -35,20 +34,28 @@ class ValidationTable:
         for key, value in values.items():
             self.values[key].append(float(value))
 
+    def rows(self, metric: str) -> np.ndarray:
+        """(rows, pictures)"""
+        return np.asarray([self.values[row, metric] for row in self.ROWS], dtype=np.float64)
+
     def mean(self, row: str, metric: str) -> float:
-        return mean_of_finite(self.values[row, metric])
+        """Mean over the pictures in which every row is finite, so that rows compare; over the row's own if there are none."""
+        rows = self.rows(metric)
+        together = np.isfinite(rows).all(axis=0)
+        return mean_of_finite(rows[self.ROWS.index(row)][together if together.any() else slice(None)])
 
     def gain(self, metric: str) -> float:
-        """Mean difference result - input over the pictures in which both are finite (a paired comparison)."""
-        difference = np.subtract(self.values['result', metric], self.values['input', metric])
-        return mean_of_finite(value if np.isfinite(value) else math.nan for value in difference)
+        """Mean of result - input over the pictures in which both are finite (a paired comparison); nan if there are none."""
+        rows = self.rows(metric)
+        together = np.isfinite(rows).all(axis=0)
+        return mean_of_finite(rows[1][together] - rows[0][together])
 
     def notes(self, metric: str) -> str:
-        """' (2 of 120 exact, 1 of 120 without a region)', or nothing."""
-        result = np.asarray(self.values['result', metric])
-        counts = ((np.isposinf(result).sum(), 'exact'), (np.isnan(result).sum(), 'without a region'))
+        """' (left out: 2 of 120 exact, 1 of 120 without a region)', or nothing."""
+        rows = self.rows(metric)
+        counts = ((np.isposinf(rows).any(axis=0).sum(), 'exact'), (np.isnan(rows).any(axis=0).sum(), 'without a region'))
         notes = [f'{count} of {len(self.names)} {what}' for count, what in counts if count]
-        return f' ({", ".join(notes)})' if notes else ''
+        return f' (left out: {", ".join(notes)})' if notes else ''
 
     def __str__(self) -> str:
         width = max(map(len, self.metrics), default=0)

@@ -14,7 +14,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -152,7 +152,11 @@ class MaskedRestorationModel(SRModel):
         self.scaler.scale(total).backward()
         if self.grad_clip:
             self.scaler.unscale_(self.optimizer_g)
-            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
+            norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
+            if not (self.scaler.is_enabled() or torch.isfinite(norm)):  # with fp16 the scaler skips such a step
+                raise ValueError(
+                    f'iteration {current_iter}: the gradient is not finite on {", ".join(self.names)}; lower the learning rate'
+                )
         self.scaler.step(self.optimizer_g)
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
@@ -185,8 +189,11 @@ class MaskedRestorationModel(SRModel):
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))  # bare: processes share no forward pass, nor do pictures a shape
         training = net.training
         net.eval()
-        self.output = self.restore(net, self.val_composite)
+        self.raw = self.restore(net, False)
+        self.output = composite(self.raw, self.lq, self.mask) if self.val_composite else self.raw
         net.train(training)
+        if not torch.isfinite(self.output).all():
+            raise ValueError(f'the restored picture is not finite: {", ".join(self.names)}; the weights are damaged, or amp overflows')
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img: bool) -> None:
         """Measure the unrestored input and the result on every picture; log means, gain and best; in a test write a line a picture."""
@@ -213,12 +220,7 @@ class MaskedRestorationModel(SRModel):
             self.test()
             name = os.path.splitext(os.path.basename(self.names[0]))[0]
             pictures = {key: tensor2img([getattr(self, key)]) for key in ('lq', 'output', 'gt', 'mask')}
-            shared = {'img2': pictures['gt'], 'lq': pictures['lq'], 'mask': self.mask[0, 0].cpu().numpy()}
-            values = {
-                (row, metric): calculate_metric({'img': picture, **shared}, settings)
-                for row, picture in (('input', pictures['lq']), ('result', pictures['output']))
-                for metric, settings in metrics.items()
-            }
+            values = self.measure(pictures, metrics)
             if save_img:
                 self.write_pictures(dataset, name, current_iter, pictures)
             rows.append((number, name, values, strip(**pictures) if number < in_tensorboard else None))
@@ -234,6 +236,17 @@ class MaskedRestorationModel(SRModel):
         if tb_logger:
             for _, name, _, picture in rows[:in_tensorboard]:
                 tb_logger.add_image(f'{dataset}/{name}', picture[..., ::-1].copy(), current_iter, dataformats='HWC')
+
+    def measure(self, pictures: dict[str, np.ndarray], metrics: dict) -> dict[tuple[str, str], float]:
+        """(row, metric) -> value. Metrics that take the mask paste by themselves: blending a soft mask twice would not be the blend."""
+        shared = {'img2': pictures['gt'], 'lq': pictures['lq'], 'mask': self.mask[0, 0].cpu().numpy()}
+        values = {}
+        for metric, settings in metrics.items():
+            pastes = 'mask' in inspect.signature(METRIC_REGISTRY.get(settings['type'])).parameters
+            result = tensor2img([self.raw]) if pastes else pictures['output']
+            for row, picture in (('input', pictures['lq']), ('result', result)):
+                values[row, metric] = calculate_metric({'img': picture, **shared}, settings)
+        return values
 
     def write_pictures(self, dataset: str, name: str, current_iter, pictures: dict[str, np.ndarray]) -> None:
         """Write NAME.png and the strip NAME_strip.png (lq, mask, restored, gt) where BasicSR puts its pictures."""
@@ -289,7 +302,10 @@ class MaskedRestorationModel(SRModel):
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: dict) -> None:
-        super().resume_training(resume_state)
+        """Go on from a state: it says where the learning rate stands, the option file how it falls (a run may be made longer)."""
+        kept = ('last_epoch', '_step_count', '_last_lr')
+        schedulers = [{key: state[key] for key in kept if key in state} for state in resume_state['schedulers']]
+        super().resume_training({**resume_state, 'schedulers': schedulers})
         if resume_state.get('scaler'):
             self.scaler.load_state_dict(resume_state['scaler'])
 
