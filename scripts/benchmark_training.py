@@ -3,14 +3,17 @@
 
 An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of the weights, on a random batch that lies
 in memory. Each cell is a fresh process: iterations until nothing is compiled any more, then the best of several. On a GPU memory is what
-torch allocated at the peak; on a CPU it is the peak of the process, less what it had before there was a network.
+torch allocated at the peak; on a CPU it is the peak of the process, less what it had before there was a network. On a CPU that others use
+too, the processor's seconds say more than the clock's.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -70,23 +73,24 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     lq, gt = torch.rand(2, batch, 3, side, side)
     data = {'lq': lq, 'gt': gt, 'mask': mask, 'lq_path': ['random'] * batch}
 
-    def iterate(count: int) -> list[float]:
+    def iterate(count: int) -> list[tuple[float, float]]:  # by the clock, of the processor
         seconds = []
         for n in range(count):
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             model.feed_data(data)
             model.optimize_parameters(n + 1)
             if args.device == 'cuda':
                 torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+            seconds.append((time.perf_counter() - start, time.process_time() - busy))
         return seconds
 
-    warm_up = sum(iterate(3))
-    return {'seconds': min(iterate(args.repeats)), 'warm_up': warm_up, 'peak': peak_mebibytes(args.device) - base}
+    warm_up = sum(seconds for seconds, _ in iterate(3))
+    seconds, processor = map(min, zip(*iterate(args.repeats)))
+    return {'seconds': seconds, 'processor': processor, 'warm_up': warm_up, 'peak': peak_mebibytes(args.device) - base}
 
 
 def measure_loading(args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of one item of MaskedPairedImageDataset, read from disk and from LMDB; files in the system's cache."""
+    """Milliseconds (of the processor, median) of an item of MaskedPairedImageDataset from disk and LMDB, in the system's cache."""
     from skimage import data
 
     photograph = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
@@ -112,10 +116,10 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
             dataset = build_dataset({**settings, **roots, 'io_backend': {'type': backend}, 'phase': 'train', 'seed': 0})
             seconds = []
             for n in range(4 * len(dataset)):
-                start = time.perf_counter()
+                start = time.process_time()
                 dataset[n % len(dataset)]
-                seconds.append(time.perf_counter() - start)
-            found[backend] = 1e3 * min(seconds[len(dataset) :])
+                seconds.append(time.process_time() - start)
+            found[backend] = 1e3 * statistics.median(seconds[len(dataset) :])
     return found
 
 
@@ -138,21 +142,24 @@ def report(args: argparse.Namespace) -> None:
         f'{OPTION_FILES[args.size]}{" (toy network)" if args.quick else ""}: batch {train["batch_size_per_gpu"]}, '
         f'{train["gt_size"]}x{train["gt_size"]}; torch {torch.__version__}, {where}; best of {args.repeats} iterations\n'
     )
-    print('| | precision | checkpointing | s / iteration | start (3 iterations) | memory |\n| --- | --- | --- | ---: | ---: | ---: |')
-    fastest = None
+    print(
+        '| | precision | checkpointing | s / iteration | of the processor | start (3 iterations) | memory |\n| --- | --- | --- |'
+        + 4 * ' ---: |'
+    )
+    fastest = math.inf
     for form in args.forms:
         for precision in args.precisions:
             for checkpointing in ([], ['--checkpointing']):
                 cell = in_fresh_process(args, '--measure', '--form', form, '--precision', precision, *checkpointing)
                 figures = cell
                 if isinstance(cell, dict):
-                    figures = f'{cell["seconds"]:.3f} | {cell["warm_up"]:.1f} s | {cell["peak"]:.0f} MiB'
-                    fastest = min(fastest or cell['seconds'], cell['seconds'])
+                    figures = f'{cell["seconds"]:.3f} | {cell["processor"]:.3f} | {cell["warm_up"]:.1f} s | {cell["peak"]:.0f} MiB'
+                    fastest = min(fastest, cell['seconds' if args.device == 'cuda' else 'processor'])
                 else:
-                    figures = f'{cell} | | '
+                    figures = f'{cell} | | | '
                 print(f'| {form} | {precision} | {"yes" if checkpointing else "no"} | {figures} |', flush=True)
     loading = in_fresh_process(args, '--measure-loading')
-    if isinstance(loading, dict) and fastest:
+    if isinstance(loading, dict) and fastest < math.inf:
         batch = train['batch_size_per_gpu']
         parts = [f'{ms:.2f} ms an item from {backend}, {ms * batch / 10 / fastest:.1f} %' for backend, ms in loading.items()]
         print(f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: {"; ".join(parts)}.')
