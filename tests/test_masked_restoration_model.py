@@ -1,4 +1,5 @@
 import copy
+import logging
 import math
 
 import pytest
@@ -7,6 +8,7 @@ from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import tiny_options
+from test_checkpoints import as_release
 from torch import nn
 
 import losses_ext  # noqa: F401
@@ -234,18 +236,15 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(options, batch):
     assert all(torch.equal(before[key], value) for key, value in model.net_g.state_dict().items())
 
 
-def test_release_checkpoints_load_without_false_warnings(options, tmp_path, caplog):
-    """A file without self-description (as published weights are) loads strictly and silently."""
+def test_release_checkpoints_load_without_false_warnings(options, tmp_path, caplog, monkeypatch):
+    """Published weights, under the release's names and without a description, load strictly and silently."""
     settings = {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'shifted_windows': 'strips'}
     source = build_network(settings)
-    state = {key: value for key, value in source.state_dict().items() if not key.endswith('_extra_state')}
-    torch.save({'params_ema': state}, tmp_path / 'published.pth')
+    torch.save({'params_ema': as_release(source)}, tmp_path / 'published.pth')
     options['network_g'] = settings
     options['path'] = {'pretrain_network_g': str(tmp_path / 'published.pth'), 'param_key_g': 'params_ema', 'strict_load_g': True}
     options['is_train'] = False
-    import logging
-
-    logging.getLogger('basicsr').propagate = True
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     model = build_model(options)
     assert isinstance(model, MaskedRestorationModel)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
