@@ -18,10 +18,10 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from hmaca_arch.attention import GridAttention, WindowAttention
 
-# Channels times pixels of a strip: 2 MiB in float32. What is between two pointwise steps then stays in a processor's cache, and the
+# Channels times pixels of a strip: 4 MiB in float32. What is between two pointwise steps then stays in a processor's cache, and the
 # allocator hands out the same memory again and again; tensors of more than 32 MiB come fresh from the system, page by page, which takes
 # longer than filling them. A convolution prefers larger pieces.
-STRIP_ELEMENTS = 2**19
+STRIP_ELEMENTS = 2**20
 CONV_STRIP_ELEMENTS = 2**21
 
 
