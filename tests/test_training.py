@@ -19,8 +19,8 @@ from conftest import basicsr, command_line, environment, make_triplets, tiny_opt
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import training
-from hmaca_arch.training import GlobalSampler, SampleIndex
+from hmaca_arch import resuming, training
+from hmaca_arch.sampling import GlobalSampler, SampleIndex
 
 
 def sampler(**changes):
@@ -184,18 +184,18 @@ def test_auto_resume_skips_torn_files_and_never_starts_over_silently(trained, tm
     source = folder / 'experiments' / 'tiny'
     states, models = tmp_path / 'states', tmp_path / 'models'
     states.mkdir(), models.mkdir()
-    assert training.newest_checkpoint(states, models) is None
+    assert resuming.newest_checkpoint(states, models) is None
     for label in (2, 4):
         (states / f'{label}.state').write_bytes((source / 'training_states' / f'{label}.state').read_bytes())
         (models / f'net_g_{label}.pth').write_bytes((source / 'models' / f'net_g_{label}.pth').read_bytes())
-    assert training.newest_checkpoint(states, models)[1]['iter'] == 4
+    assert resuming.newest_checkpoint(states, models)[1]['iter'] == 4
     torn = (states / '4.state').read_bytes()
     (states / '4.state').write_bytes(torn[: len(torn) // 2])
-    assert training.newest_checkpoint(states, models)[1]['iter'] == 2
+    assert resuming.newest_checkpoint(states, models)[1]['iter'] == 2
     assert '4.state is not complete' in capsys.readouterr().out
     (models / 'net_g_2.pth').unlink()
     with pytest.raises(ValueError, match='none of the checkpoints is complete'):
-        training.newest_checkpoint(states, models)
+        resuming.newest_checkpoint(states, models)
 
 
 def test_a_failed_save_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):
     third = len(data) // 3
     data[third : 2 * third] = bytes(third)
     path.write_bytes(data)
-    assert training.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter'] == 2
+    assert resuming.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter'] == 2
 
 
 def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_path):
@@ -321,17 +321,16 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
     experiments = tmp_path / 'experiments'
     shutil.copytree(folder / 'experiments' / 'tiny', experiments / 'tiny_archived_20260101_000000')
     with pytest.raises(ValueError, match='tiny_archived_20260101_000000: move it back'):
-        training.newest_checkpoint(experiments / 'tiny' / 'training_states', experiments / 'tiny' / 'models')
+        resuming.newest_checkpoint(experiments / 'tiny' / 'training_states', experiments / 'tiny' / 'models')
 
 
 def test_a_second_run_of_one_name_is_refused_while_the_first_goes_on(tmp_path, triplets):
-    training.lock_experiment(str(tmp_path / 'experiments' / 'tiny'))
+    resuming.lock_experiment(str(tmp_path / 'experiments' / 'tiny'))
     try:
         with pytest.raises(ValueError, match='another process is training under this name'):
             run(tmp_path, tiny_options(triplets))
     finally:
-        while training._locks:
-            training._locks.pop().close()
+        resuming.unlock()
     assert not (tmp_path / 'experiments' / 'tiny').exists()
 
 

@@ -1,0 +1,106 @@
+"""Finding what a run resumes from, and keeping other runs out of its folder."""
+
+import os
+from pathlib import Path
+
+import torch
+from basicsr.utils import check_resume
+
+from hmaca_arch import distributed
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_locks: list = []  # files that this process holds locks on
+
+
+def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
+    """The newest training state that loads and whose networks load too, or None if there are no states at all.
+
+    Raises:
+        ValueError: there are states, but none of them is complete. Starting over is then the user's decision.
+    """
+    found = sorted(states.glob('*.state'), key=lambda path: int(path.stem) if path.stem.isdigit() else -1, reverse=True)
+    broken = []
+    for path in found:
+        try:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+            torch.load(models / f'net_g_{state["iter"]}.pth', map_location='cpu', weights_only=True)
+            return path, state
+        except (PermissionError, MemoryError):
+            raise
+        except Exception as error:  # whatever a torn file makes the reader raise
+            broken.append(f'{path.name} ({type(error).__name__})')
+            print(f'Checkpoint {path} is not complete and is skipped: {" ".join(str(error).split())[:200]}', flush=True)
+    if broken:
+        raise ValueError(f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over')
+    experiment = states.parent
+    earlier = sorted(path.parent.parent for path in experiment.parent.glob(f'{experiment.name}_archived_*/training_states/*.state'))
+    if earlier:
+        raise ValueError(
+            f'{experiment} has no checkpoint, but an earlier run of this name was moved to {earlier[-1]}: move it back to resume it, '
+            'or start over without --auto_resume'
+        )
+    return None
+
+
+def lock_experiment(folder: str) -> None:
+    """Keep other runs out of an experiment's folder until this one ends: BasicSR would move it aside while this one goes on writing.
+
+    Raises:
+        ValueError: another process trains under this name.
+    """
+    if fcntl is None:
+        return
+    parent, name = os.path.split(folder)
+    os.makedirs(parent, exist_ok=True)
+    file = open(os.path.join(parent, f'.{name}.lock'), 'w')  # noqa: SIM115 (open as long as the run)
+    _locks.append(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f'{folder}: another process is training under this name; wait for it, or choose another name') from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def load_resume_state(opt: dict) -> dict | None:
+    """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any device, the same state on all processes."""
+    states, models = Path(opt['path']['training_states']), Path(opt['path']['models'])
+    path, state = opt['path'].get('resume_state'), None
+    if opt['rank'] == 0:
+        lock_experiment(opt['path']['experiments_root'])
+        for leftover in [*states.glob('*.tmp'), *models.glob('*.tmp')]:  # of a run that was killed while it saved
+            leftover.unlink()
+    if opt['auto_resume']:
+        if opt['rank'] == 0:
+            path, state = newest_checkpoint(states, models) or (path, None)
+            if path is None:
+                print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
+        path = distributed.from_first(path)
+    if not path:
+        return None
+    if state is None:
+        try:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+            state['epoch'], state['iter']
+        except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
+            reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
+            raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
+    opt['path']['resume_state'] = str(path)
+    check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
+    for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
+        if weights and not os.path.isfile(weights):
+            raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
+    for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
+        os.makedirs(opt['path'][folder], exist_ok=True)
+    opt['start_iter'], opt['start_epoch'] = state['iter'], state['epoch']
+    return state
+
+
+def unlock() -> None:
+    """Let other runs use the names that this process locked."""
+    while _locks:
+        _locks.pop().close()
