@@ -6,7 +6,7 @@ Why each replacement:
 | --- | --- |
 | `parse_options` | see `options.py` |
 | `make_exp_dirs`, `copy_opt_file` | one process renames and makes folders while others already write to them |
-| `load_resume_state` | see `resuming.py`: it looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
+| `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
