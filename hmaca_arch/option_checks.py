@@ -47,6 +47,8 @@ def check_numbers(options: dict, is_train: bool) -> None:
     sections = {name: options.get(name) for name in NUMBERS if name != 'datasets'} if is_train else {}
     sections.update({f'datasets:{phase}': dataset for phase, dataset in options['datasets'].items() if phase.startswith('train')})
     for place, section in sections.items():
+        if not isinstance(section, dict | type(None)):
+            raise ValueError(f'{place}: got {section!r}, expected a section, or null for none')
         for key, least in NUMBERS[place.split(':')[0]] if section is not None else ():
             value = section.get(key)
             if not isinstance(value, int | float) or isinstance(value, bool) or value != int(value) or value < least:
