@@ -59,8 +59,9 @@ def lock_experiment(folder: str) -> None:
     file = open(os.path.join(parent, f'.{name}.lock'), 'w')  # noqa: SIM115 (open as long as the run)
     _locks.append(file)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # lockf, not flock: a loader's worker that outlives a killed run for some seconds must not hold its lock
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         raise ValueError(f'{folder}: another process is training under this name; wait for it, or choose another name') from None
     except OSError:
         pass  # a file system without locks

@@ -3,11 +3,13 @@
 import json
 import logging
 import math
+import os
 import pickle
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -324,14 +326,33 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
         resuming.newest_checkpoint(experiments / 'tiny' / 'training_states', experiments / 'tiny' / 'models')
 
 
-def test_a_second_run_of_one_name_is_refused_while_the_first_goes_on(tmp_path, triplets):
-    resuming.lock_experiment(str(tmp_path / 'experiments' / 'tiny'))
+HOLD = (
+    'import os, sys, time\n'
+    'from hmaca_arch.resuming import lock_experiment\n'
+    'lock_experiment(sys.argv[1])\n'
+    'child = os.fork()\n'  # as a loader's worker
+    'print("held", flush=True) if child else None\n'
+    'time.sleep(60)'
+)
+
+
+def test_one_run_a_name(tmp_path, triplets):
+    """A second run is refused while the first lives, and not because a worker of a killed one still does."""
+    folder = tmp_path / 'experiments' / 'tiny'
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLD, str(folder)], env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
+        assert holder.stdout.readline().strip() == 'held'
         with pytest.raises(ValueError, match='another process is training under this name'):
             run(tmp_path, tiny_options(triplets))
+        assert not folder.exists()
+        holder.kill()
+        holder.wait()
+        resuming.lock_experiment(str(folder))  # its child is still there
     finally:
         resuming.unlock()
-    assert not (tmp_path / 'experiments' / 'tiny').exists()
+        os.killpg(holder.pid, signal.SIGKILL)
 
 
 def test_a_file_that_is_no_state_is_named(tmp_path, triplets):
