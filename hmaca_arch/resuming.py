@@ -1,5 +1,6 @@
 """Finding what a run resumes from, and keeping other runs out of its folder."""
 
+import glob
 import os
 from pathlib import Path
 
@@ -36,14 +37,22 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
             print(f'Checkpoint {path} is not complete and is skipped: {" ".join(str(error).split())[:200]}', flush=True)
     if broken:
         raise ValueError(f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over')
-    experiment = states.parent
-    earlier = sorted(path.parent.parent for path in experiment.parent.glob(f'{experiment.name}_archived_*/training_states/*.state'))
+    return None
+
+
+def refuse_to_forget(experiment: Path) -> None:
+    """A run that is to be resumed, has no checkpoint, and was moved aside by a later start of its name, is not started over.
+
+    Raises:
+        ValueError: there is such a run.
+    """
+    pattern = f'{glob.escape(experiment.name)}_archived_*/training_states/*.state'
+    earlier = sorted(path.parent.parent for path in experiment.parent.glob(pattern))
     if earlier:
         raise ValueError(
             f'{experiment} has no checkpoint, but an earlier run of this name was moved to {earlier[-1]}: move it back to resume it, '
             'or start over without --auto_resume'
         )
-    return None
 
 
 def lock_experiment(folder: str) -> None:
@@ -79,6 +88,7 @@ def load_resume_state(opt: dict) -> dict | None:
         if opt['rank'] == 0:
             path, state = newest_checkpoint(states, models) or (path, None)
             if path is None:
+                refuse_to_forget(states.parent)
                 print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
         path = distributed.from_first(path)
     if not path:

@@ -318,12 +318,13 @@ def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):
     assert resuming.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter'] == 2
 
 
-def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_path):
+def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_path, triplets):
     folder, _ = trained
-    experiments = tmp_path / 'experiments'
-    shutil.copytree(folder / 'experiments' / 'tiny', experiments / 'tiny_archived_20260101_000000')
+    archived = tmp_path / 'experiments' / 'tiny_archived_20260101_000000'
+    shutil.copytree(folder / 'experiments' / 'tiny', archived)
     with pytest.raises(ValueError, match='tiny_archived_20260101_000000: move it back'):
-        resuming.newest_checkpoint(experiments / 'tiny' / 'training_states', experiments / 'tiny' / 'models')
+        run(tmp_path, tiny_options(triplets), 'train', '--auto_resume')
+    assert not (tmp_path / 'experiments' / 'tiny').exists()
 
 
 HOLD = (
