@@ -51,7 +51,7 @@ def check_numbers(options: dict, is_train: bool) -> None:
             raise ValueError(f'{place}: got {section!r}, expected a section, or null for none')
         for key, least in NUMBERS[place.split(':')[0]] if section is not None else ():
             value = section.get(key)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value != int(value) or value < least:
+            if not isinstance(value, int | float) or isinstance(value, bool) or value % 1 != 0 or value < least:
                 raise ValueError(f'{place}:{key}: got {value!r}, expected a whole number of at least {least}')
     if is_train:
         for key in ('optim_g', 'scheduler'):

@@ -14,20 +14,9 @@ from torch.utils.data import DataLoader, Sampler
 
 import datasets_ext
 from datasets_ext.make_lmdb import make_lmdb
+from hmaca_arch.sampling import SampleIndex
 
 KINDS = ('lq', 'mask', 'gt')
-
-
-class Index(int):
-    """What the training sampler yields: the picture's index, which carries the sample's number."""
-
-    def __new__(cls, index: int, number: int):
-        self = super().__new__(cls, index)
-        self.number = number
-        return self
-
-    def __reduce__(self):
-        return Index, (int(self), self.number)
 
 
 class Numbered(Sampler):
@@ -35,7 +24,7 @@ class Numbered(Sampler):
         self.length, self.numbers = length, numbers
 
     def __iter__(self):
-        return (Index(number % self.length, number) for number in self.numbers)
+        return (SampleIndex(number % self.length, number) for number in self.numbers)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -115,7 +104,7 @@ def test_crops_hold_the_mask_and_move_all_three_alike(root):
     dataset = build_dataset(paired(root, gt_size=10, use_hflip=True, use_rot=True, min_mask_ratio=1))
     positions, orientations = set(), set()
     for number in range(80):
-        item = dataset[Index(number % 5, number)]
+        item = dataset[SampleIndex(number % 5, number)]
         assert item['gt'].shape == (3, 10, 10) and item['mask'].sum() == 64
         inside = item['mask'].bool().expand(3, -1, -1)
         assert torch.equal(item['lq'][~inside], item['gt'][~inside])
@@ -129,7 +118,7 @@ def test_crops_hold_the_mask_and_move_all_three_alike(root):
 
 def test_min_mask_ratio_is_one_half_by_default(root):
     dataset = build_dataset(paired(root, gt_size=8))
-    areas = [dataset[Index(0, number)]['mask'].sum() for number in range(100)]
+    areas = [dataset[SampleIndex(0, number)]['mask'].sum() for number in range(100)]
     assert min(areas) >= 32 and min(areas) < 64
 
 
@@ -146,26 +135,26 @@ def test_all_randomness_is_seed_and_number(root, make):
         return build_dataset(make(root, gt_size=12, use_hflip=True, use_rot=True, min_mask_ratio=0, **more))
 
     first, again, other = dataset(seed=3), dataset(seed=3), dataset(seed=4)
-    items = [first[Index(0, number)] for number in range(40)]
-    backwards = [again[Index(0, number)] for number in reversed(range(40))][::-1]
+    items = [first[SampleIndex(0, number)] for number in range(40)]
+    backwards = [again[SampleIndex(0, number)] for number in reversed(range(40))][::-1]
     torch.manual_seed(5)
     np.random.seed(5)
     assert all(same(a, b) for a, b in zip(items, backwards))
-    assert sum(same(a, other[Index(0, number)]) for number, a in enumerate(items)) < 5
+    assert sum(same(a, other[SampleIndex(0, number)]) for number, a in enumerate(items)) < 5
     distinct = len({item['lq'].numpy().tobytes() + item['mask'].numpy().tobytes() for item in items})
     assert distinct >= 38  # 13 * 19 crops times 8 orientations: a collision can happen
-    assert same(first[2], first[Index(2, 2)])  # without a number it is the index
+    assert same(first[2], first[SampleIndex(2, 2)])  # without a number it is the index
 
 
 def test_the_same_picture_is_never_degraded_twice_alike(root):
     dataset = build_dataset(clean(root, degradation={'type': 'noise', 'sigma': [3, 25]}))
-    assert len({dataset[Index(1, number)]['lq'].numpy().tobytes() for number in range(200)}) == 200
+    assert len({dataset[SampleIndex(1, number)]['lq'].numpy().tobytes() for number in range(200)}) == 200
 
 
 def test_degradation_on_the_fly_keeps_the_outside(root):
     dataset = build_dataset(clean(root, region=['rectangles', 'strokes', 'ellipses', 'several'], region_size=[0.2, 0.6], gt_size=16))
     for number in range(30):
-        item = dataset[Index(number % 5, number)]
+        item = dataset[SampleIndex(number % 5, number)]
         assert item['lq'].shape == (3, 16, 16)
         inside = item['mask'].bool().expand(3, -1, -1)
         assert torch.equal(item['lq'][~inside], item['gt'][~inside])

@@ -129,7 +129,8 @@ def test_misspelled_names_are_found_before_anything_is_built(tmp_path, place, va
 @pytest.mark.parametrize(
     'place, value',
     [
-        ('train:total_iter', 0), ('train:total_iter', '300k'), ('train:total_iter', None), ('logger:print_freq', 0),
+        ('train:total_iter', 0), ('train:total_iter', float('inf')), ('train:total_iter', 1.5),
+        ('train:total_iter', '300k'), ('train:total_iter', None), ('logger:print_freq', 0),
         ('logger:save_checkpoint_freq', None), ('val:val_freq', 0), ('datasets:train:batch_size_per_gpu', 0),
         ('datasets:train:num_worker_per_gpu', 'two'), ('train:scheduler', None), ('train:optim_g', 'AdamW'),
         ('val', '/root'), ('name', '../up'), ('datasets:val:name', 'a/b'), ('datasets:val:name', 'tiny_train'),
