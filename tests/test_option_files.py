@@ -22,6 +22,7 @@ FILES = sorted({*(ROOT / 'options').rglob('*.yml')}.difference(PARTS))
 TRAIN = [path for path in FILES if path.parent.name != 'test']
 SETS = [f'{name}_{degradation}' for name in ('horse', 'imagenet') for degradation in ('pix', 'blur', 'noise')]
 LARGE = ('HMA1', 'HMACA1', 'HMACAplus', 'SwinIR', 'HAT', 'DRCT')
+OWN = ('train_quickstart', 'train_HMACAplus_light_mixed')  # not on the paper's sets
 LIGHT = ('HMA_light', 'HMACA_light', 'HMACAplus_light', 'SwinIR_light', 'HAT_light', 'DRCT_light')
 
 
@@ -69,7 +70,7 @@ def data(tmp_path_factory):
 
 def test_no_experiment_is_missing_and_no_two_have_one_name():
     wanted = {f'train_{network}_{name}' for network in (*LARGE, *LIGHT) for name in SETS}
-    wanted |= {'train_HMA2_horse_pix', 'train_HMACA2_horse_pix', 'train_hmaca_horse_pix', 'train_quickstart'}
+    wanted |= {'train_HMA2_horse_pix', 'train_HMACA2_horse_pix', 'train_hmaca_horse_pix', *OWN}
     assert {path.stem for path in TRAIN} == wanted
     for path in FILES:
         name = load(path)['name']
@@ -108,7 +109,7 @@ def test_headers_say_what_how_and_how_large(path):
     if path.parent.name != 'test':
         stated = re.search(r'# Size: +([\d.]+) M parameters', header)[1]
         assert f'{count(path):.{len(stated.split(".")[1])}f}' == stated
-    if 'quickstart' not in path.stem:
+    if not path.stem.endswith(('quickstart', 'mixed')):
         assert '# Needs: ' in header and 'basicsr test -opt options/' in header
         roots = [value for dataset in opt['datasets'].values() for key, value in dataset.items() if key.startswith('dataroot')]
         root = re.match(r'datasets/(release|clean)/(\w+)/', roots[0])
@@ -153,6 +154,8 @@ def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, dat
     for phase, dataset in opt['datasets'].items():
         part = 'train' if phase == 'train' else 'test'
         dataset.update({f'dataroot_{kind}': str(data / part / kind) for kind in ('lq', 'mask', 'gt')})
+        if dataset['type'] == 'MaskedDegradationDataset':
+            dataset = opt['datasets'][phase] = {key: value for key, value in dataset.items() if key not in ('dataroot_lq', 'dataroot_mask')}
         dataset.update(phase=part if part == 'train' else 'val', io_backend={'type': 'disk'})
         if 'gt_size' in dataset:
             dataset['gt_size'] = min(dataset['gt_size'], 20)
