@@ -148,6 +148,15 @@ def collect(values: list) -> list:
     return [value for values in lists for value in values]
 
 
+def largest(value: int) -> int:
+    """The largest of the processes' values, on every process."""
+    if not active():
+        return value
+    box = torch.tensor(value, device='cuda' if dist.get_backend() == 'nccl' else 'cpu')
+    dist.all_reduce(box, dist.ReduceOp.MAX)
+    return int(box)
+
+
 def share(loader: DataLoader) -> tuple[Iterable[int], DataLoader]:
     """This process's share of a validation loader's pictures: their numbers, and a loader of them one by one."""
     dataset: Dataset = loader.dataset

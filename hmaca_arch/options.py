@@ -189,6 +189,7 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     opt['rank'], opt['world_size'] = get_dist_info()
     opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train
     if opt.get('manual_seed') is None:
+        opt['seed_drawn'] = True
         opt['manual_seed'] = distributed.from_first(random.randint(1, 10000))
     set_random_seed(opt['manual_seed'] + opt['rank'])
 

@@ -100,6 +100,8 @@ def load_resume_state(opt: dict) -> dict | None:
         except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
             reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
             raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
+    if opt.pop('seed_drawn', False) and 'sampling' in state:  # manual_seed is not in the file: go on with the one drawn at the start
+        opt['manual_seed'] = opt['datasets']['train']['seed'] = state['sampling']['seed']
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
@@ -107,8 +109,33 @@ def load_resume_state(opt: dict) -> dict | None:
             raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
     for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
         os.makedirs(opt['path'][folder], exist_ok=True)
-    opt['start_iter'], opt['start_epoch'] = state['iter'], state['epoch']
+    opt['start_iter'] = state['iter']
     return state
+
+
+def check_sampling(state: dict, now: dict[str, int]) -> None:
+    """Refuse to go on from a state with another sequence of samples.
+
+    Raises:
+        ValueError: `now` (pictures, global_batch, seed) is not what the state was trained with.
+    """
+    before = state.get('sampling', now)
+    changed = [f'{key} {before[key]}, now {value}' for key, value in now.items() if before[key] != value]
+    if changed:
+        raise ValueError(
+            f'the run to resume was trained with {"; ".join(changed)}: its sequence of samples cannot be continued. Restore that '
+            '(global_batch is batch_size_per_gpu times the processes), or start a run of another name with path: pretrain_network_g'
+        )
+
+
+def prune(models: Path, states: Path, keep_last: int, best: set[int]) -> None:
+    """Delete all checkpoints but the newest `keep_last` and those of the iterations in `best`; a state goes before its weights."""
+    found = sorted(int(path.stem) for path in states.glob('*.state') if path.stem.isdigit())
+    for iteration in found[:-keep_last]:
+        if iteration not in best:
+            (states / f'{iteration}.state').unlink()
+            for weights in models.glob(f'*_{iteration}.pth'):
+                weights.unlink()
 
 
 def unlock() -> None:

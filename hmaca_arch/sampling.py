@@ -1,6 +1,9 @@
 """Which picture a training sample is drawn from: one endless sequence, whatever the number of processes, workers and restarts."""
 
+import random
+
 import numpy as np
+import torch
 from torch.utils.data import Sampler
 
 
@@ -33,23 +36,22 @@ class GlobalSampler(Sampler):
         global_batch: samples an iteration takes, over all processes.
         epoch_iters: iterations an epoch.
         total_iters: the run's length; nothing is emitted past it.
-        start_iter, start_epoch: iterations already done in a resumed run, and the epoch that BasicSR counts on from.
+        start_iter: iterations already done, in a resumed run.
         seed, rank, world_size: as everywhere.
     """
 
     def __init__(
         self, *, size: int, global_batch: int, epoch_iters: int, total_iters: int,
-        start_iter: int = 0, start_epoch: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1,
+        start_iter: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1,
     ):  # fmt: skip
         self.size, self.global_batch, self.epoch_iters, self.total_iters = size, global_batch, epoch_iters, total_iters
-        self.start_iter, self.start_epoch, self.seed, self.rank, self.world_size = start_iter, start_epoch, seed, rank, world_size
-        self.set_epoch(start_epoch)
+        self.start_iter, self.seed, self.rank, self.world_size = start_iter, seed, rank, world_size
+        self.set_epoch(start_iter // epoch_iters)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epochs of a resumed run are counted from where it resumes: the batch, and so an epoch's length, may be another now."""
-        first = self.start_iter + (epoch - self.start_epoch) * self.epoch_iters
-        self.first = min(max(first, self.start_iter), self.total_iters)
-        self.last = min(self.first + self.epoch_iters, self.total_iters)
+        """What is left of this epoch; nothing of one that a resumed run has behind it."""
+        self.last = min((epoch + 1) * self.epoch_iters, self.total_iters)
+        self.first = min(max(epoch * self.epoch_iters, self.start_iter), self.last)
 
     def __len__(self) -> int:
         return (self.last - self.first) * self.global_batch // self.world_size
@@ -61,3 +63,11 @@ class GlobalSampler(Sampler):
             if epoch != current:
                 current, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size).tolist()
             yield SampleIndex(order[position], number)
+
+
+def seed_iteration(seed: int, iteration: int, rank: int) -> None:
+    """Let what is random in a training step (drop path) depend on these alone, so that there is no state of it to save and to lose."""
+    number = int(np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)[0])
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)
+    random.seed(number)

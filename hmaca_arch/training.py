@@ -9,7 +9,9 @@ Why each replacement:
 | `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
+| `build_model` | what a resumed run has to catch up on (see `start_logging`) needs the model |
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
+| `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
 | `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
@@ -23,34 +25,68 @@ import math
 import os
 import platform
 import subprocess
+from contextlib import nullcontext
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import basicsr
+import basicsr.data
 import basicsr.test
 import basicsr.train
 import torch
 import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import make_exp_dirs
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 
-from hmaca_arch import distributed, option_checks, options, resuming
+from hmaca_arch import distributed, option_checks, options, resuming, stopping
 from hmaca_arch.progress import ProgressLogger
 from hmaca_arch.sampling import GlobalSampler
 
 BASICSR = '1.4.2'
+LOADER_TIMEOUT = 600  # seconds without a batch from the workers, after which they are taken to hang
+
+_session: dict = {}  # of the run in this process: state (resumed from), model, val_loaders
+
+
+def load_resume_state(opt: dict) -> dict | None:
+    _session['state'] = resuming.load_resume_state(opt)
+    return _session['state']
+
+
+def build_and_keep_model(opt: dict):
+    _session['model'] = build_model(opt)
+    return _session['model']
+
+
+def start_logging(opt: dict, current_iter: int, tb_logger=None) -> ProgressLogger:
+    """BasicSR makes its `MessageLogger` when everything else is built.
+
+    It saves before it validates the same iteration. A run that resumes from there validates first, then: a validation that was lost is
+    made up for, and one that was not gives the same figures again.
+    """
+    val = opt.get('val')
+    if _session['state'] and val and current_iter % val['val_freq'] == 0:
+        for loader in _session['val_loaders']:
+            _session['model'].validation(loader, current_iter, tb_logger, val['save_img'])
+    return ProgressLogger(opt, current_iter, tb_logger)
+
+
+def init_worker(*args, **kwargs) -> None:
+    stopping.leave_to_main_process()
+    _stock_worker_init(*args, **kwargs)
 
 
 def create_train_val_dataloader(opt: dict, logger):
     """As BasicSR's function of this name, with `GlobalSampler`."""
     record_run(opt, opt['path']['experiments_root'])
-    total_iters, start_iter, start_epoch = int(opt['train']['total_iter']), opt.get('start_iter', 0), opt.get('start_epoch', 0)
+    total_iters, start_iter = int(opt['train']['total_iter']), opt.get('start_iter', 0)
     train, val_loaders = None, []
     for phase, dataset_opt in opt['datasets'].items():
         kind = phase.split('_')[0]
@@ -67,20 +103,27 @@ def create_train_val_dataloader(opt: dict, logger):
         # Without a launcher BasicSR feeds several GPUs from one process, with one large batch.
         global_batch = dataset_opt['batch_size_per_gpu'] * (opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1))
         epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
+        opt['sampling'] = {'pictures': len(dataset), 'global_batch': global_batch, 'seed': opt['manual_seed']}
+        if _session['state']:
+            resuming.check_sampling(_session['state'], opt['sampling'])
+            _session['state']['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may be another now
         sampler = GlobalSampler(
             size=len(dataset), global_batch=global_batch, epoch_iters=epoch_iters, total_iters=total_iters,
-            start_iter=start_iter, start_epoch=start_epoch, seed=opt['manual_seed'], rank=opt['rank'], world_size=opt['world_size'],
+            start_iter=start_iter, seed=opt['manual_seed'], rank=opt['rank'], world_size=opt['world_size'],
         )  # fmt: skip
         if not dataset_opt.get('num_worker_per_gpu'):
             dataset_opt = {**dataset_opt, 'persistent_workers': False}  # torch refuses it where there are no workers
-        total_epochs = start_epoch + math.ceil((total_iters - start_iter) / epoch_iters)
-        train = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args), sampler, total_epochs
+        loader = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args)
+        if loader.num_workers:
+            loader.timeout = LOADER_TIMEOUT
+        train = loader, sampler, math.ceil(total_iters / epoch_iters)
         logger.info(
             f'Training statistics:\n\tpictures: {len(dataset)}\n\tbatch over all processes: {global_batch}'
             f'\n\titerations an epoch: {epoch_iters}\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
         )
     if train is None:
         raise ValueError('datasets: there is no section train')
+    _session['val_loaders'] = val_loaders
     train_loader, sampler, total_epochs = train
     return train_loader, sampler, val_loaders, total_epochs, total_iters
 
@@ -131,6 +174,7 @@ def print_different_keys(self, crt_net, load_net: dict, strict: bool = True) -> 
 
 
 _stock_model_to_device = BaseModel.model_to_device
+_stock_worker_init = basicsr.data.worker_init_fn
 _stock_print_different_keys = BaseModel._print_different_keys_loading
 
 
@@ -178,9 +222,11 @@ def install() -> None:
         raise ValueError(f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}')
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
     basicsr.train.copy_opt_file = master_only(copy_opt_file)
-    basicsr.train.load_resume_state = resuming.load_resume_state
+    basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
-    basicsr.train.MessageLogger = ProgressLogger
+    basicsr.train.build_model = build_and_keep_model
+    basicsr.train.MessageLogger = start_logging
+    basicsr.data.worker_init_fn = init_worker
     PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device
@@ -193,13 +239,24 @@ def run(command: str, argv: list[str], root_path: str) -> None:
     module, pipeline = {'train': (basicsr.train, 'train_pipeline'), 'test': (basicsr.test, 'test_pipeline')}[command]
     module.parse_options = partial(options.parse, argv=argv)
     try:
-        getattr(module, pipeline)(root_path)
+        with stopping.listening() if command == 'train' else nullcontext():
+            getattr(module, pipeline)(root_path)
+    except stopping.Stopped:
+        distributed.finish()
+        raise
     except RuntimeError as error:
+        if 'DataLoader' in str(error):  # what torch says of a worker that was killed, or hangs
+            raise ValueError(
+                f'a worker process of the loader is gone ({" ".join(str(error).split())[:200]}); if memory ran out, set a smaller '
+                'num_worker_per_gpu; --auto_resume goes on from the newest checkpoint'
+            ) from error
         if not distributed.lost_others(error):
             raise
         raise ValueError(
             f'another process has ended or does not answer; its own message says why ({str(error).splitlines()[0]})'
         ) from error
     finally:
+        stopping.end_workers()
+        _session.clear()
         resuming.unlock()
     distributed.finish()

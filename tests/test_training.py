@@ -58,7 +58,7 @@ def test_a_resumed_run_goes_on_where_the_first_stopped():
     whole = samples(sampler())
     for start in range(8):
         epoch = start // 2
-        rest = sampler(start_iter=start, start_epoch=epoch)
+        rest = sampler(start_iter=start)
         found = []
         for e in range(epoch, 10):
             rest.set_epoch(e)
@@ -293,17 +293,6 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, amp):
     for key in ('params', 'params_ema'):
         assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
     assert whole_state['scaler'] == parts_state['scaler'] and bool(whole_state['scaler']) == (amp == 'fp16')
-
-
-def test_a_resume_with_another_batch_still_takes_every_iteration(tmp_path, triplets):
-    options = tiny_options(triplets)
-    options['train']['total_iter'] = 4
-    options['datasets']['train']['batch_size_per_gpu'] = 1  # an epoch of 6 iterations
-    run(tmp_path, options)
-    options['train']['total_iter'] = 10
-    options['datasets']['train']['batch_size_per_gpu'] = 6  # of one
-    run(tmp_path, options, 'train', '--auto_resume')
-    assert (tmp_path / 'experiments' / 'tiny' / 'training_states' / '10.state').exists()
 
 
 def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):

@@ -11,26 +11,26 @@ import cv2
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hmaca_arch import distributed
-from hmaca_arch.checkpoint_files import save_atomically
+from hmaca_arch import distributed, stopping
 from hmaca_arch.compositing import composite
 from hmaca_arch.mask_input import check_mask_input, network_section, padding
 from hmaca_arch.metrics.summary import ValidationTable
+from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.progress import decibel
+from hmaca_arch.sampling import seed_iteration
 from hmaca_arch.windows import pad_to_multiple
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 
 
 @MODEL_REGISTRY.register()
-class MaskedRestorationModel(SRModel):
+class MaskedRestorationModel(ResumableModel):
     """Trains and tests a network on triplets (lq, mask, gt).
 
     Options beyond `SRModel`'s:
@@ -44,6 +44,9 @@ class MaskedRestorationModel(SRModel):
     | `train: grad_clip` | none | largest norm of the gradient |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
     | `train: compile` | false | torch.compile of the training step's network; a section holds torch.compile's arguments |
+    | `train: deterministic` | false | only algorithms that repeat bit by bit, on a GPU too, where there are such (slower) |
+    | `logger: keep_last` | all | delete all checkpoints but the newest so many |
+    | `logger: keep_best` | false | of those that would be deleted, keep the best by any metric of the validation |
     | `val: composite` | true | composite before measuring and saving |
     | `val: save_img` | in tests | write the restored picture and the strip lq, mask, restored, gt |
     | `val: tb_images` | 4 | TensorBoard shows the strips of this many pictures, the first ones |
@@ -77,6 +80,10 @@ class MaskedRestorationModel(SRModel):
                 'nothing would be learned; set alpha: 1'
             )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+        if self.opt['train'].get('deterministic', False):
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self.compiled = None
         arguments = self.opt['train'].get('compile', False)
         if not isinstance(arguments, (bool, dict)):
@@ -140,6 +147,7 @@ class MaskedRestorationModel(SRModel):
         Raises:
             ValueError: the loss is not finite; the weights are still those of the step before.
         """
+        seed_iteration(self.opt['manual_seed'], current_iter, self.opt['rank'])
         self.optimizer_g.zero_grad()
         self.output = self.restore(self.net_g if self.compiled is None else self.compiled, self.train_composite)
         losses = self.losses()
@@ -224,6 +232,10 @@ class MaskedRestorationModel(SRModel):
             if save_img:
                 self.write_pictures(dataset, name, current_iter, pictures)
             rows.append((number, name, values, strip(**pictures) if number < in_tensorboard else None))
+            if self.is_train and stopping.received():
+                break
+        if self.is_train and (signal := distributed.largest(stopping.received())):
+            self.stop(current_iter, signal)  # a resumed run validates first
         table = ValidationTable(metrics)
         rows = sorted(distributed.collect(rows), key=lambda row: row[0])
         self.validation_time += time.time() - start
@@ -276,38 +288,6 @@ class MaskedRestorationModel(SRModel):
                 tb_logger.add_scalar(f'metrics/{dataset}/{metric}', table.mean('result', metric), current_iter)
                 tb_logger.add_scalar(f'input/{dataset}/{metric}', table.mean('input', metric), current_iter)
                 tb_logger.add_scalar(f'gain/{dataset}/{metric}', table.gain(metric), current_iter)
-
-    @master_only
-    def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
-        """Write `net_label_ITER.pth` atomically; a failed save is an error."""
-        nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
-        states = {}
-        for key, item in zip(keys, nets, strict=True):
-            states[key] = OrderedDict((name, value.cpu()) for name, value in self.get_bare_model(item).state_dict().items())
-        label = 'latest' if current_iter == -1 else current_iter
-        save_atomically(states, os.path.join(self.opt['path']['models'], f'{net_label}_{label}.pth'))
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `ITER.state` atomically. It comes after the networks: where it exists, they do."""
-        if current_iter == -1:
-            return
-        state = {
-            'epoch': epoch,
-            'iter': current_iter,
-            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'scaler': self.scaler.state_dict(),
-        }
-        save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
-
-    def resume_training(self, resume_state: dict) -> None:
-        """Go on from a state: it says where the learning rate stands, the option file how it falls (a run may be made longer)."""
-        kept = ('last_epoch', '_step_count', '_last_lr')
-        schedulers = [{key: state[key] for key in kept if key in state} for state in resume_state['schedulers']]
-        super().resume_training({**resume_state, 'schedulers': schedulers})
-        if resume_state.get('scaler'):
-            self.scaler.load_state_dict(resume_state['scaler'])
 
 
 def strip(lq: np.ndarray, mask: np.ndarray, output: np.ndarray, gt: np.ndarray, gap: int = 4) -> np.ndarray:
