@@ -129,6 +129,7 @@ class Job:
             return False
         if self.phase == 'train':
             self.state['trained'] = True
+            self.save()
             self.test()
             return True
         found = re.search(r'with parameters: ([\d,]+)', output)
