@@ -114,14 +114,14 @@ class Cell:
             ValueError: the batch cannot be dealt to the processes.
         """
         opt = self.options(root)
-        batch = opt['datasets']['train']['batch_size_per_gpu']
+        batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
             raise ValueError(f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor')
         entries = [f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}', *NETWORKS[self.network][2]]
         for phase, part in (('train', 'train'), ('val', 'test')):
             folder = data / self.protocol / self.dataset / part
             entries += [f'datasets:{phase}:dataroot_{kind}={json.dumps(str(folder / kind))}' for kind in ('lq', 'mask', 'gt')]
-        if self.processes > 1:
+        if batch // self.processes != opt['datasets']['train']['batch_size_per_gpu']:
             entries.append(f'datasets:train:batch_size_per_gpu={batch // self.processes}')
         if self.alpha is not None:
             entries.append(f'train:pixel_opt:alpha={self.alpha:g}')
@@ -141,9 +141,10 @@ class Cell:
         network = {**TINY, 'embed_dim': 32} if opt['network_g']['type'].startswith('HM') else dict(TINY)
         network.update({key: 4 for key in ('squeeze_factor', 'gc') if key in opt['network_g']})
         entries = [f'network_g:{key}={json.dumps(value)}' for key, value in network.items()]
-        return [*entries, 'datasets:train:gt_size=16', f'datasets:train:batch_size_per_gpu={2 // self.processes}']
+        return [*entries, 'datasets:train:gt_size=16']
 
     def default_iterations(self, root: Path) -> int:
+        """How many to train where nothing is measured."""
         if self.iterations:
             return self.iterations
         return 4 if self.preset == 'smoke' else int(self.options(root)['train']['total_iter'])
@@ -165,15 +166,18 @@ def plan(
 
     HMACA+ trains on the region alone, where alpha only scales the loss: it has one cell a data set and seed.
     """
+    wrong = [alpha for alpha in alphas if not 0 <= alpha <= 1]
+    if wrong:
+        raise ValueError(f'alpha is {wrong[0]:g}; expected 0 to 1')
     own_networks, own_sets, own_alphas = TABLES[table]
     protocol = protocol or ('release' if preset == 'paper' else 'clean')
     cells = []
-    for seed in seeds:
-        for dataset in sets or own_sets:
+    for seed in dict.fromkeys(seeds):
+        for dataset in dict.fromkeys(sets or own_sets):
             for network in dict.fromkeys(map(network_name, networks or own_networks)):
                 fixed = network == 'HMACA+'
-                for where in [None] if fixed else outside or [None]:
-                    for alpha in [None] if fixed else alphas or own_alphas:
+                for where in [None] if fixed else dict.fromkeys(outside or [None]):
+                    for alpha in [None] if fixed else dict.fromkeys(alphas or own_alphas):
                         cells.append(Cell(network, dataset, preset, protocol, alpha, where, seed, **budget))
     return cells
 
@@ -191,6 +195,4 @@ def paper_figure(cell: Cell, root: Path) -> float | None:
         found = re.search(r'^# Paper: +([\d.]+) dB', header, re.M)
         return float(found[1]) if found else None
     alphas, figures = (re.search(rf'^# +{word} +([\d. ]+)', header, re.M) for word in ('alpha', 'dB'))
-    if not alphas or cell.outside is not None:
-        return None
-    return dict(zip(map(float, alphas[1].split()), map(float, figures[1].split()))).get(cell.alpha)
+    return alphas and dict(zip(map(float, alphas[1].split()), map(float, figures[1].split()))).get(cell.alpha)

@@ -3,84 +3,147 @@
 import csv
 import io
 import math
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from statistics import mean
 
-from hmaca_arch.tables.plan import SETS, paper_figure
+from hmaca_arch.tables.plan import SETS
 from hmaca_arch.tables.results import METRICS, Result
+
+FORMS = {'composite_psnr': '.2f', 'masked_psnr': '.2f', 'masked_ssim': '.4f'}
+SETTINGS = ('network', 'dataset', 'preset', 'protocol', 'alpha', 'outside', 'seed', 'processes')
 
 
 def shown(value: float | None, form: str = '.2f') -> str:
     return '' if value is None or math.isnan(value) else format(value, form)
 
 
-def table_csv(results: list[Result], root: Path) -> str:
-    """A line a cell.
-
-    Args:
-        root: the folder `options`.
-    """
+def table_csv(results: Iterable[Result]) -> str:
+    """A line a cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    keys = ('network', 'dataset', 'preset', 'protocol', 'alpha', 'outside', 'seed', 'processes')
-    figures = [f'{kind}_{metric}' for metric in METRICS for kind in ('input', 'result')]
-    writer.writerow([*keys, 'status', 'iterations', 'training_minutes', 'parameters', *figures, 'gain', 'paper', 'option_file'])
+    figures = [(metric, row) for metric in METRICS for row in ('input', 'result')]
+    head = [*SETTINGS, 'status', 'iterations', 'training_minutes', 'parameters', *(f'{row}_{metric}' for metric, row in figures)]
+    writer.writerow([*head, 'gain', 'paper', 'option_file', 'error'])
     for result in results:
         state = result.state
-        values = [shown(result.mean(kind, metric), '.4f') for metric in METRICS for kind in ('input', 'result')]
-        minutes = shown(state.get('training_seconds', math.nan) / 60, '.1f')
         writer.writerow(
-            [*(getattr(result.cell, key) for key in keys), result.status, state.get('iterations'), minutes, state.get('parameters')]
-            + [*values, shown(result.gain, '.4f'), shown(paper_figure(result.cell, root)), f'options/{result.cell.option_file}']
+            [*(getattr(result.cell, key) for key in SETTINGS), result.status, state.get('iterations')]
+            + [shown(state.get('training_seconds', math.nan) / 60, '.1f'), state.get('parameters')]
+            + [shown(result.mean(row, metric), '.6f') for metric, row in figures]
+            + [shown(result.gain, '.6f'), shown(result.paper), f'options/{result.cell.option_file}', state.get('error')]
         )
     return text.getvalue()
 
 
-def markdown(rows: list[list[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, the first one the head, padded so that a terminal shows columns too. All columns but the first are figures."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     lines = [[cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))] for row in rows]
-    rule = ['-' * max(3, widths[0]), *('-' * max(2, width - 1) + ':' for width in widths[1:])]
+    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [lines[0], rule, *lines[1:]])
 
 
-def by_network(results: list[Result], root: Path) -> str:
-    """Table I: a row a network, one table a data set."""
+def grouped(results: Iterable[Result], *keys: str) -> dict[tuple, list[Result]]:
+    """By these settings of the cells, in the order of their first one."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in results:
+        groups.setdefault(tuple(getattr(result.cell, key) for key in keys), []).append(result)
+    return groups
+
+
+def over_seeds(group: Sequence[Result], figures: Iterable[float], form: str) -> str:
+    """The mean, and with several seeds the range; what the state is if no seed is done."""
+    values = [value for value in figures if not math.isnan(value)]
+    if not values:
+        return group[0].status
+    spread = f' ({min(values):{form}} to {max(values):{form}})' if len(values) > 1 else ''
+    return f'{mean(values):{form}}{spread}'
+
+
+def label(network: str, alpha: float | None, outside: str | None) -> str:
+    parts = [] if alpha is None else [f'alpha {alpha:g}']
+    parts += [] if outside is None else [f'outside: {outside}']
+    return ', '.join([network, *parts])
+
+
+def by_network(results: Sequence[Result]) -> str:
+    """As Table I: a row a network; a table a data set."""
     parts = []
-    for dataset in dict.fromkeys(result.cell.dataset for result in results):
-        chosen = [result for result in results if result.cell.dataset == dataset]
-        head = [
-            SETS[dataset],
-            'seed',
-            'composite PSNR',
-            'gain',
-            'paper',
-            'masked PSNR',
-            'masked SSIM',
-            'parameters',
-            'iterations',
-            'minutes',
+    for (dataset,), chosen in grouped(results, 'dataset').items():
+        rows = [
+            [SETS[dataset], 'composite PSNR', 'gain', 'paper', 'masked PSNR', 'masked SSIM', 'parameters', 'iterations', 'minutes', 'seeds']
         ]
-        first = next((result for result in chosen if result.values), None)
-        inputs = (
-            [shown(first.mean('input', metric), form) for metric, form in zip(METRICS, ('.2f', '.2f', '.4f'))]
-            if first
-            else ['not run', '', '']
-        )
-        rows = [head, ['unrestored input', '', inputs[0], '', '', inputs[1], inputs[2], '', '', '']]
-        for result in chosen:
-            state, paper = result.state, shown(paper_figure(result.cell, root))
-            label = result.cell.network if result.cell.alpha is None else f'{result.cell.network}, alpha {result.cell.alpha:g}'
-            if not result.values:
-                status = 'not run' if result.status == 'not run' else 'failed' if 'error' in state else 'not finished'
-                rows.append([label, str(result.cell.seed), status, '', paper, '', '', '', '', ''])
+        first = next((result for result in chosen if result.table), chosen[0])
+        psnr, *more = [shown(first.mean('input', metric), FORMS[metric]) for metric in METRICS]
+        rows.append(['unrestored input', psnr or 'not run', '', '', *more, '', '', '', ''])
+        for settings, group in grouped(chosen, 'network', 'alpha', 'outside').items():
+            done = [result for result in group if result.table]
+            figures = {metric: over_seeds(group, [r.mean('result', metric) for r in group], FORMS[metric]) for metric in METRICS}
+            if not done:
+                rows.append([label(*settings), group[0].status, '', shown(group[0].paper), *[''] * 6])
                 continue
             rows.append(
                 [
-                    label, str(result.cell.seed), shown(result.mean('result', 'composite_psnr')), shown(result.gain, '+.2f'), paper,
-                    shown(result.mean('result', 'masked_psnr')), shown(result.mean('result', 'masked_ssim'), '.4f'),
-                    f'{state["parameters"]:,}' if state.get('parameters') else '', str(state['iterations']),
-                    shown(state['training_seconds'] / 60, '.1f'),
+                    label(*settings), figures['composite_psnr'], over_seeds(group, [r.gain for r in group], '+.2f'), shown(group[0].paper),
+                    figures['masked_psnr'], figures['masked_ssim'], ', '.join(sorted({f'{r.state["parameters"]:,}' for r in done})),
+                    ', '.join(sorted({str(r.state['iterations']) for r in done})),
+                    shown(mean(r.state['training_seconds'] for r in done) / 60, '.1f'), ', '.join(str(r.cell.seed) for r in done),
                 ]
             )  # fmt: skip
         parts.append(markdown(rows))
     return '\n\n'.join(parts)
+
+
+def by_alpha(results: Sequence[Result]) -> str:
+    """As Tables II and III: a column an alpha, and for each data set the input, the result, its gain and the paper's figure."""
+    alphas = sorted({result.cell.alpha for result in results}, key=lambda alpha: -1 if alpha is None else alpha)
+    rows = [
+        [
+            'alpha',
+            *('as in its file' if alpha is None else f'{alpha:.1f}' if round(alpha, 1) == alpha else f'{alpha:g}' for alpha in alphas),
+        ]
+    ]
+    for (dataset,), chosen in grouped(results, 'dataset').items():
+        first = next((result for result in chosen if result.table), chosen[0])
+        unrestored = shown(first.mean('input', 'composite_psnr')) or 'not run'
+        rows.append([f'{SETS[dataset]}: unrestored input', *[unrestored] * len(alphas)])
+        for (network, outside), of_network in grouped(chosen, 'network', 'outside').items():
+            cells = {alpha: group for (alpha,), group in grouped(of_network, 'alpha').items()}
+            groups = [cells.get(alpha, []) for alpha in alphas]
+            name = label(network, None, outside)
+            rows.append([name, *(over_seeds(g, [r.mean('result', 'composite_psnr') for r in g], '.2f') if g else '' for g in groups)])
+            rows.append(
+                [f'{name}: gain', *(over_seeds(g, [r.gain for r in g], '+.2f') if g and any(r.table for r in g) else '' for g in groups)]
+            )
+            if any(g and g[0].paper for g in groups):
+                rows.append([f'{name}: paper', *(shown(g[0].paper) if g else '' for g in groups)])
+    return markdown(rows)
+
+
+def document(title: str, results: Sequence[Result], command: str, alphas: bool) -> str:
+    """A table as Markdown with what one has to know to read it and to run it again."""
+    cell, done = results[0].cell, [result for result in results if result.table]
+    counts = ', '.join(
+        f'{len(group)} {status}'
+        for status in ('done', 'not finished', 'failed', 'not run')
+        if (group := [r for r in results if r.status == status])
+    )
+    lines = [f'## {title}: preset {cell.preset}, protocol {cell.protocol}', '', f'`{command}`', '']
+    lines += [by_alpha(results) if alphas else by_network(results), '']
+    counted = {len(result.table.names) for result in done}
+    pictures = f', {counted.pop()} test pictures' if len(counted) == 1 else ''
+    lines.append(
+        f'Composite PSNR in dB{pictures}; gains over the unrestored input are paired. '
+        "The paper's figures are from networks of its own size, on pictures and regions that it does not state. "
+        f'Cells: {counts}. Processes: {cell.processes}.'
+    )
+    machines = sorted(
+        {
+            ', '.join(f'{key} {v[key]}' for key in ('commit', 'torch', 'gpu', 'machine') if v.get(key))
+            for v in (r.versions for r in done)
+            if v
+        }
+    )
+    lines += [f'Tested with: {"; ".join(machines)}.'] if machines else []
+    lines += [f'- {result.cell.name}: {result.state["error"]}' for result in results if result.status == 'failed']
+    return '\n'.join(lines) + '\n'

@@ -1,21 +1,16 @@
-"""Running the cells of a plan as processes of their own, several at a time, so that a run that was stopped goes on.
+"""Running the cells of a plan, several at a time; what is done is skipped, what was stopped goes on."""
 
-Below the output folder: `experiments/`, `results/` (BasicSR's), `logs/CELL.log` (what the processes print), `cells/CELL.json` (the state).
-"""
-
-import json
 import os
-import re
-import shlex
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import mean
 
 import torch
 
+from hmaca_arch import resuming
+from hmaca_arch.tables.job import Job, is_done, read_state
 from hmaca_arch.tables.plan import Cell
 
 POLL = 0.2  # seconds
@@ -28,141 +23,42 @@ def visible_gpus() -> list[str]:
     return named.split(',')[:count] if named else [str(n) for n in range(count)]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | None]:
+    """The GPUs of each of the cells that run at a time, for CUDA_VISIBLE_DEVICES; None where there are none.
+
+    Raises:
+        ValueError: a cell has more processes than there are GPUs.
+    """
+    if not gpus:
+        return [None] * (jobs or 1)
+    if processes > len(gpus):
+        raise ValueError(f'--processes {processes}: torch sees {len(gpus)} GPUs, and a process needs one')
+    groups = [','.join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)]
+    return [groups[i % len(groups)] for i in range(jobs or len(groups))]
 
 
-def read_state(folder: Path, cell: Cell) -> dict:
-    """What `cells/CELL.json` holds; nothing if the cell was never started."""
-    path = folder / 'cells' / f'{cell.name}.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-
-
-@dataclass
-class Job:
-    """A cell on its way: train, then test.
+def seconds_left(waiting: Sequence[Cell], running: Sequence[Job], costs: dict[str, list[float]], at_a_time: int) -> float | None:
+    """Until all is done; None while nothing is known.
 
     Args:
-        gpus: for CUDA_VISIBLE_DEVICES; None: as it is.
+        costs: network -> seconds of its cells that are done.
     """
-
-    cell: Cell
-    folder: Path
-    root: Path
-    data: Path
-    gpus: str | None = None
-    process: subprocess.Popen | None = None
-    phase: str = ''
-    state: dict = field(default_factory=dict)
-    since: float = 0.0
-
-    @property
-    def log(self) -> Path:
-        return self.folder / 'logs' / f'{self.cell.name}.log'
-
-    @property
-    def results(self) -> Path:
-        return self.folder / 'results' / self.cell.name / f'{self.cell.dataset}_{self.cell.protocol}_test.csv'
-
-    def command(self, what: str, changes: list[str], *more: str) -> list[str]:
-        several = self.cell.processes > 1
-        torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={self.cell.processes}', '--max-restarts=0']
-        arguments = [*(torchrun if several else []), '-m', 'hmaca_arch', what, '-opt', str(self.root / 'options' / self.cell.option_file)]
-        return [sys.executable, *arguments, *(['--launcher', 'pytorch'] if several else []), *more, '--force_yml', *changes]
-
-    def start(self) -> None:
-        """Begin with what is missing."""
-        self.state = {'training_seconds': 0.0, **read_state(self.folder, self.cell)}
-        self.state.pop('error', None)
-        iterations = self.state.setdefault('iterations', self.cell.default_iterations(self.root / 'options'))
-        self.changes = self.cell.changes(self.root / 'options', self.data, iterations)
-        self.state['changes'] = self.changes
-        if self.state.get('trained'):
-            self.test()
-        else:
-            frequency = 2 if self.cell.preset == 'smoke' else 50
-            self.run('train', ['val=null', 'logger:use_tb_logger=false', f'logger:save_checkpoint_freq={frequency}'], '--auto_resume')
-
-    def test(self) -> None:
-        self.run('test', ['val:pbar=false', 'val:save_img=true'])
-
-    def run(self, phase: str, changes: list[str], *more: str) -> None:
-        command = self.command(phase, [*self.changes, *changes], *more)
-        where = {} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self.gpus}
-        paths = [os.environ.get('PYTHONPATH'), str(self.root)]
-        environment = {**os.environ, **where, 'PYTHONPATH': os.pathsep.join(path for path in paths if path)}
-        with open(self.log, 'a', encoding='utf-8') as log:
-            log.write(f'$ {shlex.join(command)}\n')
-            log.flush()
-            self.start_of_phase = log.tell()
-            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        self.phase, self.since = phase, time.time()
-        self.save()
-
-    def save(self) -> None:
-        """Note the time spent so far, also for the case that nobody can do so later."""
-        if self.phase:
-            now = time.time()
-            key = {'train': 'training_seconds', 'test': 'test_seconds'}[self.phase]
-            self.state[key] = self.state.get(key, 0.0) + now - self.since
-            self.since = now
-        write_atomically(self.folder / 'cells' / f'{self.cell.name}.json', json.dumps(self.state, indent=1))
-
-    def output(self) -> str:
-        """What the present process has printed."""
-        with open(self.log, encoding='utf-8', errors='replace') as file:
-            file.seek(self.start_of_phase)
-            return file.read()
-
-    def proceed(self) -> bool:
-        """Look after the process; False when there is nothing more to do."""
-        code = self.process.poll()
-        if code is None:
-            return True
-        output = self.output()
-        if code:
-            errors = re.findall(r'^basicsr \w+: (error.*)', output, re.M) or output.splitlines()[-1:]
-            self.state['error'] = f'{self.phase}: ' + (errors[0] if errors else f'ended with {code}')
-            self.save()
-            return False
-        if self.phase == 'train':
-            self.state['trained'] = True
-            self.save()
-            self.test()
-            return True
-        found = re.search(r'with parameters: ([\d,]+)', output)
-        self.state['parameters'] = int(found[1].replace(',', '')) if found else None
-        self.state['done'] = True
-        self.save()
-        return False
-
-    def progress(self) -> str:
-        lines = re.findall(r'iter: *([\d,]+).*?\[eta: ([^,]+),', self.output())
-        return f'{self.cell.name}: {self.phase}' + (f' {lines[-1][0]}/{self.state["iterations"]}, {lines[-1][1]} left' if lines else '')
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-            self.save()
-
-
-def is_done(folder: Path, root: Path, data: Path, cell: Cell) -> bool:
-    return bool(read_state(folder, cell).get('done')) and Job(cell, folder, root, data).results.is_file()
+    known = [seconds for of_network in costs.values() for seconds in of_network]
+    trainings = [job.spent + left for job in running if (left := job.seconds_left()) is not None]
+    if not known and not trainings:
+        return None
+    overall = mean(known or trainings)
+    cost = {cell: mean(costs.get(cell.network) or [overall]) for cell in [*waiting, *(job.cell for job in running)]}
+    left = sum(cost[cell] for cell in waiting) + sum(max(job.seconds_left() or 0.0, cost[job.cell] - job.spent, 0.0) for job in running)
+    return left / min(at_a_time, max(1, len(waiting) + len(running)))
 
 
 def say(text: str) -> None:
     print(f'{time.strftime("%H:%M:%S")} {text}', flush=True)
 
 
-def run(cells: list[Cell], folder: Path, root: Path, data: Path, jobs: int | None = None, every: float = 60) -> int:
-    """Run what is not done. Returns how many cells failed.
+def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int | None = None, every: float = 60) -> None:
+    """Run what is not done. A cell that fails says why, in its state too, and the others go on.
 
     Args:
         folder: for everything that is written.
@@ -170,40 +66,63 @@ def run(cells: list[Cell], folder: Path, root: Path, data: Path, jobs: int | Non
         data: the folder of the data sets.
         jobs: cells at a time; default: as many as the GPUs serve, without GPUs one.
         every: seconds between two lines on the progress.
+
+    Raises:
+        ValueError: another run writes into the folder.
     """
     for name in ('cells', 'logs'):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    waiting = [cell for cell in cells if not is_done(folder, root, data, cell)]
-    say(f'{len(cells)} cells, {len(cells) - len(waiting)} done already')
-    if not waiting:
-        return 0
-    processes, gpus = waiting[0].processes, visible_gpus()
-    jobs = jobs or max(1, len(gpus) // processes)
-    shares = [','.join((gpus * jobs)[i * processes : (i + 1) * processes]) if gpus else None for i in range(jobs)]
-    running: list[Job] = []
-    finished, failed, start, told = 0, 0, time.time(), time.time()
-    total = len(waiting)
+    try:
+        resuming.lock_experiment(str(folder / 'cells'))
+    except ValueError:
+        raise ValueError(f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o') from None
+    waiting = [cell for cell in cells if not is_done(folder, cell)]
+    done = [cell for cell in cells if cell not in waiting]
+    costs: dict[str, list[float]] = {}
+    for cell in done:
+        state = read_state(folder, cell)
+        costs.setdefault(cell.network, []).append(state['training_seconds'] + state['test_seconds'])
+    say(f'{len(cells)} cells, {len(done)} of them done already')
+    places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
+    running: dict[int, Job] = {}  # by place
+    told = time.time()
+    finished = len(done)
+
+    def left() -> str:
+        seconds = seconds_left(waiting, list(running.values()), costs, len(places))
+        return '' if seconds is None else f', about {timedelta(seconds=round(seconds))} left'
+
+    def report(job: Job) -> None:
+        nonlocal finished
+        finished += 1
+        if 'error' not in job.state:
+            costs.setdefault(job.cell.network, []).append(job.spent)
+        say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)}{left()})')
+
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                share = next(s for s in shares if s is None or s not in [job.gpus for job in running])
-                job = Job(waiting.pop(0), folder, root, data, share)
-                running.append(job)
-                say(f'{job.cell.name}: starts')
-                job.start()
+            for place, gpus in enumerate(places):
+                if waiting and place not in running:
+                    job = Job(waiting.pop(0), folder, root, data, gpus)
+                    running[place] = job
+                    try:
+                        job.start()
+                        say(job.progress())
+                    except (ValueError, OSError) as error:
+                        job.fail(error)
+                        report(running.pop(place))
             time.sleep(POLL)
-            for job in [job for job in running if not job.proceed()]:
-                running.remove(job)
-                finished += 1
-                failed += 'error' in job.state
-                left = timedelta(seconds=round((time.time() - start) / finished * (total - finished)))
-                say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {total}; about {left} left)')
+            for place, job in list(running.items()):
+                if not job.proceed():
+                    del running[place]
+                    job.process = None
+                    report(job)
             if time.time() - told > every:
                 told = time.time()
-                for job in running:
+                for job in running.values():
                     job.save()
-                    say(job.progress())
+                say('; '.join(job.progress() for job in running.values()) + left())
     finally:
-        for job in running:
+        for job in running.values():
             job.stop()
-    return failed
+        resuming.unlock()
