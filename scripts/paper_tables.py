@@ -96,6 +96,8 @@ def main(argv: list[str] | None = None) -> int:
             except KeyboardInterrupt:
                 interrupted = True
         write_tables(args, cells, command)
+    except KeyboardInterrupt:
+        interrupted = True
     except (ValueError, OSError) as error:
         print(f'paper_tables.py: error: {error}', file=sys.stderr)
         return 1

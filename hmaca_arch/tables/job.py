@@ -95,6 +95,10 @@ class Job:
         return self.folder / 'logs' / f'{self.cell.name}.log'
 
     @property
+    def experiment(self) -> Path:
+        return self.folder / 'experiments' / self.cell.name
+
+    @property
     def spent(self) -> float:
         """Seconds, in all runs of this cell together."""
         now = time.time() - self.since if self.process is not None else 0.0
@@ -138,7 +142,7 @@ class Job:
             raise ValueError(
                 f'was begun with other settings ({differing}): choose another folder with -o, or delete {self.log.stem}.json in cells/'
             )
-        if self.state.get('trained'):
+        if self.state.get('trained') and (self.experiment / 'models' / 'net_g_latest.pth').is_file():
             self.run('test', 'test', [*changes, 'val:pbar=false', 'val:save_img=true'])
         else:
             frequency = 2 if self.cell.preset == 'smoke' else 50
@@ -166,6 +170,7 @@ class Job:
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the parent, which ends it
                 preexec_fn=die_with_parent if LIBRARY else None,
             )
         self.phase, self.since = phase, time.time()
@@ -221,16 +226,22 @@ class Job:
         """Note that all is done, and delete what is large: all checkpoints but the last, all pictures but a few."""
         found = re.search(r'with parameters: ([\d,]+)', output)
         self.state.update(done=True, parameters=int(found[1].replace(',', '')) if found else None)
-        table, experiment = table_of_test(self.folder, self.cell), self.folder / 'experiments' / self.cell.name
+        table = table_of_test(self.folder, self.cell)
         if not table.is_file():
             raise FileNotFoundError(f'the test wrote no {table}')
         self.save()
-        for checkpoint in [*experiment.glob('training_states/*.state'), *experiment.glob('models/net_g_[0-9]*.pth')]:
-            checkpoint.unlink()
+        self.delete_checkpoints(keep=0)
         kept = {f'{name}_{self.cell.name}.png' for name in shown_pictures(table)}
         for picture in table.parent.glob('visualization/*/*.png'):
             if picture.name not in kept:
                 picture.unlink()
+
+    def delete_checkpoints(self, keep: int) -> None:
+        """All numbered ones but the newest `keep`: at the paper's size each takes 180 MB."""
+        numbers = sorted(int(path.stem) for path in self.experiment.glob('training_states/[0-9]*.state'))
+        for number in numbers[: len(numbers) - keep]:
+            (self.experiment / 'training_states' / f'{number}.state').unlink()
+            (self.experiment / 'models' / f'net_g_{number}.pth').unlink(missing_ok=True)
 
     def progress(self) -> str:
         lines = re.findall(r'iter: *([\d,]+).*?\[eta: ([^,]+),', self.output())

@@ -32,7 +32,8 @@ NETWORKS = {
 }
 ALIASES = {'HMANet': 'HMA1', 'HMACA': 'HMACA1', 'HMACAplus': 'HMACA+'}
 ALPHAS = tuple(n / 10 for n in range(11))
-TABLES = {  # networks, data sets, alphas (None: the option file's own)
+# Networks, data sets, alphas (None: the option file's own). II and III are one matrix; which sets stand in which is our reading.
+TABLES = {
     '1': (tuple(NETWORKS), ('horse_pix',), (None,)),
     '2': (('HMACA1',), ('horse_pix', 'horse_blur', 'horse_noise'), ALPHAS),
     '3': (('HMACA1',), ('imagenet_pix', 'imagenet_blur', 'imagenet_noise'), ALPHAS),

@@ -121,6 +121,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
                 told = time.time()
                 for job in running.values():
                     job.save()
+                    job.delete_checkpoints(keep=2)  # two, for the case that one is torn
                 say('; '.join(job.progress() for job in running.values()) + left())
     finally:
         for job in running.values():
