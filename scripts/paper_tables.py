@@ -39,7 +39,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     names = ', '.join([*plan.NETWORKS, *plan.ALIASES])
     parser.add_argument('--networks', nargs='+', default=[], metavar='NETWORK', help=f"{names} (the table's)")
     parser.add_argument('--sets', nargs='+', choices=plan.SETS, default=[], help="(the table's)")
-    parser.add_argument('--alphas', nargs='+', type=float, default=[], metavar='ALPHA', help="0 to 1 (the table's)")
+    parser.add_argument(
+        '--alphas',
+        nargs='+',
+        type=float,
+        default=[],
+        metavar='ALPHA',
+        help="0 to 1; HMACA+, where alpha only scales the loss, keeps its own (the table's)",
+    )
     parser.add_argument('--outside', nargs='+', choices=('complement', 'image'), default=[], help="of the loss (the option file's)")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')
     budget = parser.add_mutually_exclusive_group()

@@ -106,7 +106,7 @@ def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None
 
 
 def test_a_table_of_networks(tmp_path, script, capsys):
-    """Means by hand: a picture that a network restores exactly is left out of its pair of means."""
+    """Means by hand: a picture that one network restores exactly is left out of all means."""
     cells = plan.plan('1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300)
     by_name = {(cell.network, cell.seed): cell for cell in cells}
     write_cell(tmp_path, by_name['HMA1', 0], [30, 40, 44], [32, 41, float('inf')])
@@ -124,7 +124,8 @@ def test_a_table_of_networks(tmp_path, script, capsys):
     assert list(rows)[2:] == ['HMA1', 'HAT', 'HMACA+'] and list(rows)[1] == 'unrestored input'
     assert rows['HMA1'][:3] == ['36.50', '+1.50', '39.30'] and rows['HMA1'][5:] == ['1,234', '300', '1.5', '0']
     assert rows['HAT'] == ['not run', *[''] * 8]
-    assert rows['HMACA+'][:3] == ['40.50 (40.00 to 41.00)', '+2.50 (+2.00 to +3.00)', '']
+    assert rows['HMACA+'][:3] == ['38.00 (37.50 to 38.50)', '+3.00 (+2.50 to +3.50)', '']
+    assert rows['unrestored input'][0] == '35.00' and 'Horse-Pixelization: 1 pictures that some network restored exactly' in output
     assert 'Cells: 3 done, 1 failed, 2 not run.' in output and f'- {by_name["HAT", 1].name}: no such thing' in output
     csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
     assert len(csv) == 7 and csv[1].startswith('HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000')
@@ -147,7 +148,8 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
     assert lines[blur][1:] == ['46.00'] * 11
     assert lines[blur + 1] == ['HMACA1', '46.50', *['not run'] * 4, '48.00', *['not run'] * 5]
     assert lines[blur + 2] == ['HMACA1: gain', '+0.50', *[''] * 4, '+2.00', *[''] * 5]
-    assert lines[blur + 3][:3] == ['HMACA1: paper', '46.91', '51.14']
+    assert lines[blur + 3] == ['HMACA1: iterations', '300', *[''] * 4, '300', *[''] * 5]
+    assert lines[blur + 4][:3] == ['HMACA1: paper', '46.91', '51.14']
     plot = np.asarray(Image.open(tmp_path / 'table2_light_clean_alpha.png'))
     colour = [int(figures.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
     ys, xs = np.nonzero((plot == colour).all(axis=2)[:, :560])

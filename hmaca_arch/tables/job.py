@@ -225,10 +225,10 @@ class Job:
     def finish(self, output: str) -> None:
         """Note that all is done, and delete what is large: all checkpoints but the last, all pictures but a few."""
         found = re.search(r'with parameters: ([\d,]+)', output)
-        self.state.update(done=True, parameters=int(found[1].replace(',', '')) if found else None)
         table = table_of_test(self.folder, self.cell)
         if not table.is_file():
             raise FileNotFoundError(f'the test wrote no {table}')
+        self.state.update(done=True, parameters=int(found[1].replace(',', '')) if found else None)
         self.save()
         self.delete_checkpoints(keep=0)
         kept = {f'{name}_{self.cell.name}.png' for name in shown_pictures(table)}
@@ -263,6 +263,6 @@ class Job:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
                 self.process.wait()
             self.save()

@@ -60,6 +60,11 @@ def over_seeds(group: Sequence[Result], figures: Iterable[float], form: str) -> 
     return f'{mean(values):{form}}{spread}'
 
 
+def distinct(results: Iterable[Result], key: str) -> str:
+    """'1,500', or more than one if the cells differ; empty where it is not known."""
+    return ' / '.join(f'{number:,}' for number in sorted({result.state[key] for result in results if result.state.get(key)}))
+
+
 def label(network: str, alpha: float | None, outside: str | None) -> str:
     parts = [] if alpha is None else [f'alpha {alpha:g}']
     parts += [] if outside is None else [f'outside: {outside}']
@@ -82,20 +87,19 @@ def by_network(results: Sequence[Result]) -> str:
             if not done:
                 rows.append([label(*settings), group[0].status, '', shown(group[0].paper), *[''] * 6])
                 continue
-            rows.append(
-                [
-                    label(*settings), figures['composite_psnr'], over_seeds(group, [r.gain for r in group], '+.2f'), shown(group[0].paper),
-                    figures['masked_psnr'], figures['masked_ssim'], ', '.join(sorted({f'{r.state["parameters"]:,}' for r in done})),
-                    ', '.join(sorted({str(r.state['iterations']) for r in done})),
-                    shown(mean(r.state['training_seconds'] for r in done) / 60, '.1f'), ', '.join(str(r.cell.seed) for r in done),
-                ]
-            )  # fmt: skip
+            cells = [
+                label(*settings), figures['composite_psnr'], over_seeds(group, [r.gain for r in group], '+.2f'), shown(group[0].paper),
+                figures['masked_psnr'], figures['masked_ssim'], distinct(done, 'parameters'), distinct(done, 'iterations'),
+                shown(mean(r.state['training_seconds'] for r in done) / 60, '.1f'), ', '.join(str(r.cell.seed) for r in done),
+            ]  # fmt: skip
+            rows.append(cells)
         parts.append(markdown(rows))
     return '\n\n'.join(parts)
 
 
 def by_alpha(results: Sequence[Result]) -> str:
-    """As Tables II and III: a column an alpha, and for each data set the input, the result, its gain and the paper's figure."""
+    """As Tables II and III: a column an alpha, and for each data set the input, the result, its gain, its iterations and the
+    paper's figure."""
     alphas = sorted({result.cell.alpha for result in results}, key=lambda alpha: -1 if alpha is None else alpha)
     rows = [
         [
@@ -115,6 +119,7 @@ def by_alpha(results: Sequence[Result]) -> str:
             rows.append(
                 [f'{name}: gain', *(over_seeds(g, [r.gain for r in g], '+.2f') if g and any(r.table for r in g) else '' for g in groups)]
             )
+            rows.append([f'{name}: iterations', *(distinct([r for r in g if r.table], 'iterations') for g in groups)])
             if any(g and g[0].paper for g in groups):
                 rows.append([f'{name}: paper', *(shown(g[0].paper) if g else '' for g in groups)])
     return markdown(rows)
@@ -137,6 +142,10 @@ def document(title: str, results: Sequence[Result], command: str, alphas: bool) 
         "The paper's figures are from networks of its own size, on pictures and regions that it does not state. "
         f'Cells: {counts}. Processes: {cell.processes}.'
     )
+    for (dataset,), group in grouped(done, 'dataset').items():
+        exact = sum(math.isnan(value) for value in group[0].table.values['result', METRICS[0]])
+        if exact:
+            lines.append(f'{SETS[dataset]}: {exact} pictures that some network restored exactly are left out for all.')
     machines = sorted(
         {
             ', '.join(f'{key} {v[key]}' for key in ('commit', 'torch', 'gpu', 'machine') if v.get(key))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.tables.job import is_done, read_state, table_of_test
 from hmaca_arch.tables.plan import Cell, paper_figure
@@ -86,9 +88,19 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
             raise ValueError(
                 f'{same[0].cell.name} and {cell.name} were tested on different pictures: delete the older one from {folder / "cells"}'
             )
+    for dataset in {cell.dataset for cell in cells}:
+        leave_out_together([result.table for result in found if result.table and result.cell.dataset == dataset])
     return found
 
 
-def fingerprint(table: ValidationTable) -> list[tuple[str, float]]:
+def fingerprint(table: ValidationTable) -> list[tuple[str, str]]:
     """Equal for tests on the same pictures and regions."""
-    return list(zip(table.names, table.values['input', 'masked_psnr']))
+    return [(name, str(value)) for name, value in zip(table.names, table.values['input', 'masked_psnr'])]
+
+
+def leave_out_together(tables: Sequence[ValidationTable]) -> None:
+    """A picture whose figure is not finite in one table (exact, or without a region) is left out of the means of all."""
+    for metric in METRICS if tables else ():
+        finite = np.isfinite([table.rows(metric) for table in tables]).all(axis=(0, 1))
+        for table in tables:
+            table.values['result', metric] = np.where(finite, table.values['result', metric], math.nan).tolist()
