@@ -297,5 +297,13 @@ def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
         job.Job(cell, tmp_path, ROOT, tmp_path).start()
 
 
+def test_a_damaged_state_is_named(tmp_path, script, capsys):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'])
+    (tmp_path / 'cells').mkdir()
+    (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterat')
+    assert script.main(['--networks', 'HAT', '-o', str(tmp_path)]) == 1
+    assert re.fullmatch(rf'paper_tables.py: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)
+
+
 def test_columns_are_padded():
     assert report.markdown([['a', 'bc'], ['longer', '1']]) == '| a      |  bc |\n| ------ | --: |\n| longer |   1 |'

@@ -36,7 +36,10 @@ def die_with_parent() -> None:
 def read_state(folder: Path, cell: Cell) -> dict:
     """What `cells/CELL.json` holds; nothing if the cell was never started."""
     path = folder / 'cells' / f'{cell.name}.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}): delete it, and the cell goes on from its last checkpoint') from None
 
 
 def table_of_test(folder: Path, cell: Cell) -> Path:
