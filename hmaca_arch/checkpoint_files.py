@@ -10,7 +10,7 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
     """`torch.save` to a temporary file beside `path`, flushed to the disk, then renamed onto it.
 
     Raises:
-        OSError, RuntimeError: whatever went wrong; `path` then is what it was before, and no temporary file is left.
+        OSError, or what torch.save raises: whatever went wrong; `path` then is what it was before, and no temporary file is left.
     """
     path = os.fspath(path)
     temporary = f'{path}.{os.getpid()}.tmp'
@@ -20,9 +20,11 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.remove(temporary)
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            raise error.__context__ from None  # torch's own complaint hides that the disk is full
         raise
     folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
     try:
