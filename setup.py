@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ONNX = ['onnx>=1.17,<2', 'onnxscript>=0.5,<1', 'onnxruntime>=1.20,<2']
+ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
     name='hmaca',

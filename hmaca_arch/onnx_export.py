@@ -1,11 +1,11 @@
 """HMACA with `cross_attention: window` as an ONNX file, checked against PyTorch: `python scripts/export_onnx.py --help`.
 
 The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
-where the mask is 0. It is made by torch's exporter on top of torch.export (`dynamo=True`), since the older one, by tracing, has no `unfold`
-of tensors whose size it does not know. What is traced is the same network with three pieces in another form of equal result:
+where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
+any size several times as long, and needs onnxscript. What is traced is the same network with three pieces in another form of equal result:
 
-* `attend` looks its position bias up by index. The original loops over rows of queries, which unrolls to thousands of nodes and ties
-  the graph to one size.
+* `attend` looks its position bias up by index. The original loops over rows of queries, and through strided views that a
+  graph for any size cannot have.
 * `strips` is one strip: what fits a processor's cache is the runtime's business.
 * `pad_to_multiple` mirrors without asking how much, and so needs sides longer than that where the size is dynamic.
 
@@ -16,7 +16,6 @@ networks other than HMACA.
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from hmaca_arch.compositing import composite
 
 EXTRA = "pip install 'hmaca[onnx]'"
 TOLERANCE = 1e-3
-LONGEST = 4096  # of a dynamic side; far above what grid attention, quadratic in the number of pixels, has memory for
+OPSET = 18
 
 
 def attend_by_index(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
@@ -45,8 +44,7 @@ def attend_by_index(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, c
     x = torch.arange(cols)[None].expand(rows, cols).reshape(-1)
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
-    # written out: the exporter assumes the strides of the fused form's result after it has replaced it by another
-    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 def one_strip(x: Tensor, channels: int, elements: int) -> list[slice]:
@@ -97,8 +95,8 @@ def refuse(network: nn.Module) -> None:
 
 
 def shortest_side(network: hmaca.HMACA) -> int:
-    """The shortest side of a graph for any size: three windows after padding, one of them cut by the shift, and so never a single one."""
-    return 2 * network.multiple + 1
+    """The shortest side of a graph for any size: two windows after padding, and less padding than there are pixels."""
+    return network.multiple + 1
 
 
 def needed() -> Any:
@@ -106,9 +104,8 @@ def needed() -> Any:
     try:
         import onnx  # noqa: F401
         import onnxruntime
-        import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f'{error.name or error} is not installed; exporting needs onnx, onnxscript and onnxruntime: {EXTRA}') from error
+        raise ValueError(f'{error.name or error} is not installed; exporting needs onnx and onnxruntime: {EXTRA}') from error
     return onnxruntime
 
 
@@ -158,23 +155,18 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
     onnxruntime = needed()
     if size is not None and min(size) < 1:
         raise ValueError(f'the size is {size[0]} {size[1]}; expected height and width, at least 1 each')
-    shortest, dynamic = shortest_side(network), None
-    if size is None:
-        h, w = (torch.export.Dim(name, min=shortest, max=LONGEST) for name in 'hw')
-        dynamic = {name: {2: h, 3: w} for name in ('lq', 'mask')}
+    shortest = shortest_side(network)
     given = size or (3 * network.multiple - 1, 4 * network.multiple - 2)  # an example of a dynamic size: no side like another
-    with exportable(dynamic is not None), quiet():
-        # sizes that are provably right to a person are not always to the solver: it may then assert instead of refusing
-        program = torch.export.export(
-            Composited(network), example(network, given, whole=False), dynamic_shapes=dynamic, strict=False,
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )  # fmt: skip
-        program = torch.onnx.export(program, input_names=['lq', 'mask'], output_names=['restored'], dynamo=True, verbose=False)
+    axes = None if size else {name: {2: 'h', 3: 'w'} for name in ('lq', 'mask', 'restored')}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         temporary = Path(folder) / path.name
-        program.save(temporary, external_data=False)
+        with exportable(size is None), quiet(), torch.no_grad():
+            torch.onnx.export(
+                Composited(network).eval(), example(network, given, whole=False), temporary, dynamo=False, opset_version=OPSET,
+                input_names=['lq', 'mask'], output_names=['restored'], dynamic_axes=axes,
+            )  # fmt: skip
         session = onnxruntime.InferenceSession(temporary, providers=['CPUExecutionProvider'])
-        cases = [size] if size else [given, (shortest, 2 * given[1]), (4 * network.multiple, 3 * network.multiple)]
+        cases = [size] if size else [given, (shortest, 2 * given[1]), (4 * network.multiple, shortest)]
         found = {case: difference(session, network, case) for case in cases}
         worst = np.max(list(found.values()))
         if not worst <= tolerance:  # nor where it is NaN
@@ -185,18 +177,10 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporters' remarks about themselves; errors still raise."""
-    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'onnx_ir', 'torch.__trace')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+    """Without the tracer's remarks that it follows one way through the code: at which sizes that is right is measured afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def read_network(path: Path) -> nn.Module:
@@ -227,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.onnx', help='file to write; replaced if it exists')
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='pictures of this height and width')
-    size.add_argument('--dynamic', action='store_true', help='pictures of any size above two windows')
+    size.add_argument('--dynamic', action='store_true', help='pictures of any size above one window')
     args = parser.parse_args(argv)
     try:
         if not args.output.parent.is_dir():
