@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
+
 setup(
     name='hmaca',
     version='0.1.0',
@@ -36,7 +38,8 @@ setup(
     ],
     extras_require={
         'compare': ['spandrel>=0.4,<0.5'],
-        'test': ['pytest>=7.4', 'pytest-xdist>=3.3', 'hypothesis>=6.80', 'safetensors>=0.4', 'ruff>=0.5', 'spandrel>=0.4,<0.5'],
+        'onnx': ONNX,
+        'test': ['pytest>=7.4', 'pytest-xdist>=3.3', 'hypothesis>=6.80', 'safetensors>=0.4', 'ruff>=0.5', 'spandrel>=0.4,<0.5', *ONNX],
     },
     entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},
 )

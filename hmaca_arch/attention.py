@@ -199,7 +199,8 @@ class MaskEncoder(nn.Conv2d):
         bits = around.flatten(3).short() << torch.arange(9, dtype=torch.short, device=mask.device)
         index = bits.sum(-1).flatten(1) + 512 * torch.arange(b, device=mask.device)[:, None]  # the pattern's number, bit 3 dy + dx
         count = torch.zeros(512 * b, dtype=torch.long, device=mask.device)
-        count = count.scatter_add_(0, index.flatten(), torch.ones_like(index).flatten()).view(b, 512).to(self.patterns.dtype)
+        count = count.scatter_add_(0, index.flatten(), torch.ones_like(index).flatten()).view(b, 512)
+        count = count.to(torch.promote_types(self.patterns.dtype, torch.float32))  # float16 ends at 65504 pixels
         patterns = self.patterns
         if present_only:
             used = count.any(dim=0)
