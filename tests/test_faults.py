@@ -44,7 +44,7 @@ class Disk:
         return checked
 
     def open(self, path, mode):
-        disk, file = self, open(path, mode, buffering=0)
+        disk, file = self, open(path, mode, buffering=0)  # noqa: SIM115 (closed by the Writer)
 
         class Writer:
             def write(self, data):
@@ -103,7 +103,7 @@ def test_every_operation_of_a_save_may_fail(model, tmp_path, monkeypatch, cut):
             weights[iteration] = save(model, iteration)
         disk.at, disk.dead = None, False
         assert cut or not list(tmp_path.rglob('*.tmp')), 'an error leaves nothing half-written'
-        path, state = resuming.newest_checkpoint(states, models)
+        _, state = resuming.newest_checkpoint(states, models)
         # the rename of the state is what makes a checkpoint: only the fsync of the folder comes after it
         complete = iteration if at == operations else max(weights)
         assert state['iter'] == complete
