@@ -41,6 +41,7 @@ from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 
 from hmaca_arch import distributed, option_checks, options, resuming
+from hmaca_arch.messages import suggestion
 from hmaca_arch.progress import ProgressLogger
 from hmaca_arch.sampling import GlobalSampler
 
@@ -109,7 +110,7 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
     known = option_checks.optimizers()
     if optim_type not in known:
-        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{option_checks.suggestion(optim_type, known)}')
+        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{suggestion(optim_type, known)}')
     return known[optim_type](params, lr=lr, **kwargs)
 
 

@@ -1,0 +1,75 @@
+"""What a run needs to find on this machine: GPUs, data, checkpoints. It is looked for before BasicSR makes folders and moves an earlier
+experiment of the same name aside."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from hmaca_arch.messages import one_line, suggestion
+
+
+def missing(opt: Mapping[str, Any], distributed: bool = False) -> list[str]:
+    """A line for everything that is not there or cannot be used.
+
+    Args:
+        opt: complete options (`options.complete`).
+        distributed: a launcher started the processes: each has one GPU, and `num_gpu` only says whether to use them (0: the CPU).
+    """
+    lines, gpus = [], torch.cuda.device_count()
+    if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
+        lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
+    for phase, dataset in opt['datasets'].items():
+        lines += _data(f'datasets:{phase}', dataset)
+    for key, value in opt['path'].items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            if not os.path.isfile(value):
+                lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
+            elif 'pretrain_network' in key:
+                lines += _weights(opt['path'], key)
+    return lines
+
+
+def _data(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """The folders of a data set; and if they are there, whether it can be opened."""
+    gone = [
+        key for key, value in dataset.items()
+        if (key.startswith('dataroot') or key == 'meta_info_file') and isinstance(value, str) and not os.path.exists(value)
+    ]  # fmt: skip
+    hint = f'; to prepare it: {dataset["prepare"]}' if dataset.get('prepare') else ''
+    for key in gone:
+        yield f'{place}:{key}: {os.path.abspath(dataset[key])} does not exist{hint}'
+    if gone:
+        return
+    logging.disable(logging.WARNING)  # what it has to say it says when it is opened to be used
+    try:
+        if len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset)))) == 0:
+            yield f'{place}: no pictures found'
+    except Exception as error:  # of a class that may raise anything
+        yield f'{place}: {one_line(error)}'
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Whether a checkpoint can be read and has the weights that are asked for."""
+    file, param_key = path[key], path.get(f'param_key_{key.removeprefix("pretrain_network_")}', 'params')
+    try:
+        try:
+            states = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
+        except RuntimeError:  # torch's older format cannot be mapped
+            states = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
+        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {type(error).__name__}: {one_line(error)[:150]}'
+        return
+    if not isinstance(states, Mapping):
+        yield f'path:{key}: {os.path.abspath(file)} holds {type(states).__name__}, expected the weights of a network'
+    # params_ema: a run that kept no average has its plain weights taken
+    elif param_key is not None and param_key not in states and not (param_key == 'params_ema' and 'params' in states):
+        names = [name for name, value in states.items() if isinstance(value, Mapping)]
+        place = f'path:param_key_{key.removeprefix("pretrain_network_")}'
+        yield f'{place}: there is no {param_key!r} in {os.path.abspath(file)}{suggestion(param_key, names)}'
