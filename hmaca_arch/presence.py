@@ -13,18 +13,20 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from hmaca_arch.messages import one_line, suggestion
 
 
-def missing(opt: Mapping[str, Any], distributed: bool = False) -> list[str]:
+def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True) -> list[str]:
     """A line for everything that is not there or cannot be used.
 
     Args:
         opt: complete options (`options.complete`).
         distributed: a launcher started the processes: each has one GPU, and `num_gpu` only says whether to use them (0: the CPU).
+        open_data: also whether a data set can be opened, which finds files without a partner.
     """
     lines, gpus = [], torch.cuda.device_count()
     if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
         lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
     for phase, dataset in opt['datasets'].items():
-        lines += _data(f'datasets:{phase}', dataset)
+        absent = no_folder(f'datasets:{phase}', dataset)
+        lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             if not os.path.isfile(value):
@@ -34,17 +36,18 @@ def missing(opt: Mapping[str, Any], distributed: bool = False) -> list[str]:
     return lines
 
 
-def _data(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """The folders of a data set; and if they are there, whether it can be opened."""
-    gone = [
-        key for key, value in dataset.items()
-        if (key.startswith('dataroot') or key == 'meta_info_file') and isinstance(value, str) and not os.path.exists(value)
-    ]  # fmt: skip
+def no_folder(place: str, dataset: Mapping[str, Any]) -> str | None:
+    """A line where folders or files that a data set names do not exist."""
+    roots = [key for key in dataset if (key.startswith('dataroot') or key == 'meta_info_file') and isinstance(dataset[key], str)]
+    gone = [key for key in roots if not os.path.exists(os.path.expanduser(dataset[key]))]
+    if not gone:
+        return None
+    also = f' (nor {", ".join(gone[1:])})' if gone[1:] else ''
     hint = f'; to prepare it: {dataset["prepare"]}' if dataset.get('prepare') else ''
-    for key in gone:
-        yield f'{place}:{key}: {os.path.abspath(dataset[key])} does not exist{hint}'
-    if gone:
-        return
+    return f'{place}:{gone[0]}: {os.path.abspath(os.path.expanduser(dataset[gone[0]]))} does not exist{also}{hint}'
+
+
+def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     logging.disable(logging.WARNING)  # what it has to say it says when it is opened to be used
     try:
         if len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset)))) == 0:
@@ -64,7 +67,7 @@ def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
         except RuntimeError:  # torch's older format cannot be mapped
             states = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
-        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {type(error).__name__}: {one_line(error)[:150]}'
+        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {type(error).__name__}: {one_line(error)[:80]}'
         return
     if not isinstance(states, Mapping):
         yield f'path:{key}: {os.path.abspath(file)} holds {type(states).__name__}, expected the weights of a network'
