@@ -153,9 +153,8 @@ class _DataSet:
             names = [name for name in wanted if single or name in there] if compared else list(source.names())
             self.places[kind] = {name: self._where(source, kind, name) for name in names}
             if compared and not single:
-                lines['missing'] += [
-                    f'{place}:dataroot_{kind}: {opt[f"dataroot_{kind}"]} has no {name}' for name in wanted if name not in there
-                ]
+                where = f'{place}:dataroot_{kind}'
+                lines['missing'] += [f'{where}: {opt[f"dataroot_{kind}"]} has no {name}' for name in wanted if name not in there]
                 unused = there.difference(wanted)
                 if unused and not opt.get('meta_info_file'):
                     lines['unused'] += [f'{where}: {name} has no gt' for name in sorted(unused)]
@@ -227,9 +226,8 @@ def scan(datasets: Mapping[str, Mapping[str, Any]], cache: Path, workers: int | 
             lines['missing'].append(absent)
         else:
             sets.append(_DataSet(f'datasets:{phase}', opt, lines))
-    seen = look_at(
-        [place for data in sets for places in data.places.values() for place in places.values()], cache, workers or default_workers()
-    )
+    places = [place for data in sets for by_name in data.places.values() for place in by_name.values()]
+    seen = look_at(places, cache, workers or default_workers())
     counts = {data.place: data.judge(seen, lines) for data in sets}
     training = [data for data in sets if data.place.startswith('datasets:train')]
     trained = {digest: same[0] for data in training for digest, same in data.by_pixels(seen).items()}

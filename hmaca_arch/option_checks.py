@@ -185,7 +185,8 @@ class Checker:
         for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
             yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
         for phase, section in datasets.items():
-            yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
+            if str(phase).split('_')[0] in schema.PHASES:
+                yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
 
     def dataset(self, place: str, section: Any, phase: str) -> Iterator[str]:
         kind = section.get('type') if isinstance(section, Mapping) else None
@@ -267,12 +268,14 @@ class Checker:
     def step(self, place: str, section: Mapping, known: Mapping[str, Callable]) -> Iterator[str]:
         """An optimizer or a schedule."""
         name = section.get('type')
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             yield f'{place}:type: there is no {show(name)}{suggestion(name, known)}'
             return
         of_optimizer = known is not SCHEDULERS
         given, required = (('params',), ('lr',)) if of_optimizer else (('optimizer',), ())
         lines = list(self.bound(place, section, signatures.parameters(known[name]), given=given, required=required))
+        for key in section if known is SCHEDULERS else ():
+            lines += wrong_value(f'{place}:{key}', section[key], schema.SCHEDULE.get(key, schema.ANY))
         settings = {key: value for key, value in section.items() if key != 'type'}
         weights = [torch.nn.Parameter(torch.zeros(1, 1))]
         target = weights if of_optimizer else torch.optim.SGD(weights, lr=1.0)

@@ -124,6 +124,13 @@ TRAIN_OWN = {
     'compile': either(FLAG, SECTION),
 }
 
+SCHEDULE = {  # BasicSR's schedules are not annotated
+    'milestones': list_of(whole(0)),
+    'periods': list_of(whole(1)),
+    'restarts': list_of(whole(0)),
+    'restart_weights': list_of(number(0)),
+}
+
 VAL = {
     'val_freq': whole(1),
     'save_img': FLAG,
