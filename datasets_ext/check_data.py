@@ -134,9 +134,9 @@ class _DataSet:
     """The files of one data set: {kind of picture: {name: where}}, and the names that each kind should have."""
 
     def __init__(self, place: str, opt: Mapping[str, Any], lines: dict[str, list[str]]) -> None:
-        self.place, self.opt, self.places = place, opt, {}
+        self.place, self.opt = place, opt
         self.is_triplets = opt['type'] == 'MaskedPairedImageDataset'
-        self.missing = []
+        self.places: dict[str, dict[str, Place]] = {}
         sources = {}
         for key in (key for key in opt if key.startswith('dataroot_') and isinstance(opt[key], str)):
             try:
@@ -144,20 +144,20 @@ class _DataSet:
             except (ValueError, OSError) as error:
                 kind = 'unreadable' if opt['type'] in OWN else 'not looked into'
                 lines[kind].append(f'{place}:{key}: {" ".join(str(error).split())}')
-        wanted = list(sources['gt'].names()) if 'gt' in sources else None
-        if opt.get('meta_info_file') and opt['type'] in OWN:
-            wanted = read_meta_info(opt['meta_info_file'])
+        if opt['type'] not in OWN or 'gt' not in sources:  # nothing to compare with
+            for kind, source in sources.items():
+                names = [] if isinstance(source, SingleFile) else source.names()
+                self.places[kind] = {name: self._where(source, kind, name) for name in names}
+            return
+        gt = sources['gt'].names()
+        wanted = read_meta_info(opt['meta_info_file']) if opt.get('meta_info_file') else gt
         for kind, source in sources.items():
-            single, compared = isinstance(source, SingleFile), wanted is not None and opt['type'] in OWN
-            there = set() if single else set(source.names())
-            names = [name for name in wanted if single or name in there] if compared else list(source.names())
-            self.places[kind] = {name: self._where(source, kind, name) for name in names}
-            if compared and not single:
-                where = f'{place}:dataroot_{kind}'
-                lines['missing'] += [f'{where}: {opt[f"dataroot_{kind}"]} has no {name}' for name in wanted if name not in there]
-                unused = there.difference(wanted)
-                if unused and not opt.get('meta_info_file'):
-                    lines['unused'] += [f'{where}: {name} has no gt' for name in sorted(unused)]
+            there, key = set(gt if isinstance(source, SingleFile) else source.names()), f'dataroot_{kind}'
+            self.places[kind] = {name: self._where(source, kind, name) for name in wanted if name in there}
+            if not isinstance(source, SingleFile):
+                lines['missing'] += [f'{place}:{key}: {opt[key]} has no {name}' for name in wanted if name not in there]
+                if wanted is gt:
+                    lines['unused'] += [f'{place}:{key}: {name} has no gt' for name in sorted(there.difference(gt))]
 
     def _where(self, source, kind: str, name: str) -> Place:
         read_as = 'picture' if kind != 'mask' else 'soft mask' if self.opt.get('soft_mask') else 'mask'

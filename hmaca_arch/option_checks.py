@@ -135,7 +135,7 @@ class Checker:
                 self.model = registry.MODEL_REGISTRY.get(model_type)
             else:
                 yield f'model_type: there is no {model_type!r}{suggestion(model_type, registry.MODEL_REGISTRY.keys())}'
-        own = model_type == schema.OWN_MODEL
+        own = self.model is None or model_type == schema.OWN_MODEL
         also, anything = (frozenset(), False) if own else foreign_keys(self.model)
         top = schema.TOP | dict.fromkeys(networks, schema.SECTION)
         yield from self.keys('', options, top, required, also, anything)
