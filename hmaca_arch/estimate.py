@@ -1,6 +1,5 @@
 """What a training will take, from its first step; and a picture of its first batch, to look at before it starts."""
 
-import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from basicsr.utils import tensor2img
 
 from hmaca_arch.models.masked_restoration_model import strip
 from hmaca_arch.sampling import GlobalSampler
+from hmaca_arch.signatures import trial
 from hmaca_arch.training import install
 
 try:
@@ -39,11 +39,8 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
     """What the first iteration trains on (in a test: the first pictures), as the data set gives it."""
     phase = 'train' if opt['is_train'] else next(iter(opt['datasets']))
     section = opt['datasets'][phase]
-    logging.disable(logging.WARNING)  # the check has said it
-    try:
+    with trial():
         dataset = build_dataset(section)
-    finally:
-        logging.disable(logging.NOTSET)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]
     batch = section['batch_size_per_gpu']

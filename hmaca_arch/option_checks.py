@@ -119,7 +119,7 @@ class Checker:
     def tried(self, place: str, name: str, build: Callable[[], Any]) -> Iterator[str]:
         """A line if a constructor refuses its settings."""
         try:
-            with torch.random.fork_rng(devices=[]):
+            with signatures.trial():
                 build()
         except Exception as error:  # a constructor may refuse with anything
             reason = one_line(error)
@@ -213,17 +213,18 @@ class Checker:
     def network(self, place: str, section: Mapping) -> Iterator[str]:
         name = section.get('type')
         try:
-            baselines.provide(str(name))
-            unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
-            parameters = {} if unknown else baselines.parameters(name)
+            with signatures.trial():
+                baselines.provide(str(name))
+                unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
+                parameters = {} if unknown else baselines.parameters(name)
+                typed = {} if unknown else signatures.parameters(baselines.constructor(name))
         except Exception as error:  # of a package's that cannot be imported
             unknown = [f'{place}: {one_line(error)}']
         if unknown:
             yield from unknown
             return
         anything = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-        known = baselines.constructor(name)
-        parameters = {key: signatures.parameters(known).get(key, item) for key, item in parameters.items()}
+        parameters = {key: typed.get(key, item) for key, item in parameters.items()}
         lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
         for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
             lines += self.tried(place, name, check)

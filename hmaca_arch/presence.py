@@ -1,7 +1,6 @@
 """What a run needs to find on this machine: GPUs, data, checkpoints. It is looked for before BasicSR makes folders and moves an earlier
 experiment of the same name aside."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -11,6 +10,7 @@ import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from hmaca_arch.messages import one_line, suggestion
+from hmaca_arch.signatures import trial
 
 
 def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True) -> list[str]:
@@ -48,14 +48,14 @@ def no_folder(place: str, dataset: Mapping[str, Any]) -> str | None:
 
 
 def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    logging.disable(logging.WARNING)  # what it has to say it says when it is opened to be used
     try:
-        if len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset)))) == 0:
-            yield f'{place}: no pictures found'
+        with trial():
+            pictures = len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset))))
     except Exception as error:  # of a class that may raise anything
         yield f'{place}: {one_line(error)}'
-    finally:
-        logging.disable(logging.NOTSET)
+    else:
+        if pictures == 0:
+            yield f'{place}: no pictures found'
 
 
 def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:

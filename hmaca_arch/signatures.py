@@ -1,16 +1,20 @@
 """What a constructor may be given, read from its signature; and whether it takes what a section gives."""
 
+import contextlib
 import functools
 import inspect
+import io
 import json
+import logging
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 from basicsr.archs import build_network
+from basicsr.utils.logger import initialized_logger
 from torch.overrides import TorchFunctionMode
 
 from hmaca_arch import mask_input
@@ -70,6 +74,24 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(called).parameters)
 
 
+@contextlib.contextmanager
+def trial() -> Iterator[None]:
+    """Around what is built only to see whether it can be: it says nothing, draws none of the run's random numbers, and does not set up
+    BasicSR's logger, which would then write no file in the run."""
+    logger = logging.getLogger('basicsr')
+    handlers, propagate, known = list(logger.handlers), logger.propagate, dict(initialized_logger)
+    logging.disable(logging.WARNING)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.handlers[:], logger.propagate = handlers, propagate
+        initialized_logger.clear()
+        initialized_logger.update(known)
+
+
 class _WithoutWeights(TorchFunctionMode):
     """Weights that are allocated inside have shapes and no memory; what is computed for buffers is computed."""
 
@@ -92,8 +114,7 @@ def try_network(section: Mapping[str, Any]) -> int:
 
 @functools.cache
 def _try_network(section: str) -> int:
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    with trial():
         try:
             with _WithoutWeights():
                 network = build_network(mask_input.network_section(json.loads(section)))

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from basicsr.archs import build_network
+from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from conftest import tiny_options, write_options
 
@@ -302,6 +304,15 @@ def test_trying_a_network_allocates_no_weights_and_draws_no_numbers(monkeypatch)
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.is_meta for name, p in shapes[0].named_parameters() if name.endswith('conv.weight'))
     assert number == sum(p.numel() for p in build_network(section).parameters())
+
+
+def test_a_check_leaves_the_logger_to_the_run(tmp_path, triplets, monkeypatch, capsys):
+    """BasicSR sets its logger up once: were it a check that does, the run would write no log file."""
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'handlers', [])
+    initialized_logger.pop('basicsr', None)
+    options.parse(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', tiny_options(triplets)))])
+    assert lines(STOCK) == [] and 'basicsr' not in initialized_logger and logging.getLogger('basicsr').handlers == []
+    assert capsys.readouterr() == ('', '')
 
 
 @pytest.mark.parametrize('text, message', [('a: &a {b: *a}', 'contains itself'), ('base: 5', 'base: got 5'), ('[]', 'holds no options')])
