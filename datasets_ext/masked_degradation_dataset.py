@@ -6,6 +6,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from datasets_ext.images import decode_picture, to_8_bit
 from datasets_ext.recipe import Recipe
 from datasets_ext.sources import MaskedDataset, open_source, read_meta_info, refuse_missing
+from hmaca_arch.schema import DATASETS
 
 RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg')
 
@@ -26,17 +27,22 @@ class MaskedDegradationDataset(MaskedDataset):
         FileNotFoundError, ValueError: as for `MaskedPairedImageDataset`.
     """
 
-    known_keys = ('dataroot_gt', *RECIPE_KEYS)
+    option_kinds = DATASETS['MaskedDegradationDataset']
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
-        self.recipe = Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt})
+        self.recipe = self.check(opt)
         self.source = open_source(opt, 'dataroot_gt')
         self.names = self.source.names()
         if opt.get('meta_info_file'):
             wanted = read_meta_info(opt['meta_info_file'])
             refuse_missing(wanted, self.names, f'dataroot_gt ({opt["dataroot_gt"]}), as meta_info_file lists it')
             self.names = wanted
+
+    @staticmethod
+    def check(opt: dict) -> Recipe:
+        """The options' recipe; a ValueError names the setting that cannot work."""
+        return Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt})
 
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
         where = self.source.where(name)

@@ -7,6 +7,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_mask, decode_picture
 from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, open_source, read_meta_info, refuse_missing
+from hmaca_arch.schema import DATASETS
 
 
 @DATASET_REGISTRY.register()
@@ -27,7 +28,7 @@ class MaskedPairedImageDataset(MaskedDataset):
         ValueError: unknown options, missing files or keys; and, when an item is read, damaged files or sizes that differ. One line each.
     """
 
-    known_keys = ('dataroot_lq', 'dataroot_gt', 'dataroot_mask', 'soft_mask')
+    option_kinds = DATASETS['MaskedPairedImageDataset']
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)

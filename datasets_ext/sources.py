@@ -3,7 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,13 +14,8 @@ from torch.utils.data import Dataset, get_worker_info
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.images import list_pictures
 from datasets_ext.recipe import one_of
-
-# what BasicSR's trainer and loader put into, or read from, a data set's section
-LOADER_KEYS = (
-    'name', 'type', 'phase', 'scale', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio', 'use_shuffle',
-    'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers',
-)  # fmt: skip
-COMMON_KEYS = ('io_backend', 'meta_info_file', 'gt_size', 'use_hflip', 'use_rot', 'min_mask_ratio', 'seed', 'prepare')
+from hmaca_arch.messages import refuse, wrong_value
+from hmaca_arch.schema import PHASES, Kind
 
 _lmdb_clients: dict[str, tuple[tuple[int, int], FileClient]] = {}
 
@@ -154,27 +149,20 @@ class MaskedDataset(Dataset, ABC):
     run) and the index itself otherwise. Outside of training nothing is cropped or flipped.
     """
 
-    known_keys: tuple[str, ...] = ()
+    option_kinds: ClassVar[dict[str, Kind]]
 
     def __init__(self, opt: dict) -> None:
         super().__init__()
         self.opt = opt
-        for key in opt:
-            one_of(f'{opt.get("name", type(self).__name__)}: option', key, (*LOADER_KEYS, *COMMON_KEYS, *self.known_keys))
-        one_of('phase', opt.get('phase'), ('train', 'val', 'test'))
-        backend = opt.get('io_backend') or {'type': 'disk'}
-        one_of('io_backend: type', backend.get('type'), ('disk', 'lmdb'))
-        if opt.get('scale', 1) != 1:
-            raise ValueError(f"scale is {opt['scale']}, expected 1: lq, mask and gt have one size (see the networks' keep_size)")
+        name = opt.get('name', type(self).__name__)
+        for key, value in opt.items():
+            one_of(f'{name}: option', key, self.option_kinds)
+            refuse(wrong_value(f'{name}: {key}', value, self.option_kinds[key]))
+        one_of(f'{name}: phase', opt.get('phase'), PHASES)
+        one_of(f'{name}: io_backend: type', opt.get('io_backend', {'type': 'disk'}).get('type'), ('disk', 'lmdb'))
         self.gt_size = opt.get('gt_size') if opt['phase'] == 'train' else None
-        if self.gt_size is not None and (not isinstance(self.gt_size, Integral) or self.gt_size < 1):
-            raise ValueError(f'gt_size is {self.gt_size!r}, expected a whole number of pixels')
         self.min_mask_ratio = opt.get('min_mask_ratio', 0.5)
-        if not isinstance(self.min_mask_ratio, Real) or not 0 <= self.min_mask_ratio <= 1:
-            raise ValueError(f'min_mask_ratio is {self.min_mask_ratio!r}, expected a number from 0 to 1')
         self.seed = opt.get('seed', 0)
-        if not isinstance(self.seed, Integral) or self.seed < 0:
-            raise ValueError(f'seed is {self.seed!r}, expected a whole number, 0 or more')
         self.use_hflip, self.use_rot = bool(opt.get('use_hflip', False)), bool(opt.get('use_rot', False))
         self.names: list[str] = []
 

@@ -1,6 +1,6 @@
 """The console command `basicsr`: BasicSR has none of its own.
 
-`train` and `test` run BasicSR's unchanged pipelines below the current folder; the other commands prepare data.
+`train` and `test` run BasicSR's unchanged pipelines below the current folder; `check` looks before they do; the others prepare data.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     'train': 'train a network as an option file says',
     'test': 'measure a trained network as an option file says, and write its pictures',
+    'check': 'say what is wrong with an option file, and with its data',
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
     'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
 }
@@ -19,17 +20,19 @@ USAGE = (
     + """
 
 `basicsr COMMAND --help` explains each. Everything is written below the current folder: experiments/ (checkpoints, logs),
-tb_logger/, results/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
+tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
 )
 
 
 def run(command: str, argv: list[str]) -> int | None:
     """Run one command. Imports are late, so that `--help` answers at once."""
-    if command in ('train', 'test'):
-        import datasets_ext  # noqa: F401
+    if command in ('train', 'test', 'check'):
         import losses_ext  # noqa: F401
-        from hmaca_arch import training
+        from datasets_ext import check_data
+        from hmaca_arch import check, training
 
+        if command == 'check':
+            return check.main(argv, root_path=os.getcwd(), scan=check_data.scan)
         return training.run(command, argv, root_path=os.getcwd())
     if command == 'make-dataset':
         from datasets_ext import make_dataset
@@ -69,7 +72,8 @@ def main(argv: list[str] | None = None) -> None:
             raise
         several = int(os.environ.get('WORLD_SIZE', 1)) > 1
         where = f' in process {os.environ.get("RANK")}' if several else ''
-        print(f'basicsr {command}: error{where}: {one_line(error)}', file=sys.stderr, flush=True)
+        for line in getattr(error, 'lines', [one_line(error)]):
+            print(f'basicsr {command}: error{where}: {line}', file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f'basicsr {command}: interrupted', file=sys.stderr)

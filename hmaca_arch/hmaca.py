@@ -15,6 +15,7 @@ Deviations from the papers and from the authors' release of HMACA, each with its
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from basicsr.archs.arch_util import Upsample
@@ -71,8 +72,8 @@ class HMANet(ReadsRelease):
         keep_size: bool = False,
         img_range: float = 1.0,
         drop_path_rate: float = 0.1,
-        resi_connection: str = '1conv',
-        shifted_windows: str = 'windows',
+        resi_connection: Literal['1conv', 'identity'] = '1conv',
+        shifted_windows: Literal['windows', 'strips'] = 'windows',
         image_residual: bool = False,
         use_checkpoint: bool = False,
     ) -> None:
@@ -168,11 +169,11 @@ class HMACA(HMANet):
         keep_size: bool = False,
         img_range: float = 1.0,
         drop_path_rate: float = 0.1,
-        resi_connection: str = '1conv',
-        shifted_windows: str = 'windows',
+        resi_connection: Literal['1conv', 'identity'] = '1conv',
+        shifted_windows: Literal['windows', 'strips'] = 'windows',
         image_residual: bool = False,
         use_checkpoint: bool = False,
-        cross_attention: str = 'global',
+        cross_attention: Literal['global', 'window'] = 'global',
         cross_attention_heads: int = 4,
         cross_attention_residual: bool = True,
     ) -> None:

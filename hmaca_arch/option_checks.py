@@ -1,69 +1,46 @@
-"""Mistakes in option files, found before anything is built: each is one line with the place, what was got and the closest known name."""
+"""Mistakes in option files, found before anything is built or written: all of them, each a line with the place, what was got, what is
+allowed and the closest known name.
 
-import difflib
+Sections are checked against `schema.py` (what the pipelines, the model and the data sets read) and against the signatures of what they
+configure (network, losses, metrics, optimizers, schedules). Models and data sets of BasicSR know what is found in their source. Of those
+from elsewhere the known keys are checked and others pass: they read their options as they like.
+"""
+
+import ast
+import functools
 import inspect
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
-from hmaca_arch import baselines, mask_input
+from hmaca_arch import baselines, mask_input, schema, signatures
+from hmaca_arch.messages import one_line, refuse, show, suggestion, wrong_value
+from hmaca_arch.schema import Kind
 
 SCHEDULERS = {  # BasicSR's names
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
     'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
     'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
 }
-NUMBERS = {  # whole numbers that BasicSR's pipelines read without a default, and the least that makes sense
-    'datasets': (('batch_size_per_gpu', 1), ('num_worker_per_gpu', 0)),
-    'train': (('total_iter', 1),),
-    'logger': (('print_freq', 1), ('save_checkpoint_freq', 1)),
-    'val': (('val_freq', 1),),
-}
+METRIC_GIVEN = ('img', 'img2', 'lq', 'mask')  # what validation hands to a metric
+LOADS_WEIGHTS = ('PerceptualLoss',)  # not constructed only to see whether it can be
 
 
-def suggestion(name: str, known) -> str:
-    """' (did you mean X? known: ...)' for an error message."""
-    known = {str(word).lower(): str(word) for word in known}
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
-    return f' (did you mean {known[near[0]]}?)' if near else f'; known: {", ".join(sorted(known.values()))}'
-
-
-def check_sections(options: dict, path: str, *required: str) -> None:
-    """Fail where a section is missing or, an indentation gone wrong, holds no settings."""
-    for key in required:
-        if not isinstance(options.get(key), dict):
-            raise ValueError(f'{path}: the section {key!r} is missing or holds no settings')
-    inner = {f'datasets:{key}': section for key, section in options['datasets'].items()}
-    inner.update({key: section for key, section in options.items() if key.startswith('network_')})
-    for place, section in inner.items():
-        if not isinstance(section, dict):
-            raise ValueError(f'{path}: {place} holds no settings')
-
-
-def check_numbers(options: dict, is_train: bool) -> None:
-    """Fail where a number that a pipeline reads is missing, none, or too small; and where names cannot be names of files."""
-    sections = {name: options.get(name) for name in NUMBERS if name != 'datasets'} if is_train else {}
-    sections.update({f'datasets:{phase}': dataset for phase, dataset in options['datasets'].items() if phase.startswith('train')})
-    for place, section in sections.items():
-        if not isinstance(section, dict | type(None)):
-            raise ValueError(f'{place}: got {section!r}, expected a section, or null for none')
-        for key, least in NUMBERS[place.split(':')[0]] if section is not None else ():
-            value = section.get(key)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value % 1 != 0 or value < least:
-                raise ValueError(f'{place}:{key}: got {value!r}, expected a whole number of at least {least}')
-    if is_train:
-        for key in ('optim_g', 'scheduler'):
-            if not isinstance(options['train'].get(key), dict):
-                raise ValueError(f'train:{key}: got {options["train"].get(key)!r}, expected a section with a type')
-    names = [dataset.get('name') for dataset in options['datasets'].values()]
-    for place, name in (('name', options['name']), *zip((f'datasets:{phase}:name' for phase in options['datasets']), names)):
-        if not isinstance(name, str) or not name or name.startswith('.') or set('/\\') & set(name):
-            raise ValueError(f'{place}: got {name!r}, expected a name for a folder: a text without / and not beginning with a dot')
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f'datasets: two are called {twice[0]!r}; results go by that name, so give each its own')
+@functools.cache
+def keys_read(cls: type) -> frozenset[str]:
+    """What the methods of one of BasicSR's classes read from dictionaries: `opt['x']`, `opt.get('x')`, `opt.pop('x')`."""
+    found = set()
+    for part in cls.__mro__:
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))) if part.__module__.startswith('basicsr.') else ():
+            if isinstance(node, ast.Subscript):
+                found.add(node.slice)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ('get', 'pop') and node.args:
+                found.add(node.args[0])
+    return frozenset(node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def optimizers() -> dict[str, type]:
@@ -71,84 +48,269 @@ def optimizers() -> dict[str, type]:
     return {key: item for key, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)}
 
 
-def check_names(options: dict) -> None:
-    """Fail with one line, before anything is built, where a section names what no registry knows or sets what a network does not have.
+def is_own(called: Any) -> bool:
+    return called.__module__.split('.')[0] in ('hmaca_arch', 'datasets_ext', 'losses_ext')
 
-    Raises:
-        ValueError: with the place in the file, what was got and the closest known name.
+
+def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
+    """What a model or data set that has no schema here reads besides, and whether it may read anything."""
+    if cls is None or not cls.__module__.startswith('basicsr.'):
+        return frozenset(), True
+    return keys_read(cls), False
+
+
+def known_as(place: str, name: Any, known: registry.Registry) -> Iterator[str]:
+    """A line if a registry knows no such name."""
+    # BasicSR registers some names with a suffix of its own and looks them up without it.
+    if not isinstance(name, str) or (name not in known and f'{name}_basicsr' not in known):
+        names, hint = list(known.keys()), ''
+        if known is registry.ARCH_REGISTRY:
+            names += baselines.spandrel_networks()
+            hint = '' if baselines.has_spandrel() else f"; spandrel's networks, such as NAFNet, need {baselines.EXTRA}"
+        yield f'{place}:type: there is no {show(name)}{suggestion(name, names)}{hint}'
+
+
+class Checker:
+    """Collects the mistakes of an option file.
+
+    Args:
+        options: the file's options after inheritance and overrides.
+        is_train: what is required: that of a training or of a test. What is there is checked for both.
+        created: places ('train:ema_decay') that overrides set and the file does not have: unknown ones are mistakes everywhere.
     """
-    sections = [('', 'model_type', options.get('model_type'), registry.MODEL_REGISTRY)]
-    for name, section in options.items():
-        if name.startswith('network_'):
-            baselines.provide(str(section.get('type')))
-            sections.append((f'{name}:', 'type', section.get('type'), registry.ARCH_REGISTRY))
-    for name, section in options.get('datasets', {}).items():
-        sections.append((f'datasets:{name}:', 'type', section.get('type'), registry.DATASET_REGISTRY))
-    for name, section in options.get('train', {}).items():
-        if name.endswith('_opt') and isinstance(section, dict):
-            sections.append((f'train:{name}:', 'type', section.get('type'), registry.LOSS_REGISTRY))
-    for name, section in ((options.get('val') or {}).get('metrics') or {}).items():
-        sections.append((f'val:metrics:{name}:', 'type', section.get('type'), registry.METRIC_REGISTRY))
-    for place, key, name, known in sections:
-        # BasicSR registers some names with a suffix of its own and looks them up without it.
-        if name not in known and f'{name}_basicsr' not in known:
-            names, hint = list(known.keys()), ''
-            if known is registry.ARCH_REGISTRY:
-                names += baselines.spandrel_networks()
-                hint = '' if baselines.has_spandrel() else f"; spandrel's networks, such as NAFNet, need {baselines.EXTRA}"
-            raise ValueError(f'{place}{key}: there is no {name!r}{suggestion(name, names)}{hint}')
-    for name, section in options.items():
-        if name.startswith('network_'):
-            try:
-                _check_network(section)
-            except ValueError as error:
-                raise ValueError(f'{name}: {error}') from None
-    _check_steps(options.get('train') or {})
-    for place, _, name, known in sections:
-        if known in (registry.LOSS_REGISTRY, registry.METRIC_REGISTRY):
-            _check_arguments(place[:-1], _section(options, place), known.get(name), skip=('type', 'better'))
+
+    def __init__(self, options: Mapping[str, Any], is_train: bool, created: Iterable[str] = ()) -> None:
+        self.options, self.is_train, self.created = options, is_train, frozenset(created)
+        self.model = None
+
+    def keys(
+        self, place: str, section: Any, known: Mapping[str, Kind], required: Iterable[str] = (), also=frozenset(), anything: bool = False
+    ) -> Iterator[str]:
+        """Keys and values against a schema. `also`: keys of any value; `anything`: unknown keys pass."""
+        if not isinstance(section, Mapping):
+            yield f'{place}: got {show(section)}, expected a section'
+            return
+        inside = f'{place}:' if place else ''
+        for key in required:
+            if key not in section:
+                yield f'{inside}{key}: is missing, expected {known[key].words}'
+        for key, value in section.items():
+            if key in known:
+                yield from wrong_value(f'{inside}{key}', value, known[key])
+            elif key not in also and (not anything or f'{inside}{key}' in self.created):
+                yield f'{inside}{key}: there is no such setting{suggestion(key, {*known, *also})}'
+
+    def bound(
+        self, place: str, section: Mapping, parameters: Mapping[str, inspect.Parameter], *, given=(), own=(), required=(), anything=False
+    ) -> Iterator[str]:
+        """A section's keys and values against a signature: `given` arguments come from elsewhere, keys in `own` go elsewhere."""
+        name, own = section['type'], ('type', *own)
+        named = {key: item for key, item in parameters.items() if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)}
+        named = {key: item for key, item in named.items() if key not in given}
+        for key, item in named.items():
+            if key not in section and (item.default is item.empty or key in required):
+                yield f'{place}:{key}: is missing, {name} needs it'
+        for key, value in section.items():
+            if key in named:
+                yield from wrong_value(f'{place}:{key}', value, signatures.kind_of(named[key]))
+            elif key not in own and (not anything or f'{place}:{key}' in self.created):
+                yield f'{place}:{key}: {name} has no such setting{suggestion(key, [*named, *own[1:]])}'
+
+    def tried(self, place: str, name: str, build: Callable[[], Any]) -> Iterator[str]:
+        """A line if a constructor refuses its settings."""
+        try:
+            with signatures.trial():
+                build()
+        except Exception as error:  # a constructor may refuse with anything
+            reason = one_line(error)
+            yield f'{place}: {reason if reason.startswith(name) else f"{name}: {reason}"}'
+
+    def lines(self) -> Iterator[str]:
+        """Every mistake, in the order of the schema."""
+        options, networks = self.options, [key for key in self.options if str(key).startswith('network_')]
+        required = ['name', 'model_type', 'datasets', 'network_g', *(('train', 'logger') if self.is_train else ('val',))]
+        model_type = options.get('model_type')
+        if isinstance(model_type, str):
+            if model_type in registry.MODEL_REGISTRY:
+                self.model = registry.MODEL_REGISTRY.get(model_type)
+            else:
+                yield f'model_type: there is no {model_type!r}{suggestion(model_type, registry.MODEL_REGISTRY.keys())}'
+        own = self.model is None or model_type == schema.OWN_MODEL
+        also, anything = (frozenset(), False) if own else foreign_keys(self.model)
+        top = schema.TOP | dict.fromkeys(networks, schema.SECTION)
+        yield from self.keys('', options, top, required, also, anything)
+        if not self.is_train and options.get('val', {}) is None:
+            yield 'val: got None, expected a section: a test reads it'
+        if isinstance(options.get('dist_params'), Mapping):
+            yield from self.keys('dist_params', options['dist_params'], schema.DIST_PARAMS)
+        if isinstance(options.get('datasets'), Mapping):
+            yield from self.datasets(options['datasets'])
+        for name in networks:
+            if isinstance(options[name], Mapping):
+                yield from self.network(name, options[name])
+        path = schema.PATH | {
+            key.format(name if 'pretrain' in key else name.removeprefix('network_')): kind
+            for key, kind in schema.PATH_OF_NETWORK.items()
+            for name in networks
+        }
+        for name, known, own_keys in (
+            ('path', path, {}), ('train', schema.TRAIN, schema.TRAIN_OWN),
+            ('val', schema.VAL, schema.VAL_OWN), ('logger', schema.LOGGER, schema.LOGGER_OWN),
+        ):  # fmt: skip
+            section, needed = options.get(name), schema.REQUIRED.get(name, ()) if self.is_train else ()
+            if isinstance(section, Mapping):
+                yield from self.keys(name, section, known | (own_keys if own else {}), needed, also, anything)
+        if isinstance(options.get('train'), Mapping):
+            yield from self.train(options['train'], own)
+        metrics = (options.get('val') or {}).get('metrics') if isinstance(options.get('val'), Mapping) else None
+        if isinstance(metrics, Mapping):
+            yield from self.metrics(metrics)
+        logger = options.get('logger')
+        if isinstance(logger, Mapping) and isinstance(logger.get('wandb'), Mapping):
+            yield from self.keys('logger:wandb', logger['wandb'], schema.WANDB)
+            if logger['wandb'].get('project') is not None and logger.get('use_tb_logger') is not True:
+                yield 'logger:use_tb_logger: wandb copies what TensorBoard is given, set use_tb_logger: true'
+
+    def datasets(self, datasets: Mapping) -> Iterator[str]:
+        wanted = ('train', 'val') if self.is_train else schema.PHASES
+        phases = [str(phase).split('_')[0] for phase in datasets]
+        for phase, kind in zip(datasets, phases):
+            if kind not in wanted:
+                extra = '' if kind not in schema.PHASES else ': a training validates on val'
+                yield f'datasets:{phase}: expected {", ".join(wanted)} or val_NAME{extra}{suggestion(phase, wanted)}'
+        needed = ('train',) if self.is_train else ('val', 'test')
+        if not set(needed) & set(phases) or (self.is_train and 'train' not in datasets):
+            yield f'datasets: there is no section {" or ".join(needed)}, got {", ".join(map(str, datasets)) or "none"}'
+        names = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
+        for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
+            yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
+        for phase, section in datasets.items():
+            if str(phase).split('_')[0] in schema.PHASES:
+                yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
+
+    def dataset(self, place: str, section: Any, phase: str) -> Iterator[str]:
+        kind = section.get('type') if isinstance(section, Mapping) else None
+        cls = registry.DATASET_REGISTRY.get(kind) if isinstance(kind, str) and kind in registry.DATASET_REGISTRY else None
+        known = getattr(cls, 'option_kinds', None)
+        also, anything = (frozenset(), False) if known else foreign_keys(cls)
+        required = [*schema.REQUIRED['dataset'], *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ())]
+        required += [key for key in known or () if key.startswith('dataroot')]
+        yield from self.keys(place, section, known or schema.DATASET, required, also, anything)
+        if not isinstance(section, Mapping):
+            return
+        if 'type' in section:
+            yield from known_as(place, kind, registry.DATASET_REGISTRY)
+        if section.get('prefetch_mode') == 'cuda' and section.get('pin_memory') is not True:
+            yield f'{place}:pin_memory: prefetch_mode: cuda needs pin_memory: true'
+        if known:
+            if isinstance(section.get('io_backend'), Mapping):
+                yield from self.keys(f'{place}:io_backend', section['io_backend'], schema.IO_BACKEND, ('type',))
+            if self.options.get('scale', 1) != 1:
+                yield f'scale: got {show(self.options["scale"])}, expected 1: in {kind} lq, mask and gt have one size'
+        if hasattr(cls, 'check'):
+            yield from self.tried(place, kind, lambda: cls.check(section))
+
+    def network(self, place: str, section: Mapping) -> Iterator[str]:
+        name = section.get('type')
+        try:
+            with signatures.trial():
+                baselines.provide(str(name))
+                unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
+                parameters = {} if unknown else baselines.parameters(name)
+                typed = {} if unknown else signatures.parameters(baselines.constructor(name))
+        except Exception as error:  # of a package's that cannot be imported
+            unknown = [f'{place}: {one_line(error)}']
+        if unknown:
+            yield from unknown
+            return
+        anything = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+        parameters = {key: typed.get(key, item) for key, item in parameters.items()}
+        lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
+        for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
+            lines += self.tried(place, name, check)
+        yield from lines or self.tried(place, name, lambda: signatures.try_network(section))
+
+    def train(self, train: Mapping, own: bool) -> Iterator[str]:
+        """Losses, optimizers, the schedule; and that there is something to learn from."""
+        for name, section in train.items():
+            if not isinstance(section, Mapping):
+                continue
+            place = f'train:{name}'
+            if str(name).endswith('_opt'):
+                unknown = list(known_as(place, section.get('type'), registry.LOSS_REGISTRY))
+                yield from unknown or self.loss(place, section)
+            elif str(name).startswith('optim_') or name == 'scheduler':
+                yield from self.step(place, section, SCHEDULERS if name == 'scheduler' else optimizers())
+        periods = train['scheduler'].get('periods') if isinstance(train.get('scheduler'), Mapping) else None
+        total = train.get('total_iter')
+        if (
+            isinstance(periods, list)
+            and schema.whole(1).accepts(total)
+            and all(map(schema.whole().accepts, periods))
+            and sum(periods) < total
+        ):
+            yield (
+                f'train:scheduler:periods: add up to {sum(periods)} iterations, but train:total_iter is {total}; '
+                'the schedule has to last as long as the run'
+            )
+        if own and not train.get('pixel_opt') and not train.get('perceptual_opt'):
+            yield 'train:pixel_opt: is missing, expected a section with a loss here or in perceptual_opt'
+        if own and learns_nothing(train):
+            yield learns_nothing(train)
+
+    def loss(self, place: str, section: Mapping) -> Iterator[str]:
+        called = registry.LOSS_REGISTRY.get(section['type'])
+        lines = list(self.bound(place, section, signatures.parameters(called)))
+        if not lines and (is_own(called) or called.__module__.startswith('basicsr.')) and section['type'] not in LOADS_WEIGHTS:
+            settings = {key: value for key, value in section.items() if key != 'type'}
+            lines += self.tried(place, section['type'], lambda: called(**settings))
+        yield from lines
+
+    def step(self, place: str, section: Mapping, known: Mapping[str, Callable]) -> Iterator[str]:
+        """An optimizer or a schedule."""
+        name = section.get('type')
+        if not isinstance(name, str) or name not in known:
+            yield f'{place}:type: there is no {show(name)}{suggestion(name, known)}'
+            return
+        of_optimizer = known is not SCHEDULERS
+        given, required = (('params',), ('lr',)) if of_optimizer else (('optimizer',), ())
+        lines = list(self.bound(place, section, signatures.parameters(known[name]), given=given, required=required))
+        for key in section if known is SCHEDULERS else ():
+            lines += wrong_value(f'{place}:{key}', section[key], schema.SCHEDULE.get(key, schema.ANY))
+        settings = {key: value for key, value in section.items() if key != 'type'}
+        weights = [torch.nn.Parameter(torch.zeros(1, 1))]
+        target = weights if of_optimizer else torch.optim.SGD(weights, lr=1.0)
+        yield from lines or self.tried(place, name, lambda: known[name](target, **settings))
+
+    def metrics(self, metrics: Mapping) -> Iterator[str]:
+        for name, section in metrics.items():
+            place = f'val:metrics:{name}'
+            if not isinstance(section, Mapping):
+                yield f'{place}: got {show(section)}, expected a section'
+                continue
+            unknown = list(known_as(place, section.get('type'), registry.METRIC_REGISTRY))
+            yield from unknown
+            if not unknown:
+                called = registry.METRIC_REGISTRY.get(section['type'])
+                yield from self.bound(place, section, signatures.parameters(called), given=METRIC_GIVEN, own=('better',))
+            if 'better' in section:
+                yield from wrong_value(f'{place}:better', section['better'], schema.choice('higher', 'lower'))
 
 
-def _section(options: dict, place: str) -> dict:
-    for key in place.strip(':').split(':'):
-        options = options[key]
-    return options
-
-
-def _check_arguments(place: str, section: dict, called: Callable, skip: tuple[str, ...] = ('type',), given: tuple[str, ...] = ()) -> None:
-    """Fail where `section`, without its keys in `skip`, does not fit what is called with it; `given` arguments come from elsewhere."""
-    parameters = inspect.signature(called).parameters
-    named = [name for name, parameter in parameters.items() if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
-    for key in section.keys() - set(skip) - set(named):
-        raise ValueError(f'{place}: {section["type"]} has no setting {key!r}{suggestion(key, set(named) - set(given))}')
-
-
-def _check_steps(train: dict) -> None:
-    """Optimizers and schedulers: names, settings, and a schedule as long as the run."""
-    for name, section in train.items():
-        if name.startswith('optim_') and isinstance(section, dict):
-            known = optimizers()
-            if section.get('type') not in known:
-                raise ValueError(f'train:{name}:type: there is no {section.get("type")!r}{suggestion(section.get("type"), known)}')
-            _check_arguments(f'train:{name}', section, known[section['type']], given=('params',))
-    scheduler = train.get('scheduler')
-    if scheduler is None:
-        return
-    if scheduler.get('type') not in SCHEDULERS:
-        raise ValueError(f'train:scheduler:type: there is no {scheduler.get("type")!r}{suggestion(scheduler.get("type"), SCHEDULERS)}')
-    _check_arguments('train:scheduler', scheduler, SCHEDULERS[scheduler['type']], given=('optimizer',))
-    if 'periods' in scheduler and sum(scheduler['periods']) < train.get('total_iter', 0):
-        raise ValueError(
-            f'train:scheduler:periods add up to {sum(scheduler["periods"])} iterations, but train:total_iter is {train["total_iter"]}; '
-            'the schedule has to last as long as the run'
+def learns_nothing(train: Mapping) -> str | None:
+    """What is wrong where the only loss looks outside the mask and `composite` lets gradient through only inside."""
+    loss = train.get('pixel_opt')
+    if not isinstance(loss, Mapping):
+        return None
+    blind = loss.get('alpha') == 0 and loss.get('outside', 'complement') == 'complement'
+    if train.get('composite') and blind and not train.get('perceptual_opt'):
+        return (
+            'train:composite: leaves gradient only inside the mask, pixel_opt (alpha 0, outside complement) only outside it: '
+            'nothing would be learned; set alpha: 1'
         )
+    return None
 
 
-def _check_network(section: dict) -> None:
-    parameters = baselines.parameters(section['type'])
-    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):  # they accept anything
-        known = [*parameters, *mask_input.KEYS]
-        for key in section.keys() - {'type'} - set(known):
-            raise ValueError(f'{section["type"]} has no setting {key!r}{suggestion(key, known)}')
-    baselines.check_settings(section['type'], section)
-    mask_input.check_section(section)
+def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[str] = ()) -> None:
+    """Raise an OptionError with every mistake in an option file; see `Checker`."""
+    refuse(Checker(options, is_train, created).lines())

@@ -18,8 +18,8 @@ import yaml
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
-from hmaca_arch import distributed
-from hmaca_arch.option_checks import check_names, check_numbers, check_sections, suggestion
+from hmaca_arch import distributed, option_checks, presence
+from hmaca_arch.messages import refuse, suggestion
 
 PASTE = {'release': 'gt', 'clean': 'lq'}  # what each protocol's composite PSNR pastes outside the region
 
@@ -35,6 +35,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    value = loader.construct_yaml_float(node)
+    return int(value) if 'e' in node.value.lower() and value.is_integer() else value  # 3e5 iterations are whole
+
+
+_Loader.add_constructor('tag:yaml.org,2002:float', _float)
 _Loader.add_implicit_resolver(
     'tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789')
 )  # fmt: skip
@@ -73,8 +79,11 @@ def load(path: str | os.PathLike) -> dict:
     path = Path(path).expanduser()
     options = _read_yaml(path)
     bases = options.pop('base', [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
+        raise ValueError(f'{path}: base: got {bases!r}, expected an option file or a list of them')
     merged: dict = {}
-    for name in [bases] if isinstance(bases, str) else bases:
+    for name in bases:
         base = _read_yaml(path.parent / name)
         if 'base' in base:
             raise ValueError(f'{path}: its base {path.parent / name} has a base itself; inheritance goes one level deep')
@@ -101,11 +110,11 @@ def fill_protocol(options: dict) -> dict:
 
 
 def override(options: dict, entries: list[str]) -> dict:
-    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`). Sections must exist."""
+    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`) and may contain `=`. Sections must exist."""
     options = deepcopy(options)
     for entry in entries:
-        keys, equals, value = entry.partition('=')
-        *sections, key = keys.strip().split(':')
+        place, equals, value = entry.partition('=')
+        *sections, key = place.strip().split(':')
         if not equals or not key:
             raise ValueError(f'--force_yml {entry!r}: expected section:key=value, for example train:total_iter=100')
         target = options
@@ -118,6 +127,43 @@ def override(options: dict, entries: list[str]) -> dict:
         except yaml.YAMLError as error:
             raise ValueError(f'--force_yml {entry!r}: the value is not valid YAML: {" ".join(str(error).split())}') from None
     return options
+
+
+def _places(options: dict, inside: str = '') -> set[str]:
+    """'train:total_iter' of every key."""
+    found = set()
+    for key, value in options.items():
+        found |= {f'{inside}{key}', *(_places(value, f'{inside}{key}:') if isinstance(value, dict) else ())}
+    return found
+
+
+def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None = None) -> dict:
+    """An option file with its bases, overrides and protocol, checked: what it says, before anything of this machine enters.
+
+    Args:
+        path: the file.
+        force_yml: `section:key=value` entries.
+        is_train: whether what a training or what a test needs has to be there; by default a file that has data named `train` and none
+            named `test` is a training's.
+
+    Raises:
+        FileNotFoundError, ValueError: the file, or one entry, cannot be read.
+        OptionError: with every mistake in it.
+    """
+    try:
+        given = load(path)
+        options = fill_protocol(override(given, force_yml))
+        created = _places(options) - _places(given)
+    except RecursionError:
+        raise ValueError(f'option file {path}: a section contains itself') from None
+    option_checks.check(options, is_training(options) if is_train is None else is_train, created)
+    return options
+
+
+def is_training(options: dict) -> bool:
+    """Whether a file configures a training: it has data named `train` and none named `test`."""
+    phases = options['datasets'] if isinstance(options.get('datasets'), dict) else {'train': {}}
+    return 'train' in phases and not any(str(phase).split('_')[0] == 'test' for phase in phases)
 
 
 def _arguments(argv: list[str], command: str) -> argparse.Namespace:
@@ -133,20 +179,27 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _count_gpus(opt: dict) -> None:
-    """Resolve `num_gpu`. With a launcher a process has one GPU, and the number only says whether to use them (0: the CPU)."""
-    gpus = torch.cuda.device_count()
-    if opt.setdefault('num_gpu', 'auto') == 'auto':
-        opt['num_gpu'] = gpus
-    elif opt['num_gpu'] > gpus and not (opt['dist'] and gpus):
-        raise ValueError(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
-
-
-def _check_folder(place: str, folder: str, prepare: str | None) -> None:
-    """Data are looked for before BasicSR makes folders and moves an earlier experiment of this name aside."""
-    if not os.path.exists(folder):
-        hint = f'; to prepare it: {prepare}' if prepare else ''
-        raise FileNotFoundError(f'{place}: {os.path.abspath(folder)} does not exist{hint}')
+def complete(options: dict, is_train: bool, root_path: str) -> dict:
+    """Resolved options with what BasicSR's pipelines read without asking whether it is there."""
+    opt = {'num_gpu': 'auto', 'manual_seed': None, 'path': {}, **deepcopy(options), 'is_train': is_train}
+    if is_train:
+        opt['logger'].setdefault('use_tb_logger', False)
+    else:  # a test file inherits from the training's
+        opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
+    if opt.get('val'):
+        opt['val'].setdefault('save_img', not is_train)
+    if not is_train and not opt['path'].get('pretrain_network_g'):  # a training's own file tests what it trained
+        opt['path']['pretrain_network_g'] = os.path.join(root_path, 'experiments', opt['name'], 'models', 'net_g_latest.pth')
+        opt['path'].setdefault('param_key_g', 'params_ema')  # BasicSR takes params where a run kept no average
+    for phase, dataset in opt['datasets'].items():
+        dataset['phase'] = phase.split('_')[0]
+        if 'scale' in opt:
+            dataset['scale'] = opt['scale']
+        dataset.update({key: os.path.expanduser(value) for key, value in dataset.items() if key.startswith('dataroot') and value})
+    for key, value in opt['path'].items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            opt['path'][key] = os.path.expanduser(value)
+    return opt
 
 
 def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argparse.Namespace]:
@@ -161,53 +214,25 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
         The options as BasicSR's pipelines expect them, and the parsed arguments.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device that is not there.
+        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for data that are not there.
     """
     args = _arguments(argv, 'train' if is_train else 'test')
-    opt = fill_protocol(override(load(args.opt), args.force_yml))
-    if not is_train and 'datasets' in opt:  # a test file inherits from the training's
-        opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
-    opt.setdefault('path', {})
-    for key in ('name', 'model_type'):
-        if not isinstance(opt.get(key), str):
-            raise ValueError(f'{args.opt}: {key!r} is missing')
-    check_sections(opt, args.opt, 'datasets', 'network_g', 'path', *(['train', 'logger'] if is_train else ['val']))
-    check_numbers(opt, is_train)
-    check_names(opt)
-    if is_train:
-        opt['logger'].setdefault('use_tb_logger', False)
-    if opt.get('val'):
-        opt['val'].setdefault('save_img', not is_train)
-    if not is_train and not opt['path'].get('pretrain_network_g'):  # a training's own file tests what it trained
-        opt['path']['pretrain_network_g'] = os.path.join(root_path, 'experiments', opt['name'], 'models', 'net_g_latest.pth')
-        opt['path'].setdefault('param_key_g', 'params_ema')  # BasicSR takes params where a run kept no average
+    opt = complete(resolve(args.opt, args.force_yml, is_train), is_train, root_path)
+    refuse(presence.missing(opt, distributed=args.launcher != 'none'))
 
     opt['dist'] = args.launcher != 'none'
-    _count_gpus(opt)
+    if opt['num_gpu'] == 'auto':
+        opt['num_gpu'] = torch.cuda.device_count()
     if opt['dist']:
         distributed.start(args.launcher, opt.get('dist_params'), use_gpu=opt['num_gpu'] > 0)
     opt['rank'], opt['world_size'] = get_dist_info()
-    opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train
-    if opt.get('manual_seed') is None:
+    opt['auto_resume'] = args.auto_resume
+    if opt['manual_seed'] is None:
         opt['seed_drawn'] = True
         opt['manual_seed'] = distributed.from_first(random.randint(1, 10000))
     set_random_seed(opt['manual_seed'] + opt['rank'])
-
-    for phase, dataset in opt['datasets'].items():
-        dataset['phase'] = phase.split('_')[0]
-        # runs of any seed are validated on the same draws
+    for dataset in opt['datasets'].values():  # runs of any seed are validated on the same draws
         dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
-        if 'scale' in opt:
-            dataset['scale'] = opt['scale']
-        for key, value in dataset.items():
-            if key.startswith('dataroot') and isinstance(value, str):
-                dataset[key] = os.path.expanduser(value)
-                _check_folder(f'datasets:{phase}:{key}', dataset[key], dataset.get('prepare'))
-    for key, value in opt['path'].items():
-        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-            opt['path'][key] = os.path.expanduser(value)
-            if not os.path.isfile(opt['path'][key]):
-                raise FileNotFoundError(f'path:{key}: {os.path.abspath(opt["path"][key])} does not exist')
 
     if args.debug and not opt['name'].startswith('debug'):
         opt['name'] = 'debug_' + opt['name']

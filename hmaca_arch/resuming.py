@@ -101,7 +101,10 @@ def load_resume_state(opt: dict) -> dict | None:
             reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
             raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
     if opt.pop('seed_drawn', False) and 'sampling' in state:  # manual_seed is not in the file: go on with the one drawn at the start
-        opt['manual_seed'] = opt['datasets']['train']['seed'] = state['sampling']['seed']
+        drawn, opt['manual_seed'] = opt['manual_seed'], state['sampling']['seed']
+        for dataset in opt['datasets'].values():
+            if dataset['phase'] == 'train' and dataset['seed'] == drawn:
+                dataset['seed'] = opt['manual_seed']
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):

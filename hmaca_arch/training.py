@@ -46,6 +46,7 @@ from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 
 from hmaca_arch import distributed, option_checks, options, resuming, stopping
+from hmaca_arch.messages import suggestion
 from hmaca_arch.progress import ProgressLogger
 from hmaca_arch.sampling import GlobalSampler
 
@@ -152,7 +153,7 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
     known = option_checks.optimizers()
     if optim_type not in known:
-        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{option_checks.suggestion(optim_type, known)}')
+        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{suggestion(optim_type, known)}')
     return known[optim_type](params, lr=lr, **kwargs)
 
 

@@ -5,6 +5,8 @@
 Two readings of "inside" and "outside" exist, the paper's and that of its authors' release; both are offered, the paper's is the default.
 """
 
+from typing import Literal
+
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
@@ -63,7 +65,14 @@ class AlphaMaskedL1Loss(nn.Module):
         ValueError: a setting outside its range or list.
     """
 
-    def __init__(self, *, alpha: float = 0.5, inside: str = 'mask', outside: str = 'complement', loss_weight: float = 1.0):
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.5,
+        inside: Literal['mask', 'bbox'] = 'mask',
+        outside: Literal['complement', 'image'] = 'complement',
+        loss_weight: float = 1.0,
+    ):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise ValueError(f'AlphaMaskedL1Loss: alpha is {alpha}, expected a number from 0 to 1')

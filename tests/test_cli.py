@@ -40,18 +40,24 @@ def test_mistakes_end_in_one_line_and_write_nothing(tmp_path, triplets):
     path = write_options(tmp_path / 'misspelled.yml', options)
     for arguments, message in (
         (['-opt', 'nowhere.yml'], 'basicsr train: error: option file nowhere.yml does not exist'),
-        (['-opt', path], "basicsr train: error: network_g:type: there is no 'HMACAX' (did you mean HMACA?)"),
+        (['-opt', path], "basicsr train: error: network_g:type: there is no 'HMACAX' (did you mean HMACA? known: "),
     ):
         result = basicsr(tmp_path, 'train', *arguments, check=False)
-        assert result.returncode == 1 and last_line(result) == message and 'Traceback' not in result.stdout
+        assert result.returncode == 1 and last_line(result).startswith(message) and 'Traceback' not in result.stdout
     assert not (tmp_path / 'experiments').exists()
 
 
 def test_the_front_door_says_how_to_get_its_data(tmp_path):
     result = basicsr(tmp_path, 'train', '-opt', ROOT / 'options' / 'train_hmaca_horse_pix.yml', check=False)
     assert result.returncode == 1 and 'Traceback' not in result.stdout
-    line = last_line(result)
-    assert 'datasets:train:dataroot_lq' in line and str(tmp_path) in line and 'basicsr make-dataset' in line and 'horse2zebra.zip' in line
+    line, val = result.stdout.strip().splitlines()[-2:]
+    assert (
+        'datasets:val:dataroot_lq' in val
+        and 'datasets:train:dataroot_lq' in line
+        and str(tmp_path) in line
+        and 'basicsr make-dataset' in line
+        and 'horse2zebra.zip' in line
+    )
 
 
 def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):

@@ -16,7 +16,7 @@ from torch import nn
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import baselines, build_network_from_state_dict, options, training
+from hmaca_arch import baselines, build_network_from_state_dict, option_checks, training
 from hmaca_arch.mask_input import network_section, padding
 
 SECTIONS = {**SECTIONS, 'HMANet': {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}}
@@ -214,7 +214,7 @@ for item in (NoPictureConv, Windowed):
 def test_sections_that_cannot_work(tmp_path, changes, message):
     wrong = {**(SWINIR if 'type' not in changes else {}), **changes}
     with pytest.raises(ValueError, match=f'network_g: .*{message}'):
-        options.check_names({**tiny_options(tmp_path), 'network_g': wrong})
+        option_checks.check({**tiny_options(tmp_path), 'network_g': wrong})
     with pytest.raises(ValueError, match=message):
         network_section(wrong)
 

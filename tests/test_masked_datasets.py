@@ -344,10 +344,10 @@ def test_jpeg_masks_are_warned_of(root, caplog, monkeypatch):
         ({'mean': [0.5]}, "no 'mean'"),
         ({'phase': 'training'}, 'did you mean train'),
         ({'io_backend': {'type': 'disc'}}, 'did you mean disk'),
-        ({'scale': 2}, 'scale is 2, expected 1'),
-        ({'gt_size': 0}, 'gt_size is 0'),
-        ({'min_mask_ratio': 1.5}, 'min_mask_ratio is 1.5'),
-        ({'seed': -1}, 'seed is -1'),
+        ({'scale': 2}, 'scale: got 2, expected 1'),
+        ({'gt_size': 0}, 'gt_size: got 0'),
+        ({'min_mask_ratio': 1.5}, 'min_mask_ratio: got 1.5'),
+        ({'seed': -1}, 'seed: got -1'),
     ],
 )
 @pytest.mark.parametrize('make', [paired, clean])
@@ -361,7 +361,7 @@ def test_options_of_the_other_data_set_are_unknown(root):
         build_dataset(clean(root, soft_mask=True))
     with pytest.raises(ValueError, match='protocol'):
         build_dataset(paired(root, protocol='clean'))
-    with pytest.raises(ValueError, match='dataroot_lq is missing'):
+    with pytest.raises(ValueError, match='dataroot_lq: got None'):
         build_dataset(paired(root, dataroot_lq=None))
     with pytest.raises(ValueError, match='is a file'):
         build_dataset(paired(root, dataroot_gt=str(root / 'gt' / 'p0.png')))

@@ -15,7 +15,7 @@ from conftest import ROOT, make_triplets
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import baselines, options, training
+from hmaca_arch import baselines, option_checks, options, training
 
 PARTS = [path for folder in ('data', 'networks') for path in sorted((ROOT / 'options' / folder).glob('*.yml'))]
 FILES = sorted({*(ROOT / 'options').rglob('*.yml')}.difference(PARTS))
@@ -146,7 +146,7 @@ def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, dat
     """Only the network's size, pictures and batch are cut down; data sets, losses, optimizer, schedule and metrics are the file's."""
     opt = load(path)
     skip_without_spandrel(opt['network_g'])
-    options.check_names(opt)
+    option_checks.check(opt, options.is_training(opt))
     assert yaml.safe_dump(opt)  # what is saved beside the results
     training.install()
     opt.update(num_gpu=0, dist=False, rank=0, world_size=1, is_train=True, network_g=shrunk(opt['network_g']))

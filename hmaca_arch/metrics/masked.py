@@ -5,12 +5,16 @@ BGR, laid out as `input_order` says; `mask` (h, w) or (h, w, 1), 1 (or 255) = re
 ignored, as its own metrics do.
 """
 
+from typing import Literal
+
 import numpy as np
 from basicsr.metrics.metric_util import reorder_image, to_y_channel
 from basicsr.utils.registry import METRIC_REGISTRY
 from skimage.metrics import structural_similarity
 
 from hmaca_arch.compositing import composite_image, unit_mask
+
+Order = Literal['HWC', 'CHW']
 
 
 def _prepare(images: list[np.ndarray], mask: np.ndarray, crop_border: int, input_order: str, test_y_channel: bool):
@@ -33,7 +37,17 @@ def _psnr(mse: float) -> float:
 
 
 @METRIC_REGISTRY.register()
-def calculate_composite_psnr(img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, paste='lq', **kwargs) -> float:
+def calculate_composite_psnr(
+    img,
+    img2,
+    lq,
+    mask,
+    crop_border: int = 0,
+    input_order: Order = 'HWC',
+    test_y_channel: bool = False,
+    paste: Literal['lq', 'gt'] = 'lq',
+    **kwargs,
+) -> float:
     """PSNR in dB over the whole picture after `paste` replaced everything outside the mask; inf for a perfect picture.
 
     `paste='lq'` is the paper's text (and what its users see); `paste='gt'` is what the authors' release measures: needed where
@@ -50,7 +64,9 @@ def calculate_composite_psnr(img, img2, lq, mask, crop_border=0, input_order='HW
 
 
 @METRIC_REGISTRY.register()
-def calculate_masked_psnr(img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, **kwargs) -> float:
+def calculate_masked_psnr(
+    img, img2, lq, mask, crop_border: int = 0, input_order: Order = 'HWC', test_y_channel: bool = False, **kwargs
+) -> float:
     """PSNR in dB over the masked pixels alone (weighted by a soft mask's value); inf if they are perfect, nan if there are none."""
     (img, img2, lq), mask = _prepare([img, img2, lq], mask, crop_border, input_order, test_y_channel)
     if not mask.any():
@@ -60,7 +76,9 @@ def calculate_masked_psnr(img, img2, lq, mask, crop_border=0, input_order='HWC',
 
 
 @METRIC_REGISTRY.register()
-def calculate_masked_ssim(img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, **kwargs) -> float:
+def calculate_masked_ssim(
+    img, img2, lq, mask, crop_border: int = 0, input_order: Order = 'HWC', test_y_channel: bool = False, **kwargs
+) -> float:
     """SSIM (11x11 Gaussian window, sigma 1.5, reflected border) of the composite, averaged over the masked pixels; nan if there are none.
 
     The window of a pixel near the region's edge looks beyond it, into the untouched surroundings: that is meant, seams count.

@@ -22,6 +22,7 @@ from hmaca_arch.compositing import composite
 from hmaca_arch.mask_input import check_mask_input, network_section, padding
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
+from hmaca_arch.option_checks import learns_nothing
 from hmaca_arch.progress import decibel
 from hmaca_arch.sampling import seed_iteration
 from hmaca_arch.windows import pad_to_multiple
@@ -72,13 +73,8 @@ class MaskedRestorationModel(ResumableModel):
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
-        loss = self.opt['train'].get('pixel_opt') or {}
-        blind = loss.get('alpha') == 0 and loss.get('outside', 'complement') == 'complement'
-        if self.train_composite and blind and self.cri_perceptual is None:
-            raise ValueError(
-                'train: composite leaves gradient only inside the mask, pixel_opt (alpha 0, outside complement) only outside it: '
-                'nothing would be learned; set alpha: 1'
-            )
+        if learns_nothing(self.opt['train']):
+            raise ValueError(learns_nothing(self.opt['train']))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
         if self.opt['train'].get('deterministic', False):
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

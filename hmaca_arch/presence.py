@@ -1,0 +1,78 @@
+"""What a run needs to find on this machine: GPUs, data, checkpoints. It is looked for before BasicSR makes folders and moves an earlier
+experiment of the same name aside."""
+
+import os
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from hmaca_arch.messages import one_line, suggestion
+from hmaca_arch.signatures import trial
+
+
+def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True) -> list[str]:
+    """A line for everything that is not there or cannot be used.
+
+    Args:
+        opt: complete options (`options.complete`).
+        distributed: a launcher started the processes: each has one GPU, and `num_gpu` only says whether to use them (0: the CPU).
+        open_data: also whether a data set can be opened, which finds files without a partner.
+    """
+    lines, gpus = [], torch.cuda.device_count()
+    if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
+        lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
+    for phase, dataset in opt['datasets'].items():
+        absent = no_folder(f'datasets:{phase}', dataset)
+        lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
+    for key, value in opt['path'].items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            if not os.path.isfile(value):
+                lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
+            elif 'pretrain_network' in key:
+                lines += _weights(opt['path'], key)
+    return lines
+
+
+def no_folder(place: str, dataset: Mapping[str, Any]) -> str | None:
+    """A line where folders or files that a data set names do not exist."""
+    roots = [key for key in dataset if (key.startswith('dataroot') or key == 'meta_info_file') and isinstance(dataset[key], str)]
+    gone = [key for key in roots if not os.path.exists(os.path.expanduser(dataset[key]))]
+    if not gone:
+        return None
+    also = f' (nor {", ".join(gone[1:])})' if gone[1:] else ''
+    hint = f'; to prepare it: {dataset["prepare"]}' if dataset.get('prepare') else ''
+    return f'{place}:{gone[0]}: {os.path.abspath(os.path.expanduser(dataset[gone[0]]))} does not exist{also}{hint}'
+
+
+def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        with trial():
+            pictures = len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset))))
+    except Exception as error:  # of a class that may raise anything
+        yield f'{place}: {one_line(error)}'
+    else:
+        if pictures == 0:
+            yield f'{place}: no pictures found'
+
+
+def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Whether a checkpoint can be read and has the weights that are asked for."""
+    file, param_key = path[key], path.get(f'param_key_{key.removeprefix("pretrain_network_")}', 'params')
+    try:
+        try:
+            states = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
+        except RuntimeError:  # torch's older format cannot be mapped
+            states = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
+        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {type(error).__name__}: {one_line(error)[:80]}'
+        return
+    if not isinstance(states, Mapping):
+        yield f'path:{key}: {os.path.abspath(file)} holds {type(states).__name__}, expected the weights of a network'
+    # params_ema: a run that kept no average has its plain weights taken
+    elif param_key is not None and param_key not in states and not (param_key == 'params_ema' and 'params' in states):
+        names = [name for name, value in states.items() if isinstance(value, Mapping)]
+        place = f'path:param_key_{key.removeprefix("pretrain_network_")}'
+        yield f'{place}: there is no {param_key!r} in {os.path.abspath(file)}{suggestion(param_key, names)}'
