@@ -1,13 +1,19 @@
-"""Writing checkpoints so that a file under its final name is always a whole one."""
+"""Writing files so that what stands under the final name is always a whole one."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import torch
 
 
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """`torch.save` to a temporary file beside `path`, flushed to the disk, then renamed onto it.
+    """`torch.save`, whole or not at all (see `write_durably`)."""
+    write_durably(path, lambda file: torch.save(data, file))
+
+
+def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it onto `path`.
 
     Raises:
         OSError, RuntimeError: whatever went wrong; `path` then is what it was before, and no temporary file is left.
@@ -16,7 +22,7 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         with open(temporary, 'wb') as file:
-            torch.save(data, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
