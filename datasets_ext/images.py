@@ -80,7 +80,7 @@ def _check_png(data: bytes) -> None:
 class Decoded(NamedTuple):
     """A picture file's content.
 
-    pixels: (h, w, c) uint8 or uint16, upright: gray, gray and alpha, RGB, or RGBA; palettes are resolved. Gray with alpha of 16 bits is RGBA.
+    pixels: (h, w, c) uint8 or uint16, upright: gray, gray and alpha, RGB, or RGBA; palettes are resolved. 16-bit gray with alpha is RGBA.
     mode, format: Pillow's names of what the file holds. frames: how many pictures it holds; these are the first one's pixels.
     orientation: of EXIF, already undone. exif, icc: as in the file, or None.
     """
@@ -115,7 +115,8 @@ def decode(data: bytes, name: str) -> Decoded:
             _check_png(data)
         with Image.open(io.BytesIO(data)) as image:
             deep = _is_16_bit(image, data)
-            image.load()
+            stored = image.getexif().get(0x0112, 1)
+            image.load()  # which turns TIFF, and then says that nothing is left to undo
             mode, orientation = image.mode, image.getexif().get(0x0112, 1)
             if deep:
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -129,7 +130,7 @@ def decode(data: bytes, name: str) -> Decoded:
                 pixels = np.asarray(image.convert('RGB') if mode == 'P' else image)
             else:
                 raise ValueError(f'pictures of mode {mode} are not supported; convert it to 8- or 16-bit RGB or grayscale')
-            facts = (mode, image.format, getattr(image, 'n_frames', 1), orientation, _exif(image), image.info.get('icc_profile') or None)
+            facts = (mode, image.format, getattr(image, 'n_frames', 1), stored, _exif(image), image.info.get('icc_profile') or None)
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise ValueError(f'{name}: cannot be read as a picture: {error}') from None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):

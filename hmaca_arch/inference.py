@@ -30,6 +30,7 @@ SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'hmaca_plus_light.pth'
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
 TILE = 192  # larger crops are tiled: grid attention takes time with the square of the number of pixels
 SMALLEST_TILE = 48
+OVERLAP = 32  # of tiles
 
 
 class Restoration(NamedTuple):
@@ -123,7 +124,7 @@ class Restorer:
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray pictures, and this one has colours')
         restored = pixels.copy()
-        for region, values in zip(regions, self._restored(colours, mask, regions, context, batch, tile, notes)):
+        for region, values in zip(regions, self._restored(colours, mask, regions, batch, tile, notes)):
             crop = colours[region.crop.area]
             restored[region.crop.area][..., : crop.shape[2]] = composite_image(
                 _as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
@@ -131,13 +132,13 @@ class Restorer:
         return Restoration(as_given(restored), regions, notes)
 
     def _restored(
-        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], context: int, batch: int, tile: int, notes: list[str]
+        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, tile: int, notes: list[str]
     ) -> list[np.ndarray]:
         """The crops of all regions through the network: (h, w, c) float32 each. Out of memory, the batch and then the tile is halved."""
         while True:
             limit = min(tile, self.fitting_tile)
             try:
-                return self._attempt(colours, mask, regions, context, min(batch, self.fitting_batch), limit, notes)
+                return self._attempt(colours, mask, regions, min(batch, self.fitting_batch), limit, notes)
             except _OutOfMemory:
                 pass  # leaving the handler frees what the traceback holds
             if limit // 2 < SMALLEST_TILE:
@@ -147,10 +148,10 @@ class Restorer:
             self._free_memory()
 
     def _attempt(
-        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], context: int, batch: int, limit: int, notes: list[str]
+        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, limit: int, notes: list[str]
     ) -> list[np.ndarray]:
         """`_restored` with tiles of `limit`; raises `_OutOfMemory` if one of them alone does not fit."""
-        overlap = min(2 * context, limit // 3)
+        overlap = min(OVERLAP, limit // 3)
         blends = [Blend(region, colours.shape[2], overlap) for region in regions]
         pieces: dict[tuple, list[tuple[Blend, Box]]] = {}
         for region, blend in zip(regions, blends):
@@ -317,7 +318,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ValueError(f'{path}: not a checkpoint that torch can read: {str(error).strip().splitlines()[0]}') from None
+        reason = (str(error).strip() or 'the file is cut short').splitlines()[0]
+        raise ValueError(f'{path}: not a checkpoint that torch can read: {reason}') from None
     if isinstance(checkpoint, dict):
         checkpoint = checkpoint.get('params_ema', checkpoint.get('params', checkpoint))
     if not isinstance(checkpoint, dict) or not checkpoint or not all(isinstance(value, Tensor) for value in checkpoint.values()):

@@ -22,6 +22,7 @@ from hmaca_arch.checkpoint_files import write_durably
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
 LOSSY = ('.jpg', '.jpeg')
 ORIENTATION = 0x0112
+LOSSY_TINT = 16  # of 255: how far the channels of black and white may drift apart in lossy compression
 
 
 class Picture(NamedTuple):
@@ -60,11 +61,11 @@ def read_mask_file(path: str | Path) -> tuple[np.ndarray, list[str]]:
     found = decode(data, str(path))
     _refuse_several(found, path)
     pixels, _ = decode_as_stored(data, str(path))  # which refuses transparency
-    if pixels.shape[2] == 3 and (pixels != pixels[..., :1]).any():
-        raise ValueError(f'{path}: a mask must be black and white, this picture has colours')
     lossy = found.format in ('JPEG', 'MPO') or (found.format == 'WEBP' and b'VP8 ' in data[:64])
+    if pixels.shape[2] == 3 and np.ptp(pixels, axis=2).max() > (LOSSY_TINT if lossy else 0):
+        raise ValueError(f'{path}: a mask must be black and white, this picture has colours')
     doubts = [f'the mask is stored with loss ({found.format}): its border is not exactly what was drawn; use PNG'] if lossy else []
-    return np.ascontiguousarray(pixels[..., 0]), doubts
+    return np.ascontiguousarray(pixels[..., pixels.shape[2] // 2]), doubts  # gray, or green
 
 
 def _refuse_several(found: Decoded, path: str | Path) -> None:
@@ -125,7 +126,7 @@ def encode(ending: str, picture: Picture) -> bytes:
         '.webp': ('WEBP', {'lossless': True, 'exact': True}),  # exact: colours under transparent pixels as well
         '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
         '.jpeg': ('JPEG', {'quality': 95, 'subsampling': 0}),
-    }.get(ending, ('TIFF', {'compression': 'tiff_adobe_deflate'}))
+    }.get(ending, ('TIFF', {}))  # uncompressed: compressed ones lose EXIF in Pillow
     more = {key: value for key, value in (('exif', picture.exif), ('icc_profile', picture.icc)) if value}
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind, **settings, **more)

@@ -88,31 +88,38 @@ def find_regions(mask: np.ndarray, context: int) -> list[Region]:
     height, width = mask.shape
     marked = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
     left, top, columns, rows = cv2.boundingRect(marked)
+    if not rows:
+        return []
     marked = marked[top : top + rows, left : left + columns]
-    # Grown by the context, pixels whose context overlaps are one component, and thousands of specks become few boxes. Boxes can
-    # overlap all the same (a speck inside a ring), and their union can meet a third one.
-    near = cv2.copyMakeBorder(marked, context, context, context, context, cv2.BORDER_CONSTANT, value=0)
-    near = cv2.dilate(near, np.ones((2 * context + 1, 2 * context + 1), np.uint8))
-    pending = [
-        Box(top + y, left + x, top + y + h - 2 * context, left + x + w - 2 * context)
+    # Grown by twice the context towards one side, pixels whose context overlaps are neighbours: thousands of specks become few boxes.
+    more = max(0, 2 * context - 1)
+    near = cv2.copyMakeBorder(marked, more, 0, more, 0, cv2.BORDER_CONSTANT, value=0)
+    near = cv2.dilate(near, np.ones((more + 1, more + 1), np.uint8), anchor=(0, 0))
+    boxes = [
+        Box(top + y, left + x, top + y + h - more, left + x + w - more)
         for x, y, w, h in cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:, :4].tolist()
     ]
-    apart: list[Box] = []
-    while pending:
-        box = pending.pop()
-        meeting = [other for other in apart if _overlap(box.grown(context, height, width), other.grown(context, height, width))]
-        if meeting:
-            apart = [other for other in apart if other not in meeting]
-            both = [box, *meeting]
-            box = Box(min(b.top for b in both), min(b.left for b in both), max(b.bottom for b in both), max(b.right for b in both))
-            pending.append(box)
+    return [Region(box, box.grown(context, height, width)) for box in sorted(_merged(boxes, 2 * context))]
+
+
+def _merged(boxes: list[Box], distance: int) -> list[Box]:
+    """Boxes closer than `distance` joined, until there are none: a speck may lie inside a ring, and two joined boxes may meet a third."""
+    waiting, apart = list(boxes), np.empty((len(boxes), 4), int)
+    count = 0
+    while waiting:
+        box = waiting.pop()
+        top, left, bottom, right = apart[:count].T
+        rows_meet = (top < box.bottom + distance) & (box.top < bottom + distance)
+        meeting = rows_meet & (left < box.right + distance) & (box.left < right + distance)
+        if meeting.any():
+            joined, others = np.vstack([apart[:count][meeting], box]), apart[:count][~meeting]
+            count = len(others)
+            apart[:count] = others
+            waiting.append(Box(*joined[:, :2].min(axis=0).tolist(), *joined[:, 2:].max(axis=0).tolist()))
         else:
-            apart.append(box)
-    return [Region(box, box.grown(context, height, width)) for box in sorted(apart)]
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right
+            apart[count] = box
+            count += 1
+    return [Box(*row) for row in apart[:count].tolist()]
 
 
 def cut(region: Region, mask: np.ndarray, limit: int, overlap: int) -> list[Box]:
