@@ -8,7 +8,7 @@ Only crops around the regions (see `regions`) go through the network, at native 
 
 import logging
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,11 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from hmaca_arch import mask_input, options
-from hmaca_arch.checkpoints import description_of
+from hmaca_arch.checkpoints import DESCRIPTION, description_of
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.hmaca import build_network_from_state_dict
 from hmaca_arch.option_checks import check_names
+from hmaca_arch.picture_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.regions import Blend, Box, Region, cut, find_regions, paste_weights, read_mask
 
 logger = logging.getLogger('hmaca_arch')
@@ -111,10 +112,10 @@ class Restorer:
     ) -> Restoration:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
-        pixels, as_given = _as_array(image)
-        mask, notes = read_mask(_mask_array(mask), soft_mask)
+        pixels, as_given = picture_array(image)
+        mask, notes = read_mask(mask_array(mask), soft_mask)
         if mask.shape != pixels.shape[:2]:
-            raise ValueError(f'the mask has {_size(mask)} pixels, the picture {_size(pixels)}; expected equal sizes')
+            raise ValueError(f'the mask has {size_of(mask)} pixels, the picture {size_of(pixels)}; expected equal sizes')
         regions = find_regions(mask, context)
         if not regions:
             notes.append('the mask is empty (black): nothing is restored')
@@ -127,9 +128,9 @@ class Restorer:
         for region, values in zip(regions, self._restored(colours, mask, regions, batch, tile, notes)):
             crop = colours[region.crop.area]
             restored[region.crop.area][..., : crop.shape[2]] = composite_image(
-                _as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
+                as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
             )
-        return Restoration(as_given(restored), regions, notes)
+        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
 
     def _restored(
         self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, tile: int, notes: list[str]
@@ -182,7 +183,7 @@ class Restorer:
 
     def _forward(self, crops: list[np.ndarray], masks: list[np.ndarray], notes: list[str]) -> np.ndarray:
         """Crops (h, w, c) of one size, of any type, and masks (h, w) -> (b, h, w, c) float32 in [0, 1]."""
-        lq = np.stack([_unit(crop) for crop in crops])
+        lq = np.stack([as_unit(crop) for crop in crops])
         if not (np.isfinite(lq).all() and lq.min() >= 0 and lq.max() <= 1):
             raise ValueError(f'the picture has values from {lq.min()} to {lq.max()} around the region; expected 0 to 1')
         gray = lq.shape[3] == 1
@@ -222,56 +223,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or 'not enough memory' in str(error)
 
 
-def _size(array: np.ndarray) -> str:
-    return f'{array.shape[1]}x{array.shape[0]}'
-
-
-def _mask_array(mask: np.ndarray | Tensor) -> np.ndarray:
-    """A mask of any kind as numpy has it: (h, w) or (h, w, 1)."""
-    if not isinstance(mask, Tensor):
-        return np.asarray(mask)
-    mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
-    return (mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask).cpu().numpy()
-
-
-def _as_array(image: np.ndarray | Tensor) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray | Tensor]]:
-    """A picture as (h, w, c), and what makes the given kind of such an array again.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    if isinstance(image, Tensor):
-        if image.ndim != 3 or not 1 <= image.shape[0] <= 4 or 0 in image.shape:
-            raise ValueError(f'the picture is a tensor of shape {tuple(image.shape)}; expected (c, h, w), c from 1 to 4')
-        # numpy has no bfloat16; float32 holds all of its values
-        array = (image.detach().float() if image.dtype == torch.bfloat16 else image.detach()).permute(1, 2, 0).cpu().numpy()
-
-        def as_given(result: np.ndarray) -> Tensor:
-            return torch.from_numpy(result).permute(2, 0, 1).contiguous().to(device=image.device, dtype=image.dtype)
-    else:
-        image = np.asarray(image)
-        if not (image.ndim == 2 or (image.ndim == 3 and 1 <= image.shape[2] <= 4)) or 0 in image.shape:
-            raise ValueError(f'the picture has shape {image.shape}; expected (h, w) or (h, w, c), c from 1 to 4')
-        array = image.reshape(*image.shape[:2], -1)
-
-        def as_given(result: np.ndarray) -> np.ndarray:
-            return result.reshape(image.shape)
-
-    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != 'f':
-        raise ValueError(f'the picture is of type {array.dtype}; expected uint8, uint16 or floating point in [0, 1]')
-    return array, as_given
-
-
-def _unit(pixels: np.ndarray) -> np.ndarray:
-    """As float32 in [0, 1]."""
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1)
-
-
-def _as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """float32 in [0, 1] -> the picture's own depth."""
-    return np.rint(values * np.float64(np.iinfo(dtype).max)).astype(dtype) if dtype.kind == 'u' else values.astype(dtype)
-
-
 def load_restorer(
     weights: str | Path | None = None, device: str = 'auto', precision: str = 'fp32', opt: str | Path | Mapping[str, Any] | None = None
 ) -> Restorer:
@@ -288,25 +239,27 @@ def load_restorer(
     Raises:
         FileNotFoundError, ValueError: in one line.
     """
+    device = str(device)
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise ValueError(f'device is {device!r}, but torch sees no GPU; use auto or cpu')
     if weights is None and opt is not None:
         raise ValueError('an option file says which network it is; its weights have to be given as well (--weights)')
-    state_dict = _read_checkpoint(Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser())
+    path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
+    state_dict = _read_checkpoint(path)
+    section = None if opt is None else _read_section(opt)
     try:
-        if opt is None:
-            network = build_network_from_state_dict(state_dict)
-            section = _section_of(state_dict)
+        if section is None:
+            network, section = build_network_from_state_dict(state_dict), _section_inside(state_dict)
         else:
-            section = _read_section(opt)
             network = build_network(mask_input.network_section(section))
             mask_input.check_mask_input(network, state_dict)
             network.load_state_dict(state_dict)
     except (RuntimeError, ValueError) as error:
-        hint = '' if opt is not None else '; for SwinIR, HAT, DRCT and other networks give the option file of the training as well (-opt)'
-        raise ValueError(f'{weights}: {" ".join(str(error).split())}{hint}') from None
+        tells = opt is not None or DESCRIPTION in state_dict
+        hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
+        raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
     return Restorer(network, device, precision, mask_input.padding(section) if section else 1)
 
 
@@ -327,7 +280,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     return checkpoint
 
 
-def _section_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """The section of the network inside a `MaskInput`, which may need padding; others that describe themselves do not."""
     description = description_of(state_dict)
     return description['settings']['inner'] if description and description['network'] == 'MaskInput' else None

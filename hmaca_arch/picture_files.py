@@ -101,6 +101,8 @@ def check_output(path: Path, pixels: np.ndarray | None = None) -> None:
         return
     if pixels.dtype == np.uint16:
         raise ValueError(f'{path}: 16 bits are written as PNG only; choose {path.with_suffix(".png").name}')
+    if pixels.shape[2] < 3 and ending == '.webp':
+        raise ValueError(f'{path}: WebP has no grayscale; choose {path.with_suffix(".png").name}')
     if pixels.shape[2] in (2, 4) and ending in LOSSY:
         raise ValueError(f'{path}: JPEG has no alpha channel; choose {path.with_suffix(".png").name}')
 
@@ -157,15 +159,8 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> int:
     """The largest difference of any channel, alpha included, where the mask (h, w) is 0; in the picture's own units."""
-    if np.array_equal(before, after):
-        return 0
-    outside = mask == 0
-    return max(
-        (
-            int(np.abs(b[outside].astype(np.int64) - a[outside]).max(initial=0))
-            for b, a in zip(np.moveaxis(before, 2, 0), np.moveaxis(after, 2, 0))
-        )
-    )
+    changed = (before != after) & (mask == 0)[..., None]
+    return int(np.abs(before[changed].astype(np.int64) - after[changed]).max(initial=0))
 
 
 def verify(path: Path, before: Picture, intended: np.ndarray, mask: np.ndarray) -> int:

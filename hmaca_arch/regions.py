@@ -77,8 +77,9 @@ def read_mask(mask: np.ndarray, soft: bool = False) -> tuple[np.ndarray, list[st
     elif mask.dtype == bool:
         mask = mask.view(np.uint8)
     else:
-        mask = (mask > (peak // 2 if mask.dtype.kind == 'u' else 0.5)).view(np.uint8)
-        if high > 0 and not mask.any():
+        threshold = peak // 2 if mask.dtype.kind == 'u' else 0.5
+        mask = (mask > threshold).view(np.uint8)
+        if 0 < high <= threshold:
             doubts.append(f'the mask is nowhere above the threshold, its brightest value is {high} of {peak}')
     return mask, doubts
 

@@ -307,7 +307,7 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
         result = load_restorer(tmp_path / 'net.pth', device='cpu', opt=opt).restore(image, mask)
         np.testing.assert_array_equal(result[mask == 0], image[mask == 0])
         assert (result[mask > 0] != image[mask > 0]).any()
-    with pytest.raises(ValueError, match=r'net.pth: .* give the option file of the training as well \(-opt\)'):
+    with pytest.raises(ValueError, match=r'net.pth: .*SwinIR, HAT, DRCT and others need the option file'):
         load_restorer(tmp_path / 'net.pth', device='cpu')
 
 
