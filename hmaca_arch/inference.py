@@ -23,7 +23,7 @@ from hmaca_arch.compositing import composite_image
 from hmaca_arch.hmaca import build_network_from_state_dict
 from hmaca_arch.option_checks import check_names
 from hmaca_arch.picture_arrays import as_type, as_unit, mask_array, picture_array, size_of
-from hmaca_arch.regions import Blend, Box, Region, cut, find_regions, paste_weights, read_mask
+from hmaca_arch.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -113,23 +113,27 @@ class Restorer:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
         pixels, as_given = picture_array(image)
-        mask, notes = read_mask(mask_array(mask), soft_mask)
-        if mask.shape != pixels.shape[:2]:
-            raise ValueError(f'the mask has {size_of(mask)} pixels, the picture {size_of(pixels)}; expected equal sizes')
+        given = check_mask(mask_array(mask))
+        if given.shape != pixels.shape[:2]:
+            raise ValueError(f'the mask has {size_of(given)} pixels, the picture {size_of(pixels)}; expected equal sizes')
+        # From here on only this part of the picture: copies of all of a large one cost more than its region. One pixel more than the
+        # context, so that feathering sees where the region ends.
+        window = marked_box(given).grown(context + 1, *given.shape)
+        mask, notes = read_mask(given[window.area], soft_mask)
         regions = find_regions(mask, context)
         if not regions:
             notes.append('the mask is empty (black): nothing is restored')
-        elif mask.min() == 1:
+        elif mask.shape == given.shape and mask.min() == 1:
             notes.append('the mask is full (white): the whole picture is restored')
-        colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
+        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray pictures, and this one has colours')
         restored = pixels.copy()
+        target = restored[window.area][..., : colours.shape[2]]
         for region, values in zip(regions, self._restored(colours, mask, regions, batch, tile, notes)):
             crop = colours[region.crop.area]
-            restored[region.crop.area][..., : crop.shape[2]] = composite_image(
-                as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
-            )
+            target[region.crop.area] = composite_image(as_type(values, crop.dtype), crop, paste_weights(mask, region, feather))
+        regions = [Region(*(box.moved(window.top, window.left) for box in region)) for region in regions]
         return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
 
     def _restored(

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+PEAKS = {'bool': 1, 'uint8': 255, 'uint16': 65535}  # white, by the mask's type; floating point: 1
+
 
 class Box(NamedTuple):
     """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are the first ones outside."""
@@ -33,9 +35,12 @@ class Box(NamedTuple):
         """With `by` more pixels on each side, as far as a picture of height x width has them."""
         return Box(max(0, self.top - by), max(0, self.left - by), min(height, self.bottom + by), min(width, self.right + by))
 
+    def moved(self, down: int, right: int) -> 'Box':
+        return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
+
     def within(self, other: 'Box') -> 'Box':
         """The same pixels, counted from the corner of `other`."""
-        return Box(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
+        return self.moved(-other.top, -other.left)
 
 
 class Region(NamedTuple):
@@ -43,6 +48,30 @@ class Region(NamedTuple):
 
     box: Box
     crop: Box
+
+
+def marked_box(mask: np.ndarray) -> Box:
+    """The box around what is not 0 in a mask (h, w) of any type; empty if there is nothing. Costs one look at each pixel, and no copy of
+    an 8-bit mask."""
+    left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8))
+    return Box(top, left, top + rows, left + columns)
+
+
+def check_mask(mask: np.ndarray) -> np.ndarray:
+    """A mask of shape (h, w) or (h, w, 1) as (h, w).
+
+    Raises:
+        ValueError: another shape or type, or floating point values outside [0, 1].
+    """
+    if mask.ndim == 3 and mask.shape[2] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 2:
+        raise ValueError(f'the mask has shape {mask.shape}; expected (h, w), the height and width of the picture')
+    if mask.dtype.name not in PEAKS and mask.dtype.kind != 'f':
+        raise ValueError(f'the mask is of type {mask.dtype}; expected bool, uint8, uint16 or floating point in [0, 1]')
+    if mask.dtype.kind == 'f' and mask.size and not 0 <= mask.min() <= mask.max() <= 1:  # NaN included
+        raise ValueError(f'the mask has values from {mask.min()} to {mask.max()}; expected 0 (keep) to 1 (restore)')
+    return mask
 
 
 def read_mask(mask: np.ndarray, soft: bool = False) -> tuple[np.ndarray, list[str]]:
@@ -56,18 +85,10 @@ def read_mask(mask: np.ndarray, soft: bool = False) -> tuple[np.ndarray, list[st
         (h, w): uint8 of 0 and 1, or if soft float32 in [0, 1]; and what is doubtful about the mask, a sentence each.
 
     Raises:
-        ValueError: another shape or type, or values outside [0, 1].
+        ValueError: as `check_mask`.
     """
-    if mask.ndim == 3 and mask.shape[2] == 1:
-        mask = mask[..., 0]
-    if mask.ndim != 2:
-        raise ValueError(f'the mask has shape {mask.shape}; expected (h, w), the height and width of the picture')
-    peak = {'bool': 1, 'uint8': 255, 'uint16': 65535}.get(mask.dtype.name, 1.0 if mask.dtype.kind == 'f' else None)
-    if peak is None:
-        raise ValueError(f'the mask is of type {mask.dtype}; expected bool, uint8, uint16 or floating point in [0, 1]')
-    low, high = (mask.min(), mask.max()) if mask.size else (0, 0)
-    if mask.dtype.kind == 'f' and not 0 <= low <= high <= 1:  # NaN included
-        raise ValueError(f'the mask has values from {low} to {high}; expected 0 (keep) to 1 (restore)')
+    mask = check_mask(mask)
+    peak, high = PEAKS.get(mask.dtype.name, 1), mask.max(initial=0)
     doubts = []
     if mask.dtype.kind == 'u' and high == 1:
         doubts.append(f'the mask holds 0 and 1 instead of 0 and {peak}; 1 is taken for white')
@@ -88,10 +109,11 @@ def find_regions(mask: np.ndarray, context: int) -> list[Region]:
     """The regions of a mask (h, w), 0 = keep, with `context` pixels around them; their crops do not overlap."""
     height, width = mask.shape
     marked = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
-    left, top, columns, rows = cv2.boundingRect(marked)
-    if not rows:
+    bounds = marked_box(marked)
+    if not bounds.bottom:
         return []
-    marked = marked[top : top + rows, left : left + columns]
+    top, left = bounds[:2]
+    marked = marked[bounds.area]
     # Grown by twice the context towards one side, pixels whose context overlaps are neighbours: thousands of specks become few boxes.
     more = max(0, 2 * context - 1)
     near = cv2.copyMakeBorder(marked, more, 0, more, 0, cv2.BORDER_CONSTANT, value=0)

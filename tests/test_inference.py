@@ -90,6 +90,15 @@ def test_bit_identical_outside_whatever_the_network_does(tiny, dtype):
         assert (result[mask > 0] != image[mask > 0]).any()
 
 
+def test_views_with_any_strides():
+    image, mask = picture(60, 90, 3), np.repeat(square(60, 90)[..., None], 3, axis=2)
+    expected = Restorer(Pointwise()).restore(image, mask[..., 0])
+    flipped = Restorer(Pointwise()).restore(image[::-1, ::-1], mask[::-1, ::-1, 1])
+    np.testing.assert_array_equal(flipped[::-1, ::-1], expected)
+    turned = Restorer(Pointwise()).restore(image.swapaxes(0, 1), mask[..., 2].T)
+    np.testing.assert_array_equal(turned.swapaxes(0, 1), expected)
+
+
 def test_the_crop_is_what_the_network_sees():
     network = Pointwise()
     Restorer(network).restore(picture(300, 400, 3), square(300, 400, top=5), context=16)
