@@ -22,6 +22,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
+    package_data={'hmaca_arch': ['weights/*.pth']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',  # what hmaca_arch.training replaces by name is this version's

@@ -12,6 +12,7 @@ import io
 import os
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ from PIL import Image
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
 
 PNG = b'\x89PNG\r\n\x1a\n'
+
+# Description, make, model, resolution (x, y, unit), software, date, artist, copyright
+TIFF_DESCRIPTION = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
 
 # EXIF orientation -> what undoes it (the values that are missing mean: as it is)
 _UPRIGHT = {
@@ -73,10 +77,35 @@ def _check_png(data: bytes) -> None:
         position = end + 4
 
 
-def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
-    """Bytes of a picture file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright; and whether any simpler reader would see the same.
+class Decoded(NamedTuple):
+    """A picture file's content.
 
-    The second is False where the file has an alpha channel, a palette or an orientation other than upright.
+    pixels: (h, w, c) uint8 or uint16, upright: gray, gray and alpha, RGB, or RGBA; palettes are resolved. 16-bit gray with alpha is RGBA.
+    mode, format: Pillow's names of what the file holds. frames: how many pictures it holds; these are the first one's pixels.
+    orientation: of EXIF, already undone. exif, icc: as in the file, or None.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    format: str
+    frames: int
+    orientation: int
+    exif: bytes | None
+    icc: bytes | None
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """(h, w), or None where the file has no transparency."""
+        return self.pixels[..., -1] if self.pixels.shape[2] in (2, 4) else None
+
+    @property
+    def colours(self) -> np.ndarray:
+        """(h, w, 1 or 3): the pixels without alpha."""
+        return self.pixels if self.alpha is None else self.pixels[..., :-1]
+
+
+def decode(data: bytes, name: str) -> Decoded:
+    """Bytes of a picture file -> everything that is kept of it.
 
     Raises:
         ValueError: in one line that starts with `name`.
@@ -86,31 +115,57 @@ def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
             _check_png(data)
         with Image.open(io.BytesIO(data)) as image:
             deep = _is_16_bit(image, data)
-            image.load()
-            orientation = image.getexif().get(0x0112, 1)
-            simple = orientation == 1 and not image.has_transparency_data and image.mode not in ('1', 'P')
+            stored = image.getexif().get(0x0112, 1)
+            image.load()  # which turns TIFF, and then says that nothing is left to undo
+            mode, orientation = image.mode, image.getexif().get(0x0112, 1)
             if deep:
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
                 if pixels is not None and pixels.ndim == 3:
                     pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
             elif image.has_transparency_data:
-                pixels = np.asarray(image.convert('RGBA'))
-            elif image.mode in ('1', 'L'):
+                pixels = np.asarray(image.convert('LA' if mode in ('1', 'L', 'LA') else 'RGBA'))
+            elif mode in ('1', 'L'):
                 pixels = np.asarray(image.convert('L'))
-            elif image.mode in ('RGB', 'P'):
-                pixels = np.asarray(image.convert('RGB') if image.mode == 'P' else image)
+            elif mode in ('RGB', 'P'):
+                pixels = np.asarray(image.convert('RGB') if mode == 'P' else image)
             else:
-                raise ValueError(f'pictures of mode {image.mode} are not supported; convert it to 8- or 16-bit RGB or grayscale')
+                raise ValueError(f'pictures of mode {mode} are not supported; convert it to 8- or 16-bit RGB or grayscale')
+            facts = (mode, image.format, getattr(image, 'n_frames', 1), stored, _exif(image), image.info.get('icc_profile') or None)
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise ValueError(f'{name}: cannot be read as a picture: {error}') from None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f'{name}: cannot be read as a picture')
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] == 4:
-        if pixels[..., 3].min() != np.iinfo(pixels.dtype).max:
-            raise ValueError(f'{name}: has transparent pixels, whose colour is undefined; flatten it first')
-        pixels = pixels[..., :3]
-    return _UPRIGHT.get(orientation, lambda image: image)(pixels), simple
+    return Decoded(_UPRIGHT.get(orientation, lambda image: image)(pixels), *facts)
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The file's EXIF block. A TIFF file *is* one: of it, what describes the picture and not how this file stores it."""
+    exif = image.getexif()
+    if image.format != 'TIFF':
+        return image.info.get('exif') or None
+    kept = Image.Exif()
+    for tag in TIFF_DESCRIPTION:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for block in (0x8769, 0x8825):  # Exif, GPS
+        if exif.get_ifd(block):
+            kept[block] = dict(exif.get_ifd(block))
+    return kept.tobytes() if kept else None
+
+
+def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+    """Bytes of a picture file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright; and whether any simpler reader would see the same.
+
+    The second is False where the file has an alpha channel, a palette or an orientation other than upright.
+
+    Raises:
+        ValueError: in one line that starts with `name`.
+    """
+    picture = decode(data, name)
+    if picture.alpha is not None and picture.alpha.min() != np.iinfo(picture.pixels.dtype).max:
+        raise ValueError(f'{name}: has transparent pixels, whose colour is undefined; flatten it first')
+    return picture.colours, picture.orientation == 1 and picture.alpha is None and picture.mode not in ('1', 'P')
 
 
 def decode_picture(data: bytes, name: str) -> np.ndarray:

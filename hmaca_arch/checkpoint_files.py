@@ -1,13 +1,22 @@
-"""Writing checkpoints so that a file under its final name is always a whole one."""
+"""Writing files so that what stands under the final name is always a whole one, and reading weights that may be anything."""
 
 import os
-from typing import Any
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """`torch.save` to a temporary file beside `path`, flushed to the disk, then renamed onto it.
+    """`torch.save`, whole or not at all (see `write_durably`)."""
+    write_durably(path, lambda file: torch.save(data, file))
+
+
+def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it onto `path`.
 
     Raises:
         OSError, or what torch.save raises: whatever went wrong; `path` then is what it was before, and no temporary file is left.
@@ -16,7 +25,7 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         with open(temporary, 'wb') as file:
-            torch.save(data, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -31,3 +40,23 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint file, or its only ones. Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth')
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or 'the file is cut short').splitlines()[0]
+        raise ValueError(f'{path}: not a checkpoint that torch can read: {reason}') from None
+    if isinstance(checkpoint, dict):
+        checkpoint = checkpoint.get('params_ema', checkpoint.get('params', checkpoint))
+    if not isinstance(checkpoint, dict) or not checkpoint or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+        raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
+    return checkpoint

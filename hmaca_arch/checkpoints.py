@@ -39,7 +39,7 @@ RELEASE_KEYS = [
     )
 ]
 RELEASE_BUFFERS = re.compile(r'(^|\.)(relative_position_index\w*|attn_mask)$')
-RELEASE_SIGN = re.compile(r'^layers\.\d+\.residual_group\.')
+RELEASE_SIGN = re.compile(r'^layers\.\d+\.residual_group\.(blocks\.\d+\.fused_conv|gab)\.')  # SwinIR and HAT share the rest
 
 
 def is_release(state_dict: Mapping[str, Tensor]) -> bool:

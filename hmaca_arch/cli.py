@@ -1,6 +1,7 @@
 """The console command `basicsr`: BasicSR has none of its own.
 
-`train` and `test` run BasicSR's unchanged pipelines below the current folder; `check` looks before they do; the others prepare data.
+`train` and `test` run BasicSR's unchanged pipelines below the current folder; `check` looks before they do; `restore` applies a trained
+network; the others prepare data.
 """
 
 import os
@@ -10,6 +11,7 @@ COMMANDS = {
     'train': 'train a network as an option file says',
     'test': 'measure a trained network as an option file says, and write its pictures',
     'check': 'say what is wrong with an option file, and with its data',
+    'restore': 'restore the masked region of a picture, or of a folder of pictures',
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
     'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
 }
@@ -19,7 +21,7 @@ USAGE = (
     + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
     + """
 
-`basicsr COMMAND --help` explains each. Everything is written below the current folder: experiments/ (checkpoints, logs),
+`basicsr COMMAND --help` explains each. train, test and check write below the current folder: experiments/ (checkpoints, logs),
 tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
 )
 
@@ -34,6 +36,10 @@ def run(command: str, argv: list[str]) -> int | None:
         if command == 'check':
             return check.main(argv, root_path=os.getcwd(), scan=check_data.scan)
         return training.run(command, argv, root_path=os.getcwd())
+    if command == 'restore':
+        from hmaca_arch import restore_command
+
+        return restore_command.main(argv)
     if command == 'make-dataset':
         from datasets_ext import make_dataset
 

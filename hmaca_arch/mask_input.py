@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from hmaca_arch import baselines
 from hmaca_arch.checkpoints import DESCRIPTION, FREE_SETTINGS, SelfDescribing, description_of
 from hmaca_arch.settings import require, require_type
+from hmaca_arch.windows import pad_to_multiple
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -125,7 +126,7 @@ def with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_mask_network(name: str, network: nn.Module | type) -> None:
     """Raise a ValueError if a network has a mask input of its own."""
-    if 'mask' in inspect.signature(network.forward).parameters:
+    if takes_mask(network):
         raise ValueError(f'mask_input: channel, but {name} has a mask input of its own; leave mask_input out')
 
 
@@ -164,6 +165,27 @@ def network_section(section: Mapping[str, Any]) -> dict[str, Any]:
         if section.get('mask_input', 'none') == 'channel'
         else network
     )
+
+
+def call(network: nn.Module, lq: Tensor, mask: Tensor, *, takes_mask: bool, pad_to: int) -> Tensor:
+    """Run a network on lq (b, c, h, w) and, if it takes one, mask (b, 1, h, w), padded as it needs them -> (b, c, h, w).
+
+    Raises:
+        ValueError: its output is not of the input's size.
+    """
+    h, w = lq.shape[-2:]
+    lq, mask = pad_to_multiple(lq, pad_to, 'picture'), pad_to_multiple(mask, pad_to, 'mask')
+    output = network(lq, mask) if takes_mask else network(lq)
+    if output.shape != lq.shape:
+        raise ValueError(
+            f'the network makes {tuple(output.shape)} of {tuple(lq.shape)}; expected equal sizes: set upscale: 1 if it has that setting'
+        )
+    return output[..., :h, :w]
+
+
+def takes_mask(network: nn.Module | type) -> bool:
+    """Whether a network's `forward` has an argument `mask`."""
+    return 'mask' in inspect.signature(network.forward).parameters
 
 
 def padding(section: Mapping[str, Any]) -> int:

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmaca_arch import attention, blocks, hmaca
+from hmaca_arch.checkpoint_files import read_weights
 from hmaca_arch.compositing import composite
 
 EXTRA = "pip install 'hmaca[onnx]'"
@@ -183,24 +184,6 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def read_network(path: Path) -> nn.Module:
-    """The network of a checkpoint file, its averaged weights if it has them.
-
-    Raises:
-        ValueError, FileNotFoundError: the file is missing, or no checkpoint of a network of this package.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no file {path}; --weights takes a checkpoint, such as experiments/NAME/models/net_g_latest.pth')
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever a file that is none brings torch's reader to
-        raise ValueError(f'{path} cannot be read as a checkpoint of torch ({type(error).__name__})') from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__}; expected a checkpoint of torch, a dictionary of weights')
-    weights = next((checkpoint[key] for key in ('params_ema', 'params') if key in checkpoint), checkpoint)
-    return hmaca.build_network_from_state_dict(weights)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='export_onnx.py',
@@ -216,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not args.output.parent.is_dir():
             raise FileNotFoundError(f'there is no folder {args.output.parent} to write {args.output.name} to')
-        network = read_network(args.weights)
+        network = hmaca.build_network_from_state_dict(read_weights(args.weights))
         found = export(network, args.output, tuple(args.size) if args.size else None)
     except (ValueError, OSError) as error:
         print(f'export_onnx.py: error: {error}', file=sys.stderr)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-import hmaca_arch  # noqa: F401
+import hmaca_arch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -108,3 +108,15 @@ def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedPr
     if check and result.returncode:
         raise AssertionError(f'basicsr {" ".join(map(str, arguments))} ended with {result.returncode}:\n{result.stdout}')
     return result
+
+
+@pytest.fixture(scope='session')
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """A small HMACA with random weights that change a picture visibly, saved as a training saves it."""
+    torch.manual_seed(0)
+    network = hmaca_arch.HMACA(
+        embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention='window', image_residual=True, drop_path_rate=0
+    )
+    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
+    torch.save({'params': {}, 'params_ema': network.state_dict()}, path)
+    return path

@@ -127,9 +127,9 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
-        (['--weights', 'no.pth', '-o', 'x.onnx', '--dynamic'], 'there is no file no.pth'),
-        (['--weights', 'bad.pth', '-o', 'x.onnx', '--dynamic'], 'bad.pth cannot be read as a checkpoint'),
-        (['--weights', 'list.pth', '-o', 'x.onnx', '--dynamic'], 'list.pth holds a list'),
+        (['--weights', 'no.pth', '-o', 'x.onnx', '--dynamic'], 'no.pth does not exist'),
+        (['--weights', 'bad.pth', '-o', 'x.onnx', '--dynamic'], 'bad.pth: not a checkpoint'),
+        (['--weights', 'list.pth', '-o', 'x.onnx', '--dynamic'], 'list.pth: holds no weights'),
         (['--weights', 'other.pth', '-o', 'x.onnx', '--dynamic'], 'does not say which network it belongs to'),
         (['--weights', 'good.pth', '-o', 'none/x.onnx', '--dynamic'], 'there is no folder none'),
         (['--weights', 'good.pth', '-o', 'x.onnx', '--size', '0', '8'], 'expected height and width, at least 1 each'),

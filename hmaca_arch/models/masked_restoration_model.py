@@ -19,13 +19,12 @@ from tqdm import tqdm
 
 from hmaca_arch import distributed, stopping
 from hmaca_arch.compositing import composite
-from hmaca_arch.mask_input import check_mask_input, network_section, padding
+from hmaca_arch.mask_input import call, check_mask_input, network_section, padding, takes_mask
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.option_checks import learns_nothing
 from hmaca_arch.progress import decibel
 from hmaca_arch.sampling import seed_iteration
-from hmaca_arch.windows import pad_to_multiple
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 
@@ -113,15 +112,8 @@ class MaskedRestorationModel(ResumableModel):
 
     def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
         """(b, c, h, w) float32: the network's output, composited or as it is."""
-        takes_mask = 'mask' in inspect.signature(self.get_bare_model(net).forward).parameters
-        lq, mask = pad_to_multiple(self.lq, self.pad_to, 'picture'), pad_to_multiple(self.mask, self.pad_to, 'mask')
         with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
-            output = net(lq, mask) if takes_mask else net(lq)
-        if output.shape != lq.shape:
-            raise ValueError(
-                f'network_g makes {tuple(output.shape)} of {tuple(lq.shape)}; expected equal sizes: set upscale: 1 if it has that setting'
-            )
-        output = output[..., : self.lq.shape[-2], : self.lq.shape[-1]]
+            output = call(net, self.lq, self.mask, takes_mask=takes_mask(self.get_bare_model(net)), pad_to=self.pad_to)
         return composite(output, self.lq, self.mask) if do_composite else output.float()
 
     def losses(self) -> OrderedDict:

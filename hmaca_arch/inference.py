@@ -1,0 +1,285 @@
+"""A trained network, a picture and a mask -> the picture with its masked region restored and every other pixel as it was.
+
+    restorer = load_restorer()                  # the weights that ship with the package; or load_restorer('net_g_latest.pth')
+    restored = restorer.restore(picture, mask)  # numpy or torch in, the same out
+
+Only crops around the regions (see `regions`) go through the network, at native resolution, so the cost follows the regions' area.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from torch import Tensor, nn
+
+from hmaca_arch import mask_input, options
+from hmaca_arch.checkpoint_files import read_weights
+from hmaca_arch.checkpoints import DESCRIPTION, description_of
+from hmaca_arch.compositing import composite_image
+from hmaca_arch.hmaca import build_network_from_state_dict
+from hmaca_arch.option_checks import check_names
+from hmaca_arch.picture_arrays import as_type, as_unit, mask_array, picture_array, size_of
+from hmaca_arch.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
+
+logger = logging.getLogger('hmaca_arch')
+
+SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'hmaca_plus_light.pth'
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
+TILE = 192  # larger crops are tiled: grid attention takes time with the square of the number of pixels
+SMALLEST_TILE = 48
+OVERLAP = 32  # of tiles
+
+
+class Restoration(NamedTuple):
+    """picture: as the input, restored. regions: what was restored. notes: what the user should know, a sentence each."""
+
+    picture: Any
+    regions: list[Region]
+    notes: list[str]
+
+
+class _OutOfMemory(Exception):
+    """One tile alone does not fit."""
+
+
+class Restorer:
+    """A network with what it takes to run it on pictures of any kind and size; made by `load_restorer`.
+
+    Args:
+        network: maps (b, 3, h, w) in [0, 1], and a mask (b, 1, h, w) if its `forward` has an argument of that name, to (b, 3, h, w); or 1
+            channel instead of 3, if it has an attribute `in_chans` that says so.
+        device: where it runs.
+        precision: 'fp32' or 'bf16' (mixed precision; what is not finite then is computed again in fp32).
+        pad_to: sides are padded to multiples of this.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32', pad_to: int = 1) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision is {precision!r}; expected {" or ".join(PRECISIONS)}')
+        self.device, self.precision, self.pad_to = torch.device(device), precision, pad_to
+        self.network = network.to(self.device).eval()
+        self.takes_mask = mask_input.takes_mask(network)
+        self.channels = 1 if getattr(network, 'in_chans', 3) == 1 else 3
+        self.fitting_batch = self.fitting_tile = 2**31  # what is known to fit into memory; less after running out of it
+
+    def restore(
+        self,
+        image: np.ndarray | Tensor,
+        mask: np.ndarray | Tensor,
+        context: int = 32,
+        feather: int = 0,
+        soft_mask: bool = False,
+        batch: int = 8,
+        tile: int = TILE,
+    ) -> np.ndarray | Tensor:
+        """Restore the masked region of one picture. What is doubtful is logged as a warning (logger `hmaca_arch`).
+
+        Args:
+            image: numpy (h, w), (h, w, 1 to 4): gray, gray and alpha, RGB, RGBA; uint8, uint16 or floating point in [0, 1]. Or a torch
+                tensor (c, h, w) of such values. Alpha is left as it is.
+            mask: (h, w), white = restore: bool, uint8 0..255, uint16 or floating point 0..1; numpy or torch.
+            context: pixels around a region that the network sees.
+            feather: pixels over which the restored region fades in, inside the mask.
+            soft_mask: blend by the mask's gray values; otherwise pixels above the middle are restored, all others left.
+            batch: most crops of equal size that go through the network at once.
+            tile: longest side of what goes through the network at once; larger regions are tiled.
+
+        Returns:
+            A new picture of the same type, shape, dtype and device; bit-identical to `image` where the mask is 0.
+
+        Raises:
+            ValueError: for a picture, mask or number that cannot work; for an output that is not finite; where memory does not suffice
+                for the smallest tile.
+        """
+        done = self.run(image, mask, context, feather, soft_mask, batch, tile)
+        for note in done.notes:
+            logger.warning(note)
+        return done.picture
+
+    def run(
+        self,
+        image: np.ndarray | Tensor,
+        mask: np.ndarray | Tensor,
+        context: int = 32,
+        feather: int = 0,
+        soft_mask: bool = False,
+        batch: int = 8,
+        tile: int = TILE,
+    ) -> Restoration:
+        """As `restore`, with the regions and what the user should know instead of logging it."""
+        check_settings(context, feather, batch, tile)
+        pixels, as_given = picture_array(image)
+        given = check_mask(mask_array(mask))
+        if given.shape != pixels.shape[:2]:
+            raise ValueError(f'the mask has {size_of(given)} pixels, the picture {size_of(pixels)}; expected equal sizes')
+        # From here on only this part of the picture: copies of all of a large one cost more than its region. One pixel more than the
+        # context, so that feathering sees where the region ends.
+        window = marked_box(given).grown(context + 1, *given.shape)
+        mask, notes = read_mask(given[window.area], soft_mask)
+        regions = find_regions(mask, context)
+        if not regions:
+            notes.append('the mask is empty (black): nothing is restored')
+        elif mask.shape == given.shape and mask.min() == 1:
+            notes.append('the mask is full (white): the whole picture is restored')
+        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
+        if self.channels < colours.shape[2]:
+            raise ValueError('the network restores gray pictures, and this one has colours')
+        restored = pixels.copy()
+        target = restored[window.area][..., : colours.shape[2]]
+        for region, values in zip(regions, self._restored(colours, mask, regions, batch, tile, notes)):
+            crop = colours[region.crop.area]
+            target[region.crop.area] = composite_image(as_type(values, crop.dtype), crop, paste_weights(mask, region, feather))
+        regions = [Region(*(box.moved(window.top, window.left) for box in region)) for region in regions]
+        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
+
+    def _restored(
+        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, tile: int, notes: list[str]
+    ) -> list[np.ndarray]:
+        """The crops of all regions through the network: (h, w, c) float32 each. Out of memory, the batch and then the tile is halved."""
+        while True:
+            limit = min(tile, self.fitting_tile)
+            try:
+                return self._attempt(colours, mask, regions, min(batch, self.fitting_batch), limit, notes)
+            except _OutOfMemory:
+                pass  # leaving the handler frees what the traceback holds
+            if limit // 2 < SMALLEST_TILE:
+                raise ValueError(f'out of memory on {self.device} even with one tile of {limit} pixels; use the CPU (--device cpu)')
+            self.fitting_tile = limit // 2
+            notes.append(f'out of memory on {self.device}: tiles of {self.fitting_tile} pixels instead of {limit}')
+            self._free_memory()
+
+    def _attempt(
+        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, limit: int, notes: list[str]
+    ) -> list[np.ndarray]:
+        """`_restored` with tiles of `limit`; raises `_OutOfMemory` if one of them alone does not fit."""
+        overlap = min(OVERLAP, limit // 3)
+        blends = [Blend(region, colours.shape[2], overlap) for region in regions]
+        pieces: dict[tuple, list[tuple[Blend, Box]]] = {}
+        for region, blend in zip(regions, blends):
+            for box in cut(region, mask, limit, overlap):
+                # networks treat soft masks in another way than binary ones: they never share a batch
+                binary = mask.dtype == np.uint8 or bool(np.isin(mask[box.area], (0, 1)).all())
+                pieces.setdefault((box.shape, binary), []).append((blend, box))
+        for waiting in pieces.values():
+            while waiting:
+                now = waiting[:batch]
+                try:
+                    outputs = self._forward([colours[box.area] for _, box in now], [mask[box.area] for _, box in now], notes)
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    outputs = None
+                if outputs is None:
+                    if len(now) == 1:
+                        raise _OutOfMemory
+                    batch = self.fitting_batch = len(now) // 2
+                    notes.append(f'out of memory on {self.device}: batches of {batch} instead of {len(now)}')
+                    self._free_memory()
+                    continue
+                for (blend, box), output in zip(now, outputs):
+                    blend.add(box, output)
+                del waiting[:batch]
+        return [blend.result() for blend in blends]
+
+    def _forward(self, crops: list[np.ndarray], masks: list[np.ndarray], notes: list[str]) -> np.ndarray:
+        """Crops (h, w, c) of one size, of any type, and masks (h, w) -> (b, h, w, c) float32 in [0, 1]."""
+        lq = np.stack([as_unit(crop) for crop in crops])
+        if not (np.isfinite(lq).all() and lq.min() >= 0 and lq.max() <= 1):
+            raise ValueError(f'the picture has values from {lq.min()} to {lq.max()} around the region; expected 0 to 1')
+        gray = lq.shape[3] == 1
+        lq = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.device)
+        lq = lq.expand(-1, self.channels, -1, -1).contiguous()
+        mask = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None].to(self.device)
+        output = self._call(lq, mask, self.precision)
+        if not torch.isfinite(output).all() and self.precision != 'fp32':
+            notes.append(f'output that was not finite in {self.precision} was computed again in fp32')
+            output = self._call(lq, mask, 'fp32')
+        if not torch.isfinite(output).all():
+            raise ValueError("the network's output is not finite; its weights are damaged, or belong to other settings")
+        if gray:
+            output = output.mean(dim=1, keepdim=True)
+        return output.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+    @torch.inference_mode()
+    def _call(self, lq: Tensor, mask: Tensor, precision: str) -> Tensor:
+        dtype = PRECISIONS[precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            return mask_input.call(self.network, lq, mask, takes_mask=self.takes_mask, pad_to=self.pad_to).float()
+
+    def _free_memory(self) -> None:
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+
+
+def check_settings(context: int, feather: int, batch: int, tile: int) -> None:
+    """Raise a ValueError for the first number that cannot work."""
+    for name, value, least in (('context', context, 0), ('feather', feather, 0), ('batch', batch, 1), ('tile', tile, SMALLEST_TILE)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f'{name} is {value!r}; expected a whole number, at least {least}')
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class for GPUs; its CPU allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or 'not enough memory' in str(error)
+
+
+def load_restorer(
+    weights: str | Path | None = None, device: str = 'auto', precision: str = 'fp32', opt: str | Path | Mapping[str, Any] | None = None
+) -> Restorer:
+    """A `Restorer` from a checkpoint.
+
+    Args:
+        weights: a checkpoint of this project, which says which network it belongs to, or of the published HMA. None: the weights that
+            ship with the package.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or another of torch's names.
+        precision: 'fp32' or 'bf16'.
+        opt: for networks whose checkpoints do not describe themselves (SwinIR, HAT, DRCT): the option file of their training, or its
+            content; only its section `network_g` is used.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    device = str(device)
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f'device is {device!r}, but torch sees no GPU; use auto or cpu')
+    if weights is None and opt is not None:
+        raise ValueError('an option file says which network it is; its weights have to be given as well (--weights)')
+    path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
+    if weights is None and not path.is_file():
+        raise FileNotFoundError('this installation has no weights of its own, give some (--weights)')
+    state_dict = read_weights(path)
+    section = None if opt is None else _read_section(opt)
+    try:
+        if section is None:
+            network, section = build_network_from_state_dict(state_dict), _section_inside(state_dict)
+        else:
+            network = build_network(mask_input.network_section(section))
+            mask_input.check_mask_input(network, state_dict)
+            network.load_state_dict(state_dict)
+    except (RuntimeError, ValueError) as error:
+        tells = opt is not None or DESCRIPTION in state_dict
+        hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
+        raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
+    return Restorer(network, device, precision, mask_input.padding(section) if section else 1)
+
+
+def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The section of the network inside a `MaskInput`, which may need padding; others that describe themselves do not."""
+    description = description_of(state_dict)
+    return description['settings']['inner'] if description and description['network'] == 'MaskInput' else None
+
+
+def _read_section(opt: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """The checked section `network_g` of an option file."""
+    options_of_file = opt if isinstance(opt, Mapping) else options.fill_protocol(options.load(opt))
+    section = options_of_file.get('network_g')
+    if not isinstance(section, Mapping):
+        raise ValueError('the option file has no section network_g')
+    check_names({'network_g': section, 'model_type': 'MaskedRestorationModel'})
+    return dict(section)

@@ -1,0 +1,33 @@
+"""scripts/benchmark_restore.py runs, and measures what it says."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def benchmark():
+    spec = importlib.util.spec_from_file_location('benchmark_restore', ROOT / 'scripts' / 'benchmark_restore.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_and_the_exit_status(benchmark, capsys):
+    arguments = ['--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu', '--limit']
+    assert benchmark.main([*arguments, '1000']) == 0
+    out = capsys.readouterr().out
+    assert '| 256x256 | ' in out and '| 4000x3000 | ' in out and 'ratio ' in out
+    assert benchmark.main([*arguments, '0.001']) == 1
+
+
+def test_both_pictures_have_the_same_region_and_surroundings(benchmark):
+    crops = []
+    for height, width in benchmark.SIZES:
+        picture, mask = benchmark.picture_and_mask(height, width)
+        assert mask.sum() == 255 * 64 * 64
+        top, left = np.argwhere(mask)[0] - 32
+        crops.append(picture[top : top + 128, left : left + 128])
+    np.testing.assert_array_equal(*crops)
