@@ -1,0 +1,156 @@
+"""Classical methods of restoring a region, to set networks against: what can be had without learning.
+
+Every method takes lq (h, w, 3) float32 in [0, 1] and mask (h, w) bool, True = restore, and returns a picture of lq's shape and type that
+counts inside the mask only: composite it. Some are told the degradation, which no network here is: the side of the blocks, the blur's
+sigma, the noise's standard deviation (in grey levels of 255). `METHODS` says which method is for what.
+
+The other constants were chosen on 107 training pictures (every tenth of horse2zebra's trainA), protocol `clean`, by composite PSNR.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import distance_transform_edt
+from skimage.measure import label, regionprops
+from skimage.restoration import denoise_nl_means
+
+RING = 1.5  # pixels: how far around a region pixels are known points of radial-basis interpolation (its 8 neighbours)
+POINTS, NEIGHBOURS = 1000, 64  # of more points than this, each pixel is interpolated from so many nearest ones: no loss, bounded cost
+REACH = 4  # standard deviations at which a Gaussian is cut off, as in making the data
+
+
+def block_starts(side: int, block: int, centred: bool) -> np.ndarray:
+    """Where the blocks of one axis begin, in pixels from the corner of the region's bounding box.
+
+    centred: only whole blocks, in the box's middle (what protocol `release`'s halving leaves of its 4 cells a side); otherwise they begin
+    at the corner, and the last is cut short.
+    """
+    count = max(1, side // block)
+    return (side - count * block) / 2 + block * np.arange(count) if centred else np.arange(0.0, side, block)
+
+
+def block_grids(lq: np.ndarray, mask: np.ndarray, block: int, centred: bool) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The blocks of each connected region: (rows,) and (columns,) of their centres in pixels, and their colours (rows, columns, 3)."""
+    grids = []
+    for region in regionprops(label(mask, connectivity=2)):
+        top, left, bottom, right = region.bbox
+        centres, nearest = [], []
+        for start, end in ((top, bottom), (left, right)):
+            begins = start + block_starts(end - start, block, centred)
+            centres.append((begins + np.minimum(begins + block, end) - 1) / 2)
+            nearest.append(np.clip(np.rint(centres[-1]), start, end - 1).astype(int))
+        grids.append((*centres, lq[np.ix_(*nearest)]))
+    return grids
+
+
+def bicubic(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = False) -> np.ndarray:
+    """Pixelization: each region's blocks as a small picture, enlarged by cubic interpolation; nothing around it is used."""
+    result = lq.copy()
+    for rows, columns, colours in block_grids(lq, mask, block, centred):
+        # OpenCV puts the centre of cell i at block * (i + 1/2) - 1/2, so the first centre says where the enlarged picture begins
+        top, left = (int(np.floor(centres[0] - (block - 1) / 2 + 0.5)) for centres in (rows, columns))
+        large = cv2.resize(colours, None, fx=block, fy=block, interpolation=cv2.INTER_CUBIC)
+        part = result[top : top + large.shape[0], left : left + large.shape[1]]
+        part[...] = np.where(mask[top:, left:][: part.shape[0], : part.shape[1], None], large[: part.shape[0], : part.shape[1]], part)
+    return np.clip(result, 0, 1)
+
+
+def radial_basis(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = False) -> np.ndarray:
+    """Pixelization: linear radial-basis interpolation from the blocks' centres and from the ring of pixels around the region."""
+    ring = (distance_transform_edt(~mask) <= RING) & ~mask
+    points, colours = [np.argwhere(ring)], [lq[ring]]
+    for rows, columns, cells in block_grids(lq, mask, block, centred):
+        centres = np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1).reshape(-1, 2)
+        inside = mask[tuple(np.rint(centres).astype(int).clip(0, np.array(mask.shape) - 1).T)]
+        points.append(centres[inside])  # those outside are pixels of the ring, or none of the region's business
+        colours.append(cells.reshape(-1, 3)[inside])
+    points, colours = np.concatenate(points), np.concatenate(colours)
+    result = lq.copy()
+    if mask.any() and len(points) > 2:
+        neighbours = NEIGHBOURS if len(points) > POINTS else None
+        interpolate = RBFInterpolator(points, colours, neighbors=neighbours, kernel='linear', degree=1)
+        result[mask] = interpolate(np.argwhere(mask))
+    return np.clip(result, 0, 1)
+
+
+def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur as `datasets_ext.degradations.blur` has it: cut off at 4 sigma, mirrored at the picture's edge."""
+    size = 2 * int(np.ceil(REACH * sigma)) + 1
+    return cv2.GaussianBlur(picture, (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
+
+
+def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask and `margin` pixels around it: what a method of that reach needs to see."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(0, place[0] - margin), place[-1] + margin + 1) if len(place) else slice(0) for place in (rows, columns))
+
+
+def unsharp(lq: np.ndarray, mask: np.ndarray, *, sigma: float, amount: float = 2.0) -> np.ndarray:
+    """Blur: lq + amount * (lq - blurred lq)."""
+    return np.clip(lq + amount * (lq - gaussian(lq, sigma)), 0, 1)
+
+
+def landweber(lq: np.ndarray, mask: np.ndarray, *, sigma: float, iterations: int = 200, step: float = 1.9) -> np.ndarray:
+    """Blur: Landweber's iteration x <- x + step * A'(lq - A x) for the Gaussian blur A, where x outside the region is known to be lq.
+
+    It converges for steps below 2, and is stopped early: rounding to 8 bits is noise, which more iterations would enlarge.
+    """
+    box = around(mask, int(np.ceil(REACH * sigma)))
+    known, inside = lq[box], mask[box][..., None]
+    x = known
+    for _ in range(iterations if known.size else 0):
+        x = x + step * inside * gaussian(inside * (known - gaussian(x, sigma)), sigma)
+    result = lq.copy()
+    result[box] = x
+    return np.clip(result, 0, 1)
+
+
+def bilateral(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.ndarray:
+    """Noise: OpenCV's bilateral filter, 7 pixels wide; its sigma of colours follows the noise's."""
+    return cv2.bilateralFilter(lq, 7, 3.6 * sigma / 255, 2.0)
+
+
+def non_local_means(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.ndarray:
+    """Noise: scikit-image's non-local means; patches of 3x3 pixels, searched 5 pixels around."""
+    patch, search = 3, 5
+    box = around(mask, patch // 2 + search)
+    result = lq.copy()
+    if result[box].size:
+        noise = sigma / 255
+        result[box] = denoise_nl_means(lq[box], patch, search, h=0.9 * noise, sigma=noise, fast_mode=False, channel_axis=2)
+    return np.clip(result, 0, 1)
+
+
+def inpaint(lq: np.ndarray, mask: np.ndarray, *, flags: int) -> np.ndarray:
+    """OpenCV's inpainting, which sees nothing of the region (8 bits)."""
+    eight_bits = np.rint(lq * 255).astype(np.uint8)
+    return cv2.inpaint(eight_bits, mask.astype(np.uint8), 3, flags).astype(np.float32) / 255
+
+
+def telea(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Any degradation: Telea's inpainting."""
+    return inpaint(lq, mask, flags=cv2.INPAINT_TELEA)
+
+
+def navier_stokes(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Any degradation: inpainting by the Navier-Stokes equations."""
+    return inpaint(lq, mask, flags=cv2.INPAINT_NS)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, the degradation that it is for (None: any), and what it has to be told of it."""
+
+    run: Callable[..., np.ndarray]
+    title: str
+    degradation: str | None = None
+    told: tuple[str, ...] = ()
+
+    def __call__(self, lq: np.ndarray, mask: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+        """Restore with what is `known` of the degradation; what the method does not use is passed over."""
+        return self.run(lq, mask, **{key: value for key, value in known.items() if key in (*self.told, 'centred') and self.told})
+
