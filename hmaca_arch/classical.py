@@ -121,7 +121,7 @@ def non_local_means(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.nda
     result = lq.copy()
     if result[box].size:
         noise = sigma / 255
-        result[box] = denoise_nl_means(lq[box], patch, search, h=0.9 * noise, sigma=noise, fast_mode=False, channel_axis=2)
+        result[box] = denoise_nl_means(lq[box], patch, search, h=1.2 * noise, sigma=noise, fast_mode=False, channel_axis=2)
     return np.clip(result, 0, 1)
 
 
@@ -143,14 +143,43 @@ def navier_stokes(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Method:
-    """A method, the degradation that it is for (None: any), and what it has to be told of it."""
+    """A method, the degradation that it is for (None: any), and which of that degradation's parameters it is told."""
 
-    run: Callable[..., np.ndarray]
     title: str
+    run: Callable[..., np.ndarray]
     degradation: str | None = None
     told: tuple[str, ...] = ()
 
     def __call__(self, lq: np.ndarray, mask: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-        """Restore with what is `known` of the degradation; what the method does not use is passed over."""
-        return self.run(lq, mask, **{key: value for key, value in known.items() if key in (*self.told, 'centred') and self.told})
+        """Restore; of what is `known` of the degradation the method gets what it is to be told."""
+        return self.run(lq, mask, **{name: known[name] for name in self.told})
 
+
+METHODS = {
+    'bicubic': Method('bicubic from block centres', bicubic, 'pix', ('block', 'centred')),
+    'radial-basis': Method('radial-basis from block centres', radial_basis, 'pix', ('block', 'centred')),
+    'unsharp': Method('unsharp mask', unsharp, 'blur', ('sigma',)),
+    'landweber': Method('Landweber deblurring', landweber, 'blur', ('sigma',)),
+    'bilateral': Method('bilateral filter', bilateral, 'noise', ('sigma',)),
+    'non-local-means': Method('non-local means', non_local_means, 'noise', ('sigma',)),
+    'telea': Method('Telea inpainting', telea),
+    'navier-stokes': Method('Navier-Stokes inpainting', navier_stokes),
+}
+
+
+def known_of(record: Mapping[str, Any], protocol: str, side: int) -> dict[str, Any]:
+    """What a manifest's record of one degradation tells the methods, in pixels of the working size and grey levels.
+
+    Protocol `release` halves the picture afterwards: sigmas of blur halve, and white noise loses a factor of 0.3125, the sum of squares
+    of the antialiased filter's weights (1, 3, 3, 1) / 8.
+
+    Args:
+        record: {'type': 'pix', 'block': 5, ...} and so on.
+        protocol: `clean` or `release`.
+        side: of the region, in pixels, before the picture is halved.
+    """
+    kind, release = record['type'], protocol == 'release'
+    if kind == 'pix':
+        block = max(1, round(side / record['cells'] / 2)) if release else record['block']
+        return {'type': kind, 'block': block, 'centred': release}
+    return {'type': kind, 'sigma': record['sigma'] * ({'blur': 0.5, 'noise': 0.3125}[kind] if release else 1)}
