@@ -54,9 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--resamples', type=int, default=10000, help='of the bootstrap (default: %(default)s)')
     parser.add_argument('--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)')
-    parser.add_argument(
-        '--sheet', type=int, default=4, metavar='N', help='pictures on the contact sheet; 0: no sheet (default: %(default)s)'
-    )
+    parser.add_argument('--sheet', type=int, default=4, metavar='N', help='pictures on the sheet; 0: no sheet (default: %(default)s)')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)')
     return parser
@@ -163,8 +161,8 @@ def run(argv: list[str] | None = None) -> None:
     where = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
     text = (
         f'`{command}`\n\n{len(results[0].names)} pictures, composite dB pastes {data.paste} outside the region; seed {args.seed}, '
-        f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the libraries.'
-        f'\n\n{comparison.markdown()}'
+        f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '
+        f'libraries.\n\n{comparison.markdown()}'
     )
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / 'pictures.csv', comparison.csv().encode())

@@ -16,11 +16,11 @@ def crop_of(mask: np.ndarray, margin: float = 0.6) -> tuple[slice, slice]:
     if not len(rows):
         rows, columns = (np.arange(side) for side in mask.shape)
     side = int(np.ceil((1 + margin) * max(np.ptp(rows) + 1, np.ptp(columns) + 1)))
-    starts = [
-        int(np.clip((places[0] + places[-1] + 1 - side) // 2, 0, max(0, whole - side)))
-        for places, whole in zip((rows, columns), mask.shape)
-    ]
-    return tuple(slice(start, start + side) for start in starts)
+    boxes = []
+    for places, whole in zip((rows, columns), mask.shape):
+        start = int(np.clip((places[0] + places[-1] + 1 - side) // 2, 0, max(0, whole - side)))
+        boxes.append(slice(start, start + side))
+    return tuple(boxes)
 
 
 def error_map(picture: np.ndarray, gt: np.ndarray, peak: float) -> np.ndarray:

@@ -57,8 +57,8 @@ class Comparison:
         usable = {metric: np.isfinite(rows).all(axis=0) for metric, rows in values.items()}
         finite = {metric: rows[:, usable[metric]] for metric, rows in values.items()}
         self.used = {metric: int(usable[metric].sum()) for metric in self.metrics}
-        first = next(metric for metric in self.metrics)
-        means = np.nan_to_num(finite[first].mean(axis=1) if self.used[first] else np.zeros(len(results)), nan=0)
+        first = self.metrics[0]
+        means = finite[first].mean(axis=1) if self.used[first] else np.zeros(len(results))
         order = [0, *sorted(range(1, len(results)), key=lambda row: -means[row])]
         self.results = [results[row] for row in order]
         self.against = against or results[0].label
@@ -74,7 +74,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Three tables: means and cost, intervals of the means, paired differences; and what was left out."""
-        titles = [METRICS[metric][0] for metric in self.metrics]
+        titles, count = [METRICS[metric][0] for metric in self.metrics], len(self.results[0].names)
         share = f'{100 * self.confidence:g} %'
         main = [['method', *titles, 'parameters', 'GMAC', 'ms', 'MiB']]
         intervals, differences = [['method', *titles]], [['method', *titles]]
@@ -86,9 +86,9 @@ class Comparison:
                 texts = (self.differences[metric][row].text(METRICS[metric][1], '+') for metric in self.metrics)
                 differences.append([result.label, *texts])
         notes = [
-            f'{METRICS[metric][0]}: over {used} of {len(self.results[0].names)} pictures; the others are exact or without a region somewhere.'
+            f'{METRICS[metric][0]}: over {used} of {count} pictures; in the others a method is exact, or there is no region.'
             for metric, used in self.used.items()
-            if used < len(self.results[0].names)
+            if used < count
         ]
         parts = [aligned(main), f'Means with {share} intervals (bootstrap over pictures):', aligned(intervals)]
         if len(differences) > 1:
