@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmaca_arch import classical, options, training
-from hmaca_arch.checkpoints import decode
+from hmaca_arch.checkpoints import decode, description_of
 from hmaca_arch.hmaca import build_network_from_state_dict
 from hmaca_arch.mask_input import MaskInput
 from hmaca_arch.models import MaskedRestorationModel
@@ -149,8 +149,9 @@ def _from_checkpoint(file: str) -> dict[str, Any]:
     try:
         described = decode(build_network_from_state_dict(weights).get_extra_state())
     except (ValueError, RuntimeError) as error:
-        reason = ' '.join(str(error).split())
-        raise ValueError(f'{file}: {reason[:300]}. For other networks give the option file too: FILE.yml,{file}') from None
+        if description_of(weights) is None:  # whatever its keys may be taken for
+            raise ValueError(f'{file} does not say which network it is of; give its option file too: OPTIONS.yml,{file}') from None
+        raise ValueError(f'{file}: {" ".join(str(error).split())[:300]}') from None
     section = {'type': described['network'], **described['settings']}
     if described['network'] == MaskInput.__name__:
         section = {**described['settings']['inner'], 'mask_input': described['settings']['mask_input']}
