@@ -100,10 +100,12 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
     assert rows['hmaca']['parameters'] == sum(p.numel() for p in HMACA(**_settings(triplets)).parameters())
     assert rows['seeing']['differences']['masked_psnr'] == {'mean': 0, 'low': 0, 'high': 0}
     text = Path('comparison/table.md').read_text()
-    assert text in run.stdout and 'Paired differences from "seeing"' in text and '| unrestored input ' in text.split('| ---')[1]
+    assert text in run.stdout and 'Paired differences from "seeing"' in text
+    lines = text.splitlines()
+    assert lines[[line.startswith('| ---') for line in lines].index(True) + 1].startswith('| unrestored input ')
     for name in networks:
         mean = np.mean([float(row['composite_psnr']) for (method, _), row in ours.items() if method == name])
-        assert f'{mean:.2f}' in next(line for line in text.splitlines() if line.startswith(f'| {name} '))
+        assert f'{mean:.2f}' in next(line for line in lines if line.startswith(f'| {name} '))
     sheet = cv2.imread('comparison/sheet.png')
     assert sheet.shape[1] // CELL == 1 + 4 + 2 + 1  # input, four networks, two inpaintings, ground truth
 
@@ -173,12 +175,12 @@ def test_bootstrap_against_scipy_and_by_hand():
     rng = np.random.default_rng(0)
     values = rng.normal(30, 5, (2, 40))
     values[1] = values[0] + 0.5
-    ours = bootstrap(values, 4000, 0.9, seed=1)
-    theirs = scipy.stats.bootstrap((values[0],), np.mean, n_resamples=4000, confidence_level=0.9, method='percentile')
+    ours = bootstrap(values, 2000, 0.9, seed=1)
+    theirs = scipy.stats.bootstrap((values[0],), np.mean, n_resamples=2000, confidence_level=0.9, method='percentile')
     assert ours[0].mean == pytest.approx(values[0].mean())
-    assert (ours[0].low, ours[0].high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.15)
+    assert (ours[0].low, ours[0].high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.2)
     assert ours[1].low - ours[0].low == pytest.approx(0.5)  # the same pictures are drawn for every row
-    assert bootstrap(values, 4000, 0.9, seed=1) == ours != bootstrap(values, 4000, 0.9, seed=2)
+    assert bootstrap(values, 2000, 0.9, seed=1) == ours != bootstrap(values, 2000, 0.9, seed=2)
     # of two pictures a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
     two = np.array([[0.0, 1.0]])
     assert [bootstrap(two, 2000, share)[0] for share in (0.4, 0.6)] == [Estimate(0.5, 0.5, 0.5), Estimate(0.5, 0.0, 1.0)]
