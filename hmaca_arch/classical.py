@@ -33,8 +33,13 @@ def block_starts(side: int, block: int, centred: bool) -> np.ndarray:
     return (side - count * block) / 2 + block * np.arange(count) if centred else np.arange(0.0, side, block)
 
 
-def block_grids(lq: np.ndarray, mask: np.ndarray, block: int, centred: bool) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The blocks of each connected region: (rows,) and (columns,) of their centres in pixels, and their colours (rows, columns, 3)."""
+def block_grids(lq: np.ndarray, mask: np.ndarray, block: int, centred: bool) -> list[tuple[np.ndarray, ...]]:
+    """The blocks of each connected region.
+
+    Returns:
+        For each: (rows,) and (columns,) of their centres in pixels; their colours (rows, columns, 3), taken at the pixel nearest to the
+        centre; and (rows, columns) bool, whether that pixel is the region's.
+    """
     grids = []
     for region in regionprops(label(mask, connectivity=2)):
         top, left, bottom, right = region.bbox
@@ -43,14 +48,15 @@ def block_grids(lq: np.ndarray, mask: np.ndarray, block: int, centred: bool) -> 
             begins = start + block_starts(end - start, block, centred)
             centres.append((begins + np.minimum(begins + block, end) - 1) / 2)
             nearest.append(np.clip(np.rint(centres[-1]), start, end - 1).astype(int))
-        grids.append((*centres, lq[np.ix_(*nearest)]))
+        inside = region.image[np.ix_(nearest[0] - top, nearest[1] - left)]
+        grids.append((*centres, lq[np.ix_(*nearest)], inside))
     return grids
 
 
 def bicubic(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = False) -> np.ndarray:
     """Pixelization: each region's blocks as a small picture, enlarged by cubic interpolation; nothing around it is used."""
     result = lq.copy()
-    for rows, columns, colours in block_grids(lq, mask, block, centred):
+    for rows, columns, colours, _ in block_grids(lq, mask, block, centred):
         # OpenCV puts the centre of cell i at block * (i + 1/2) - 1/2, so the first centre says where the enlarged picture begins
         top, left = (int(np.floor(centres[0] - (block - 1) / 2 + 0.5)) for centres in (rows, columns))
         large = cv2.resize(colours, None, fx=block, fy=block, interpolation=cv2.INTER_CUBIC)
@@ -63,14 +69,12 @@ def radial_basis(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool 
     """Pixelization: linear radial-basis interpolation from the blocks' centres and from the ring of pixels around the region."""
     ring = (distance_transform_edt(~mask) <= RING) & ~mask
     points, colours = [np.argwhere(ring)], [lq[ring]]
-    for rows, columns, cells in block_grids(lq, mask, block, centred):
-        centres = np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1).reshape(-1, 2)
-        inside = mask[tuple(np.rint(centres).astype(int).clip(0, np.array(mask.shape) - 1).T)]
-        points.append(centres[inside])  # those outside are pixels of the ring, or none of the region's business
-        colours.append(cells.reshape(-1, 3)[inside])
+    for rows, columns, cells, inside in block_grids(lq, mask, block, centred):
+        points.append(np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1)[inside])  # no point comes twice
+        colours.append(cells[inside])
     points, colours = np.concatenate(points), np.concatenate(colours)
     result = lq.copy()
-    if mask.any() and len(points) > 2:
+    if mask.any() and np.linalg.matrix_rank(points - points.mean(axis=0)) == 2:  # not all on one line: a plane has three unknowns
         neighbours = NEIGHBOURS if len(points) > POINTS else None
         interpolate = RBFInterpolator(points, colours, neighbors=neighbours, kernel='linear', degree=1)
         result[mask] = interpolate(np.argwhere(mask))

@@ -52,11 +52,11 @@ def test_radial_basis_reproduces_a_linear_ramp_from_centres_and_ring(box):
 def test_blocks_are_where_pixelization_puts_them(photograph):
     mask = square(128, 10, 20, 18) | square(128, 70, 30, 10)
     lq = degradations.pixelate(photograph, mask[..., None], 5, 'centre')
-    (rows, columns, colours), second = block_grids(lq, mask, 5, False)
+    (rows, columns, colours, inside), second = block_grids(lq, mask, 5, False)
     assert rows.tolist() == [12, 17, 22, 26] and columns.tolist() == [22, 27, 32, 36]  # the last block is 3 pixels wide
     assert (colours == photograph[np.ix_(rows.astype(int), columns.astype(int))]).all()
-    assert second[0].tolist() == [72, 77]
-    (rows, _, _), _ = block_grids(lq, mask, 5, True)
+    assert inside.all() and second[0].tolist() == [72, 77]
+    (rows, *_), _ = block_grids(lq, mask, 5, True)
     assert rows.tolist() == [13.5, 18.5, 23.5]  # three whole blocks in the middle of 18 pixels
 
 
@@ -134,6 +134,17 @@ def test_empty_and_full_masks(mask):
         restored = method(lq, mask, KNOWN[method.degradation])
         assert restored.shape == lq.shape and np.isfinite(restored).all(), method.title
     assert around(np.zeros((4, 4), bool), 2) == (slice(0), slice(0))
+
+
+def test_radial_basis_where_points_could_coincide_or_lie_on_a_line():
+    """A region in the notch of another, whose blocks cover it as well; and a picture with a single row of blocks."""
+    mask = np.zeros((40, 40), bool)
+    mask[5:35, 5:10] = mask[30:35, 5:35] = mask[5:15, 20:30] = True
+    lq = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)
+    restored = radial_basis(lq, mask, block=5)
+    assert np.isfinite(restored).all() and (restored[mask] != lq[mask]).any()
+    strip = lq[:5, :20]
+    assert (radial_basis(strip, np.ones((5, 20), bool), block=5) == strip).all()  # nothing to interpolate across: as it was
 
 
 def test_what_a_manifest_tells():

@@ -5,11 +5,13 @@ import json
 import shlex
 import sys
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
+import basicsr
 import cv2
 import numpy as np
+import scipy
+import skimage
 import torch
 from basicsr.utils import tensor2img
 
@@ -115,7 +117,7 @@ def sheet_of(data: Data, comparison: Comparison, names: tuple[str, ...]) -> np.n
 
 def record(args: argparse.Namespace, data: Data, device: str, comparison: Comparison, command: str) -> dict:
     """Everything that the tables show, and how they were made."""
-    versions = {package: metadata.version(package) for package in ('torch', 'opencv-python', 'scipy', 'scikit-image', 'basicsr')}
+    versions = {package.__name__: package.__version__ for package in (torch, cv2, scipy, skimage, basicsr)}
     rows = [
         {
             'method': result.label,

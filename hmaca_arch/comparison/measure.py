@@ -2,6 +2,7 @@
 
 import importlib.util
 import multiprocessing
+import signal
 import statistics
 import sys
 import time
@@ -162,7 +163,8 @@ def in_process(context: multiprocessing.context.BaseContext, *arguments) -> Resu
     Raises:
         What `measure` raises; OSError: the process was killed.
     """
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    # on Ctrl-C it just ends; the first process says so
+    with ProcessPoolExecutor(1, mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)) as pool:
         try:
             return pool.submit(_registered, *arguments).result()
         except BrokenProcessPool:

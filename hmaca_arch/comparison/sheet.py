@@ -65,7 +65,7 @@ def contact_sheet(
             sheet[top : top + CELL, left : left + CELL] = fitted(picture)
             below = top + CELL + GAP
             sheet[below : below + CELL, left : left + CELL] = fitted(error_map(picture, truth, peak))
-        labels.append((0, top + 2 * CELL + GAP + 2, f'{name}: error from 0 (black) to {peak:.0f} of 255 grey levels (bright)'))
+        labels.append((0, top + 2 * CELL + GAP + 2, f'{name}: error from 0 (black) to {peak:.0f} of 255 grey levels or more (bright)'))
         top += 2 * (CELL + GAP) + TEXT
     return written(sheet, labels)
 
