@@ -33,6 +33,7 @@ setup(
         'pyyaml>=6.0',
         'einops>=0.7',
         'scikit-image>=0.21',
+        'scipy>=1.10',
         'numpy>=1.23',
         'pillow>=10.1',
         'tqdm>=4.60',

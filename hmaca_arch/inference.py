@@ -21,7 +21,7 @@ from hmaca_arch.checkpoint_files import read_weights
 from hmaca_arch.checkpoints import DESCRIPTION, description_of
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.hmaca import build_network_from_state_dict
-from hmaca_arch.option_checks import check_names
+from hmaca_arch.option_checks import check_network
 from hmaca_arch.picture_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
@@ -281,5 +281,5 @@ def _read_section(opt: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     section = options_of_file.get('network_g')
     if not isinstance(section, Mapping):
         raise ValueError('the option file has no section network_g')
-    check_names({'network_g': section, 'model_type': 'MaskedRestorationModel'})
+    check_network(section)
     return dict(section)

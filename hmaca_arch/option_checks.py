@@ -314,3 +314,8 @@ def learns_nothing(train: Mapping) -> str | None:
 def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[str] = ()) -> None:
     """Raise an OptionError with every mistake in an option file; see `Checker`."""
     refuse(Checker(options, is_train, created).lines())
+
+
+def check_network(section: Mapping[str, Any]) -> None:
+    """Raise an OptionError with every mistake in a section `network_g` alone."""
+    refuse(Checker({}, is_train=False).network('network_g', section))

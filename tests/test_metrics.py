@@ -6,7 +6,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.metrics.psnr_ssim import calculate_psnr
 from scipy.ndimage import correlate1d
 
-from hmaca_arch.metrics import calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
+from hmaca_arch.metrics import calculate_boundary_psnr, calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
 from hmaca_arch.metrics.summary import ValidationTable, mean_of_finite
 
 
@@ -74,6 +74,34 @@ def test_a_perfect_picture_and_an_empty_mask(pictures):
     pictures['mask'] = np.zeros_like(pictures['mask'])
     assert math.isnan(calculate_masked_psnr(**pictures)) and math.isnan(calculate_masked_ssim(**pictures))
     assert calculate_composite_psnr(**pictures) == math.inf
+
+
+def test_boundary_psnr_counts_a_band_inside_the_edge():
+    """A 20x20 square: of 8 pixels from each side everything but the middle 4x4, 384 pixels."""
+    gt, mask = np.full((40, 40, 3), 100, np.uint8), np.zeros((40, 40))
+    mask[10:30, 10:30] = 1
+    img = gt.copy()
+    img[18:22, 18:22] += 50  # the middle does not count
+    img[:10] += 50  # nor does what lies outside
+    assert calculate_boundary_psnr(img, gt, gt, mask) == math.inf
+    img[10, 10] += 9  # one pixel of the band
+    assert calculate_boundary_psnr(img, gt, gt, mask) == pytest.approx(psnr(81 / 384))
+    assert calculate_boundary_psnr(img, gt, gt, mask, width=1) == pytest.approx(psnr(81 / 76))
+    assert calculate_boundary_psnr(img, gt, gt, mask, width=10) == pytest.approx(calculate_masked_psnr(img, gt, gt, mask))
+    # the picture's border is no edge of the region, and without an edge there is no band
+    mask[:] = 0
+    mask[:20] = 1
+    band = np.zeros((40, 40))
+    band[18:20] = 1
+    assert calculate_boundary_psnr(img, gt, gt, mask, width=2) == pytest.approx(calculate_masked_psnr(img, gt, gt, band))
+    assert math.isnan(calculate_boundary_psnr(img, gt, gt, np.ones((40, 40)))) and math.isnan(
+        calculate_boundary_psnr(img, gt, gt, mask * 0)
+    )
+    # a soft mask blends once, and weights
+    mask = np.zeros((40, 40))
+    mask[10:12, 10:12] = 0.5
+    img = gt + np.uint8(10)
+    assert calculate_boundary_psnr(img, gt, gt, mask) == pytest.approx(psnr(25))
 
 
 def test_layouts_scales_and_masks_of_either_form_agree(pictures):

@@ -1,5 +1,10 @@
 """Metrics for regional restoration, registered in BasicSR's METRIC_REGISTRY on import."""
 
-from hmaca_arch.metrics.masked import calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
+from hmaca_arch.metrics.masked import (
+    calculate_boundary_psnr,
+    calculate_composite_psnr,
+    calculate_masked_psnr,
+    calculate_masked_ssim,
+)
 
-__all__ = ['calculate_composite_psnr', 'calculate_masked_psnr', 'calculate_masked_ssim']
+__all__ = ['calculate_boundary_psnr', 'calculate_composite_psnr', 'calculate_masked_psnr', 'calculate_masked_ssim']

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from basicsr.metrics.metric_util import reorder_image, to_y_channel
 from basicsr.utils.registry import METRIC_REGISTRY
+from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
 from hmaca_arch.compositing import composite_image, unit_mask
@@ -34,6 +35,12 @@ def _prepare(images: list[np.ndarray], mask: np.ndarray, crop_border: int, input
 
 def _psnr(mse: float) -> float:
     return float('inf') if mse == 0 else float(10 * np.log10(255.0**2 / mse))
+
+
+def _weighted_psnr(img: np.ndarray, img2: np.ndarray, weights: np.ndarray) -> float:
+    """PSNR of the weighted mean square error; weights (h, w, 1). nan if they are all 0."""
+    error = (img - img2) ** 2
+    return _psnr((weights * error).sum() / (weights.sum() * error.shape[2])) if weights.any() else float('nan')
 
 
 @METRIC_REGISTRY.register()
@@ -69,10 +76,22 @@ def calculate_masked_psnr(
 ) -> float:
     """PSNR in dB over the masked pixels alone (weighted by a soft mask's value); inf if they are perfect, nan if there are none."""
     (img, img2, lq), mask = _prepare([img, img2, lq], mask, crop_border, input_order, test_y_channel)
-    if not mask.any():
+    return _weighted_psnr(composite_image(img, lq, mask), img2, mask)
+
+
+@METRIC_REGISTRY.register()
+def calculate_boundary_psnr(img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, width=8, **kwargs) -> float:
+    """`calculate_masked_psnr` over the masked pixels at most `width` pixels (Euclidean) from one that is not: where seams are.
+
+    nan if there are none: an empty mask, or one that covers the whole picture (the picture's border is no edge of the region).
+    """
+    (img, img2, lq), mask = _prepare([img, img2, lq], mask, crop_border, input_order, test_y_channel)
+    inside = mask[..., 0] > 0
+    if inside.all():
         return float('nan')
-    error = (composite_image(img, lq, mask) - img2) ** 2
-    return _psnr((mask * error).sum() / (mask.sum() * error.shape[2]))
+    band = mask * (distance_transform_edt(inside) <= width)[..., None]
+    pasted = composite_image(img, lq, mask)  # by the mask itself: the band only says where to look
+    return _weighted_psnr(pasted, img2, band)
 
 
 @METRIC_REGISTRY.register()

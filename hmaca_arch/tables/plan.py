@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hmaca_arch import options
-from hmaca_arch.option_checks import suggestion
+from hmaca_arch.messages import suggestion
 
 SETS = {
     f'{key}_{kind}': f'{name}-{degradation}'
