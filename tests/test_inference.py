@@ -345,7 +345,7 @@ def test_mistakes_in_loading_are_named(tmp_path, tiny_checkpoint, monkeypatch):
         load_restorer(tmp_path / 'nowhere.pth', device='cpu')
     with pytest.raises(ValueError, match='swinir|SwinIR|Missing|another'):
         load_restorer(tiny_checkpoint, device='cpu', opt={'network_g': SWINIR})
-    with pytest.raises(ValueError, match='has no setting'):
+    with pytest.raises(ValueError, match='has no such setting'):
         load_restorer(tiny_checkpoint, device='cpu', opt={'network_g': {**SWINIR, 'embed_dims': 3}})
     with pytest.raises(ValueError, match='weights have to be given'):
         load_restorer(opt={'network_g': SWINIR}, device='cpu')
