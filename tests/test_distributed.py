@@ -144,7 +144,7 @@ def test_two_processes_resume(together, tmp_path):
     path = write_options(tmp_path / 'o.yml', opt)
     result = launch(tmp_path, 2, '-m', 'hmaca_arch', 'train', '-opt', path, '--launcher', 'pytorch', '--auto_resume')
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count('Resuming training from epoch: 0, iter: 2.') == 1
+    assert len(re.findall(r'Resuming training from epoch: \d+, iter: 2\.', result.stdout)) == 1
     for key in ('params', 'params_ema'):
         assert furthest(weights(tmp_path, key=key), weights(together, key=key)) == 0
 
