@@ -1,0 +1,37 @@
+"""The weights that ship with the package restore photographs that they were not trained on, with nothing else at hand."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from datasets_ext import degradations
+from hmaca_arch.inference import SHIPPED_WEIGHTS, load_restorer
+from hmaca_arch.metrics import calculate_masked_psnr
+
+DAMAGES = {  # and the gain in dB that must at least come out: 3.15, 3.13 and 7.90 were measured
+    'pixelized': (lambda picture, mask: degradations.pixelate(picture, mask, 5, 'centre'), 2.5),
+    'blurred': (lambda picture, mask: degradations.blur(picture, mask, 1.5), 2.5),
+    'noisy': (lambda picture, mask: degradations.noise(picture, mask, np.random.default_rng(0), 15), 7.0),
+}
+
+
+@pytest.fixture(scope='module')
+def restorer():
+    return load_restorer(device='cpu')
+
+
+def test_they_are_small_enough_to_ship():
+    assert SHIPPED_WEIGHTS.stat().st_size < 12e6
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_they_restore(restorer, damage):
+    picture = np.ascontiguousarray(data.chelsea()[70:182, 80:200])
+    mask = np.zeros((*picture.shape[:2], 1), bool)
+    mask[40:80, 40:84] = True
+    make, least = DAMAGES[damage]
+    lq = make(picture, mask)
+    restored = restorer.restore(lq, mask[..., 0])
+    before, after = (calculate_masked_psnr(version, picture, lq, mask.astype(np.float64)) for version in (lq, restored))
+    assert after - before > least, f'{before:.2f} -> {after:.2f} dB'
+    assert (restored[~mask[..., 0]] == lq[~mask[..., 0]]).all()
