@@ -1,7 +1,7 @@
 """The console command `basicsr`: BasicSR has none of its own.
 
-`train` and `test` run BasicSR's unchanged pipelines below the current folder; `check` looks before they do; `restore` applies a trained
-network; the others prepare data.
+`train` and `test` run BasicSR's unchanged pipelines below the current folder; `check` looks before they do; `restore` and `demo` apply a
+trained network; the others prepare data.
 """
 
 import os
@@ -12,6 +12,7 @@ COMMANDS = {
     'test': 'measure a trained network as an option file says, and write its pictures',
     'check': 'say what is wrong with an option file, and with its data',
     'restore': 'restore the masked region of a picture, or of a folder of pictures',
+    'demo': 'a page in the browser to try it on',
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
     'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
 }
@@ -40,6 +41,10 @@ def run(command: str, argv: list[str]) -> int | None:
         from hmaca_arch import restore_command
 
         return restore_command.main(argv)
+    if command == 'demo':
+        from hmaca_arch import demo
+
+        return demo.main(argv)
     if command == 'make-dataset':
         from datasets_ext import make_dataset
 
