@@ -25,8 +25,8 @@ DESCRIPTION = """Open a page in the browser on which to try a network: open a pi
 Without --weights the ones that ship with the package are used. Ctrl-C ends it."""
 
 INTRODUCTION = """# Restore a region, leave the rest as it was
-Choose an example, or open a picture and paint over a region. If that region is not damaged yet, it can be damaged here. What comes back is
-plausible, not recovered: no identity, text or evidence."""
+Choose an example, or open a picture and paint over a region (or open a mask). If that region is not damaged yet, it can be damaged here.
+What comes back is plausible, not recovered: no identity, text or evidence."""
 
 STRENGTHS = {'pixelize': (3, 12), 'blur': (0.6, 3.0), 'noise': (3, 25)}  # mildest and strongest: side, sigma, sigma of 255
 STRONGEST = 10
