@@ -43,7 +43,8 @@ def _note(number: int, frame) -> None:
 def listening() -> Iterator[None]:
     """Note those signals instead of dying of them."""
     _received.clear()
-    before = {number: signal.signal(number, _note) for number in EXIT_CODES}
+    heard = [number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN]  # nohup and `&` ignore some on purpose
+    before = {number: signal.signal(number, _note) for number in heard}
     try:
         yield
     finally:

@@ -73,7 +73,7 @@ def start_logging(opt: dict, current_iter: int, tb_logger=None) -> ProgressLogge
     made up for, and one that was not gives the same figures again.
     """
     val = opt.get('val')
-    if _session['state'] and val and current_iter % val['val_freq'] == 0:
+    if _session.get('state') and val and current_iter % val['val_freq'] == 0:
         for loader in _session['val_loaders']:
             _session['model'].validation(loader, current_iter, tb_logger, val['save_img'])
     return ProgressLogger(opt, current_iter, tb_logger)
@@ -105,7 +105,7 @@ def create_train_val_dataloader(opt: dict, logger):
         global_batch = dataset_opt['batch_size_per_gpu'] * (opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1))
         epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
         opt['sampling'] = {'pictures': len(dataset), 'global_batch': global_batch, 'seed': opt['manual_seed']}
-        if _session['state']:
+        if _session.get('state'):
             resuming.check_sampling(_session['state'], opt['sampling'])
             _session['state']['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may be another now
         sampler = GlobalSampler(

@@ -1,6 +1,7 @@
 """What several tests share. Importing hmaca_arch first makes BasicSR importable."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def _one_thread_a_worker():
     """The suite runs on several workers; threads beyond the cores only get in each other's way."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _interruptible():
+    """A shell that starts the suite in the background lets it ignore Ctrl-C, and with it the processes that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:

@@ -36,7 +36,7 @@ training.run('train', sys.argv[1:], os.getcwd())
 """
 
 
-def launch(cwd: Path, processes: int, *arguments, seconds: int = 120) -> subprocess.CompletedProcess:
+def launch(cwd: Path, processes: int, *arguments, seconds: int = 300) -> subprocess.CompletedProcess:
     """torchrun on this machine; output and errors of all processes together in `.stdout`."""
     command = [*TORCHRUN, f'--nproc_per_node={processes}', *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds)

@@ -169,13 +169,13 @@ def test_killed_and_continued(tmp_path):
     while len(list((tmp_path / 'out').glob('lq/*.png'))) < 20 and process.poll() is None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)  # the parent alone: its workers must notice
-    process.communicate(timeout=20)  # returns once nobody holds the pipes any more
+    process.communicate(timeout=120)  # returns once nobody holds the pipes any more
     done = len(list((tmp_path / 'out').glob('lq/*.png')))
     assert 20 <= done < 150 and not (tmp_path / 'out' / 'manifest.jsonl').exists()
     for path in (tmp_path / 'out').glob('*/[!.]*.png'):
         read(path)  # whole, all of them
     resumed = start(*command)
-    output, errors = resumed.communicate(timeout=60)
+    output, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
     kept = int(output.split('(')[1].split()[0])
     assert 0 < kept <= done
