@@ -43,7 +43,12 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint file, or its only ones. Nothing in the file is executed.
+    """The averaged weights of a checkpoint file, or its only ones; errors as in `read_checkpoint`."""
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """A checkpoint's weights, and under which key they are: averaged ones first; None where it holds nothing else. Nothing is executed.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -55,8 +60,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         reason = (str(error).strip() or 'the file is cut short').splitlines()[0]
         raise ValueError(f'{path}: not a checkpoint that torch can read: {reason}') from None
-    if isinstance(checkpoint, dict):
-        checkpoint = checkpoint.get('params_ema', checkpoint.get('params', checkpoint))
-    if not isinstance(checkpoint, dict) or not checkpoint or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+    key = next((key for key in ('params_ema', 'params') if isinstance(checkpoint, dict) and key in checkpoint), None)
+    weights = checkpoint[key] if key else checkpoint
+    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
-    return checkpoint
+    return weights, key

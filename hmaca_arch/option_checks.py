@@ -27,6 +27,7 @@ SCHEDULERS = {  # BasicSR's names
     'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
 }
 METRIC_GIVEN = ('img', 'img2', 'lq', 'mask')  # what validation hands to a metric
+CONSTRUCTED = ('hmaca_arch', 'datasets_ext', 'losses_ext', 'basicsr')  # whose losses may be, to see whether they can
 LOADS_WEIGHTS = ('PerceptualLoss',)  # not constructed only to see whether it can be
 
 
@@ -46,10 +47,6 @@ def keys_read(cls: type) -> frozenset[str]:
 def optimizers() -> dict[str, type]:
     """torch's, by name."""
     return {key: item for key, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)}
-
-
-def is_own(called: Any) -> bool:
-    return called.__module__.split('.')[0] in ('hmaca_arch', 'datasets_ext', 'losses_ext')
 
 
 def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
@@ -261,7 +258,7 @@ class Checker:
     def loss(self, place: str, section: Mapping) -> Iterator[str]:
         called = registry.LOSS_REGISTRY.get(section['type'])
         lines = list(self.bound(place, section, signatures.parameters(called)))
-        if not lines and (is_own(called) or called.__module__.startswith('basicsr.')) and section['type'] not in LOADS_WEIGHTS:
+        if not lines and called.__module__.split('.')[0] in CONSTRUCTED and section['type'] not in LOADS_WEIGHTS:
             settings = {key: value for key, value in section.items() if key != 'type'}
             lines += self.tried(place, section['type'], lambda: called(**settings))
         yield from lines

@@ -259,9 +259,9 @@ def test_sheet_shows_the_region_and_its_errors():
     [
         (['nowhere'], 'nowhere does not hold lq/'),
         (['data'], 'does; '),
-        (['data/test', '-n', 'none.pth'], 'checkpoint none.pth does not exist'),
+        (['data/test', '-n', 'none.pth'], 'none.pth does not exist'),
         (['data/test', '-n', 'blind.pth'], 'blind.pth does not say which network it is of; give its option file too'),
-        (['data/test', '-n', 'broken.pth'], 'cannot be read as a checkpoint'),
+        (['data/test', '-n', 'broken.pth'], 'broken.pth: not a checkpoint'),
         (['data/test', '-n', 'hmaca.pth', 'a=hmaca.pth', 'a=hmaca.pth'], "two methods are called 'a'"),
         (['data/test', '-n', 'network.yml'], 'its weights experiments/network/models/net_g_latest.pth do not exist'),
         (['data/test', '-n', 'hmaca.pth,hmaca.pth'], 'go with an option file'),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hmaca_arch import classical, options, training
+from hmaca_arch.checkpoint_files import read_checkpoint
 from hmaca_arch.checkpoints import decode, description_of
 from hmaca_arch.hmaca import build_network_from_state_dict
 from hmaca_arch.mask_input import MaskInput
@@ -126,27 +127,8 @@ def network(text: str) -> Method:
     return Method(label if equals else _label_of(Path(file)), _from_checkpoint(file))
 
 
-def read_checkpoint(file: str) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, and under which key they are: averaged ones first; None where it holds nothing else.
-
-    Raises:
-        FileNotFoundError, ValueError: it is not there, or not a checkpoint.
-    """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f'checkpoint {file} does not exist')
-    try:
-        content = torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever pickle, zipfile and torch raise at what is not a checkpoint
-        raise ValueError(f'{file}: cannot be read as a checkpoint: {str(error).splitlines()[0]}') from None
-    key = next((key for key in ('params_ema', 'params') if isinstance(content, dict) and key in content), None)
-    weights = content[key] if key else content
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f'{file}: holds no weights of a network; expected what training wrote, net_g_NUMBER.pth')
-    return weights, key
-
-
 def _from_checkpoint(file: str) -> dict[str, Any]:
-    weights, key = read_checkpoint(file)
+    weights, key = read_checkpoint(Path(file))
     try:
         described = decode(build_network_from_state_dict(weights).get_extra_state())
     except (ValueError, RuntimeError) as error:
@@ -168,7 +150,7 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
     path = dict(opt.get('path') or {})
     if weights:
         path['pretrain_network_g'] = weights[0]
-        path['param_key_g'] = read_checkpoint(weights[0])[1]
+        path['param_key_g'] = read_checkpoint(Path(weights[0]))[1]
     elif not path.get('pretrain_network_g'):
         path['pretrain_network_g'] = str(Path('experiments', opt['name'], 'models', 'net_g_latest.pth'))
         path.setdefault('param_key_g', 'params_ema')
