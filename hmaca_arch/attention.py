@@ -32,6 +32,12 @@ BIAS_ELEMENTS_CPU_INFERENCE = 2**21
 BIAS_ELEMENTS = 2**25
 
 
+def explicit(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
+    """As torch's `scaled_dot_product_attention` for a bias without -inf, which torch would look for in every pass."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT + attn_mask
+    return scores.softmax(-1) @ v
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
     """SoftMax(Q K^T / sqrt(d) + B) V over n rectangles of rows x cols pixels that share one B per head.
 
@@ -46,9 +52,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int)
     """
     most = BIAS_ELEMENTS_CPU_INFERENCE if q.is_cpu and not torch.is_grad_enabled() else BIAS_ELEMENTS
     step = max(1, most // (len(q) * rows * cols * cols))
+    # torch has no fused kernel for a CPU and a bias that learns: its own way through is slower than the formula written out
+    product = explicit if q.is_cpu and torch.is_grad_enabled() else F.scaled_dot_product_attention
     parts = [
-        F.scaled_dot_product_attention(q[:, :, queries], k, v, attn_mask=bias[:, None])
-        for queries, bias in expand_offsets(table.to(q.dtype), rows, cols, step)
+        product(q[:, :, queries], k, v, attn_mask=bias[:, None]) for queries, bias in expand_offsets(table.to(q.dtype), rows, cols, step)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 

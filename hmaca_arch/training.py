@@ -10,6 +10,7 @@ Why each replacement:
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
 | `build_model` | what a resumed run has to catch up on (see `start_logging`) needs the model |
+| `get_time_str` | names a log by the second: a run that is resumed within it empties the log of the one before |
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
 | `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
 | `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
@@ -26,6 +27,7 @@ import os
 import platform
 import subprocess
 from contextlib import nullcontext
+from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -77,6 +79,11 @@ def start_logging(opt: dict, current_iter: int, tb_logger=None) -> ProgressLogge
         for loader in _session['val_loaders']:
             _session['model'].validation(loader, current_iter, tb_logger, val['save_img'])
     return ProgressLogger(opt, current_iter, tb_logger)
+
+
+def microsecond() -> str:
+    """Now, as the names of log files have it."""
+    return datetime.now().strftime('%Y%m%d_%H%M%S_%f')
 
 
 def init_worker(*args, **kwargs) -> None:
@@ -226,6 +233,7 @@ def install() -> None:
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.build_model = build_and_keep_model
+    basicsr.train.get_time_str = basicsr.test.get_time_str = microsecond
     basicsr.train.MessageLogger = start_logging
     basicsr.data.worker_init_fn = init_worker
     PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched

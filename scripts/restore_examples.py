@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Damage regions of photographs that scikit-image ships, restore them with the weights that ship with the package, print the PSNR inside
-and write docs/restore.jpg: damaged, with the region outlined | restored | original."""
+and write a picture: damaged, with the region outlined | restored | original."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('-o', '--output', type=Path, default=ROOT / 'docs' / 'restore.jpg', help='the picture')
+    path = parser.parse_args().output
     restorer = load_restorer()
     rows = []
     for name, photograph, mask, damaged in examples():
@@ -47,7 +51,6 @@ def main() -> None:
         panels = [cv2.copyMakeBorder(p, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in (outlined, restored, photograph)]
         rows.append(np.hstack(panels))
     sheet = np.vstack(rows)[:-GAP, :-GAP, ::-1]
-    path = ROOT / 'docs' / 'restore.jpg'
     if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88]):
         sys.exit(f'restore_examples.py: error: {path} cannot be written')
     print(path)

@@ -1,6 +1,7 @@
 """Every attention against its plain-loop oracle, and the exact short form of global cross attention against the dense one."""
 
 import math
+from unittest.mock import Mock
 
 import pytest
 import reference
@@ -55,6 +56,17 @@ def test_window_attention_gradients_equal_the_oracles():
     expected = (reference.window_layer(qkv, sd, 'at', 2, 1) * weight).sum()
     for a, b in zip(ours, torch.autograd.grad(expected, [qkv, layer.bias_table, layer.proj.weight])):
         assert_close(a, b)
+
+
+def test_training_and_inference_take_different_ways_to_the_same_result(monkeypatch):
+    q, k, v = torch.randn(3, 2, 5, 12, 6, dtype=torch.float64).unbind(0)
+    table = torch.randn(7, 9, 2, dtype=torch.float64)
+    monkeypatch.setattr(attention, 'explicit', counted := Mock(wraps=attention.explicit))
+    training = attention.attend(q, k, v, table, 3, 4)
+    assert counted.call_count == 1
+    with torch.no_grad():
+        assert_close(attention.attend(q, k, v, table, 3, 4), training)
+    assert counted.call_count == 1
 
 
 def test_a_bias_in_parts_is_the_whole_one(monkeypatch):
