@@ -51,7 +51,8 @@ class HMANet(ReadsRelease):
         drop_path_rate: of the last FAB; the rates rise linearly from 0.
         resi_connection: '1conv', or 'identity' for no conv at the end of each RHTB and of all of them.
         shifted_windows: the shifted branch of GAB: 'windows' (Eq. 4), or 'strips' (the published weights).
-        image_residual: output = input + network. Meant for training with the outside of the mask composited away.
+        image_residual: output = input + network, whose last convolution is zero at first. Meant for training with the outside of the mask
+            composited away.
         use_checkpoint: in training, recompute instead of keeping what is inside the blocks.
 
     Raises:
@@ -115,6 +116,11 @@ class HMANet(ReadsRelease):
         resize = keep_size and upscale > 1
         self.conv_resize = nn.Conv2d(in_chans, in_chans, kernel_size=3, stride=upscale, padding=1) if resize else nn.Identity()
         self.apply(init_weights)
+        if image_residual:
+            # The network begins as the identity. Begun at random it first has to learn to do nothing, and where it sees the mask it stays
+            # there: docs/results.md.
+            for parameter in (self.conv_resize if resize else self.conv_last).parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, lq: Tensor) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1], any h, w >= 1 -> (b, in_chans, h * s, w * s), s = 1 if keep_size else upscale."""
