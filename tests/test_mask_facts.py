@@ -1,0 +1,31 @@
+"""The experiment on what a network knows of its mask."""
+
+import re
+import subprocess
+import sys
+
+import cv2
+import torch
+from conftest import ROOT, environment
+
+from hmaca_arch import HMANet
+
+
+def test_moving_the_mask(tmp_path):
+    result = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '-o', 'facts.png'],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows = {name: float(largest) for name, largest in re.findall(r'\| ([^|]+) \| ([-.e\d]+) \|', result.stdout)}
+    assert rows['global, untrained'] < 1e-3 < 0.1 < rows['window, untrained']
+    assert rows['Eq. 5 to the letter'] < 1e-6 < 0.1 < rows['with the residual']
+    assert cv2.imread(str(tmp_path / 'facts.png')).shape[2] == 3
+
+
+def test_weights_without_a_mask_are_refused(tmp_path):
+    torch.save({'params': HMANet(embed_dim=32, depths=[1], num_heads=[2], window_size=8).state_dict()}, tmp_path / 'blind.pth')
+    result = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '--weights', 'blind.pth'],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1 and 'takes no mask' in result.stderr and 'Traceback' not in result.stderr
