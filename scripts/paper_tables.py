@@ -45,7 +45,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=float,
         default=[],
         metavar='ALPHA',
-        help="0 to 1; HMACA+, where alpha only scales the loss, keeps its own (the table's)",
+        help="0 to 1; networks with a +, where alpha only scales the loss, keep their own (the table's)",
     )
     parser.add_argument('--outside', nargs='+', choices=('complement', 'image'), default=[], help="of the loss (the option file's)")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')

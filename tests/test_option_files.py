@@ -138,7 +138,7 @@ def test_either_protocol_is_one_setting_away(name):
                     assert dataset[f'dataroot_{kind}'] == f'datasets/{protocol}/{name}/{split}/{kind}'
             assert f'--protocol {protocol}' in opt['datasets']['train']['prepare']
         whole = 128 if name.startswith('horse') else 64
-        assert opt['datasets']['train']['gt_size'] == (whole if network in LARGE else 40)
+        assert opt['datasets']['train']['gt_size'] == (whole if network in LARGE else 32)
 
 
 @pytest.mark.parametrize('path', map(of, FILES))
