@@ -22,8 +22,8 @@ from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
 
-# What is tried on a file's content. Others that Pillow knows take any bytes for a picture (TGA), lose depth silently (PPM, JPEG 2000, AVIF) or
-# run a program (EPS).
+# What is tried on a file's content. Others that Pillow knows take any bytes for a picture (TGA), lose depth silently (PPM, JPEG 2000, AVIF)
+# or run a program (EPS).
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 
 LARGEST_FILE = 2**31 - 1  # bytes; the largest picture that Pillow opens has 1.4 GB in 16-bit RGBA

@@ -18,6 +18,8 @@ from datasets_ext.recipe import one_of
 from hmaca_arch.messages import refuse, wrong_value
 from hmaca_arch.schema import PHASES, Kind
 
+MOST_PIXELS = 2**25  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
+
 _lmdb_clients: dict[str, tuple[tuple[int, int], FileClient]] = {}
 
 
@@ -145,6 +147,15 @@ def refuse_missing(wanted: list[str], present, what: str) -> None:
     if missing:
         more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
         raise ValueError(f'{what}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}')
+
+
+def check_pixels(picture: np.ndarray, where: str) -> None:
+    """Raise a ValueError for a picture that would take all memory: a file of some kilobytes can hold 170 megapixels."""
+    height, width = picture.shape[:2]
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f'{where}: {height}x{width} pixels (height x width) are too many for a sample, at most {MOST_PIXELS}; cut it in pieces'
+        )
 
 
 class MaskedDataset(Dataset, ABC):

@@ -1,24 +1,24 @@
 """Picture and mask files of every kind, whole and damaged, and what is to become of each: for the suite and for `scripts/soak_files.py`.
 
-`corpus(count, seed)` gives the same entries for the same arguments. A whole picture is 40 rows of 56 pixels, a mask has the same size and one
-white box.
+`corpus(count, seed)` gives the same entries for the same arguments. Whole pictures mostly have 40 rows of 56 pixels, masks too, with
+one white box.
 """
 
-import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from picture_writers import PNG, chunk, deep, exif_of, opencv, png, saved, tiff, turned, with_chunk
 from PIL import Image, PngImagePlugin
 
 HEIGHT, WIDTH = 40, 56
+SIDE = 12000  # of the largest picture
 BOX = (slice(12, 22), slice(20, 32))  # white in a mask
-PNG = b'\x89PNG\r\n\x1a\n'
 # ending -> how Pillow saves it without loss, or nearly
 FORMATS = {
     'png': ('PNG', {}),
@@ -83,92 +83,6 @@ def box_mask(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return mask if mask.any() else mask + 255
 
 
-def saved(pixels: np.ndarray | Image.Image, kind: str = 'PNG', **options) -> bytes:
-    if isinstance(pixels, np.ndarray):
-        pixels = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    buffer = io.BytesIO()
-    pixels.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def pillow_reads(data: bytes) -> np.ndarray:
-    """(h, w, 3 or 1): the plain reading of an 8-bit file, for those whose pixels are not known beforehand."""
-    with Image.open(io.BytesIO(data)) as image:
-        orientation = image.getexif().get(0x0112)
-        image.load()
-        if image.format != 'TIFF' and orientation in range(2, 9):
-            turn = (None, None, 0, 3, 1, 5, 4, 6, 2)[orientation]  # Image.Transpose, by orientation
-            image = image.transpose(turn)
-        return np.asarray(image.convert('RGB'))
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, bits: int, colour: int, rows: bytes, before: bytes = b'') -> bytes:
-    """A PNG file of raw rows, each with its filter byte; `before`: chunks between the header and the pixels."""
-    header = struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
-    return PNG + chunk(b'IHDR', header) + before + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
-
-
-def with_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
-    """A PNG file with a chunk more behind its header."""
-    return data[:33] + chunk(kind, content) + data[33:]
-
-
-def tiff(pixels: np.ndarray, photometric: int, order: str = '<', planar: bool = False, more: dict | None = None) -> bytes:
-    """An uncompressed TIFF file of pixels (h, w, c) of any type, as the standard says it; more: {tag: number} on top."""
-    height, width, channels = pixels.shape
-    raw = (pixels.transpose(2, 0, 1) if planar else pixels).astype(pixels.dtype.newbyteorder(order)).tobytes()
-    bits, sample = pixels.dtype.itemsize * 8, {'u': 1, 'i': 2, 'f': 3}[pixels.dtype.kind]
-    strips = channels if planar else 1
-    tags: dict[int, tuple[str, Any]] = {
-        256: ('I', [width]), 257: ('I', [height]), 258: ('H', [bits] * channels), 259: ('H', [1]), 262: ('H', [photometric]),
-        273: ('I', None), 277: ('H', [channels]), 278: ('I', [height]), 279: ('I', [len(raw) // strips] * strips),
-        284: ('H', [2 if planar else 1]), 339: ('H', [sample] * channels),
-    }  # fmt: skip
-    if channels == 4 and photometric == 2:
-        tags[338] = ('H', [2])  # unassociated alpha
-    tags |= {tag: ('H', [value]) for tag, value in (more or {}).items()}
-    data_at = 8 + 2 + 12 * len(tags) + 4
-    tags[273] = ('I', [data_at + i * (len(raw) // strips) for i in range(strips)])
-    extra_at, extra, entries = data_at + len(raw), b'', b''
-    for tag, (code, values) in sorted(tags.items()):
-        packed = struct.pack(f'{order}{len(values)}{code}', *values)
-        if len(packed) > 4:
-            packed, extra = struct.pack(f'{order}I', extra_at + len(extra)), extra + packed
-        entries += struct.pack(f'{order}HHI', tag, 3 if code == 'H' else 4, len(values)) + packed.ljust(4, b'\0')
-    mark = b'II*\0' if order == '<' else b'MM\0*'
-    return mark + struct.pack(f'{order}IH', 8, len(tags)) + entries + b'\0\0\0\0' + raw + extra
-
-
-def deep(pixels: np.ndarray) -> np.ndarray:
-    """uint16 whose low bytes are not those of a stretched 8-bit picture."""
-    return pixels.astype(np.uint16) * 256 + 93
-
-
-def opencv(ending: str, pixels: np.ndarray) -> bytes:
-    """(h, w, 1, 3 or 4) as OpenCV writes it."""
-    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    return cv2.imencode(ending, cv2.cvtColor(pixels, codes[pixels.shape[2]]) if pixels.shape[2] in codes else pixels)[1].tobytes()
-
-
-def exif_of(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
-def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """What a viewer shows of a picture stored with that orientation (TIFF 6.0, page 36)."""
-    flipped = {2: (0, 1), 3: (1, 1), 4: (1, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}.get(orientation, (0, 0))
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    return pixels[:: -1 if flipped[0] else 1, :: -1 if flipped[1] else 1]
-
-
 def whole(pixels: np.ndarray, ending: str) -> tuple[bytes, np.ndarray]:
     """A file without fault, and what is in it."""
     kind, options = FORMATS[ending]
@@ -212,7 +126,12 @@ def damaged(role: str, rng: np.random.Generator, rounds: int) -> Iterator[Entry]
                 broken = bytes(broken)
                 fate = 'opens' if broken == data else 'refused' if sure else 'either'
                 yield Entry(
-                    f'{ending}, {what}', role, file_name(f'{stem}-{what[:3]}', ending), broken, fate, known if fate == 'opens' else None
+                    f'{ending}, {what}',
+                    role,
+                    file_name(f'{stem}-{what[:3].strip()}', ending),
+                    broken,
+                    fate,
+                    known if fate == 'opens' else None,
                 )
             yield Entry(f'{ending}, junk behind', role, file_name(f'{stem}-junk', ending), data + rng.bytes(50), 'either', known)
 
@@ -221,8 +140,8 @@ def no_pictures(role: str, rng: np.random.Generator) -> Iterator[Entry]:
     """What is no picture of a kind that is read, and what is no file."""
     image = Image.fromarray(smooth(rng))
     contents = {
-        'zero bytes': b'', 'one byte': b'\x89', 'signature alone': PNG, 'text': b'not a picture\n' * 9, 'web page': b'<!DOCTYPE html><html>',
-        'random bytes': rng.bytes(3000), 'zeros': bytes(3000), 'zip': b'PK\x03\x04' + rng.bytes(200),
+        'zero bytes': b'', 'web page': b'<!DOCTYPE html><html>', 'one byte': b'\x89', 'signature alone': PNG,
+        'text': b'not a picture\n' * 9, 'random bytes': rng.bytes(3000), 'zeros': bytes(3000), 'zip': b'PK\x03\x04' + rng.bytes(200),
         **{kind: saved(image, kind) for kind in ('EPS', 'PPM', 'TGA', 'PCX', 'ICO', 'SGI')},
     }  # fmt: skip
     for number, (kind, content) in enumerate(contents.items()):
@@ -368,9 +287,8 @@ def bombs(rng: np.random.Generator) -> Iterator[Entry]:
     frames = [Image.new('1', (8, 8), i % 2) for i in range(500)]
     many = saved(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     yield Entry('500 frames', 'picture', 'bomb-frames.png', many, 'refused')
-    side = 12000
-    rows = zlib.compress(bytes((side + 1) * side), 1)
-    header = struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((SIDE + 1) * SIDE), 1)
+    header = struct.pack('>IIBBBBB', SIDE, SIDE, 8, 0, 0, 0, 0)
     data = PNG + chunk(b'IHDR', header) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
     yield Entry('bomb: 144 megapixels, real', 'picture', 'bomb-real.png', data, 'either', np.zeros((1, 1, 1), np.uint8), large=True)
 
@@ -379,10 +297,12 @@ def names(role: str, rng: np.random.Generator) -> Iterator[Entry]:
     """Whole files under names that are not plain."""
     pixels = smooth(rng) if role == 'picture' else box_mask()
     for name in (
-        'größe.png', '日本語の名前.png', '😀.png', 'a b  c.png', 'a.b.c.png', '-dash.png', "quo'te\".png", 'new\nline.png', 'UPPER.PNG', '%s{0}.png',
-        'x' * 251 + '.png', 'ü' * 125 + '.png', os.fsdecode(b'not-utf8-\xff\xfe.png'), 'עברית.png', 'tab\there.png', 'a\\b.png', '*.png', '~.png',
+        'größe.png', '日本語の名前.png', '😀.png', 'a b  c.png', 'a.b.c.png', '-dash.png', "quo'te\".png", 'new\nline.png', 'UPPER.PNG',
+        '%s{0}.png', '~.png', 'x' * 251 + '.png', 'ü' * 125 + '.png', os.fsdecode(b'not-utf8-\xff\xfe.png'),
+        'עברית.png', 'tab\there.png', 'a\\b.png', '*.png',
     ):  # fmt: skip
-        yield Entry('name: ' + ascii(name if len(name) < 30 else f'{name[:3]}... ({len(os.fsencode(name))} bytes)'), role, name, saved(pixels), 'opens', pixels)  # fmt: skip
+        shown = ascii(name if len(name) < 30 else f'{name[:3]}... ({len(os.fsencode(name))} bytes)')
+        yield Entry(f'name: {shown}', role, name, saved(pixels), 'opens', pixels)
 
 
 def masks(rng: np.random.Generator) -> Iterator[Entry]:
