@@ -76,8 +76,9 @@ def eight(pixels: np.ndarray) -> np.ndarray:
 
 
 def region(entry: Entry) -> np.ndarray:
-    """(h, w) bool: a mask entry's region."""
-    return (held(entry)[..., 0] > 127) if entry.pixels is None or entry.pixels.dtype == np.uint8 else entry.pixels[..., 0] > 32767
+    """(h, w) bool: a mask entry's region. A mask of 0 and 1 is what restoring takes for black and white, and says so."""
+    values = held(entry)[..., 0]
+    return values > (0 if values.max() == 1 else np.iinfo(values.dtype).max // 2)
 
 
 def command(main, *arguments) -> None:

@@ -3,13 +3,14 @@
 import os
 import re
 import shutil
+import subprocess
 import zipfile
 
 import cv2
 import numpy as np
 import pytest
-from conftest import make_triplets
-from corpus import Entry, corpus, smooth
+from conftest import command_line, environment, make_triplets
+from corpus import Entry, box_mask, corpus, smooth
 from file_checks import CONSUMERS, fate_of, in_process, names_file
 from picture_writers import deep, pillow_reads, png, saved, tiff, turned
 from PIL import Image
@@ -155,6 +156,17 @@ def test_names_of_255_bytes_can_be_written(tmp_path):
         write_durably(tmp_path / name, lambda file: file.write(b'2'))
         assert (tmp_path / name).read_bytes() == b'2'
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_names_that_are_no_text_can_be_told(tmp_path, tiny_checkpoint):
+    name = os.fsdecode(b'not-\xff.png')
+    (tmp_path / name).write_bytes(saved(smooth(np.random.default_rng(0))))
+    (tmp_path / 'mask.png').write_bytes(saved(box_mask()))
+    files = ('-i', name, '-m', 'mask.png', '-o', 'out', '--weights', str(tiny_checkpoint), '--device', 'cpu')
+    strict = {**environment(), 'PYTHONIOENCODING': 'utf-8:strict'}
+    done = subprocess.run(command_line('restore', *files), cwd=tmp_path, env=strict, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and 'not-\\udcff.png: 1 region' in done.stdout
+    assert (tmp_path / 'out' / name).is_file()
 
 
 def test_make_dataset_names_every_file_that_it_cannot_use(tmp_path, capsys):
