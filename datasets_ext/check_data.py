@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from datasets_ext.images import decode_mask, decode_picture, write_atomically
+from datasets_ext.images import decode_mask, decode_picture, read_file, write_atomically
 from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.sources import Lmdb, SingleFile, open_source, read_meta_info
 from hmaca_arch.presence import no_folder
@@ -80,7 +80,7 @@ def _lmdb(root: str) -> Lmdb:
 def look(place: Place) -> Seen:
     """Read one picture."""
     try:
-        data = Path(place.path).read_bytes() if place.key is None else _lmdb(place.path).read(place.key)
+        data = read_file(place.path) if place.key is None else _lmdb(place.path).read(place.key)
         if place.kind == 'picture':
             pixels = decode_picture(data, str(place))
         else:

@@ -12,7 +12,7 @@ def run_command(name: str, run: Callable[[list[str] | None], None], argv: list[s
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
-        print(f'{name}: error: {error}', file=sys.stderr)
+        print(f'{name}: error: {" ".join(str(error).split())}', file=sys.stderr)  # names of files may hold line breaks
         return 1
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)

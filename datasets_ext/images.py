@@ -4,21 +4,29 @@ Pillow decodes: unlike OpenCV's `imdecode` in many versions it raises where a fi
 128x128). Only
 16 bits, which Pillow reduces to 8 in colour pictures, are decoded by OpenCV, after Pillow found the file whole.
 
-What is accepted: 8 and 16 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The EXIF
-orientation is applied. Refused, with the file named: real transparency, CMYK and other modes, floating point, damaged files.
+What is accepted: PNG, JPEG, WebP, BMP, TIFF and GIF, whatever the file's ending says; 8 and 16 bits, RGB, grayscale (replicated), palette,
+1 bit, an alpha channel that is opaque throughout. The EXIF orientation is applied. Refused, with the file named: real transparency, CMYK
+and other modes, signed and floating point numbers, animations and files of several pages, damaged files, and what is no file at all.
 """
 
 import io
 import os
+import stat
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
+
+# What is tried on a file's content. Others that Pillow knows take any bytes for a picture (TGA), lose depth silently (PPM, JPEG 2000, AVIF)
+# or run a program (EPS).
+FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+
+LARGEST_FILE = 2**31 - 1  # bytes; the largest picture that Pillow opens has 1.4 GB in 16-bit RGBA
 
 PNG = b'\x89PNG\r\n\x1a\n'
 
@@ -58,10 +66,37 @@ def list_pictures(folder: str | os.PathLike) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def read_file(path: str | os.PathLike) -> bytes:
+    """A picture file's bytes.
+
+    Raises:
+        ValueError: it cannot be read, or is no ordinary file (a pipe or a device might never end), or is too large to be a picture; in one
+            line that starts with the path.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            found = 'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe, socket or device'
+            raise ValueError(f'{path}: cannot be read as a picture: it is {found}, expected a file')
+        if status.st_size > LARGEST_FILE:
+            raise ValueError(f'{path}: cannot be read as a picture: it has {status.st_size} bytes, expected at most {LARGEST_FILE}')
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
+
+
 def _is_16_bit(image: Image.Image, data: bytes) -> bool:
     if image.format == 'PNG':
         return data[24] == 16  # IHDR's bit depth
     return image.format == 'TIFF' and max(image.tag_v2.get(258, (8,))) == 16  # BitsPerSample
+
+
+def _check_tiff(image: Image.Image, deep: bool) -> None:
+    """Raise a ValueError for a TIFF file whose numbers the decoders would take for others."""
+    if set(image.tag_v2.get(339, (1,))) != {1}:  # SampleFormat
+        raise ValueError(f'signed and floating point numbers (mode {image.mode}) are not supported; convert it to unsigned 8 or 16 bits')
+    if deep and (image.tag_v2.get(262) not in (1, 2) or image.tag_v2.get(284, 1) != 1):  # PhotometricInterpretation, PlanarConfiguration
+        raise ValueError('a TIFF file of 16 bits has to be RGB or gray with black as 0, without separate planes; convert it to PNG')
 
 
 def _check_png(data: bytes) -> None:
@@ -81,14 +116,12 @@ class Decoded(NamedTuple):
     """A picture file's content.
 
     pixels: (h, w, c) uint8 or uint16, upright: gray, gray and alpha, RGB, or RGBA; palettes are resolved. 16-bit gray with alpha is RGBA.
-    mode, format: Pillow's names of what the file holds. frames: how many pictures it holds; these are the first one's pixels.
-    orientation: of EXIF, already undone. exif, icc: as in the file, or None.
+    mode, format: Pillow's names of what the file holds. orientation: of EXIF, already undone. exif, icc: as in the file, or None.
     """
 
     pixels: np.ndarray
     mode: str
     format: str
-    frames: int
     orientation: int
     exif: bytes | None
     icc: bytes | None
@@ -113,8 +146,10 @@ def decode(data: bytes, name: str) -> Decoded:
     try:
         if data.startswith(PNG):
             _check_png(data)
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             deep = _is_16_bit(image, data)
+            if image.format == 'TIFF':
+                _check_tiff(image, deep)
             stored = image.getexif().get(0x0112, 1)
             image.load()  # which turns TIFF, and then says that nothing is left to undo
             mode, orientation = image.mode, image.getexif().get(0x0112, 1)
@@ -130,9 +165,16 @@ def decode(data: bytes, name: str) -> Decoded:
                 pixels = np.asarray(image.convert('RGB') if mode == 'P' else image)
             else:
                 raise ValueError(f'pictures of mode {mode} are not supported; convert it to 8- or 16-bit RGB or grayscale')
-            facts = (mode, image.format, getattr(image, 'n_frames', 1), stored, _exif(image), image.info.get('icc_profile') or None)
-    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{name}: cannot be read as a picture: {error}') from None
+            count = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: phones' JPEG, with previews behind it
+            if count > 1:
+                raise ValueError(f'holds {count} pictures; animations and files of several pages are not supported')
+            facts = (mode, image.format, stored, _exif(image), image.info.get('icc_profile') or None)
+    except UnidentifiedImageError:
+        found = 'its content is none of ' + ', '.join(FORMATS) if data else 'the file is empty'
+        raise ValueError(f'{name}: cannot be read as a picture: {found}') from None
+    except Exception as error:  # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError, cv2.error
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(f'{name}: cannot be read as a picture: {reason}') from None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f'{name}: cannot be read as a picture')
     pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -220,8 +262,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it, also when this process is killed; `.NAME.partial` may be left behind."""
+    """Write a file so that nobody ever sees a part of it, also when this process is killed; `.NAME.PROCESS.partial` may be left behind."""
     path = Path(path)
-    partial = path.with_name(f'.{path.name}.partial')
+    partial = path.with_name(f'.{path.name[:50]}.{os.getpid()}.partial')  # cut, as names have at most 255 bytes
     partial.write_bytes(data)
     os.replace(partial, path)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import itertools
+import lzma
 import os
 import posixpath
 import zipfile
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from datasets_ext.images import EXTENSIONS, decode_picture, list_pictures
+from datasets_ext.images import EXTENSIONS, FORMATS, LARGEST_FILE, decode_picture, list_pictures, read_file
 from datasets_ext.parallel import Workers
 
 SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})  # the first that is there
@@ -33,12 +34,22 @@ class Picture(NamedTuple):
         return os.path.join(self.root, *self.member.split('/'))
 
     def read(self) -> bytes:
-        """The file's bytes."""
+        """The file's bytes; a ValueError names it if they cannot be read."""
         if os.path.isdir(self.root):
-            return Path(str(self)).read_bytes()
+            return read_file(str(self))
         try:
-            return _open_zip(self.root, os.getpid()).read(self.member)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown compression
+            archive = _open_zip(self.root, os.getpid())
+            if archive.getinfo(self.member).file_size > LARGEST_FILE:
+                raise ValueError(f'{self}: cannot be read as a picture: it has more than {LARGEST_FILE} bytes')
+            return archive.read(self.member)
+        except (
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            RuntimeError,
+        ) as error:  # RuntimeError: encrypted, or an unknown compression
             raise ValueError(f'{self}: cannot be read from the zip file: {error}') from None
 
 
@@ -142,10 +153,10 @@ def twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str,
 
 def _short_side(picture: Picture) -> int | None:
     try:
-        with Image.open(io.BytesIO(picture.read())) as image:
+        with Image.open(io.BytesIO(picture.read()), formats=FORMATS) as image:
             return min(image.size)
-    except (OSError, ValueError):
-        return None  # making its triplet will say why
+    except Exception:  # whatever a damaged file makes Pillow raise; making its triplet will say why
+        return None
 
 
 def check_sides(pictures: list[Picture], side: int, why: str) -> None:

@@ -10,6 +10,7 @@ data sets of different degradations have the same regions. An interrupted run is
 import argparse
 import hashlib
 import json
+import sys
 import zlib
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ PASTE = {'clean': 'lq', 'release': 'gt'}  # what the composite PSNR of each prot
 
 def generator(seed: int, name: str) -> np.random.Generator:
     """All randomness of the triplet `name`."""
-    return np.random.default_rng((seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')))
+    digest = hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()  # file names need not be UTF-8
+    return np.random.default_rng((seed, int.from_bytes(digest[:8], 'big')))
 
 
 def _input_psnr(lq: np.ndarray, mask: np.ndarray, gt: np.ndarray, paste: str) -> float | None:
@@ -83,15 +85,15 @@ def make_triplet(job: tuple[Picture, dict | None], *, output: Path, recipe: Reci
 
 
 def _read_records(*paths: Path) -> dict[str, dict]:
-    """{name: record} of manifests, later ones first in rank; a last line that was cut short is passed over."""
+    """{name: record} of manifests, later ones first in rank; lines that are damaged are passed over, and their pictures made again."""
     records = {}
     for path in paths:
-        for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else ():
+        for line in path.read_text(encoding='utf-8', errors='replace').splitlines() if path.is_file() else ():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:
+                records[record['name']] = record
+            except (ValueError, TypeError, KeyError):
                 continue
-            records[record['name']] = record
     return records
 
 
@@ -114,7 +116,7 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
     elif made.is_file():
         try:
             old = json.loads(made.read_text(encoding='utf-8'))
-        except json.JSONDecodeError:
+        except ValueError:
             raise ValueError(f'{made} is damaged; choose another output folder or --overwrite') from None
         changed = [key for key in sorted(old.keys() | settings) if old.get(key) != settings.get(key)]
         if changed:
@@ -154,6 +156,8 @@ def make_split(
         for record in tqdm(pool.map(make, jobs), total=len(jobs), desc=output.name, unit='picture', disable=quiet or None):
             if 'error' in record:
                 failures.append(record['error'])
+                if not quiet:
+                    tqdm.write(f'make-dataset: {record["error"]}', file=sys.stderr)
                 continue
             if record.pop('kept', False):
                 kept += 1

@@ -20,7 +20,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
 from datasets_ext.command import run_command
-from datasets_ext.images import PNG, decode_as_stored, encode_png, list_pictures
+from datasets_ext.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import Workers, default_workers
 
@@ -42,7 +42,7 @@ def _key(stem: str, path: str) -> str:
 
 def encode(path: str) -> tuple[bytes, tuple[int, int, int]]:
     """A picture file as PNG bytes that any reader decodes to the pixels of `decode_as_stored`; and its (h, w, c)."""
-    data = Path(path).read_bytes()
+    data = read_file(path)
     pixels, as_it_is = decode_as_stored(data, path)
     return (data if as_it_is and data.startswith(PNG) else encode_png(pixels)), pixels.shape
 
@@ -54,7 +54,7 @@ def _encoded_size(path: str) -> int:
 def _differs(pair: tuple[str, bytes]) -> bool:
     """Whether an LMDB value differs from its file in any pixel, in type or in size."""
     path, value = pair
-    before, _ = decode_as_stored(Path(path).read_bytes(), path)
+    before, _ = decode_as_stored(read_file(path), path)
     after, _ = decode_as_stored(value, path)
     return before.dtype != after.dtype or not np.array_equal(before, after)
 

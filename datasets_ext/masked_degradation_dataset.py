@@ -5,7 +5,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_picture, to_8_bit
 from datasets_ext.recipe import Recipe
-from datasets_ext.sources import MaskedDataset, open_source, read_meta_info, refuse_missing
+from datasets_ext.sources import MaskedDataset, check_pixels, open_source, read_meta_info, refuse_missing
 from hmaca_arch.schema import DATASETS
 
 RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg')
@@ -47,6 +47,8 @@ class MaskedDegradationDataset(MaskedDataset):
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
         where = self.source.where(name)
         picture = to_8_bit(decode_picture(self.source.read(name), where))
+        if self.recipe.size is None:
+            check_pixels(picture, where)
         try:
             lq, mask, gt, _ = self.recipe(picture, rng)
         except ValueError as error:

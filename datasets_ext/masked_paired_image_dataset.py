@@ -6,7 +6,7 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_mask, decode_picture
-from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, open_source, read_meta_info, refuse_missing
+from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, refuse_missing
 from hmaca_arch.schema import DATASETS
 
 
@@ -59,10 +59,12 @@ class MaskedPairedImageDataset(MaskedDataset):
 
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
         lq, gt = (decode_picture(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
+        check_pixels(gt, self.sources['gt'].where(name))
         mask_source = self.sources['mask']
         mask = decode_mask(mask_source.read(name), mask_source.where(name), soft=self.soft_mask)
         for kind, image in (('lq', lq), ('mask', mask)):
             if image.shape[:2] != gt.shape[:2]:
                 sizes = [f'{height}x{width}' for height, width in (image.shape[:2], gt.shape[:2])]
-                raise ValueError(f'{self.sources[kind].where(name)}: {sizes[0]} pixels (height x width), but gt has {sizes[1]}')
+                where = [self.sources[key].where(name) for key in (kind, 'gt')]
+                raise ValueError(f'{where[0]}: {sizes[0]} pixels (height x width), but gt, {where[1]}, has {sizes[1]}')
         return lq, mask, gt, {f'{kind}_path': self.sources[kind].path(name) for kind in ('lq', 'gt', 'mask')}

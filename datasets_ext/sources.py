@@ -6,16 +6,19 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import cv2
+import lmdb
 import numpy as np
 import torch
 from basicsr.utils import FileClient
 from torch.utils.data import Dataset, get_worker_info
 
 from datasets_ext.crops import draw_augmentation
-from datasets_ext.images import list_pictures
+from datasets_ext.images import list_pictures, read_file
 from datasets_ext.recipe import one_of
 from hmaca_arch.messages import refuse, wrong_value
 from hmaca_arch.schema import PHASES, Kind
+
+MOST_PIXELS = 2**25  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
 
 _lmdb_clients: dict[str, tuple[tuple[int, int], FileClient]] = {}
 
@@ -35,8 +38,7 @@ class Folder:
     where = path
 
     def read(self, name: str) -> bytes:
-        with open(self.paths[name], 'rb') as file:
-            return file.read()
+        return read_file(self.paths[name])
 
 
 class SingleFile:
@@ -51,8 +53,7 @@ class SingleFile:
     where = path
 
     def read(self, name: str) -> bytes:
-        with open(self.file, 'rb') as file:
-            return file.read()
+        return read_file(self.file)
 
 
 class Lmdb:
@@ -67,8 +68,7 @@ class Lmdb:
         meta_info = os.path.join(root, 'meta_info.txt')
         if not root.rstrip('/\\').endswith('.lmdb') or not os.path.isfile(meta_info):
             raise ValueError(f'{os.path.abspath(root)} is not an LMDB of pictures: X.lmdb with data.mdb and meta_info.txt is expected')
-        with open(meta_info, encoding='utf-8') as file:
-            self.keys = [line.split('.')[0] for line in file if line.strip()]  # as BasicSR reads it
+        self.keys = [line.split('.')[0] for line in read_lines(meta_info)]  # as BasicSR reads it
 
     def names(self) -> list[str]:
         return sorted(self.keys)
@@ -80,7 +80,10 @@ class Lmdb:
         return f'{self.root}: key {name}'
 
     def read(self, name: str) -> bytes:
-        data = self._client().get(name, 'picture')
+        try:
+            data = self._client().get(name, 'picture')
+        except lmdb.Error as error:
+            raise ValueError(f'{self.where(name)}: the database cannot be read: {error}') from None
         if data is None:
             raise ValueError(f'{self.where(name)}: listed in meta_info.txt but not in the database')
         return bytes(data)
@@ -89,7 +92,11 @@ class Lmdb:
         status = os.stat(os.path.join(self.root, 'data.mdb'))
         path, identity = os.path.realpath(self.root), (status.st_dev, status.st_ino)
         if path not in _lmdb_clients or _lmdb_clients[path][0] != identity:  # the second: it was replaced meanwhile
-            _lmdb_clients[path] = (identity, FileClient('lmdb', db_paths=path, client_keys='picture'))
+            client = FileClient('lmdb', db_paths=path, client_keys='picture')
+            environment = client.client._client['picture']
+            if status.st_size < (environment.info()['last_pgno'] + 1) * environment.stat()['psize']:  # reading beyond the end kills
+                raise ValueError(f'{self.root}: data.mdb is cut short; make it again')
+            _lmdb_clients[path] = (identity, client)
         return _lmdb_clients[path][1]
 
 
@@ -116,13 +123,21 @@ def open_source(opt: dict, key: str) -> Folder | SingleFile | Lmdb:
     return Folder(root)
 
 
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file that are not blank, stripped; a ValueError names it if it is no text."""
+    with open(path, encoding='utf-8') as file:
+        try:
+            return [line.strip() for line in file if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path}: is not text in UTF-8: {error}') from None
+
+
 def read_meta_info(path: str) -> list[str]:
     """Stems of the pictures that a BasicSR meta info file lists: `0001.png (480,480,3)`, one a line."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f'meta_info_file: {os.path.abspath(path)} does not exist')
-    with open(path, encoding='utf-8') as file:
-        lines = [re.sub(r'\s+\(\d.*$', '', line.strip()) for line in file]
-    return [os.path.splitext(os.path.basename(line))[0] for line in lines if line]
+    lines = [re.sub(r'\s+\(\d.*$', '', line) for line in read_lines(path)]
+    return [os.path.splitext(os.path.basename(line))[0] for line in lines]
 
 
 def refuse_missing(wanted: list[str], present, what: str) -> None:
@@ -132,6 +147,15 @@ def refuse_missing(wanted: list[str], present, what: str) -> None:
     if missing:
         more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
         raise ValueError(f'{what}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}')
+
+
+def check_pixels(picture: np.ndarray, where: str) -> None:
+    """Raise a ValueError for a picture that would take all memory: a file of some kilobytes can hold 170 megapixels."""
+    height, width = picture.shape[:2]
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f'{where}: {height}x{width} pixels (height x width) are too many for a sample, at most {MOST_PIXELS}; cut it in pieces'
+        )
 
 
 class MaskedDataset(Dataset, ABC):

@@ -22,7 +22,8 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
         OSError, or what torch.save raises: whatever went wrong; `path` then is what it was before, and no temporary file is left.
     """
     path = os.fspath(path)
-    temporary = f'{path}.{os.getpid()}.tmp'
+    parent, name = os.path.split(path)
+    temporary = os.path.join(parent, f'{name[:60]}.{os.getpid()}.tmp')  # cut, as names have at most 255 bytes
     try:
         with open(temporary, 'wb') as file:
             write(file)

@@ -65,6 +65,8 @@ def one_line(error: Exception) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with 0, with 1 after a user's mistake, with 2 for a wrong command line, with 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
     if not argv or argv[0] in ('-h', '--help'):
         print(USAGE)
         sys.exit(0 if argv else 2)

@@ -1,7 +1,7 @@
 """Picture files with everything that has to survive a restoration: depth, gray, alpha, EXIF, ICC profile.
 
-Read: what Pillow reads in 8 or 16 bits, gray or RGB, with or without alpha; upright, as the EXIF orientation says. Palette and 1-bit files
-come out as RGB(A) and gray, which a note says. Refused by name: CMYK and other modes, floating point, animations, files of several pages.
+Read: what `datasets_ext.images` decodes, with or without alpha; upright, as the EXIF orientation says. Palette and 1-bit files come out as
+RGB(A) and gray, which a note says.
 
 Written: PNG, 8-bit TIFF and WebP without loss, the last two by Pillow; JPEG with one. XMP and PNG's texts are not kept.
 """
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets_ext.images import PNG, Decoded, decode, decode_as_stored
+from datasets_ext.images import PNG, decode, decode_as_stored, read_file
 from hmaca_arch.checkpoint_files import write_durably
 
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
@@ -40,11 +40,9 @@ def read_picture(path: str | Path) -> Picture:
     """Read a picture; its pixels are read-only.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged or of a kind that is not supported; in one line that starts with the path.
+        ValueError: it cannot be read, is damaged or of a kind that is not supported; in one line that starts with the path.
     """
-    found = decode(Path(path).read_bytes(), str(path))
-    _refuse_several(found, path)
+    found = decode(read_file(path), str(path))
     notes = {'P': ['a palette picture, written with full colours'], '1': ['a 1-bit picture, written as 8-bit gray']}.get(found.mode, [])
     pixels = found.pixels.copy()
     pixels.setflags(write=False)
@@ -55,22 +53,16 @@ def read_mask_file(path: str | Path) -> tuple[np.ndarray, list[str]]:
     """Read a mask, upright: (h, w) uint8 or uint16, and what is doubtful about the file.
 
     Raises:
-        OSError, ValueError: as `read_picture`; and for a mask with colours or transparent pixels.
+        ValueError: as `read_picture`; and for a mask with colours or transparent pixels.
     """
-    data = Path(path).read_bytes()
+    data = read_file(path)
     found = decode(data, str(path))
-    _refuse_several(found, path)
     pixels, _ = decode_as_stored(data, str(path))  # which refuses transparency
     lossy = found.format in ('JPEG', 'MPO') or (found.format == 'WEBP' and b'VP8 ' in data[:64])
     if pixels.shape[2] == 3 and np.ptp(pixels, axis=2).max() > (LOSSY_TINT if lossy else 0):
         raise ValueError(f'{path}: a mask must be black and white, this picture has colours')
     doubts = [f'the mask is stored with loss ({found.format}): its border is not exactly what was drawn; use PNG'] if lossy else []
     return np.ascontiguousarray(pixels[..., pixels.shape[2] // 2]), doubts  # gray, or green
-
-
-def _refuse_several(found: Decoded, path: str | Path) -> None:
-    if found.frames > 1 and found.format != 'MPO':  # what phones call JPEG; the pictures after the first are previews
-        raise ValueError(f'{path}: holds {found.frames} pictures; animations and files of several pages are not supported')
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:

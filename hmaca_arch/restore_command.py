@@ -184,7 +184,7 @@ def report_of(args: argparse.Namespace, restorer: Restorer, entries: list[dict],
 
 def tell(line: str) -> None:
     """A line on stderr, above the progress bar."""
-    tqdm.write(f'basicsr restore: {line}', file=sys.stderr)
+    tqdm.write(f'basicsr restore: {" ".join(line.split())}', file=sys.stderr)  # names of files may hold line breaks
 
 
 def counted(number: int, what: str) -> str:

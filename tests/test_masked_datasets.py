@@ -316,7 +316,7 @@ def test_damaged_pictures_are_named(root, make):
 @pytest.mark.parametrize('kind', ['lq', 'mask'])
 def test_sizes_that_differ_are_named(root, kind):
     write(root / kind / 'p1.png', np.zeros((24, 31), np.uint8))
-    with pytest.raises(ValueError, match=rf'{kind}/p1.png: 24x31 pixels .* but gt has 24x30'):
+    with pytest.raises(ValueError, match=rf'{kind}/p1.png: 24x31 pixels .* but gt, .*p1.png, has 24x30'):
         build_dataset(paired(root))[1]
 
 
