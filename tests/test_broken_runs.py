@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import io
-import logging
 import multiprocessing
 import os
 import shutil
@@ -18,11 +17,10 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.utils.lmdb_util import LmdbMaker
-from basicsr.utils.logger import initialized_logger
 from conftest import command_line, environment, tiny_options, write_options
 
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
-from hmaca_arch import checkpoint_files, cli, training
+from hmaca_arch import checkpoint_files, training
 from hmaca_arch.models import MaskedRestorationModel
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
@@ -31,24 +29,6 @@ NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1
 @pytest.fixture
 def options(triplets):
     return {**tiny_options(triplets), 'network_g': NETWORK}
-
-
-@pytest.fixture
-def basicsr(tmp_path, monkeypatch, capsys):
-    """`basicsr COMMAND ...` in this process, below tmp_path: exit status and the one line of the error ('' if there is none)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(command: str, *arguments) -> tuple[int, str]:
-        initialized_logger.clear()  # BasicSR opens a log file only once a process
-        logging.getLogger('basicsr').handlers.clear()
-        with pytest.raises(SystemExit) as ended:
-            cli.main([command, *map(str, arguments)])
-        text = capsys.readouterr().err
-        errors = [line for line in text.splitlines() if 'error: ' in line]
-        assert 'Traceback' not in text and len(errors) == bool(ended.value.code), text
-        return ended.value.code or 0, ''.join(errors)
-
-    return run
 
 
 class FullDisk(io.FileIO):
@@ -67,24 +47,24 @@ def no_space_for(beginning: str):
 
 
 @pytest.mark.parametrize('name', ['net_g_4.pth', '4.state'])
-def test_no_space_for_a_checkpoint(basicsr, options, tmp_path, name):
+def test_no_space_for_a_checkpoint(basicsr_here, options, tmp_path, name):
     """The run ends with the file and the system's reason; once there is space again, it goes on."""
     path = write_options(tmp_path / 'o.yml', options)
     with no_space_for(name):
-        code, error = basicsr('train', '-opt', path)
+        code, error = basicsr_here('train', '-opt', path)
     assert code == 1 and error.startswith('basicsr train: error: ') and 'No space left on device' in error and f'{name}' in error
     experiment = tmp_path / 'experiments' / 'tiny'
     assert not list(tmp_path.rglob('*.tmp')) and sorted(p.name for p in (experiment / 'training_states').iterdir()) == ['2.state']
-    assert basicsr('train', '-opt', path, '--auto_resume') == (0, '')
+    assert basicsr_here('train', '-opt', path, '--auto_resume') == (0, '')
     assert (experiment / 'models' / 'net_g_latest.pth').exists()
 
 
-def test_no_space_for_a_picture_of_a_test(basicsr, options, tmp_path):
+def test_no_space_for_a_picture_of_a_test(basicsr_here, options, tmp_path):
     options['train']['total_iter'], options['val']['save_img'] = 1, True
     path = write_options(tmp_path / 'o.yml', options)
-    assert basicsr('train', '-opt', path) == (0, '')
+    assert basicsr_here('train', '-opt', path) == (0, '')
     with no_space_for('0001_tiny_strip.png'):
-        code, error = basicsr('test', '-opt', path)
+        code, error = basicsr_here('test', '-opt', path)
     assert code == 1 and 'No space left on device' in error and '0001_tiny_strip.png' in error
     assert sorted(p.name for p in (tmp_path / 'results').rglob('*.png')) == ['0000_tiny.png', '0000_tiny_strip.png', '0001_tiny.png']
 
@@ -101,12 +81,12 @@ def test_a_real_limit_of_the_system_in_a_real_process(options, tmp_path):
     assert not list(tmp_path.rglob('*.pth*')) and not list(tmp_path.rglob('*.state'))
 
 
-def test_no_space_for_an_lmdb(basicsr, triplets, tmp_path, monkeypatch):
+def test_no_space_for_an_lmdb(basicsr_here, triplets, tmp_path, monkeypatch):
     def put(self, *_):
         raise lmdb.DiskError('mdb_put: No space left on device')
 
     monkeypatch.setattr(LmdbMaker, 'put', put)
-    code, error = basicsr('make-lmdb', triplets / 'train', '--workers', 1)
+    code, error = basicsr_here('make-lmdb', triplets / 'train', '--workers', 1)
     assert code == 1 and 'lq.lmdb cannot be written: mdb_put: No space left on device' in error
     assert not list(tmp_path.rglob('*.lmdb*'))
 
@@ -128,19 +108,19 @@ def arguments_of(command: str, options: dict, folder: Path) -> list:
 
 
 @pytest.mark.parametrize(('command', 'output'), OUTPUTS.items())
-def test_a_file_where_the_output_should_go(basicsr, options, tmp_path, command, output):
+def test_a_file_where_the_output_should_go(basicsr_here, options, tmp_path, command, output):
     (tmp_path / output).write_text('mine')
-    code, error = basicsr(command, *arguments_of(command, options, tmp_path))
+    code, error = basicsr_here(command, *arguments_of(command, options, tmp_path))
     assert code == 1 and output in error
     assert (tmp_path / output).read_text() == 'mine'
 
 
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='there is no folder here that nobody can write to, root included')
 @pytest.mark.parametrize(('command', 'output'), OUTPUTS.items())
-def test_a_folder_that_cannot_be_written_to(basicsr, options, tmp_path, monkeypatch, command, output):
+def test_a_folder_that_cannot_be_written_to(basicsr_here, options, tmp_path, monkeypatch, command, output):
     arguments = arguments_of(command, options, tmp_path)
     monkeypatch.chdir('/proc')
-    code, error = basicsr(command, *arguments)
+    code, error = basicsr_here(command, *arguments)
     assert code == 1 and output in error and not Path(output).exists()
 
 
@@ -156,41 +136,41 @@ def at_iteration(monkeypatch, iteration: int, action) -> None:
     monkeypatch.setattr(MaskedRestorationModel, 'optimize_parameters', wrapped)
 
 
-def test_data_that_are_gone_in_the_middle_of_a_run(basicsr, options, triplets, tmp_path, monkeypatch):
+def test_data_that_are_gone_in_the_middle_of_a_run(basicsr_here, options, triplets, tmp_path, monkeypatch):
     at_iteration(monkeypatch, 2, lambda: shutil.rmtree(triplets / 'train' / 'mask'))
-    code, error = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', options))
+    code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and 'No such file or directory' in error and str(triplets / 'train' / 'mask') in error
 
 
-def test_a_missing_data_folder_moves_no_earlier_run_aside(basicsr, options, triplets, tmp_path):
+def test_a_missing_data_folder_moves_no_earlier_run_aside(basicsr_here, options, triplets, tmp_path):
     (tmp_path / 'experiments' / 'tiny').mkdir(parents=True)
     shutil.rmtree(triplets / 'train' / 'gt')
-    code, error = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', options))
+    code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and f'datasets:train:dataroot_gt: {triplets / "train" / "gt"} does not exist' in error
     assert [p.name for p in (tmp_path / 'experiments').iterdir()] == ['tiny']
 
 
-def test_an_lmdb_without_one_of_its_keys(basicsr, options, triplets, tmp_path):
+def test_an_lmdb_without_one_of_its_keys(basicsr_here, options, triplets, tmp_path):
     """Listed everywhere, and in one of the three databases not there."""
-    assert basicsr('make-lmdb', triplets / 'train', '--workers', 1) == (0, '')
+    assert basicsr_here('make-lmdb', triplets / 'train', '--workers', 1) == (0, '')
     with lmdb.open(str(triplets / 'train' / 'mask.lmdb')) as database, database.begin(write=True) as transaction:
         assert transaction.delete(b'0003')
     options['datasets']['train']['io_backend'] = {'type': 'lmdb'}
     options['datasets']['train'].update({f'dataroot_{kind}': str(triplets / 'train' / f'{kind}.lmdb') for kind in ('lq', 'mask', 'gt')})
-    code, error = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', options))
+    code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and 'mask.lmdb: key 0003: listed in meta_info.txt but not in the database' in error
 
 
-def test_a_data_set_of_another_size_than_before(basicsr, options, triplets, tmp_path):
+def test_a_data_set_of_another_size_than_before(basicsr_here, options, triplets, tmp_path):
     path = write_options(tmp_path / 'o.yml', options)
-    assert basicsr('train', '-opt', path) == (0, '')
+    assert basicsr_here('train', '-opt', path) == (0, '')
     for kind in ('lq', 'mask', 'gt'):
         shutil.copy(triplets / 'train' / kind / '0000.png', triplets / 'train' / kind / '9999.png')
-    code, error = basicsr('train', '-opt', path, '--auto_resume', '--force_yml', 'train:total_iter=9')
+    code, error = basicsr_here('train', '-opt', path, '--auto_resume', '--force_yml', 'train:total_iter=9')
     assert code == 1 and 'pictures 6, now 7: its sequence of samples cannot be continued' in error
 
 
-def test_a_worker_that_hangs(basicsr, options, tmp_path, monkeypatch):
+def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
     """The loader waits for a bounded time, and nothing is left behind."""
     assert training.LOADER_TIMEOUT <= 600
     monkeypatch.setattr(training, 'LOADER_TIMEOUT', 2)
@@ -198,7 +178,7 @@ def test_a_worker_that_hangs(basicsr, options, tmp_path, monkeypatch):
     monkeypatch.setattr(MaskedPairedImageDataset, 'triplet', lambda *_: time.sleep(600))
     options['datasets']['train']['num_worker_per_gpu'] = 1
     options.pop('val'), options['datasets'].pop('val')
-    code, error = basicsr('train', '-opt', write_options(tmp_path / 'o.yml', options))
+    code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and 'a worker process of the loader is gone' in error and 'timed out after 2 seconds' in error
     for child in multiprocessing.active_children():
         child.join(10)
