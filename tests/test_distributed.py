@@ -248,7 +248,7 @@ def test_a_task_that_is_killed_ends_the_other_which_says_so(tmp_path):
     output = first.communicate(timeout=60)[0]
     second.communicate()
     assert first.returncode == 1 and 'Traceback' not in output
-    assert output.splitlines()[-1].startswith('basicsr train: error: another process has ended or does not answer')
+    assert output.splitlines()[-1].startswith('basicsr train: error in process 0: another process has ended or does not answer')
 
 
 def test_a_process_that_does_not_come_is_waited_for_no_longer_than_asked(no_launcher):
