@@ -158,9 +158,9 @@ def test_tiles_that_differ_meet_without_a_step(upright):
     box = Box(0, 0, 140, 40) if upright else Box(0, 0, 40, 140)
     blend = Blend(Region(box, box), 1, 20)
     for value, tile in enumerate(cut(Region(box, box), np.ones(box.shape, np.uint8), 80, 20)):
-        blend.add(tile, np.full((*tile.shape, 1), value, np.float32))
+        blend.add(tile, np.full((*tile.shape, 1), value + 1, np.float32))
     line = blend.result()[:, 20, 0] if upright else blend.result()[20, :, 0]
-    assert line[0] == 0 and line[-1] == 1 and (np.diff(line) >= 0).all() and np.diff(line).max() < 1.01 / 21
+    assert line[0] == 1 and line[-1] == 2 and (np.diff(line) >= 0).all() and np.diff(line).max() < 1.01 / 21
 
 
 def test_one_tile_is_taken_as_it_is():
