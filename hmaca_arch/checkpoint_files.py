@@ -36,7 +36,7 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
             os.remove(temporary)
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             error = error.__context__  # torch's own complaint hides that the disk is full
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = path  # the system does not say what could not be written
         raise error from None
     folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)

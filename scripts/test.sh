@@ -9,4 +9,5 @@ if ! "$PYTHON" -c 'import hmaca_arch, hypothesis, onnx, onnxruntime, pytest, pyt
         onnx onnxruntime
 fi
 "$PYTHON" -m ruff check .
+export COVERAGE_FILE="$PWD/.coverage" # with --cov: also for processes that tests start elsewhere
 OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest -n "${TEST_WORKERS:-2}" --dist loadfile "$@"

@@ -57,7 +57,7 @@ class Interrupted(BaseException):
     pass
 
 
-@pytest.mark.parametrize('error', [OSError(errno.EIO, 'broken'), RuntimeError('odd'), Interrupted()])
+@pytest.mark.parametrize('error', [OSError(errno.EIO, 'broken'), OSError('in words only'), RuntimeError('odd'), Interrupted()])
 def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
     path = tmp_path / 'file'
     path.write_bytes(b'old')
@@ -68,7 +68,7 @@ def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
 
     with pytest.raises(type(error)) as caught:
         write_durably(path, write)
-    assert caught.value is error and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+    assert caught.value is error and 'None' not in str(error) and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
 
 
 def test_an_error_names_the_file_unless_it_names_another(tmp_path):

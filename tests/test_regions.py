@@ -58,6 +58,7 @@ def test_regions_merge_where_their_context_overlaps(gap, count):
     found = find_regions(mask, 4)
     assert len(found) == count
     assert found[0].box == (Box(10, 20, 15, 50) if count == 1 else Box(10, 20, 15, 30))
+    assert len(find_regions(np.ascontiguousarray(mask.T), 4)) == count
 
 
 def test_diagonal_neighbours_are_one_region_without_context():
