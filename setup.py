@@ -42,7 +42,17 @@ setup(
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
         'demo': ['gradio>=6.31,<7'],
-        'test': ['pytest>=7.4', 'pytest-xdist>=3.3', 'hypothesis>=6.80', 'safetensors>=0.4', 'ruff>=0.5', 'spandrel>=0.4,<0.5', *ONNX],
+        'test': [
+            'pytest>=7.4',
+            'pytest-xdist>=3.3',
+            'pytest-cov>=7',
+            'coverage>=7.10',
+            'hypothesis>=6.80',
+            'safetensors>=0.4',
+            'ruff>=0.5',
+            'spandrel>=0.4,<0.5',
+            *ONNX,
+        ],
     },
     entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},
 )

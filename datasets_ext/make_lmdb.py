@@ -11,6 +11,7 @@ back and compared, and only then is it moved there.
 import argparse
 import os
 import shutil
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -86,13 +87,13 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
     progress = partial(_bar, total=len(pictures), name=source.name, quiet=quiet)
     sizes = list(progress(pool.map(_encoded_size, pictures.values()), 'measure'))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    maker = LmdbMaker(str(folder), map_size=map_size(sizes))
     try:
-        encoded = progress(pool.map(encode, pictures.values()), 'write')
-        for (data, shape), key in zip(encoded, pictures):
-            maker.put(data, key, shape)
-    finally:
-        maker.close()
+        with closing(LmdbMaker(str(folder), map_size=map_size(sizes))) as maker:
+            encoded = progress(pool.map(encode, pictures.values()), 'write')
+            for (data, shape), key in zip(encoded, pictures):
+                maker.put(data, key, shape)
+    except lmdb.Error as error:  # a full disk among others
+        raise OSError(f'{folder} cannot be written: {error}') from None
     _verify(folder, pictures, pool, progress)
     return len(pictures)
 

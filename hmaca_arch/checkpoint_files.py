@@ -1,8 +1,9 @@
 """Writing files so that what stands under the final name is always a whole one, and reading weights that may be anything."""
 
 import os
-import pickle
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,8 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it onto `path`.
 
     Raises:
-        OSError, or what torch.save raises: whatever went wrong; `path` then is what it was before, and no temporary file is left.
+        OSError, or what torch.save raises: whatever went wrong, with the file's name; `path` then is what it was before, and no temporary
+            file is left.
     """
     path = os.fspath(path)
     parent, name = os.path.split(path)
@@ -34,8 +36,10 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
         if os.path.exists(temporary):
             os.remove(temporary)
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
-            raise error.__context__ from None  # torch's own complaint hides that the disk is full
-        raise
+            error = error.__context__  # torch's own complaint hides that the disk is full
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = path  # the system does not say what could not be written
+        raise error from None
     folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself
@@ -43,13 +47,35 @@ def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) 
         os.close(folder)
 
 
+def load_safely(path: str | os.PathLike) -> Any:
+    """What a file made by `torch.save` holds, on the CPU. Nothing in it is executed, whatever torch's version and environment.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is torn or something else, or holds more than tensors and plain values; in one short line, without the path.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of formats that are refused anyway
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a torn file, or another kind of file, makes the reader raise
+        text = ' '.join(str(error).split())
+    if name := re.search(r'GLOBAL (\S+)', text):
+        raise ValueError(f'it holds {name[1][:80]} besides tensors and plain values, and loading that could execute code')
+    if 'weights_only' in text:  # torch goes on with advice to load it all the same
+        raise ValueError('it is damaged, or another kind of file')
+    raise ValueError(text[:120] or 'it is cut short')
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The averaged weights of a checkpoint file, or its only ones; errors as in `read_checkpoint`."""
     return read_checkpoint(path)[0]
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, and under which key they are: averaged ones first; None where it holds nothing else. Nothing is executed.
+def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) -> tuple[dict[str, Tensor], str | None]:
+    """A checkpoint's weights, and under which of `keys` they are, the first that is there; None where it holds nothing else.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -57,12 +83,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str | None]:
     if not path.is_file():
         raise FileNotFoundError(f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or 'the file is cut short').splitlines()[0]
-        raise ValueError(f'{path}: not a checkpoint that torch can read: {reason}') from None
-    key = next((key for key in ('params_ema', 'params') if isinstance(checkpoint, dict) and key in checkpoint), None)
+        checkpoint = load_safely(path)
+    except ValueError as error:
+        raise ValueError(f'{path}: not a checkpoint that can be read: {error}') from None
+    key = next((key for key in keys if isinstance(checkpoint, dict) and key in checkpoint), None)
     weights = checkpoint[key] if key else checkpoint
-    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    if (
+        not isinstance(weights, dict)
+        or not weights
+        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+    ):
         raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
     return weights, key

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -94,6 +94,35 @@ def describe_release(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         'resi_connection': '1conv' if 'conv_after_body.weight' in state_dict else 'identity',
         'shifted_windows': 'strips',
     }
+
+
+def refuse_misfit(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError if a checkpoint is of another network: in one line the settings, weights and shapes that differ, a few of each.
+
+    torch's own error lists every weight, which are hundreds.
+    """
+    theirs = dict(getattr(network, 'canonical_state_dict', dict)(state_dict))
+    ours = network.state_dict()
+    found = []
+    if isinstance(network, SelfDescribing) and DESCRIPTION in theirs:
+        found = [line[:160] for line in network.differences(decode(theirs.pop(DESCRIPTION)))]
+        found[6:] = [f'{len(found) - 6} more settings'] if len(found) > 6 else []
+        del ours[DESCRIPTION]
+
+    def few(keys: Collection[str], what: str, show: Callable[[str], str] = str) -> None:
+        if keys:
+            some = ', '.join(show(key)[:120] for key in sorted(keys)[:3])
+            found.append(f'{len(keys)} {what}: {some}{", ..." if len(keys) > 3 else ""}')
+
+    few(ours.keys() - theirs.keys(), 'weights are missing in the checkpoint')
+    few(theirs.keys() - ours.keys(), 'are in the checkpoint only')
+    few(
+        [key for key in ours.keys() & theirs.keys() if ours[key].shape != theirs[key].shape],
+        'have another shape',
+        lambda key: f'{key} {tuple(theirs[key].shape)} in the checkpoint, {tuple(ours[key].shape)} here',
+    )
+    if found:
+        raise ValueError(f'the checkpoint is of another network: {"; ".join(found)}')
 
 
 class SelfDescribing(nn.Module):

@@ -96,7 +96,8 @@ def start(launcher: str, settings: dict[str, Any] | None, use_gpu: bool) -> None
         use_gpu: one GPU a process.
 
     Raises:
-        ValueError: not started by that launcher, a setting that does not exist or fit, or no GPU left for this process.
+        ValueError: not started by that launcher, a setting that does not exist or fit, no GPU left for this process, or the other processes
+            did not come.
     """
     settings = settings or {}
     for key in settings.keys() - set(SETTINGS):
@@ -108,7 +109,14 @@ def start(launcher: str, settings: dict[str, Any] | None, use_gpu: bool) -> None
     place_of_process(launcher, settings.get('port'))
     if use_gpu:
         choose_gpu(launcher)
-    dist.init_process_group(backend, timeout=timedelta(seconds=float(settings.get('timeout', TIMEOUT))))
+    timeout = float(settings.get('timeout', TIMEOUT))
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    except RuntimeError as error:  # of torch's store, at which the processes meet
+        raise ValueError(
+            f'the {os.environ["WORLD_SIZE"]} processes did not meet at {os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]} within '
+            f'{timeout:g} seconds: one has ended, and says why, or cannot reach it ({str(error).splitlines()[0][:150]})'
+        ) from error
     # Of a bias table, whose gradient arrives transposed: a few KiB, once a run, and nothing to be done.
     warnings.filterwarnings('ignore', message='Grad strides do not match bucket view strides')
     if dist.get_rank() != 0:  # the first process speaks for all; BasicSR's logger knows by itself

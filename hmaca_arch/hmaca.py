@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.blocks import RHTB, Conv3x3, run
-from hmaca_arch.checkpoints import ReadsRelease, describe_release, description_of, is_release
+from hmaca_arch.checkpoints import ReadsRelease, describe_release, description_of, is_release, refuse_misfit
 from hmaca_arch.settings import check_cross_attention, check_hmanet, require
 from hmaca_arch.windows import pad_to_multiple
 
@@ -238,7 +238,7 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
     interval_size 4 and img_range 1.
 
     Raises:
-        ValueError: the state dict neither describes itself nor has the release's keys.
+        ValueError: the state dict neither describes itself nor has the release's keys, or it is not what it says.
     """
     description = description_of(state_dict)
     if description is None and is_release(state_dict):
@@ -252,5 +252,6 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
         )
     require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
     network = ARCH_REGISTRY.get(description['network'])(**description['settings'])
+    refuse_misfit(network, state_dict)
     network.load_state_dict(state_dict)
     return network.eval()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hmaca_arch import mask_input, options
 from hmaca_arch.checkpoint_files import read_weights
-from hmaca_arch.checkpoints import DESCRIPTION, description_of
+from hmaca_arch.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.hmaca import build_network_from_state_dict
 from hmaca_arch.option_checks import check_network
@@ -261,6 +261,7 @@ def load_restorer(
         else:
             network = build_network(mask_input.network_section(section))
             mask_input.check_mask_input(network, state_dict)
+            refuse_misfit(network, state_dict)
             network.load_state_dict(state_dict)
     except (RuntimeError, ValueError) as error:
         tells = opt is not None or DESCRIPTION in state_dict

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from hmaca_arch.checkpoint_files import load_safely
 from hmaca_arch.messages import one_line, suggestion
 from hmaca_arch.signatures import trial
 
@@ -62,12 +63,9 @@ def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
     """Whether a checkpoint can be read and has the weights that are asked for."""
     file, param_key = path[key], path.get(f'param_key_{key.removeprefix("pretrain_network_")}', 'params')
     try:
-        try:
-            states = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
-        except RuntimeError:  # torch's older format cannot be mapped
-            states = torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
-        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {type(error).__name__}: {one_line(error)[:80]}'
+        states = load_safely(file)
+    except (OSError, ValueError) as error:
+        yield f'path:{key}: {os.path.abspath(file)} cannot be read as a checkpoint: {error}'
         return
     if not isinstance(states, Mapping):
         yield f'path:{key}: {os.path.abspath(file)} holds {type(states).__name__}, expected the weights of a network'

@@ -4,10 +4,10 @@ import glob
 import os
 from pathlib import Path
 
-import torch
 from basicsr.utils import check_resume
 
 from hmaca_arch import distributed
+from hmaca_arch.checkpoint_files import load_safely, read_checkpoint
 
 try:
     import fcntl
@@ -27,8 +27,8 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
     broken = []
     for path in found:
         try:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-            torch.load(models / f'net_g_{state["iter"]}.pth', map_location='cpu', weights_only=True)
+            state = load_safely(path)
+            load_safely(models / f'net_g_{state["iter"]}.pth')
             return path, state
         except (PermissionError, MemoryError):
             raise
@@ -95,8 +95,8 @@ def load_resume_state(opt: dict) -> dict | None:
         return None
     if state is None:
         try:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-            state['epoch'], state['iter']
+            state = load_safely(path)
+            state['epoch'], state['iter'], state['optimizers'], state['schedulers']
         except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
             reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
             raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
@@ -110,6 +110,8 @@ def load_resume_state(opt: dict) -> dict | None:
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
         if weights and not os.path.isfile(weights):
             raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
+        if weights:
+            read_checkpoint(Path(weights))  # BasicSR leaves it to torch's version and environment whether code in it is executed
     for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
         os.makedirs(opt['path'][folder], exist_ok=True)
     opt['start_iter'] = state['iter']

@@ -1,5 +1,6 @@
 """What several tests share. Importing hmaca_arch first makes BasicSR importable."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 import yaml
 
 import hmaca_arch
+from hmaca_arch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,6 +118,31 @@ def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedPr
     if check and result.returncode:
         raise AssertionError(f'basicsr {" ".join(map(str, arguments))} ended with {result.returncode}:\n{result.stdout}')
     return result
+
+
+@pytest.fixture
+def basicsr_here(tmp_path, monkeypatch, capsys):
+    """`basicsr COMMAND ...` in this process, below tmp_path: the exit status and the one line of the error ('' if it went well)."""
+    from basicsr.utils.logger import initialized_logger  # late: hmaca_arch makes it importable
+
+    monkeypatch.chdir(tmp_path)
+
+    def forget_logs() -> None:
+        initialized_logger.clear()  # BasicSR opens a log file only once a process
+        logging.getLogger('basicsr').handlers.clear()
+
+    forget_logs()
+
+    def run(command: str, *arguments) -> tuple[int, str]:
+        forget_logs()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, *map(str, arguments)])
+        text = capsys.readouterr().err
+        errors = [line for line in text.splitlines() if 'error: ' in line]
+        assert 'Traceback' not in text and len(errors) == bool(ended.value.code), text
+        return ended.value.code or 0, ''.join(errors)
+
+    return run
 
 
 @pytest.fixture(scope='session')

@@ -42,6 +42,18 @@ def test_against_loops(batch, alpha, inside, outside):
     assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize('inside', ['mask', 'bbox'])
+@pytest.mark.parametrize('outside', ['complement', 'image'])
+def test_the_loss_of_an_option_file_is_the_function_with_its_settings(batch, inside, outside):
+    expected = by_loops(*batch, 0.3, inside, outside)
+    assert AlphaMaskedL1Loss(alpha=0.3, inside=inside, outside=outside)(*batch).item() == pytest.approx(expected)
+
+
+def test_defaults_are_those_of_the_paper(batch):
+    expected = pytest.approx(by_loops(*batch, 0.5, 'mask', 'complement'))
+    assert AlphaMaskedL1Loss()(*batch).item() == expected and alpha_masked_l1(*batch).item() == expected
+
+
 def test_by_hand():
     pred = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     target = torch.zeros(1, 1, 2, 2)
@@ -96,13 +108,51 @@ def test_bounding_box_spans_all_regions():
     assert not bounding_box(torch.zeros(1, 1, 4, 5)).any()
 
 
-@pytest.mark.parametrize('settings, word', [({'alpha': 1.5}, 'alpha'), ({'inside': 'box'}, 'inside'), ({'outside': 'all'}, 'outside')])
-def test_impossible_settings_are_named(settings, word):
-    with pytest.raises(ValueError, match=word):
+def test_an_area_below_one_pixel_is_divided_by_all_the_same():
+    mask = torch.tensor([[[[0.5, 0.0]]]])
+    assert alpha_masked_l1(torch.tensor([[[[3.0, 7.0]]]]), torch.zeros(1, 1, 1, 2), mask, 1.0).item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize('inside', ['mask', 'bbox'])
+@pytest.mark.parametrize('kind', [torch.bool, torch.float16, torch.uint8])
+def test_masks_and_pictures_of_any_type_are_summed_in_float32(kind, inside):
+    """90000 pixels are more than float16 can count (65504)."""
+    pred, target = torch.ones(1, 1, 300, 300, dtype=torch.float16), torch.zeros(1, 1, 300, 300, dtype=torch.float16)
+    loss = alpha_masked_l1(pred, target, torch.ones(1, 1, 300, 300).to(kind), 0.25, inside)
+    assert loss.dtype == torch.float32 and loss.item() == 0.25
+    assert alpha_masked_l1(pred.double(), target, torch.ones(1, 1, 300, 300), 0.25).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        ({'alpha': 1.5}, 'alpha is 1.5, expected a number from 0 to 1'),
+        ({'alpha': -0.1}, 'alpha is -0.1, expected a number from 0 to 1'),
+        ({'inside': 'box'}, "inside is 'box', expected one of mask, bbox"),
+        ({'outside': 'all'}, "outside is 'all', expected one of complement, image"),
+    ],
+)
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(ValueError) as caught:
         AlphaMaskedL1Loss(**settings)
+    assert str(caught.value) == f'AlphaMaskedL1Loss: {message}'
+
+
+def test_both_ends_of_alpha_are_possible(batch):
+    for alpha in (0, 1):
+        assert AlphaMaskedL1Loss(alpha=alpha)(*batch).item() == pytest.approx(by_loops(*batch, alpha, 'mask', 'complement'))
 
 
 @pytest.mark.parametrize('shape', [(3, 1, 5, 5), (3, 3, 5, 6), (1, 1, 5, 6)])
 def test_sizes_that_do_not_agree_are_refused(batch, shape):
-    with pytest.raises(ValueError, match='do not agree'):
+    with pytest.raises(ValueError) as caught:
         alpha_masked_l1(batch[0], batch[1], torch.ones(shape))
+    assert str(caught.value) == (
+        f'alpha_masked_l1: pred (3, 3, 5, 6), target (3, 3, 5, 6) and mask {shape} do not agree: '
+        'expected (b, c, h, w) twice and (b, 1, h, w)'
+    )
+
+
+def test_pictures_that_do_not_agree_are_refused(batch):
+    with pytest.raises(ValueError, match=r'target \(3, 1, 5, 6\)'):
+        alpha_masked_l1(batch[0], batch[1][:, :1], batch[2])

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmaca_arch.regions import Blend, Box, Region, cut, find_regions, paste_weights, read_mask
+from hmaca_arch import regions
+from hmaca_arch.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
 
 def mask_of(height: int, width: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -27,6 +28,25 @@ def masks(draw) -> np.ndarray:
     return mask
 
 
+@pytest.mark.parametrize(('kind', 'value'), [(bool, 1), (np.uint8, 1), (np.uint16, 1), (np.uint16, 256), (np.float32, 0.01), (float, 1)])
+def test_the_box_around_marked_pixels_of_any_type(kind, value):
+    mask = np.zeros((9, 12), kind)
+    assert marked_box(mask) == Box(0, 0, 0, 0)
+    mask[3, 5] = mask[6, 2] = value
+    assert marked_box(mask) == Box(3, 2, 7, 6)
+
+
+@pytest.mark.parametrize('swap', [False, True], ids=['rows', 'columns'])
+@pytest.mark.parametrize('order', [1, -1])
+@pytest.mark.parametrize(('gap', 'count'), [(3, 1), (4, 2)])
+def test_boxes_merge_below_the_distance_and_not_at_it(swap, order, gap, count):
+    """Whichever of two comes first, along either axis; side by side on the other."""
+    boxes = [Box(10, 10, 20, 20), Box(20 + gap, 10, 30, 20)]
+    if swap:
+        boxes = [Box(box.left, box.top, box.right, box.bottom) for box in boxes]
+    assert len(regions._merged(boxes[::order], 4)) == count
+
+
 def test_context_is_cut_at_the_picture():
     (region,) = find_regions(mask_of(100, 80, (2, 60, 12, 70)), 16)
     assert region == Region(Box(2, 60, 12, 70), Box(0, 44, 28, 80))
@@ -38,6 +58,7 @@ def test_regions_merge_where_their_context_overlaps(gap, count):
     found = find_regions(mask, 4)
     assert len(found) == count
     assert found[0].box == (Box(10, 20, 15, 50) if count == 1 else Box(10, 20, 15, 30))
+    assert len(find_regions(np.ascontiguousarray(mask.T), 4)) == count
 
 
 def test_diagonal_neighbours_are_one_region_without_context():
@@ -101,14 +122,46 @@ def test_tiles_overlap_and_end_with_the_region():
     assert [tile.left for tile in tiles] == [0, 65, 130] and tiles[-1] == Box(0, 130, 100, 230)
 
 
-def test_tiles_that_differ_meet_without_a_step():
+def test_tiles_that_cannot_overlap_so_much():
+    region = Region(Box(0, 0, 50, 50), Box(0, 0, 50, 50))
+    for overlap in (20, 21, -1):
+        with pytest.raises(ValueError) as caught:
+            cut(region, np.ones((50, 50), np.uint8), 20, overlap)
+        assert str(caught.value) == f'tiles of 20 pixels cannot overlap by {overlap}'
+    assert len(cut(region, np.ones((50, 50), np.uint8), 20, 0)) == 9
+
+
+def test_ramps_by_hand():
+    for arguments, expected in (
+        ((0, 4, 4, 3), [1, 1, 1, 1]),
+        ((0, 4, 9, 3), [1, 0.75, 0.5, 0.25]),
+        ((1, 5, 5, 3), [0.25, 0.5, 0.75, 1]),
+        ((3, 7, 9, 1), [0.5, 1, 1, 0.5]),
+    ):
+        ramp = regions._ramp(*arguments)
+        assert ramp.tolist() == expected and ramp.dtype == np.float32
+
+
+def test_nothing_was_there_is_zero_and_in_float32():
+    blend = Blend(Region(Box(0, 0, 4, 8), Box(0, 0, 4, 8)), 3, 0)
+    assert blend.sum.dtype == blend.weight.dtype == np.float32
+    blend.add(Box(0, 0, 4, 4), np.ones((4, 4, 3)))
+    used = np.full((4, 8, 3), 7, np.float32)  # numpy hands out this memory again
+    del used
+    with np.errstate(all='raise'):
+        result = blend.result()
+    assert result.dtype == np.float32 and (result[:, :4] == 1).all() and (result[:, 4:] == 0).all()
+
+
+@pytest.mark.parametrize('upright', [False, True])
+def test_tiles_that_differ_meet_without_a_step(upright):
     """What two tiles disagree about is spread evenly over the overlap: no step between neighbours is larger than a fraction of it."""
-    region = Region(Box(0, 0, 40, 140), Box(0, 0, 40, 140))
-    blend = Blend(region, 1, 20)
-    for value, tile in enumerate(cut(region, np.ones((40, 140), np.uint8), 80, 20)):
-        blend.add(tile, np.full((*tile.shape, 1), value, np.float32))
-    row = blend.result()[20, :, 0]
-    assert row[0] == 0 and row[-1] == 1 and (np.diff(row) >= 0).all() and np.diff(row).max() < 1.01 / 21
+    box = Box(0, 0, 140, 40) if upright else Box(0, 0, 40, 140)
+    blend = Blend(Region(box, box), 1, 20)
+    for value, tile in enumerate(cut(Region(box, box), np.ones(box.shape, np.uint8), 80, 20)):
+        blend.add(tile, np.full((*tile.shape, 1), value + 1, np.float32))
+    line = blend.result()[:, 20, 0] if upright else blend.result()[20, :, 0]
+    assert line[0] == 1 and line[-1] == 2 and (np.diff(line) >= 0).all() and np.diff(line).max() < 1.01 / 21
 
 
 def test_one_tile_is_taken_as_it_is():
@@ -126,6 +179,15 @@ def test_feathering_is_inside_the_mask_only():
     weights[region.crop.area] = paste_weights(mask, region, 3)
     np.testing.assert_allclose(weights[20, 8:16], [0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
     assert (weights[mask == 0] == 0).all() and (weights[mask == 1] > 0).all()
+
+
+def test_feathering_takes_the_true_distance():
+    mask = np.ones((30, 30), np.uint8)
+    mask[:10, :10] = 0
+    weights = paste_weights(mask, find_regions(mask, 0)[0], 9)
+    for y, x in ((13, 14), (12, 20), (29, 29)):
+        distance = np.hypot(y - 9, x - 9) if x > 9 and y > 9 else 0
+        assert weights[y, x] == pytest.approx(min(1, distance / 10), abs=1e-6)
 
 
 def test_the_pictures_border_does_not_fade_and_a_crop_without_context_does():
@@ -148,8 +210,22 @@ def test_thresholds(given, restored):
     assert mask.tolist() == [restored] and mask.dtype == np.uint8 and doubts == []
 
 
-def test_soft_masks_keep_their_values():
-    np.testing.assert_allclose(read_mask(np.array([[0, 51, 255]], np.uint8), soft=True)[0], [[0, 0.2, 1]])
+@pytest.mark.parametrize('given', [np.array([[0, 51, 255]], np.uint8), np.array([[0, 0.2, 1]]), np.array([[0, 13107, 65535]], np.uint16)])
+def test_soft_masks_keep_their_values(given):
+    mask, doubts = read_mask(given, soft=True)
+    np.testing.assert_allclose(mask, [[0, 0.2, 1]], rtol=1e-6)
+    assert mask.dtype == np.float32 and doubts == []
+
+
+@pytest.mark.parametrize('kind', [bool, np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize('shape', [(3, 4), (3, 4, 1), (0, 4)])
+def test_an_empty_mask_and_a_last_axis_of_one(kind, shape):
+    mask, doubts = read_mask(np.zeros(shape, kind))
+    assert mask.shape == shape[:2] and not mask.any() and doubts == []
+    full = np.ones((3, 4, 1), kind)
+    full[1, 2] = 0
+    np.testing.assert_array_equal(check_mask(full), full[..., 0])
+    assert check_mask(np.ones((2, 2), kind)).all(), 'one value throughout'
 
 
 def test_zero_and_one_instead_of_white_is_understood_and_said():
@@ -158,8 +234,14 @@ def test_zero_and_one_instead_of_white_is_understood_and_said():
 
 
 def test_a_mask_below_the_threshold_is_said():
-    mask, (doubt,) = read_mask(np.array([[0, 90]], np.uint8))
-    assert not mask.any() and '90 of 255' in doubt
+    for faint, brightest in (
+        (np.array([[0, 90]], np.uint8), '90 of 255'),
+        (np.array([[0, 127]], np.uint8), '127 of 255'),
+        (np.array([[0, 0.5]]), '0.5 of 1'),
+        (np.array([[0, 0.25]]), '0.25 of 1'),
+    ):
+        mask, (doubt,) = read_mask(faint)
+        assert not mask.any() and doubt == f'the mask is nowhere above the threshold, its brightest value is {brightest}'
 
 
 @pytest.mark.parametrize(
@@ -167,6 +249,9 @@ def test_a_mask_below_the_threshold_is_said():
     [
         (np.zeros((4, 4, 3), np.uint8), r'shape \(4, 4, 3\)'),
         (np.array([[0.0, 255.0]]), 'values from 0.0 to 255.0'),
+        (np.array([[0.0, 1.5]]), 'values from 0.0 to 1.5'),
+        (np.array([[-0.5, 1.0]]), 'values from -0.5 to 1.0'),
+        (np.zeros((4, 4, 1, 1)), r'shape \(4, 4, 1, 1\)'),
         (np.array([[0.0, np.nan]]), 'values from nan'),
         (np.zeros((4, 4), np.int64), 'type int64'),
     ],

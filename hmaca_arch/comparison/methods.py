@@ -43,11 +43,7 @@ class NetworkRestorer(Restorer):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         training.install()
-        try:
-            self.model = MaskedRestorationModel(opt)
-        except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines()]
-            raise ValueError(f'{opt["path"]["pretrain_network_g"]} does not fit the network: {" ".join(lines[:3])}') from None
+        self.model = MaskedRestorationModel(opt)
         self.model.net_g.eval()
         self.parameters = sum(parameter.numel() for parameter in self.model.net_g.parameters())
 

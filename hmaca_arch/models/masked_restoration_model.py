@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from hmaca_arch import distributed, stopping
+from hmaca_arch.checkpoint_files import write_durably
+from hmaca_arch.checkpoints import refuse_misfit
 from hmaca_arch.compositing import composite
 from hmaca_arch.mask_input import call, check_mask_input, network_section, padding, takes_mask
 from hmaca_arch.metrics.summary import ValidationTable
@@ -100,6 +102,8 @@ class MaskedRestorationModel(ResumableModel):
     def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
         """BasicSR calls this with every checkpoint, before it loads it."""
         check_mask_input(self.get_bare_model(crt_net), load_net)
+        if strict:
+            refuse_misfit(self.get_bare_model(crt_net), load_net)
         super()._print_different_keys_loading(crt_net, load_net, strict)
 
     def feed_data(self, data: dict) -> None:
@@ -254,8 +258,10 @@ class MaskedRestorationModel(ResumableModel):
             folder, label = os.path.join(self.opt['path']['visualization'], name), current_iter
         else:
             folder, label = os.path.join(self.opt['path']['visualization'], dataset), self.opt['val'].get('suffix') or self.opt['name']
-        imwrite(pictures['output'], os.path.join(folder, f'{name}_{label}.png'))
-        imwrite(strip(**pictures), os.path.join(folder, f'{name}_{label}_strip.png'))
+        os.makedirs(folder, exist_ok=True)
+        for suffix, picture in (('', pictures['output']), ('_strip', strip(**pictures))):
+            data = cv2.imencode('.png', picture)[1]
+            write_durably(os.path.join(folder, f'{name}_{label}{suffix}.png'), lambda file, data=data: file.write(data))
 
     def log_validation(self, dataset: str, table: ValidationTable, current_iter, tb_logger) -> None:
         """Log the table, keep BasicSR's best results up to date, and write scalars or a CSV."""
