@@ -186,6 +186,20 @@ _stock_worker_init = basicsr.data.worker_init_fn
 _stock_print_different_keys = BaseModel._print_different_keys_loading
 
 
+def commit(source: Path) -> str | None:
+    """The checkout's commit, with -dirty if a file of it was changed; None without git. Takes no lock that could be left behind."""
+
+    def git(*arguments: str) -> str:
+        command = ['git', '--no-optional-locks', '-C', str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    try:
+        head = git('rev-parse', '--short', 'HEAD')
+        return head + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '') if head else None
+    except OSError:
+        return None
+
+
 @master_only
 def record_run(opt: dict, folder: str) -> None:
     """Write what defines a run beside its results: `options_resolved.yml` and `versions.json` (code, packages, machine)."""
@@ -200,11 +214,7 @@ def record_run(opt: dict, folder: str) -> None:
             versions[package] = None
     source = Path(__file__).resolve().parent.parent
     if (source / '.git').exists():
-        try:
-            describe = subprocess.run(['git', '-C', str(source), 'describe', '--always', '--dirty'], capture_output=True, text=True)
-            versions['commit'] = describe.stdout.strip() or None
-        except OSError:
-            versions['commit'] = None  # no git here
+        versions['commit'] = commit(source)
     with open(os.path.join(folder, 'versions.json'), 'w', encoding='utf-8') as file:
         json.dump(versions, file, indent=2)
     with open(os.path.join(folder, 'options_resolved.yml'), 'w', encoding='utf-8') as file:
