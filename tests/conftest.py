@@ -152,6 +152,7 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     network = hmaca_arch.HMACA(
         embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention='window', image_residual=True, drop_path_rate=0
     )
+    network.conv_last.reset_parameters()  # untrained, it is zero
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
     torch.save({'params': {}, 'params_ema': network.state_dict()}, path)
     return path

@@ -254,6 +254,17 @@ def test_initialisation():
     assert rates == pytest.approx([0.1 * i / 23 for i in range(24)])
 
 
+@pytest.mark.parametrize('settings', [{}, {'upscale': 2, 'keep_size': True}])
+def test_with_the_pictures_residual_a_network_begins_as_the_identity(settings):
+    net = HMACA(**{**TINY, **settings}, image_residual=True, cross_attention='window', cross_attention_heads=2)
+    lq, mask = example(2, 7, 6)
+    output = net(lq, mask)
+    assert torch.equal(output, lq)
+    (output - 1).square().sum().backward()
+    last = net.conv_resize if settings else net.conv_last
+    assert last.weight.grad.abs().max() > 0  # and learns
+
+
 def test_parameter_counts_of_the_papers_networks():
     paper = {'window_size': 32, 'mlp_ratio': 4}
     assert sum(p.numel() for p in HMANet(**paper).parameters()) == 14_949_379
