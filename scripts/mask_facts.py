@@ -20,6 +20,7 @@ sys.path.append(str(ROOT))  # last: an installed package goes first
 from datasets_ext.command import run_command  # noqa: E402
 from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.checkpoint_files import read_weights  # noqa: E402
+from hmaca_arch.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
 from hmaca_arch.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
 from hmaca_arch.mask_input import takes_mask  # noqa: E402
@@ -37,9 +38,9 @@ def square(top: int, left: int) -> np.ndarray:
 
 
 def tensor(picture: np.ndarray) -> torch.Tensor:
-    """(h, w, c) uint8 or bool -> (1, c, h, w) float in [0, 1]."""
+    """A picture (h, w, 3) BGR uint8, or a mask (h, w, 1) bool -> (1, c, h, w) float in [0, 1], RGB."""
     scale = 1 if picture.dtype == bool else 255
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None])).float() / scale
+    return torch.from_numpy(picture[..., ::-1].transpose(2, 0, 1)[None].copy()).float() / scale
 
 
 def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
@@ -53,7 +54,7 @@ def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
         network = build_network_from_state_dict(read_weights(path))
         if not takes_mask(network):
             raise ValueError(f'{path}: {type(network).__name__} takes no mask; expected the weights of an HMACA')
-        found[f'{network.settings["cross_attention"]}, {path.stem}'] = network
+        found[f'{network.settings["cross_attention"]}, {label_of(path)}'] = network
     return found
 
 
@@ -83,7 +84,7 @@ def run(argv: list[str]) -> None:
     print('| cross attention | largest difference | mean difference | spread of the output |\n| --- | ---: | ---: | ---: |')
     rows = []
     for name, network in networks(args.weights, args.seed).items():
-        first, second = (255 * network(tensor(damaged), tensor(mask))[0].permute(1, 2, 0).numpy() for mask in (here, moved))
+        first, second = (255 * network(tensor(damaged), tensor(mask))[0].permute(1, 2, 0).numpy()[..., ::-1] for mask in (here, moved))
         difference = np.abs(first - second)
         print(f'| {name} | {difference.max():.2g} | {difference.mean():.2g} | {first.std():.2g} |')
         rows.append((name, first, second, float(difference.max())))

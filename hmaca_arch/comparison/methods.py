@@ -120,7 +120,7 @@ def network(text: str) -> Method:
         return Method(label if equals else opt['name'], opt)
     if more:
         raise ValueError(f'{text!r}: weights after a comma go with an option file, and {file} is none (.yml)')
-    return Method(label if equals else _label_of(Path(file)), _from_checkpoint(file))
+    return Method(label if equals else label_of(Path(file)), _from_checkpoint(file))
 
 
 def _from_checkpoint(file: str) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
     return {'name': opt['name'], 'network_g': opt['network_g'], 'path': path, 'train': {'amp': amp}}
 
 
-def _label_of(file: Path) -> str:
+def label_of(file: Path) -> str:
     """experiments/NAME/models/net_g_latest.pth -> NAME; .../net_g_500.pth -> NAME 500; anything else by its own name."""
     if file.parent.name != 'models':
         return file.stem
