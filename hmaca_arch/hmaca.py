@@ -117,8 +117,8 @@ class HMANet(ReadsRelease):
         self.conv_resize = nn.Conv2d(in_chans, in_chans, kernel_size=3, stride=upscale, padding=1) if resize else nn.Identity()
         self.apply(init_weights)
         if image_residual:
-            # The network begins as the identity. Begun at random it first has to learn to do nothing, and where it sees the mask it stays
-            # there: docs/results.md.
+            # The network begins as the identity: nothing random has to be unlearnt, after which nothing may be left to learn with
+            # (docs/results.md).
             for parameter in (self.conv_resize if resize else self.conv_last).parameters():
                 nn.init.zeros_(parameter)
 
