@@ -39,8 +39,10 @@ def square(top: int, left: int) -> np.ndarray:
 
 def tensor(picture: np.ndarray) -> torch.Tensor:
     """A picture (h, w, 3) BGR uint8, or a mask (h, w, 1) bool -> (1, c, h, w) float in [0, 1], RGB."""
+    from basicsr.utils import img2tensor  # late: hmaca_arch makes it importable
+
     scale = 1 if picture.dtype == bool else 255
-    return torch.from_numpy(picture[..., ::-1].transpose(2, 0, 1)[None].copy()).float() / scale
+    return img2tensor(picture.astype(np.float32) / scale)[None]
 
 
 def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
@@ -75,6 +77,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of untrained networks')
     parser.add_argument('-o', '--output', type=Path, default=Path('mask_facts.png'), help='the picture')
     args = parser.parse_args(argv)
+    compared = networks(args.weights, args.seed)
 
     photograph = cv2.resize(data.astronaut()[:256, 80:336], (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
     here, moved = (square(*place) for place in PLACES)
@@ -83,7 +86,7 @@ def run(argv: list[str]) -> None:
     print('One picture, two masks: its region, and the same square elsewhere. Output in grey levels of 255.\n')
     print('| cross attention | largest difference | mean difference | spread of the output |\n| --- | ---: | ---: | ---: |')
     rows = []
-    for name, network in networks(args.weights, args.seed).items():
+    for name, network in compared.items():
         first, second = (255 * network(tensor(damaged), tensor(mask))[0].permute(1, 2, 0).numpy()[..., ::-1] for mask in (here, moved))
         difference = np.abs(first - second)
         print(f'| {name} | {difference.max():.2g} | {difference.mean():.2g} | {first.std():.2g} |')
