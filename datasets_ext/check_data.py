@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from datasets_ext.images import decode_mask, decode_picture, read_file, write_atomically
 from datasets_ext.parallel import Workers, default_workers
-from datasets_ext.sources import Lmdb, SingleFile, open_source, read_meta_info
+from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, open_source, read_meta_info
 from hmaca_arch.presence import no_folder
 
 ERRORS = ('unreadable', 'mis-sized', 'missing', 'leaked')
@@ -185,6 +185,8 @@ class _DataSet:
                 continue
             if min(size) < self.least_side():
                 lines['mis-sized'].append(f'{self.place}:gt: {gt}: {size[0]}x{size[1]} pixels, at least {self.least_side()} are needed')
+            if size[0] * size[1] > MOST_PIXELS and self.opt['type'] in OWN:
+                lines['mis-sized'].append(f'{self.place}:gt: {gt}: {size[0]}x{size[1]} pixels, a sample has at most {MOST_PIXELS}')
             for kind in ('lq', 'mask') if self.is_triplets else ():
                 other = self.places.get(kind, {}).get(name)
                 if other and not seen[other].error and seen[other][1:3] != size:

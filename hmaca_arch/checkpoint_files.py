@@ -75,7 +75,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, and under which of `keys` they are, the first that is there; None where it holds nothing else.
+    """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys` they are, the first that is there;
+    None where it holds nothing else.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -94,4 +95,4 @@ def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) 
         or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
     ):
         raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
-    return weights, key
+    return {name.removeprefix('module.'): value for name, value in weights.items()}, key

@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Iterable
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 logger = logging.getLogger('hmaca_arch')
 
-SETTINGS = ('backend', 'port', 'timeout')
 TIMEOUT = 600  # seconds that a process waits for the others; they wait for the slowest one's validation, its start and its compiler
 LAUNCH = {
     'pytorch': 'start the processes with: torchrun --nproc_per_node=N -m hmaca_arch train -opt FILE --launcher pytorch',
@@ -96,13 +94,9 @@ def start(launcher: str, settings: dict[str, Any] | None, use_gpu: bool) -> None
         use_gpu: one GPU a process.
 
     Raises:
-        ValueError: not started by that launcher, a setting that does not exist or fit, no GPU left for this process, or the other processes
-            did not come.
+        ValueError: not started by that launcher, no GPU left for this process, or the other processes did not come.
     """
     settings = settings or {}
-    for key in settings.keys() - set(SETTINGS):
-        near = get_close_matches(key, SETTINGS, n=1)
-        raise ValueError(f'dist_params: there is no {key!r} ({f"did you mean {near[0]}?" if near else "known: " + ", ".join(SETTINGS)})')
     backend = settings.get('backend') or ('nccl' if use_gpu else 'gloo')
     if backend == 'nccl' and not use_gpu:
         raise ValueError('dist_params:backend: nccl needs GPUs (torch sees none, or num_gpu is 0); leave backend out: gloo is used on CPUs')

@@ -4,14 +4,16 @@ experiment of the same name aside."""
 import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from hmaca_arch.checkpoint_files import load_safely
+from hmaca_arch.checkpoint_files import load_safely, read_checkpoint
+from hmaca_arch.checkpoints import refuse_misfit
 from hmaca_arch.messages import one_line, suggestion
-from hmaca_arch.signatures import trial
+from hmaca_arch.signatures import shape_of, trial
 
 
 def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True) -> list[str]:
@@ -33,7 +35,7 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
             if not os.path.isfile(value):
                 lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
             elif 'pretrain_network' in key:
-                lines += _weights(opt['path'], key)
+                lines += _weights(opt, key)
     return lines
 
 
@@ -59,9 +61,10 @@ def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
             yield f'{place}: no pictures found'
 
 
-def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
-    """Whether a checkpoint can be read and has the weights that are asked for."""
-    file, param_key = path[key], path.get(f'param_key_{key.removeprefix("pretrain_network_")}', 'params')
+def _weights(opt: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Whether a checkpoint can be read, has the weights that are asked for, and is of that network."""
+    path, part = opt['path'], key.removeprefix('pretrain_network_')
+    file, param_key = path[key], path.get(f'param_key_{part}', 'params')
     try:
         states = load_safely(file)
     except (OSError, ValueError) as error:
@@ -72,5 +75,11 @@ def _weights(path: Mapping[str, Any], key: str) -> Iterator[str]:
     # params_ema: a run that kept no average has its plain weights taken
     elif param_key is not None and param_key not in states and not (param_key == 'params_ema' and 'params' in states):
         names = [name for name, value in states.items() if isinstance(value, Mapping)]
-        place = f'path:param_key_{key.removeprefix("pretrain_network_")}'
+        place = f'path:param_key_{part}'
         yield f'{place}: there is no {param_key!r} in {os.path.abspath(file)}{suggestion(param_key, names)}'
+    elif path.get(f'strict_load_{part}', True) and isinstance(opt.get(f'network_{part}'), Mapping):
+        try:
+            weights, _ = read_checkpoint(Path(file), (param_key, 'params') if param_key else ())
+            refuse_misfit(shape_of(opt[f'network_{part}']), weights)
+        except ValueError as error:
+            yield f'path:{key}: {one_line(error)}'

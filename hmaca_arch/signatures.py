@@ -100,24 +100,26 @@ class _WithoutWeights(TorchFunctionMode):
         return func(*args, **{**kwargs, 'device': 'meta'} if func is torch.empty else kwargs)
 
 
-def try_network(section: Mapping[str, Any]) -> int:
-    """Run a network's constructor without allocating its weights; the random numbers that come next stay as they are.
-
-    Returns:
-        The number of parameters.
+def shape_of(section: Mapping[str, Any]) -> torch.nn.Module:
+    """A network as its section says, without memory for its weights; the random numbers that come next stay as they are.
 
     Raises:
         Exception: whatever the constructor refuses the section with.
     """
+    section = mask_input.network_section(section)
+    with trial():
+        try:
+            with _WithoutWeights():
+                return build_network(section)
+        except Exception:  # a constructor that computes with its weights: only a real one can tell
+            return build_network(section)
+
+
+def try_network(section: Mapping[str, Any]) -> int:
+    """The number of parameters of a network; errors as in `shape_of`. A section is tried once."""
     return _try_network(json.dumps(section, sort_keys=True))
 
 
 @functools.cache
 def _try_network(section: str) -> int:
-    with trial():
-        try:
-            with _WithoutWeights():
-                network = build_network(mask_input.network_section(json.loads(section)))
-        except Exception:  # a constructor that computes with its weights: only a real one can tell
-            network = build_network(mask_input.network_section(json.loads(section)))
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(parameter.numel() for parameter in shape_of(json.loads(section)).parameters())

@@ -1,5 +1,6 @@
 """What several tests share. Importing hmaca_arch first makes BasicSR importable."""
 
+import copy
 import logging
 import os
 import signal
@@ -156,3 +157,18 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
     torch.save({'params': {}, 'params_ema': network.state_dict()}, path)
     return path
+
+
+def changed(opt, entries):
+    """The options with {'section:key': value} in place; None values stay None, `...` removes."""
+    opt = copy.deepcopy(opt)
+    for place, value in entries.items():
+        *sections, key = place.split(':')
+        target = opt
+        for section in sections:
+            target = target[section]
+        if value is ...:
+            del target[key]
+        else:
+            target[key] = value
+    return opt

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from conftest import make_triplets, tiny_options, write_options
 
 import losses_ext  # noqa: F401
@@ -73,6 +74,14 @@ def test_sound_data_pass(tmp_path, triplets):
     report = scan(tmp_path, triplets)
     assert report.failed == [] and not any(report.lines.values())
     assert report.counts['datasets:val'] == {'lq': 2, 'mask': 2, 'gt': 2, 'empty masks': 0, 'full masks': 0}
+
+
+def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, monkeypatch):
+    monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32)
+    assert not scan(tmp_path, triplets).lines['mis-sized']
+    monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32 - 1)
+    lines = scan(tmp_path, triplets).lines['mis-sized']
+    assert len(lines) == 8 and 'train/gt/0000.png: 32x32 pixels, a sample has at most 1023' in lines[0]
 
 
 def test_pictures_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
@@ -210,7 +219,7 @@ def test_a_tests_file_shows_its_pictures_and_takes_no_step(tmp_path, triplets, m
     monkeypatch.chdir(tmp_path)
     opt = tiny_options(triplets)
     opt['datasets']['test'] = {**opt['datasets'].pop('val'), 'name': 'tested'}
-    torch.save({'params': {}}, tmp_path / 'w.pth')
+    torch.save({'params': build_network(opt['network_g']).state_dict()}, tmp_path / 'w.pth')
     opt['path']['pretrain_network_g'] = str(tmp_path / 'w.pth')
     code, out, _ = run(capsys, '-opt', write_options(tmp_path / 'o.yml', opt), '--data', '--workers', 1)
     assert code == 0 and 'the options of this test are right' in out and 'an iteration' not in out

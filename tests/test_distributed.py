@@ -303,8 +303,6 @@ def test_mistakes_in_launching_say_what_to_do(no_launcher):
         distributed.start('pytorch', None, use_gpu=False)
     with pytest.raises(ValueError, match='SLURM_PROCID, .*srun'):
         distributed.start('slurm', {}, use_gpu=False)
-    with pytest.raises(ValueError, match="dist_params: there is no 'prot'.*port"):
-        distributed.start('pytorch', {'prot': 1}, use_gpu=False)
     with pytest.raises(ValueError, match='nccl needs GPUs'):
         distributed.start('pytorch', {'backend': 'nccl'}, use_gpu=False)
 

@@ -1,40 +1,19 @@
 """Every mistake in an option file is told, in one line with its place, before anything is built or written."""
 
-import copy
-import inspect
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Optional
 
 import pytest
-import torch
 import yaml
-from basicsr.archs import build_network
 from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import DATASET_REGISTRY
-from conftest import tiny_options, write_options
+from conftest import changed, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import cli, option_checks, options, presence, signatures
+from hmaca_arch import cli, option_checks, options
 from hmaca_arch.messages import OptionError, suggestion
-
-
-def changed(opt, entries):
-    """The options with {'section:key': value} in place; None values stay None, `...` removes."""
-    opt = copy.deepcopy(opt)
-    for place, value in entries.items():
-        *sections, key = place.split(':')
-        target = opt
-        for section in sections:
-            target = target[section]
-        if value is ...:
-            del target[key]
-        else:
-            target[key] = value
-    return opt
 
 
 def lines(opt, is_train=True, created=()):
@@ -227,83 +206,6 @@ def test_all_mistakes_at_once_a_line_each_and_nothing_written(tmp_path, triplets
     for place in ('train:totl_iter', 'val:val_freq', 'path:mask', 'network_g', 'logger:print_freq'):
         assert sum(f'error: {place}: ' in line for line in found) == 1
     assert len(found) == 5
-
-
-def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(tmp_path, triplets, monkeypatch, capsys):
-    (triplets / 'train' / 'mask' / '0003.png').unlink()
-    opt = changed(tiny_options(triplets), {'datasets:val:dataroot_lq': 'nowhere', 'num_gpu': 99})
-    monkeypatch.chdir(tmp_path)
-    earlier = tmp_path / 'experiments' / 'tiny'
-    earlier.mkdir(parents=True)
-    with pytest.raises(SystemExit) as end:
-        cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
-    found = capsys.readouterr().err
-    assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
-    assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
-
-
-def test_weights_are_looked_into(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
-
-    def found(param_key, states):
-        torch.save(states, tmp_path / 'w.pth')
-        opt['path'].update(pretrain_network_g=str(tmp_path / 'w.pth'), param_key_g=param_key)
-        return presence.missing(opt)
-
-    assert found('params', {'params': {}}) == found('params_ema', {'params': {}}) == found(None, {'a': torch.ones(1)}) == []
-    assert "path:param_key_g: there is no 'foo'" in found('foo', {'params': {}})[0]  # BasicSR would silently take params
-    assert 'did you mean params_ema' in found('param_ema', {'params': {}, 'params_ema': {}})[0]
-    assert 'holds list, expected the weights' in found('params', [1])[0]
-    torch.save({'params': {}}, tmp_path / 'w.pth', _use_new_zipfile_serialization=False)
-    assert presence.missing(changed(opt, {'path:param_key_g': 'params'})) == []
-    (tmp_path / 'w.pth').write_bytes(b'torn')
-    (line,) = presence.missing(opt)
-    assert 'cannot be read as a checkpoint' in line and '\n' not in line
-
-
-def parameter(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty):
-    return inspect.Parameter('x', inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-@pytest.mark.parametrize(
-    'given, right, wrong',
-    [
-        (parameter(int), [1, -3], [1.5, 'a', True, None, [1]]),
-        (parameter(float), [1, 1.5], ['1e-4', True, float('nan'), None]),
-        (parameter(bool), [True, False], [1, 'yes', None]),
-        (parameter(str), ['', 'a'], [1, None, ['a']]),
-        (parameter(Literal['a', 'b']), ['a'], ['c', None]),
-        (parameter(int | None), [1, None], ['a']),
-        (parameter(Optional[str]), ['a', None], [1]),  # noqa: UP045
-        (parameter(float | torch.Tensor), [1.0], ['a']),
-        (parameter(tuple[float, float]), [[1, 2]], [[1], [1, 'a'], 'ab']),
-        (parameter(tuple[int, ...]), [[1], [1, 2, 3]], [['a'], 1]),
-        (parameter(Sequence[int]), [[1, 2]], [1, 'ab', [1.5]]),
-        (parameter(list), [[1, 'a']], ['ab', {}]),
-        (parameter(dict), [{}], [[], 'a']),
-        (parameter(int, default=None), [1, None], ['a']),  # written without `| None`
-        (parameter(torch.nn.Module), [1, 'a'], []),
-        (parameter(default=64), [1, 1.5, [1, 2], None], ['a', {}]),
-        (parameter(default=False), [True], ['no', 1]),
-        (parameter(default='a'), ['b', None], [1]),
-        (parameter(default=(1, 2)), [[1, 2], 3, None], ['ab', {}]),
-        (parameter(default=None), [1, 'a', []], []),
-        (parameter(), [1, 'a'], []),
-    ],
-)
-def test_signatures_say_what_values_fit(given, right, wrong):
-    kind = signatures.kind_of(given)
-    assert [value for value in right if not kind.accepts(value)] == [value for value in wrong if kind.accepts(value)] == []
-
-
-def test_trying_a_network_allocates_no_weights_and_draws_no_numbers(monkeypatch):
-    section = {'type': 'HMACA', 'embed_dim': 64, 'depths': [1], 'num_heads': [2], 'window_size': 8}
-    state, shapes = torch.get_rng_state(), []
-    monkeypatch.setattr(signatures, 'build_network', lambda section: shapes.append(build_network(section)) or shapes[-1])
-    number = signatures.try_network(section)
-    assert torch.equal(state, torch.get_rng_state())
-    assert all(p.is_meta for name, p in shapes[0].named_parameters() if name.endswith('conv.weight'))
-    assert number == sum(p.numel() for p in build_network(section).parameters())
 
 
 def test_a_check_leaves_the_logger_to_the_run(tmp_path, triplets, monkeypatch, capsys):

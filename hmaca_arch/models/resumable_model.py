@@ -44,7 +44,6 @@ class ResumableModel(SRModel):
         net = self.get_bare_model(net)
         weights, key = read_checkpoint(Path(load_path), (param_key, 'params') if param_key else ())
         get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{key}].')
-        weights = {name.removeprefix('module.'): value for name, value in weights.items()}
         try:
             self._print_different_keys_loading(net, weights, strict)
             net.load_state_dict(weights, strict=strict)

@@ -1,0 +1,59 @@
+"""What a run needs and does not find on this machine is told before an earlier run of its name is moved aside."""
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from conftest import changed, tiny_options, write_options
+
+from hmaca_arch import cli, options, presence
+
+
+def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(tmp_path, triplets, monkeypatch, capsys):
+    (triplets / 'train' / 'mask' / '0003.png').unlink()
+    opt = changed(tiny_options(triplets), {'datasets:val:dataroot_lq': 'nowhere', 'num_gpu': 99})
+    monkeypatch.chdir(tmp_path)
+    earlier = tmp_path / 'experiments' / 'tiny'
+    earlier.mkdir(parents=True)
+    with pytest.raises(SystemExit) as end:
+        cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
+    found = capsys.readouterr().err
+    assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
+    assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
+
+
+def test_weights_are_looked_into(tmp_path, triplets):
+    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+
+    def found(param_key, states):
+        torch.save(states, tmp_path / 'w.pth')
+        opt['path'].update(pretrain_network_g=str(tmp_path / 'w.pth'), param_key_g=param_key)
+        return presence.missing(opt)
+
+    weights = build_network(opt['network_g']).state_dict()
+    assert found('params', {'params': weights}) == found('params_ema', {'params': weights}) == found(None, weights) == []
+    assert found('params', {'params': {f'module.{key}': value for key, value in weights.items()}}) == []  # of a wrapped network
+    assert "path:param_key_g: there is no 'foo'" in found('foo', {'params': {}})[0]  # BasicSR would silently take params
+    assert 'did you mean params_ema' in found('param_ema', {'params': {}, 'params_ema': {}})[0]
+    assert 'holds list, expected the weights' in found('params', [1])[0]
+    assert 'holds no weights' in found('params', {'params': {}})[0]
+    torch.save({'params': weights}, tmp_path / 'w.pth', _use_new_zipfile_serialization=False)
+    assert presence.missing(changed(opt, {'path:param_key_g': 'params'})) == []
+    (tmp_path / 'w.pth').write_bytes(b'torn')
+    (line,) = presence.missing(opt)
+    assert 'cannot be read as a checkpoint' in line and '\n' not in line
+
+
+def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path, triplets, monkeypatch, capsys):
+    opt = tiny_options(triplets)
+    torch.save({'params': build_network({**opt['network_g'], 'embed_dim': 48}).state_dict()}, tmp_path / 'w.pth')
+    opt['path'] = {'pretrain_network_g': str(tmp_path / 'w.pth')}
+    monkeypatch.chdir(tmp_path)
+    earlier = tmp_path / 'experiments' / 'tiny'
+    earlier.mkdir(parents=True)
+    with pytest.raises(SystemExit) as end:
+        cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
+    found = capsys.readouterr().err
+    assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
+    assert 'path:pretrain_network_g: the checkpoint is of another network: embed_dim is 48 in the checkpoint' in found
+    opt['path']['strict_load_g'] = False  # on purpose, for fine-tuning
+    assert presence.missing(options.complete(opt, True, str(tmp_path))) == []
