@@ -24,6 +24,15 @@ def test_what_is_written_is_there_and_nothing_else(tmp_path):
     assert path.read_bytes() == b'two' and os.listdir(tmp_path) == ['file']
 
 
+def test_the_temporary_file_lies_beside_the_final_one(tmp_path, monkeypatch):
+    """Only within a file system is a rename atomic."""
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    folders = []
+    write_durably(tmp_path / 'file', lambda file: folders.append(Path(file.name).resolve().parent))
+    assert folders == [tmp_path]
+
+
 def test_file_and_folder_are_flushed_in_this_order(tmp_path, monkeypatch):
     """Contents, then the name, then the folder that holds the name; all descriptors are closed."""
     done, opened = [], set()
