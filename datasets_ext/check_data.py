@@ -124,7 +124,10 @@ def look_at(places: Sequence[Place], cache: Path, workers: int) -> dict[Place, S
                         seen.update(zip(chunk, found))
                         bar.update(len(chunk))
     finally:
-        known.update({f'{place.kind} {place}': [identities[place], seen[place]] for place in new if place in seen})
+        # not what could not be read: that may have been for want of memory, or a right
+        known.update(
+            {f'{place.kind} {place}': [identities[place], seen[place]] for place in new if place in seen and not seen[place].error}
+        )
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, json.dumps(known).encode())
     return seen
@@ -192,6 +195,7 @@ class _DataSet:
                 if other and not seen[other].error and seen[other][1:3] != size:
                     height, width = seen[other][1:3]
                     lines['mis-sized'].append(f'{self.place}:{kind}: {other}: {height}x{width} pixels, gt has {size[0]}x{size[1]}')
+        lines['mis-sized'] += self._mixed(seen)
         masks = self.places.get('mask', {})
         for what, field in (('empty mask', 'empty'), ('full mask', 'full')):
             found = [f'{self.place}:mask: {place}' for place in masks.values() if getattr(seen[place], field)]
@@ -201,6 +205,18 @@ class _DataSet:
         for _, same in self.by_pixels(seen).items():
             lines['duplicate'] += [f'{self.place}:gt: {place} has the pixels of {same[0]}' for place in same[1:]]
         return counts
+
+    def _mixed(self, seen: Mapping[Place, Seen]) -> list[str]:
+        """A line where batches could not be made because pictures differ in size."""
+        opt = self.opt
+        whole = opt['type'] in OWN and not opt.get('gt_size') and not opt.get('size')
+        if not (whole and self.place.startswith('datasets:train') and opt.get('batch_size_per_gpu', 1) > 1):
+            return []
+        examples = {seen[place][1:3]: place for place in self.places.get('gt', {}).values() if not seen[place].error}
+        if len(examples) < 2:
+            return []
+        some = ', '.join(f'{place}: {size[0]}x{size[1]}' for size, place in list(examples.items())[:2])
+        return [f'{self.place}:gt_size: is missing, and pictures of {len(examples)} sizes cannot be one batch ({some})']
 
     def by_pixels(self, seen: Mapping[Place, Seen]) -> dict[str, list[Place]]:
         """gt's pictures by digest."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import torch
-import yaml
 
 from hmaca_arch import estimate, options, presence, signatures
 from hmaca_arch.messages import refuse
@@ -20,7 +19,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
     parser.add_argument(
-        '--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE', help='change options, for example train:total_iter=100'
+        '--force_yml',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='SECTION:KEY=VALUE',
+        help='change options, for example train:total_iter=100',
     )
     parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(
@@ -48,7 +52,7 @@ def main(argv: list[str], root_path: str, scan: Callable) -> int:
     resolved = options.resolve(args.opt, args.force_yml)
     is_train = options.is_training(resolved)
     if args.print:
-        print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), end='')
+        print(options.dump(resolved), end='')
     out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
     size = signatures.try_network(resolved['network_g'])
     print(
@@ -66,7 +70,7 @@ def main(argv: list[str], root_path: str, scan: Callable) -> int:
     report = scan(resolved['datasets'], folder / 'pictures.json', args.workers)
     folder = folder / resolved['name']
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'report.txt').write_text(report.text(), encoding='utf-8')
+    (folder / 'report.txt').write_text(report.text(), encoding='utf-8', errors='backslashreplace')  # names need not be text
     print(report.text(most=20), end='', file=out)
     lines = [line for line in absent if not line.startswith('datasets:')]
     if report.failed:

@@ -87,6 +87,11 @@ def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) 
         checkpoint = load_safely(path)
     except ValueError as error:
         raise ValueError(f'{path}: not a checkpoint that can be read: {error}') from None
+    return weights_in(checkpoint, path, keys)
+
+
+def weights_in(checkpoint: Any, path: Path, keys: Iterable[str]) -> tuple[dict[str, Tensor], str | None]:
+    """As `read_checkpoint`, of what was loaded from `path`."""
     key = next((key for key in keys if isinstance(checkpoint, dict) and key in checkpoint), None)
     weights = checkpoint[key] if key else checkpoint
     if (

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 logger = logging.getLogger('hmaca_arch')
 
 DESCRIPTION = '_extra_state'
+MOST_DESCRIBED = 2**16  # bytes: a file may claim anything
 FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint')  # change how a network is trained, not what it computes
 
 # The release's keys -> ours, applied in this order to every key.
@@ -62,10 +63,12 @@ def description_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
 def decode(state: Tensor) -> dict[str, Any]:
     """The uint8 tensor made by `SelfDescribing.get_extra_state` -> what it says."""
     try:
+        if state.dtype != torch.uint8 or state.ndim != 1 or len(state) > MOST_DESCRIBED:
+            raise ValueError(f'{str(state.dtype).removeprefix("torch.")}, shape {tuple(state.shape)}')
         description = json.loads(bytes(state.cpu().tolist()))
-        return {'network': description['network'], 'settings': dict(description['settings'])}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of a network ({error})') from error
+        return {'network': str(description['network']), 'settings': dict(description['settings'])}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of a network ({str(error)[:100]})') from error
 
 
 def describe_release(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ trained network; the others prepare data.
 """
 
 import os
+import re
 import sys
 
 COMMANDS = {
@@ -56,10 +57,10 @@ def run(command: str, argv: list[str]) -> int | None:
 
 def one_line(error: Exception) -> str:
     """The message; of an error in a loader's process, which carries that process's traceback, what stands at its end."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if lines[0].startswith('Caught '):
-        return lines[-1].partition(': ')[2]
-    return ' '.join(line.strip() for line in lines)
+    text = str(error).strip() or type(error).__name__
+    if text.startswith('Caught '):
+        text = re.split(rf'^(?:[\w.]*\.)?{type(error).__name__}: ', text, flags=re.MULTILINE)[-1]  # a file's name may hold line breaks
+    return ' '.join(text.split())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -97,7 +97,10 @@ class MaskInput(SelfDescribing):
         """What in a checkpoint's description is not as here; settings that it leaves out have their defaults."""
         if description['network'] != type(self).__name__:
             return super().differences(description)
-        theirs, ours = with_defaults(description['settings']['inner']), self.settings['inner']
+        inner = description['settings'].get('inner')
+        if not isinstance(inner, Mapping) or not isinstance(inner.get('type'), str):
+            raise ValueError(f'{DESCRIPTION} of the checkpoint names no network inside {type(self).__name__}')
+        theirs, ours = {**inner} if inner['type'] != self.settings['inner']['type'] else with_defaults(inner), self.settings['inner']
         keys = sorted({*theirs, *ours}.difference(FREE_SETTINGS))
         return [
             f'{key} is {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} here' for key in keys if theirs.get(key) != ours.get(key)

@@ -6,10 +6,7 @@ configure (network, losses, metrics, optimizers, schedules). Models and data set
 from elsewhere the known keys are checked and others pass: they read their options as they like.
 """
 
-import ast
-import functools
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,29 +28,9 @@ CONSTRUCTED = ('hmaca_arch', 'datasets_ext', 'losses_ext', 'basicsr')  # whose l
 LOADS_WEIGHTS = ('PerceptualLoss',)  # not constructed only to see whether it can be
 
 
-@functools.cache
-def keys_read(cls: type) -> frozenset[str]:
-    """What the methods of one of BasicSR's classes read from dictionaries: `opt['x']`, `opt.get('x')`, `opt.pop('x')`."""
-    found = set()
-    for part in cls.__mro__:
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))) if part.__module__.startswith('basicsr.') else ():
-            if isinstance(node, ast.Subscript):
-                found.add(node.slice)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ('get', 'pop') and node.args:
-                found.add(node.args[0])
-    return frozenset(node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
 def optimizers() -> dict[str, type]:
     """torch's, by name."""
     return {key: item for key, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)}
-
-
-def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
-    """What a model or data set that has no schema here reads besides, and whether it may read anything."""
-    if cls is None or not cls.__module__.startswith('basicsr.'):
-        return frozenset(), True
-    return keys_read(cls), False
 
 
 def known_as(place: str, name: Any, known: registry.Registry) -> Iterator[str]:
@@ -133,7 +110,9 @@ class Checker:
             else:
                 yield f'model_type: there is no {model_type!r}{suggestion(model_type, registry.MODEL_REGISTRY.keys())}'
         own = self.model is None or model_type == schema.OWN_MODEL
-        also, anything = (frozenset(), False) if own else foreign_keys(self.model)
+        also, anything = (frozenset(), False) if own else signatures.foreign_keys(self.model)
+        if own:
+            networks = ['network_g'] if 'network_g' in networks else []
         top = schema.TOP | dict.fromkeys(networks, schema.SECTION)
         yield from self.keys('', options, top, required, also, anything)
         if not self.is_train and options.get('val', {}) is None:
@@ -172,8 +151,8 @@ class Checker:
         wanted = ('train', 'val') if self.is_train else schema.PHASES
         phases = [str(phase).split('_')[0] for phase in datasets]
         for phase, kind in zip(datasets, phases):
-            if kind not in wanted:
-                extra = '' if kind not in schema.PHASES else ': a training validates on val'
+            if kind not in wanted or (kind == 'train' and phase != 'train'):
+                extra = ': a training validates on val' if kind == 'test' else ''
                 yield f'datasets:{phase}: expected {", ".join(wanted)} or val_NAME{extra}{suggestion(phase, wanted)}'
         needed = ('train',) if self.is_train else ('val', 'test')
         if not set(needed) & set(phases) or (self.is_train and 'train' not in datasets):
@@ -182,14 +161,14 @@ class Checker:
         for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
             yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
         for phase, section in datasets.items():
-            if str(phase).split('_')[0] in schema.PHASES:
+            if phase == 'train' or str(phase).split('_')[0] in ('val', 'test'):
                 yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
 
     def dataset(self, place: str, section: Any, phase: str) -> Iterator[str]:
         kind = section.get('type') if isinstance(section, Mapping) else None
         cls = registry.DATASET_REGISTRY.get(kind) if isinstance(kind, str) and kind in registry.DATASET_REGISTRY else None
         known = getattr(cls, 'option_kinds', None)
-        also, anything = (frozenset(), False) if known else foreign_keys(cls)
+        also, anything = (frozenset(), False) if known else signatures.foreign_keys(cls)
         required = [*schema.REQUIRED['dataset'], *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ())]
         required += [key for key in known or () if key.startswith('dataroot')]
         yield from self.keys(place, section, known or schema.DATASET, required, also, anything)
@@ -250,6 +229,10 @@ class Checker:
                 f'train:scheduler:periods: add up to {sum(periods)} iterations, but train:total_iter is {total}; '
                 'the schedule has to last as long as the run'
             )
+        if own and isinstance(train.get('compile'), Mapping):
+            yield from self.bound(
+                'train:compile', {'type': 'torch.compile', **train['compile']}, signatures.parameters(torch.compile), given=('model',)
+            )
         if own and not train.get('pixel_opt') and not train.get('perceptual_opt'):
             yield 'train:pixel_opt: is missing, expected a section with a loss here or in perceptual_opt'
         if own and learns_nothing(train):
@@ -275,9 +258,19 @@ class Checker:
         for key in section if known is SCHEDULERS else ():
             lines += wrong_value(f'{place}:{key}', section[key], schema.SCHEDULE.get(key, schema.ANY))
         settings = {key: value for key, value in section.items() if key != 'type'}
-        weights = [torch.nn.Parameter(torch.zeros(1, 1))]
-        target = weights if of_optimizer else torch.optim.SGD(weights, lr=1.0)
-        yield from lines or self.tried(place, name, lambda: known[name](target, **settings))
+        weights = [torch.nn.Parameter(torch.ones(1, 1, 3, 3)), torch.nn.Parameter(torch.ones(1))]  # of a convolution
+
+        def build() -> None:
+            if not of_optimizer:
+                known[name](torch.optim.SGD(weights, lr=1.0), **settings)
+                return
+            for weight in weights:
+                weight.grad = torch.ones_like(weight)
+            optimizer = known[name](weights, **settings)
+            if not section.get('capturable'):  # which steps on GPUs only
+                optimizer.step()  # LBFGS, SparseAdam and Muon refuse only that, or such weights
+
+        yield from lines or self.tried(place, name, build)
 
     def metrics(self, metrics: Mapping) -> Iterator[str]:
         for name, section in metrics.items():
@@ -290,6 +283,8 @@ class Checker:
             if not unknown:
                 called = registry.METRIC_REGISTRY.get(section['type'])
                 yield from self.bound(place, section, signatures.parameters(called), given=METRIC_GIVEN, own=('better',))
+                if 'input_order' in section:  # BasicSR's metrics say this when they are first called
+                    yield from wrong_value(f'{place}:input_order', section['input_order'], schema.choice('HWC', 'CHW'))
             if 'better' in section:
                 yield from wrong_value(f'{place}:better', section['better'], schema.choice('higher', 'lower'))
 

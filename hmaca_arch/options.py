@@ -40,10 +40,21 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return int(value) if 'e' in node.value.lower() and value.is_integer() else value  # 3e5 iterations are whole
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads as the same: texts such as '1e5' in quotes."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
+
+
+def dump(options: dict) -> str:
+    """Options as YAML that reads back as they are."""
+    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 _Loader.add_constructor('tag:yaml.org,2002:float', _float)
-_Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789')
-)  # fmt: skip
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
 
 
 def _read_yaml(path: Path) -> dict:
@@ -96,7 +107,7 @@ def fill_protocol(options: dict) -> dict:
     protocol = options.get('protocol')
     if protocol is None:
         return options
-    if protocol not in PASTE:
+    if not isinstance(protocol, str) or protocol not in PASTE:
         raise ValueError(f'protocol: there is no {protocol!r}{suggestion(protocol, PASTE)}')
 
     def filled(value):
@@ -110,23 +121,36 @@ def fill_protocol(options: dict) -> dict:
 
 
 def override(options: dict, entries: list[str]) -> dict:
-    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`) and may contain `=`. Sections must exist."""
+    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`) and may contain `=`. Sections must exist.
+
+    Raises:
+        OptionError: with every entry that cannot be applied.
+    """
     options = deepcopy(options)
+    lines = []
     for entry in entries:
-        place, equals, value = entry.partition('=')
-        *sections, key = place.strip().split(':')
-        if not equals or not key:
-            raise ValueError(f'--force_yml {entry!r}: expected section:key=value, for example train:total_iter=100')
-        target = options
-        for section in sections:
-            if not isinstance(target.get(section), dict):
-                raise ValueError(f'--force_yml {entry!r}: there is no section {section!r}{suggestion(section, target)}')
-            target = target[section]
         try:
-            target[key] = yaml.load(value, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ValueError(f'--force_yml {entry!r}: the value is not valid YAML: {" ".join(str(error).split())}') from None
+            _apply(options, entry)
+        except ValueError as error:
+            lines.append(f'--force_yml {entry!r}: {error}')
+    refuse(lines)
     return options
+
+
+def _apply(options: dict, entry: str) -> None:
+    place, equals, value = entry.partition('=')
+    *sections, key = place.strip().split(':')
+    if not equals or not key:
+        raise ValueError('expected section:key=value, for example train:total_iter=100')
+    target = options
+    for section in sections:
+        if not isinstance(target.get(section), dict):
+            raise ValueError(f'there is no section {section!r}{suggestion(section, target)}')
+        target = target[section]
+    try:
+        target[key] = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f'the value is not valid YAML: {" ".join(str(error).split())}') from None
 
 
 def _places(options: dict, inside: str = '') -> set[str]:
@@ -152,8 +176,12 @@ def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None
     """
     try:
         given = load(path)
-        options = fill_protocol(override(given, force_yml))
+        options = override(given, force_yml)
         created = _places(options) - _places(given)
+        try:
+            options = fill_protocol(options)
+        except ValueError:  # the check below tells, with the other mistakes
+            options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': options['protocol']}
     except RecursionError:
         raise ValueError(f'option file {path}: a section contains itself') from None
     option_checks.check(options, is_training(options) if is_train is None else is_train, created)
@@ -174,7 +202,12 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
     parser.add_argument('--debug', action='store_true', help='as debug_NAME: log every iteration, validate and save every eighth')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)  # older launchers pass it
     parser.add_argument(
-        '--force_yml', nargs='+', default=[], metavar='SECTION:KEY=VALUE', help='change options, for example train:total_iter=100'
+        '--force_yml',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='SECTION:KEY=VALUE',
+        help='change options, for example train:total_iter=100',
     )
     return parser.parse_args(argv)
 
@@ -218,7 +251,11 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     """
     args = _arguments(argv, 'train' if is_train else 'test')
     opt = complete(resolve(args.opt, args.force_yml, is_train), is_train, root_path)
-    refuse(presence.missing(opt, distributed=args.launcher != 'none'))
+    if args.debug and not opt['name'].startswith('debug'):
+        opt['name'] = 'debug_' + opt['name']
+    root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
+    resumes = args.auto_resume and any(Path(root, 'training_states').glob('*.state'))
+    refuse(presence.missing(opt, distributed=args.launcher != 'none', resumes=resumes))
 
     opt['dist'] = args.launcher != 'none'
     if opt['num_gpu'] == 'auto':
@@ -234,9 +271,6 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     for dataset in opt['datasets'].values():  # runs of any seed are validated on the same draws
         dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
 
-    if args.debug and not opt['name'].startswith('debug'):
-        opt['name'] = 'debug_' + opt['name']
-    root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
     opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
     for folder in ('models', 'training_states', 'visualization') if is_train else ('visualization',):
         opt['path'][folder] = os.path.join(root, folder)

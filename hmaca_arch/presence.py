@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from hmaca_arch.checkpoint_files import load_safely, read_checkpoint
+from hmaca_arch.checkpoint_files import load_safely, weights_in
 from hmaca_arch.checkpoints import refuse_misfit
+from hmaca_arch.mask_input import check_mask_input
 from hmaca_arch.messages import one_line, suggestion
-from hmaca_arch.signatures import shape_of, trial
+from hmaca_arch.signatures import network_without_weights, trial
 
 
-def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True) -> list[str]:
+def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True, resumes: bool = False) -> list[str]:
     """A line for everything that is not there or cannot be used.
 
     Args:
         opt: complete options (`options.complete`).
         distributed: a launcher started the processes: each has one GPU, and `num_gpu` only says whether to use them (0: the CPU).
         open_data: also whether a data set can be opened, which finds files without a partner.
+        resumes: the run goes on from checkpoints of its own and needs no weights to begin with.
     """
     lines, gpus = [], torch.cuda.device_count()
     if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
@@ -31,7 +33,7 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
         absent = no_folder(f'datasets:{phase}', dataset)
         lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
     for key, value in opt['path'].items():
-        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+        if isinstance(value, str) and ('resume_state' in key or ('pretrain_network' in key and not resumes)):
             if not os.path.isfile(value):
                 lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
             elif 'pretrain_network' in key:
@@ -77,9 +79,12 @@ def _weights(opt: Mapping[str, Any], key: str) -> Iterator[str]:
         names = [name for name, value in states.items() if isinstance(value, Mapping)]
         place = f'path:param_key_{part}'
         yield f'{place}: there is no {param_key!r} in {os.path.abspath(file)}{suggestion(param_key, names)}'
-    elif path.get(f'strict_load_{part}', True) and isinstance(opt.get(f'network_{part}'), Mapping):
+    elif isinstance(opt.get(f'network_{part}'), Mapping):
         try:
-            weights, _ = read_checkpoint(Path(file), (param_key, 'params') if param_key else ())
-            refuse_misfit(shape_of(opt[f'network_{part}']), weights)
+            weights, _ = weights_in(states, Path(file), (param_key, 'params') if param_key else ())
+            network = network_without_weights(opt[f'network_{part}'])
+            check_mask_input(network, weights)
+            if path.get(f'strict_load_{part}', True):
+                refuse_misfit(network, weights)
         except ValueError as error:
             yield f'path:{key}: {one_line(error)}'

@@ -140,6 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     jobs = plan(args)
     if args.json and args.json.exists() and not args.overwrite:
         raise ValueError(f'--json: {args.json} exists; --overwrite replaces it')
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise FileNotFoundError(f'--json: the folder {args.json.absolute().parent} does not exist')
     restorer = load_restorer(args.weights, args.device, args.precision, args.opt)
     report: list[dict] = []
     try:
@@ -148,8 +150,8 @@ def main(argv: list[str] | None = None) -> int:
                 entry = {'file': str(job.picture), 'mask': job.mask and str(job.mask)}
                 try:
                     entry |= restore_file(job, restorer, args)
-                except (OSError, ValueError) as error:
-                    entry['error'] = ' '.join(str(error).split())
+                except (OSError, ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: torch's, of memory too
+                    entry['error'] = ' '.join(str(error).split())[:500] or type(error).__name__
                 for note in entry.get('notes', []):
                     tell(f'warning: {job.picture}: {note}')
                 if 'error' in entry:

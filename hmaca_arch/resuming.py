@@ -105,8 +105,13 @@ def load_resume_state(opt: dict) -> dict | None:
         for dataset in opt['datasets'].values():
             if dataset['phase'] == 'train' and dataset['seed'] == drawn:
                 dataset['seed'] = opt['manual_seed']
+    if opt['rank'] == 0:
+        set_aside(states, state['iter'])
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
+    for network in (key for key in opt if key.startswith('network_') and key not in (opt['path'].get('ignore_resume_networks') or ())):
+        name = network.removeprefix('network_')  # whatever kind of file the run began with, these are its own
+        opt['path'].update({f'param_key_{name}': 'params', f'strict_load_{name}': True})
     for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
         if weights and not os.path.isfile(weights):
             raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
@@ -118,19 +123,28 @@ def load_resume_state(opt: dict) -> dict | None:
     return state
 
 
-def check_sampling(state: dict, now: dict[str, int]) -> None:
+def check_sampling(state: dict, now: dict[str, int | str | None]) -> None:
     """Refuse to go on from a state with another sequence of samples.
 
     Raises:
-        ValueError: `now` (pictures, global_batch, seed) is not what the state was trained with.
+        ValueError: `now` (pictures, names: a digest of theirs, global_batch, seed) is not what the state was trained with.
     """
-    before = state.get('sampling', now)
+    before = {**now, **state.get('sampling', {})}  # states from before there were digests have none
     changed = [f'{key} {before[key]}, now {value}' for key, value in now.items() if before[key] != value]
     if changed:
         raise ValueError(
             f'the run to resume was trained with {"; ".join(changed)}: its sequence of samples cannot be continued. Restore that '
             '(global_batch is batch_size_per_gpu times the processes), or start a run of another name with path: pretrain_network_g'
         )
+
+
+def set_aside(states: Path, iteration: int) -> None:
+    """Rename the states after the iteration that a run goes on from: torn ones, or of a branch that is left. They would be taken for the
+    newest by the next resume, and count for `keep_last`."""
+    for path in states.glob('*.state'):
+        if path.stem.isdigit() and int(path.stem) > iteration:
+            path.replace(path.with_suffix('.state.left'))
+            print(f'{path} is newer than what is resumed: renamed to {path.name}.left', flush=True)
 
 
 def prune(models: Path, states: Path, keep_last: int, best: set[int]) -> None:

@@ -1,7 +1,7 @@
 """What option files may say: the keys of each section and the kinds of their values, as plain data. `option_checks.py` reads it.
 
 What a network, loss, metric, optimizer or schedule may be given is not here: its constructor's signature says so. Neither is what BasicSR's
-own models and data sets read besides: it is found in their source (`option_checks.keys_read`).
+own models and data sets read besides: it is found in their source (`signatures.keys_read`).
 """
 
 import math
@@ -74,8 +74,12 @@ LIST = Kind('a list', lambda value: isinstance(value, list | tuple))
 ANY = Kind('anything', lambda value: True)
 NOTHING = Kind('null', lambda value: value is None)
 FOLDER_NAME = Kind(
-    'a name for a folder: a text of up to 200 characters without / and not beginning with a dot',
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r'[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}', value)),
+    'a name for a folder: a text of up to 200 bytes without / and not beginning with a dot',
+    lambda value: (
+        isinstance(value, str)
+        and bool(re.fullmatch(r'[^./\\\x00-\x1f][^/\\\x00-\x1f]*', value))
+        and len(value.encode(errors='replace')) <= 200
+    ),
 )
 
 

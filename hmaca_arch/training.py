@@ -21,6 +21,7 @@ Why each replacement:
 BasicSR's version is checked before anything is replaced.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -37,7 +38,6 @@ import basicsr.data
 import basicsr.test
 import basicsr.train
 import torch
-import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.models import build_model
@@ -91,6 +91,12 @@ def init_worker(*args, **kwargs) -> None:
     _stock_worker_init(*args, **kwargs)
 
 
+def digest(dataset) -> str | None:
+    """Of the pictures' names, in their order; None for data sets that do not tell them."""
+    names = getattr(dataset, 'names', None)
+    return None if names is None else hashlib.sha256('\0'.join(names).encode(errors='surrogateescape')).hexdigest()[:12]
+
+
 def create_train_val_dataloader(opt: dict, logger):
     """As BasicSR's function of this name, with `GlobalSampler`."""
     record_run(opt, opt['path']['experiments_root'])
@@ -111,7 +117,9 @@ def create_train_val_dataloader(opt: dict, logger):
         # Without a launcher BasicSR feeds several GPUs from one process, with one large batch.
         global_batch = dataset_opt['batch_size_per_gpu'] * (opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1))
         epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
-        opt['sampling'] = {'pictures': len(dataset), 'global_batch': global_batch, 'seed': opt['manual_seed']}
+        opt['sampling'] = {
+            'pictures': len(dataset), 'names': digest(dataset), 'global_batch': global_batch, 'seed': opt['manual_seed'],
+        }  # fmt: skip
         if _session.get('state'):
             resuming.check_sampling(_session['state'], opt['sampling'])
             _session['state']['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may be another now
@@ -218,7 +226,7 @@ def record_run(opt: dict, folder: str) -> None:
     with open(os.path.join(folder, 'versions.json'), 'w', encoding='utf-8') as file:
         json.dump(versions, file, indent=2)
     with open(os.path.join(folder, 'options_resolved.yml'), 'w', encoding='utf-8') as file:
-        yaml.safe_dump(opt, file, sort_keys=False)
+        file.write(options.dump(opt))
 
 
 def make_dirs(opt: dict) -> None:
@@ -268,6 +276,10 @@ def run(command: str, argv: list[str], root_path: str) -> None:
             raise ValueError(
                 f'a worker process of the loader is gone ({" ".join(str(error).split())[:200]}); if memory ran out, set a smaller '
                 'num_worker_per_gpu; --auto_resume goes on from the newest checkpoint'
+            ) from error
+        if 'equal size' in str(error):  # what torch says where it makes a batch
+            raise ValueError(
+                'datasets:train: the pictures of a batch differ in size: set gt_size (crops of that side) or batch_size_per_gpu: 1'
             ) from error
         if not distributed.lost_others(error):
             raise

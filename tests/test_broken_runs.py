@@ -169,7 +169,7 @@ def test_a_data_set_of_another_size_than_before(basicsr_here, options, triplets,
     for kind in ('lq', 'mask', 'gt'):
         shutil.copy(triplets / 'train' / kind / '0000.png', triplets / 'train' / kind / '9999.png')
     code, error = basicsr_here('train', '-opt', path, '--auto_resume', '--force_yml', 'train:total_iter=9')
-    assert code == 1 and 'pictures 6, now 7: its sequence of samples cannot be continued' in error
+    assert code == 1 and 'pictures 6, now 7; names ' in error and 'its sequence of samples cannot be continued' in error
 
 
 def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed(options, tmp_path):
     """A real training of a real process: it ends within seconds, and says what to do."""
     options['train']['total_iter'] = 100000
     options['logger']['save_checkpoint_freq'] = 5
-    options['datasets']['train']['num_worker_per_gpu'] = 2
+    options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=100000)  # no worker ends by itself
     options.pop('val'), options['datasets'].pop('val')
     command = command_line('train', '-opt', write_options(tmp_path / 'o.yml', options))
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

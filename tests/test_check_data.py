@@ -1,10 +1,13 @@
 """`basicsr check --data`: what is wrong with data is listed, what a training takes is said, and nothing is looked at twice."""
 
+import builtins
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
+from pathlib import Path
 
 import basicsr.train
 import cv2
@@ -84,6 +87,36 @@ def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, mo
     assert len(lines) == 8 and 'train/gt/0000.png: 32x32 pixels, a sample has at most 1023' in lines[0]
 
 
+def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
+    for kind in ('lq', 'mask', 'gt'):
+        path = triplets / 'train' / kind / '0002.png'
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:24])
+    (line,) = scan(tmp_path, triplets, train={'gt_size': None, 'batch_size_per_gpu': 2}).lines['mis-sized']
+    assert 'train:gt_size: is missing, and pictures of 2 sizes cannot be one batch' in line and '0002.png: 24x32' in line
+    for sound in ({'gt_size': 16, 'batch_size_per_gpu': 2}, {'gt_size': None, 'batch_size_per_gpu': 1}):
+        assert not scan(tmp_path, triplets, train=sound).lines['mis-sized']
+
+
+def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
+    """It may have been for want of a right, or of memory, of which a file's time and size say nothing."""
+    path = triplets / 'train' / 'gt' / '0001.png'
+    place, sound, status = check_data.Place(str(path), None, 'picture'), path.read_bytes(), path.stat()
+    for content, readable in ((bytes(len(sound)), False), (sound, True)):
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert (check_data.look_at([place], tmp_path / 'cache.json', 1)[place].error is None) == readable
+
+
+def test_a_report_of_names_that_are_no_text(tmp_path, triplets, monkeypatch, capsys):
+    for kind in ('lq', 'mask', 'gt'):
+        (triplets / 'train' / kind / '0000.png').rename(triplets / 'train' / kind / os.fsdecode(b'caf\xe9.png'))
+    (triplets / 'train' / 'gt' / os.fsdecode(b'caf\xe9.png')).write_bytes(b'')
+    monkeypatch.chdir(tmp_path)
+    code, _, _ = run(capsys, '-opt', write_options(tmp_path / 'o.yml', tiny_options(triplets)), '--data', '--workers', 1)
+    report = (tmp_path / 'checks' / 'tiny' / 'report.txt').read_text()
+    assert code == 1 and 'caf\\udce9.png' in report and 'unreadable: 1' in report
+
+
 def test_pictures_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
     lines = scan(tmp_path, triplets, train={'gt_size': 33}, val={'dataroot_lq': 'nowhere'}).lines
     assert len(lines['mis-sized']) == 6 and 'train/gt/0000.png: 32x32 pixels, at least 33 are needed' in lines['mis-sized'][0]
@@ -131,9 +164,11 @@ def test_clean_pictures_of_the_other_data_set_and_folders_of_stock_ones(tmp_path
 
 def test_only_what_changed_is_looked_at_again(tmp_path, spoiled, monkeypatch):
     first = scan(tmp_path, spoiled)
-    looked = []
-    monkeypatch.setattr(check_data, 'look', lambda place: looked.append(place))
-    assert scan(tmp_path, spoiled) == first and looked == []
+    looked, look = [], check_data._look_at_all
+    monkeypatch.setattr(check_data, '_look_at_all', lambda places: looked.extend(places) or look(places))
+    monkeypatch.setattr(check_data, 'Workers', lambda count: contextlib.nullcontext(builtins))
+    assert scan(tmp_path, spoiled) == first
+    assert sorted(Path(place.path).name for place in looked) == ['0000.png', '0005.png'], 'only what could not be read before'
     monkeypatch.undo()
     gray(spoiled / 'train' / 'mask' / '0003.png', 255)  # of another size than before, or at least time
     os.utime(spoiled / 'train' / 'mask' / '0003.png', ns=(1, 1))

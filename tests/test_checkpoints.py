@@ -176,7 +176,9 @@ def test_a_state_dict_of_something_else_cannot_be_built():
     weights['_extra_state'] = torch.tensor(list(b'{"network": "SwinIR", "settings": {}}'), dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"'SwinIR'; expected HMANet or HMACA"):
         build_network_from_state_dict(weights)
-    for garbage in (torch.zeros(4, dtype=torch.uint8), torch.zeros(2, 2), 'text'):
+    nested = torch.tensor(list(b'[' * 60000), dtype=torch.uint8)
+    large, huge = torch.zeros(2**20, dtype=torch.uint8), torch.tensor(2**50)  # bytes(2**50) would be a petabyte
+    for garbage in (torch.zeros(4, dtype=torch.uint8), torch.zeros(2, 2), 'text', nested, large, huge):
         weights['_extra_state'] = garbage
         with pytest.raises(ValueError, match='not a description'):
             build_network_from_state_dict(weights)

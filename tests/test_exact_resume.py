@@ -3,12 +3,14 @@
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
@@ -201,6 +203,44 @@ def test_another_sequence_of_samples_is_refused(tmp_path):
         (tmp_path / 'data' / 'train' / kind / '0004.png').unlink()
     with pytest.raises(ValueError, match='pictures 5, now 4'):
         run(tmp_path, options, '--auto_resume')
+    for kind in ('lq', 'mask', 'gt'):
+        folder = tmp_path / 'data' / 'train' / kind
+        shutil.copy(folder / '0003.png', folder / '0000b.png')  # as many, but others from there on
+    with pytest.raises(ValueError, match=r'names \w{12}, now \w{12}'):
+        run(tmp_path, options, '--auto_resume')
+
+
+def test_weights_of_any_kind_may_have_begun_the_run(tmp_path):
+    """Weights without `params`, which are gone by now: what a run goes on from is its own."""
+    options = options_for(tmp_path)
+    options['train']['total_iter'] = 3
+    torch.save(build_network(options['network_g']).state_dict(), tmp_path / 'raw.pth')
+    options['path'].update(pretrain_network_g=str(tmp_path / 'raw.pth'), param_key_g=None, strict_load_g=False)
+    run(tmp_path, options)
+    (tmp_path / 'raw.pth').unlink()
+    options['train']['total_iter'] = 6
+    with pytest.raises(ValueError, match=r'raw.pth does not exist'):
+        run(tmp_path, options)
+    run(tmp_path, options, '--auto_resume')
+    assert (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_6.pth').exists()
+
+
+def test_what_is_newer_than_what_is_resumed_no_longer_counts(tmp_path, capsys):
+    """A branch that was left neither takes the place of new checkpoints nor is resumed by accident."""
+    options = options_for(tmp_path)
+    options['logger'].update(save_checkpoint_freq=1, keep_last=2)
+    options['train']['total_iter'] = 4
+    run(tmp_path, options)
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    for number in (100, 200):
+        (states / f'{number}.state').write_bytes(b'torn')
+    run(tmp_path, options, '--auto_resume')
+    assert {path.name for path in states.iterdir()} == {'3.state', '4.state', '100.state.left', '200.state.left'}
+    assert '100.state is newer than what is resumed' in capsys.readouterr().out
+    options['path']['resume_state'] = str(states / '3.state')
+    run(tmp_path, options)
+    assert {path.name for path in states.iterdir() if path.suffix == '.state'} == {'3.state', '4.state'}
+    assert (states / '4.state.left').exists()
 
 
 def test_a_seed_that_was_drawn_stays(tmp_path):

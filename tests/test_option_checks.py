@@ -12,7 +12,7 @@ from conftest import changed, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import cli, option_checks, options
+from hmaca_arch import cli, option_checks, options, signatures
 from hmaca_arch.messages import OptionError, suggestion
 
 
@@ -107,6 +107,14 @@ STOCK = {  # as BasicSR's own files for ESRGAN are
         ('datasets:train:batch_size_per_gpu', ..., 'datasets:train:batch_size_per_gpu: is missing'),
         ('datasets:train:prefetch_mode', 'cuda', 'datasets:train:pin_memory: prefetch_mode: cuda needs'),
         ('datasets:vall', {}, 'datasets:vall: expected train, val or val_NAME (did you mean val?'),
+        ('datasets:train_b', {}, 'datasets:train_b: expected train, val or val_NAME (did you mean train?'),
+        ('network_f', {'type': 'HMACA'}, 'network_f: there is no such setting (did you mean network_g?'),
+        ('name', 'ü' * 150, 'name: got '),
+        ('protocol', 'relase', "protocol: got 'relase', expected release or clean (did you mean release?)"),
+        ('train:optim_g', {'type': 'LBFGS', 'lr': 1.0}, "train:optim_g: LBFGS.step() missing 1 required positional argument: 'closure'"),
+        ('train:optim_g', {'type': 'SparseAdam', 'lr': 1.0}, 'train:optim_g: SparseAdam'),
+        ('train:compile', {'mod': 'default'}, 'train:compile:mod: torch.compile has no such setting (did you mean mode?'),
+        ('val:metrics:psnr', {'type': 'calculate_psnr', 'crop_border': 0, 'input_order': 'HCW'}, "input_order: got 'HCW', expected HWC"),
         ('datasets:train', ..., 'datasets: there is no section train, got val'),
         ('scale', 2, 'scale: got 2, expected 1'),
         ('network_g:embed_dim', 'wide', "network_g:embed_dim: got 'wide', expected a whole number"),
@@ -137,7 +145,7 @@ def test_what_is_right_passes(tmp_path):
 def test_stock_models_data_sets_and_networks_are_usable_and_checked():
     assert lines(STOCK) == []
     assert lines(changed(STOCK, {'model_type': 'SRModel', 'network_d': ..., 'path:strict_load_d': ...})) == [
-        f'train:{key}: there is no such setting{suggestion(key, {*option_checks.schema.TRAIN, *option_checks.keys_read(sr_model())})}'
+        f'train:{key}: there is no such setting{suggestion(key, {*option_checks.schema.TRAIN, *signatures.keys_read(sr_model())})}'
         for key in ('optim_d', 'gan_opt', 'net_d_iters', 'net_d_init_iters')
     ]
     for place, message in (

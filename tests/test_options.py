@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from basicsr.archs import build_network
 from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
@@ -13,7 +16,7 @@ def trained(tmp_path):
     """The file that a run named `tiny` would leave."""
     path = tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
     path.parent.mkdir(parents=True)
-    torch.save({'params': {}}, path)
+    torch.save({'params': build_network(tiny_options(tmp_path)['network_g']).state_dict()}, path)
     return path
 
 
@@ -83,7 +86,7 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
     parsed, _ = options.parse(str(tmp_path), True, ['-opt', str(path)])
     assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
     named = str(tmp_path / 'named.pth')
-    torch.save({'params': {}}, named)
+    shutil.copy(weights, named)
     parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}'])
     assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
 
@@ -93,6 +96,22 @@ def test_override_reads_yaml_and_changes_a_copy():
     changed = options.override(given, ['train:optim_g:lr=1e-4', 'train:amp=false', 'train:note=a=b', 'name=x'])
     assert changed == {'train': {'optim_g': {'lr': 1e-4}, 'amp': False, 'note': 'a=b'}, 'name': 'x'}
     assert given == {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
+
+
+def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path, triplets):
+    path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
+    given = ['-opt', str(path), '--force_yml', 'name=mine', '--force_yml', 'train:total_iter=3', 'train:ema_decay=0.5']
+    opt, _ = options.parse(str(tmp_path), True, given)
+    assert (opt['name'], opt['train']['total_iter'], opt['train']['ema_decay']) == ('mine', 3, 0.5)
+    with pytest.raises(OptionError) as caught:
+        options.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
+    assert [line.split(':')[0] for line in caught.value.lines] == ["--force_yml 'trian", "--force_yml 'train'"]
+
+
+def test_what_is_printed_reads_back_as_the_same(tmp_path):
+    given = {'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'], 'b': {'c': 1e-5, 'd': None, 'e': [True, 3, 1.5, '']}}
+    (tmp_path / 'o.yml').write_text(options.dump(given), encoding='utf-8')
+    assert options.load(tmp_path / 'o.yml') == given
 
 
 @pytest.mark.parametrize('entry', ['trian:total_iter=1', 'train', 'train:total_iter:x=1'])

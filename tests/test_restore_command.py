@@ -194,6 +194,7 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         ((*one, 'out.gif'), 'cannot write .gif'),
         ((*one, 'out.png', '--tile', '8'), 'tile is 8'),
         ((*one, 'out.png', '--json', 'file'), '--json: file exists'),
+        ((*one, 'out.png', '--json', 'nowhere/r.json'), 'nowhere does not exist'),
         ((*one, 'out.png', '--weights', 'file'), 'file: not a checkpoint'),
         ((*one, 'out.png', '-opt', 'nothing.yml'), 'option file nothing.yml does not exist'),
     ):
@@ -220,6 +221,22 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     expected, found = (read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png'))
     assert np.abs(expected - found).max() <= 1
     assert 'out of memory' in json.loads(Path('r.json').read_text())['pictures'][0]['notes'][0]
+
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError('[enforce fail at alloc_cpu.cpp] not enough memory: 1 TB')])
+def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(run, monkeypatch, folder, error):
+    real = restore_command.read_picture
+
+    def read(path):
+        if path.name == 'a.png':
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(restore_command, 'read_picture', read)
+    code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')
+    report = {Path(entry['file']).name: entry for entry in json.loads(Path('r.json').read_text())['pictures']}
+    assert code == 1 and 'pictures/a.png: ' in err and report['a.png']['error'] == (str(error) or 'MemoryError')
+    assert len(report) > 1 and all('output' in entry for name, entry in report.items() if name != 'a.png')
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])

@@ -204,6 +204,25 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
         model.load_network(model.net_g, path, True, None)
 
 
+def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_refused(make, tmp_path, caplog):
+    model = make()
+    step(model)
+    model.save(0, 2)
+    state = load_safely(tmp_path / 'training_states' / '2.state')
+    state['optimizers'][0]['param_groups'][0].update(weight_decay=0.5, lr=0.25, initial_lr=0.75)
+    again = make()
+    before = again.optimizer_g.param_groups[0]
+    wanted = {key: before[key] for key in ('weight_decay', 'initial_lr')}
+    assert wanted['weight_decay'] != 0.5
+    again.resume_training(state)
+    group = again.optimizer_g.param_groups[0]
+    assert {key: group[key] for key in wanted} == wanted and group['lr'] == 0.25
+    assert 'weight_decay 0.5, now ' in caplog.text
+    state['optimizers'][0] = torch.optim.SGD(again.net_g.parameters(), lr=1e-3, momentum=0.9).state_dict()
+    with pytest.raises(ValueError, match=r'optim_g:type: AdamW cannot go on from the state of another optimizer \(only one of them has '):
+        make().resume_training(state)
+
+
 def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(make, tmp_path):
     model, path = make(), tmp_path / 'net.pth'
     before = {name: value.clone() for name, value in model.net_g.state_dict().items()}

@@ -10,10 +10,11 @@ from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import inference, onnx_export
+from hmaca_arch import inference, onnx_export, presence
 from hmaca_arch.comparison import methods
 from hmaca_arch.comparison.data import find_data
 from hmaca_arch.comparison.measure import measure
+from hmaca_arch.options import complete
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 
@@ -156,6 +157,16 @@ def test_another_hmaca_is_told_by_its_settings_too(basicsr_here, options, tmp_pa
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and 'depths is [1, 1] in the checkpoint, [1] here; num_heads is ' in error
     assert ' are in the checkpoint only: cross_attentions.1.' in error and len(error) < 900
+
+
+def test_a_description_that_names_no_network(tmp_path, triplets):
+    opt = tiny_options(triplets)
+    opt['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1, 'mask_input': 'channel'}
+    described = {'_extra_state': torch.tensor(list(b'{"network": "MaskInput", "settings": {}}'), dtype=torch.uint8)}
+    torch.save({'params': described}, tmp_path / 'other.pth')
+    opt['path']['pretrain_network_g'] = str(tmp_path / 'other.pth')
+    (line,) = presence.missing(complete(opt, True, str(tmp_path)))
+    assert line == 'path:pretrain_network_g: _extra_state of the checkpoint names no network inside MaskInput'
 
 
 def test_a_description_that_its_weights_belie(tmp_path, triplets):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import pytest
 import torch
 import yaml
@@ -349,6 +350,16 @@ def test_a_file_that_is_no_state_is_named(tmp_path, triplets):
     (tmp_path / 'wrong.state').write_bytes(b'not a state')
     with pytest.raises(ValueError, match='wrong.state is not a whole training state'):
         run(tmp_path, tiny_options(triplets), 'train', '--force_yml', f'path:resume_state={tmp_path / "wrong.state"}')
+
+
+def test_pictures_of_different_sizes_need_crops(tmp_path, triplets):
+    for kind in ('lq', 'mask', 'gt'):
+        for path in sorted((triplets / 'train' / kind).iterdir())[::2]:
+            cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:24])
+    options = tiny_options(triplets)
+    options['datasets']['train'].update(gt_size=None, batch_size_per_gpu=4, num_worker_per_gpu=0)
+    with pytest.raises(ValueError, match='the pictures of a batch differ in size: set gt_size'):
+        run(tmp_path, options)
 
 
 @pytest.mark.parametrize('reader', [{'prefetch_mode': 'cpu'}, {'num_worker_per_gpu': 1}])

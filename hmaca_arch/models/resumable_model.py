@@ -86,10 +86,33 @@ class ResumableModel(SRModel):
             resuming.prune(Path(self.opt['path']['models']), Path(self.opt['path']['training_states']), keep_last, best)
 
     def resume_training(self, resume_state: dict) -> None:
-        """Go on from a state: it says where the learning rate stands, the option file how it falls (a run may be made longer)."""
+        """Go on from a state: it says where the learning rate stands, the option file how it falls (a run may be made longer), and what the
+        optimizer's settings are.
+
+        Raises:
+            ValueError: the state is of another optimizer.
+        """
         kept = ('last_epoch', '_step_count', '_last_lr')
         schedulers = [{key: state[key] for key in kept if key in state} for state in resume_state['schedulers']]
+        settings = [
+            [{key: value for key, value in group.items() if key not in ('params', 'lr')} for group in optimizer.param_groups]
+            for optimizer in self.optimizers
+        ]
+        for optimizer, ours, saved in zip(self.optimizers, settings, resume_state['optimizers']):
+            for group, theirs in zip(ours, saved['param_groups']):
+                if odd := group.keys() ^ (theirs.keys() - {'params', 'lr'}):
+                    raise ValueError(
+                        f'train:optim_g:type: {type(optimizer).__name__} cannot go on from the state of another optimizer (only one of '
+                        f'them has {", ".join(sorted(odd)[:5])}); restore the type, or start a run of another name with '
+                        'path: pretrain_network_g'
+                    )
+                changed = [f'{key} {theirs[key]}, now {value}' for key, value in group.items() if theirs[key] != value]
+                if changed:
+                    get_root_logger().warning(f'{type(optimizer).__name__} goes on with other settings: {"; ".join(changed)}')
         super().resume_training({**resume_state, 'schedulers': schedulers})
+        for optimizer, ours in zip(self.optimizers, settings):
+            for group, configured in zip(optimizer.param_groups, ours):
+                group.update(configured)
         self.saved_at = resume_state['iter']
         metrics = set((self.opt.get('val') or {}).get('metrics') or {})
         self.best_metric_results = {name: best for name, best in resume_state.get('best', {}).items() if set(best) == metrics}
