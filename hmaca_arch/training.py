@@ -14,6 +14,7 @@ Why each replacement:
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
 | `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
 | `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
+| `logging.Handler.handleError` | (Python's) swallows torch's word that a worker was killed, which arrives as a signal, wherever Python is |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -23,10 +24,12 @@ BasicSR's version is checked before anything is replaced.
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 import subprocess
+import sys
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
@@ -164,6 +167,14 @@ def next_prefetched(self):
     return item
 
 
+def hand_on(self, record) -> None:
+    """As `logging.Handler.handleError`, but an error that a signal's handler raised while something was logged ends the run."""
+    error = sys.exc_info()[1]
+    if isinstance(error, RuntimeError) and 'DataLoader' in str(error):
+        raise error
+    _stock_handle_error(self, record)
+
+
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
     known = option_checks.optimizers()
@@ -190,6 +201,7 @@ def print_different_keys(self, crt_net, load_net: dict, strict: bool = True) -> 
 
 
 _stock_model_to_device = BaseModel.model_to_device
+_stock_handle_error = logging.Handler.handleError
 _stock_worker_init = basicsr.data.worker_init_fn
 _stock_print_different_keys = BaseModel._print_different_keys_loading
 
@@ -255,6 +267,7 @@ def install() -> None:
     basicsr.train.MessageLogger = start_logging
     basicsr.data.worker_init_fn = init_worker
     PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched
+    logging.Handler.handleError = hand_on
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device
     BaseModel._print_different_keys_loading = print_different_keys
@@ -271,8 +284,9 @@ def run(command: str, argv: list[str], root_path: str) -> None:
     except stopping.Stopped:
         distributed.finish()
         raise
-    except RuntimeError as error:
-        if 'DataLoader' in str(error):  # what torch says of a worker that was killed, or hangs
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # what torch says of a worker that was killed, or hangs; the others: it was killed in the middle of a word
+        if 'DataLoader' in str(error) or not isinstance(error, RuntimeError):
             raise ValueError(
                 f'a worker process of the loader is gone ({" ".join(str(error).split())[:200]}); if memory ran out, set a smaller '
                 'num_worker_per_gpu; --auto_resume goes on from the newest checkpoint'
