@@ -169,6 +169,14 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
     assert ys[xs.argmin()] > ys[xs.argmax()], 'that rises'
 
 
+def test_the_legend_fits(tmp_path, monkeypatch):
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
+    write_cell(tmp_path, cells[0], [30], [31])
+    monkeypatch.setattr(figures, 'label', lambda *_: 'W' * 60)
+    plot = np.asarray(figures.alpha_plot(results.collect(cells, tmp_path, ROOT)))
+    assert (plot[:, -8:] == 255).all() and (plot[:, -30:] < 128).any()
+
+
 def test_figures_of_different_pictures_are_not_mixed(tmp_path, script, capsys):
     first, second = plan.plan('1', 'light', networks=['HAT', 'DRCT'])
     write_cell(tmp_path, first, [30, 40], [31, 41])
