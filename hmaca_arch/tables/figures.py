@@ -41,10 +41,10 @@ def alpha_plot(results: Sequence[Result]) -> Image.Image | None:
         return None
     values = [gain for points in lines.values() for _, gain in points]
     marks = ticks(min(0.0, *values), max(0.0, *values))
-    height, left, top, bottom = 480, 80, 50, 60
-    right = 60 + math.ceil(max(font(12).getlength(name) for name in lines))  # the legend
-    width = left + 480 + right
     scale = 2  # drawn at twice the size and shrunk: smooth lines
+    height, left, top, bottom = 480, 80, 50, 60
+    right = 60 + math.ceil(max(font(12 * scale).getlength(name) for name in lines) / scale)  # the legend
+    width = left + 480 + right
     picture = Image.new('RGB', (width * scale, height * scale), 'white')
     draw = ImageDraw.Draw(picture)
 
