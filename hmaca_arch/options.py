@@ -212,6 +212,25 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def weights_to_test(options: dict, root_path: str) -> dict:
+    """What a section `path` says of weights when the file is tested: those it names; of a training's file, what it trained.
+
+    Raises:
+        ValueError: a training's file names weights to begin with, and it has trained some.
+    """
+    path = options.get('path') or {}
+    trained = os.path.join(root_path, 'experiments', str(options['name']), 'models', 'net_g_latest.pth')
+    named = path.get('pretrain_network_g')
+    if not named:  # BasicSR takes params where a run kept no average
+        return {'pretrain_network_g': trained, 'param_key_g': path.get('param_key_g', 'params_ema')}
+    if is_training(options) and os.path.isfile(trained) and not (os.path.isfile(named) and os.path.samefile(named, trained)):
+        raise ValueError(
+            f'path:pretrain_network_g: names {named}, and this training has made {trained}: to test what it trained, '
+            'say path:pretrain_network_g=~ path:param_key_g=params_ema; to test what it began with, give the test a name of its own'
+        )
+    return {}
+
+
 def complete(options: dict, is_train: bool, root_path: str) -> dict:
     """Resolved options with what BasicSR's pipelines read without asking whether it is there."""
     opt = {'num_gpu': 'auto', 'manual_seed': None, 'path': {}, **deepcopy(options), 'is_train': is_train}
@@ -221,9 +240,8 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
     if opt.get('val'):
         opt['val'].setdefault('save_img', not is_train)
-    if not is_train and not opt['path'].get('pretrain_network_g'):  # a training's own file tests what it trained
-        opt['path']['pretrain_network_g'] = os.path.join(root_path, 'experiments', opt['name'], 'models', 'net_g_latest.pth')
-        opt['path'].setdefault('param_key_g', 'params_ema')  # BasicSR takes params where a run kept no average
+    if not is_train:
+        opt['path'].update(weights_to_test(options, root_path))
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:

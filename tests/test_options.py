@@ -87,8 +87,13 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
     assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
     named = str(tmp_path / 'named.pth')
     shutil.copy(weights, named)
-    parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}'])
+    given = ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}']
+    with pytest.raises(ValueError, match=r'names .*named.pth, and this training has made .*net_g_latest.pth: to test what it trained'):
+        options.parse(str(tmp_path), False, given)  # as it was trained, from those weights: which of them is meant?
+    parsed, _ = options.parse(str(tmp_path), False, [*given, 'name=other'])
     assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
+    parsed, _ = options.parse(str(tmp_path), False, [*given, 'path:pretrain_network_g=~'])
+    assert parsed['path']['pretrain_network_g'] == str(weights)
 
 
 def test_override_reads_yaml_and_changes_a_copy():

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -167,6 +168,39 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
     ys, xs = np.nonzero((plot == colour).all(axis=2)[:, :560])
     assert xs.min() < 85 and 300 < xs.max() < 330, 'a line from alpha 0 to 0.5'
     assert ys[xs.argmin()] > ys[xs.argmax()], 'that rises'
+
+
+def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_path, monkeypatch):
+    """Neither continued nor shown as done: its name says the same."""
+    cell = plan.plan('1', 'light', networks=['HMACA1'], iterations=300)[0]
+    root, data = tmp_path / 'root', tmp_path / 'data'
+    shutil.copytree(ROOT / 'options', root / 'options')
+    manifest = data / 'clean' / 'horse_pix' / 'train' / 'manifest.jsonl'
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{}')
+    write_cell(tmp_path, cell, [30], [31])
+
+    def begun():
+        begun = job.Job(cell, tmp_path, root, data)
+        begun.check_identity()
+        begun.save()
+
+    begun(), begun()
+    file = root / 'options' / cell.option_file
+    file.write_text(file.read_text().replace('lr: 1e-3', 'lr: 1e-4'))
+    with pytest.raises(ValueError, match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/'):
+        runner.run([cell], tmp_path, root, data)
+    file.write_text(file.read_text().replace('lr: 1e-4', 'lr: 1e-3'))
+    begun()
+    manifest.write_text('{"seed": 1}')
+    with pytest.raises(ValueError, match='was begun with another data'):
+        begun()
+
+
+def test_a_plot_of_nothing_but_zeros(tmp_path):
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
+    write_cell(tmp_path, cells[0], [30], [30])
+    assert figures.alpha_plot(results.collect(cells, tmp_path, ROOT)) is not None
 
 
 def test_the_legend_fits(tmp_path, monkeypatch):

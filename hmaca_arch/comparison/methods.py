@@ -147,9 +147,8 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
     if weights:
         path['pretrain_network_g'] = weights[0]
         path['param_key_g'] = read_checkpoint(Path(weights[0]))[1]
-    elif not path.get('pretrain_network_g'):
-        path['pretrain_network_g'] = str(Path('experiments', opt['name'], 'models', 'net_g_latest.pth'))
-        path.setdefault('param_key_g', 'params_ema')
+    else:
+        path.update(options.weights_to_test(opt, ''))
     if not Path(path['pretrain_network_g']).is_file():
         raise FileNotFoundError(
             f'{file}: its weights {path["pretrain_network_g"]} do not exist; run this where they were trained, or name them: '

@@ -23,7 +23,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def ticks(low: float, high: float) -> list[float]:
     """Four to nine round numbers that cover low to high."""
-    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-3)))
+    high = max(high, low + 1e-3)
+    step = 10.0 ** math.floor(math.log10(high - low))
     while (high - low) / step < 4:
         step /= 2
     return [n * step for n in range(math.floor(low / step), math.ceil(high / step) + 1)]

@@ -6,6 +6,7 @@ is done, the settings it was done with, and the seconds spent.
 
 import csv
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from hmaca_arch import options
 from hmaca_arch.tables.plan import Cell
 
 MEASURED = 12  # iterations, of which the first third is the start's
@@ -39,12 +41,17 @@ def read_state(folder: Path, cell: Cell) -> dict:
     try:
         return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
     except ValueError as error:
-        raise ValueError(f'{path} is damaged ({error}): delete it, and the cell goes on from its last checkpoint') from None
+        raise ValueError(f'{path} is damaged ({error}): {begin_anew(cell)}') from None
 
 
 def table_of_test(folder: Path, cell: Cell) -> Path:
     """The CSV that `basicsr test` writes."""
     return folder / 'results' / cell.name / f'{cell.dataset}_{cell.protocol}_test.csv'
+
+
+def begin_anew(cell: Cell) -> str:
+    """What to do about a cell whose experiment is another one by now."""
+    return f'choose another folder with -o, or delete cells/{cell.name}.json, experiments/{cell.name} and results/{cell.name}'
 
 
 def is_done(folder: Path, cell: Cell) -> bool:
@@ -127,6 +134,26 @@ class Job:
         else:
             self.train_or_test()
 
+    def check_identity(self) -> None:
+        """Remember what the option file says and which data these are; a cell of that name goes on, and stands in a table, as no other.
+
+        Raises:
+            ValueError: it was begun with another option file's content, or on other data.
+        """
+        given = options.load(self.root / 'options' / self.cell.option_file)
+        given.pop('logger', None)
+        for dataset in given['datasets'].values():  # data may be moved
+            for key in [key for key in dataset if key.startswith('dataroot') or key == 'prepare']:
+                del dataset[key]
+        source = self.data / self.cell.protocol / self.cell.dataset
+        manifests = b''.join(path.read_bytes() for path in sorted(source.glob('*/manifest.jsonl')))
+        now = {'option file': json.dumps(given, sort_keys=True).encode(), 'data': manifests}
+        now = {what: hashlib.sha256(content).hexdigest()[:16] for what, content in now.items()}
+        before = self.state.setdefault('identity', now)
+        if before != now:
+            differing = ' and '.join(what for what in now if now[what] != before.get(what))
+            raise ValueError(f'{self.cell.name}: was begun with another {differing}: {begin_anew(self.cell)}')
+
     def changes(self, iterations: int) -> list[str]:
         return self.cell.changes(self.root / 'options', self.data, iterations)
 
@@ -142,9 +169,8 @@ class Job:
         before = self.state.setdefault('settings', settings)
         if before != settings:
             differing = ', '.join(sorted({*before} ^ {*settings}))
-            raise ValueError(
-                f'was begun with other settings ({differing}): choose another folder with -o, or delete {self.log.stem}.json in cells/'
-            )
+            raise ValueError(f'was begun with other settings ({differing}): {begin_anew(self.cell)}')
+        self.check_identity()
         if self.state.get('trained') and (self.experiment / 'models' / 'net_g_latest.pth').is_file():
             self.run('test', 'test', [*changes, 'val:pbar=false', 'val:save_img=true'])
         else:

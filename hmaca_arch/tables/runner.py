@@ -68,7 +68,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
         every: seconds between two lines on the progress.
 
     Raises:
-        ValueError: another run writes into the folder.
+        ValueError: another run writes into the folder, or a cell that is done is of another option file or other data.
     """
     for name in ('cells', 'logs'):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
     done = [cell for cell in cells if cell not in waiting]
     costs: dict[str, list[float]] = {}
     for cell in done:
+        Job(cell, folder, root, data).check_identity()
         state = read_state(folder, cell)
         costs.setdefault(cell.network, []).append(state['training_seconds'] + state['test_seconds'])
     say(f'{len(cells)} cells, {len(done)} of them done already')
