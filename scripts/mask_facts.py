@@ -23,7 +23,6 @@ from hmaca_arch.checkpoint_files import read_weights  # noqa: E402
 from hmaca_arch.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
 from hmaca_arch.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
-from hmaca_arch.mask_input import takes_mask  # noqa: E402
 
 SIZE, REGION = 128, 20
 PLACES = ((42, 50), (88, 92))  # top, left of the region, and of the moved mask
@@ -54,9 +53,12 @@ def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
             found[f'{form}, untrained'] = HMACA(**LIGHT, cross_attention=form).eval()
     for path in paths:
         network = build_network_from_state_dict(read_weights(path))
-        if not takes_mask(network):
-            raise ValueError(f'{path}: {type(network).__name__} takes no mask; expected the weights of an HMACA')
-        found[f'{network.settings["cross_attention"]}, {label_of(path)}'] = network
+        if not isinstance(network, HMACA):
+            raise ValueError(f'{path}: is of {type(network).__name__}; expected the weights of an HMACA')
+        label = f'{network.settings["cross_attention"]}, {label_of(path)}'
+        if label in found:
+            raise ValueError(f'{path}: another checkpoint is called {label_of(path)} too; rename one of them')
+        found[label] = network
     return found
 
 

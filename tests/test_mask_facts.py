@@ -28,4 +28,4 @@ def test_weights_without_a_mask_are_refused(tmp_path):
         [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '--weights', 'blind.pth'],
         cwd=tmp_path, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
-    assert result.returncode == 1 and 'takes no mask' in result.stderr and 'Traceback' not in result.stderr
+    assert result.returncode == 1 and 'is of HMANet; expected the weights of an HMACA' in result.stderr and 'Traceback' not in result.stderr

@@ -85,4 +85,4 @@ def find_data(
             raise ValueError(f'{manifest}, line {number}: not a record of basicsr make-dataset ({error!r})') from None
     if told:
         known = {'': {'centred': False, **told}}
-    return Data(str(folder), count, soft, paste or (PASTE[protocols.pop()] if len(protocols) == 1 else 'lq'), known)
+    return Data(str(folder), count, soft, paste or (PASTE.get(protocols.pop(), 'lq') if len(protocols) == 1 else 'lq'), known)
