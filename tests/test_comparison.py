@@ -108,6 +108,8 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
         assert f'{mean:.2f}' in next(line for line in lines if line.startswith(f'| {name} '))
     sheet = cv2.imread('comparison/sheet.png')
     assert sheet.shape[1] // CELL == 1 + 4 + 2 + 1  # input, four networks, two inpaintings, ground truth
+    run = compare(triplets / 'test', '-c', 'telea', '--overwrite', '--sheet', 0)
+    assert run.returncode == 0 and not Path('comparison/sheet.png').exists() and 'sheet.png' not in run.stdout, "an earlier run's"
 
 
 def _read(path: str) -> list[dict]:
@@ -272,6 +274,7 @@ def test_sheet_shows_the_region_and_its_errors():
         (['data/test', '--degradation', 'blur', '--sigma', 'nan'], '--sigma is nan'),
         (['data/test', '--against', 'nobody'], "--against 'nobody': there is no such row"),
         (['data/test', '--count', '0'], '--count is 0'),
+        (['data/test', '-o', 'broken.pth'], '--output: broken.pth is a file'),
         (['data/test', '--confidence', '95'], '--confidence is 95.0'),
     ],
 )

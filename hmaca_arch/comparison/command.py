@@ -146,6 +146,8 @@ def run(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     check(args)
     output = Path(args.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f'--output: {output} is a file; expected a folder')
     there = [name for name in FILES if (output / name).exists()]
     if there and not args.overwrite:
         raise ValueError(f'{output / there[0]} exists; choose another --output, or --overwrite')
@@ -172,6 +174,8 @@ def run(argv: list[str] | None = None) -> None:
     if shown:
         sheet = sheet_of(data, comparison, shown)
         write_atomically(output / 'sheet.png', encode_png(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB)))
+    else:
+        (output / 'sheet.png').unlink(missing_ok=True)  # an earlier run's
     write_atomically(output / 'table.md', text.encode())
     print(text)
     print(f'written: {", ".join(str(output / name) for name in FILES if (output / name).exists())}')
