@@ -217,10 +217,17 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     again.resume_training(state)
     group = again.optimizer_g.param_groups[0]
     assert {key: group[key] for key in wanted} == wanted and group['lr'] == 0.25
-    assert 'weight_decay 0.5, now ' in caplog.text
+    settings = ', now {weight_decay}; initial_lr 0.75, now {initial_lr}'.format(**wanted)
+    assert f'AdamW goes on with other settings: weight_decay 0.5{settings}' in caplog.messages
     state['optimizers'][0] = torch.optim.SGD(again.net_g.parameters(), lr=1e-3, momentum=0.9).state_dict()
-    with pytest.raises(ValueError, match=r'optim_g:type: AdamW cannot go on from the state of another optimizer \(only one of them has '):
+    with pytest.raises(ValueError) as caught:
         make().resume_training(state)
+    text = str(caught.value)
+    assert text.startswith(
+        'train:optim_g:type: AdamW cannot go on from the state of another optimizer (only one of them has amsgrad, betas, '
+    )
+    assert text.endswith('); restore the type, or start a run of another name with path: pretrain_network_g')
+    assert text.count(', ') == 5, 'five settings are enough to see which'
 
 
 def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(make, tmp_path):
