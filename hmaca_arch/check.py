@@ -18,14 +18,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         prog='basicsr check', description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.'
     )
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
-    parser.add_argument(
-        '--force_yml',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='SECTION:KEY=VALUE',
-        help='change options, for example train:total_iter=100',
-    )
+    options.add_overrides(parser)
     parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(
         '--data', action='store_true', help='also read every picture and mask, take a training step, and draw the first batch: checks/NAME/'

@@ -194,13 +194,8 @@ def is_training(options: dict) -> bool:
     return 'train' in phases and not any(str(phase).split('_')[0] == 'test' for phase in phases)
 
 
-def _arguments(argv: list[str], command: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f'basicsr {command}', description=f'{command} as an option file says.')
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started')
-    parser.add_argument('--auto_resume', action='store_true', help='continue from the newest complete checkpoint of this experiment')
-    parser.add_argument('--debug', action='store_true', help='as debug_NAME: log every iteration, validate and save every eighth')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)  # older launchers pass it
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The argument `--force_yml`."""
     parser.add_argument(
         '--force_yml',
         nargs='+',
@@ -209,6 +204,16 @@ def _arguments(argv: list[str], command: str) -> argparse.Namespace:
         metavar='SECTION:KEY=VALUE',
         help='change options, for example train:total_iter=100',
     )
+
+
+def _arguments(argv: list[str], command: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f'basicsr {command}', description=f'{command} as an option file says.')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started')
+    parser.add_argument('--auto_resume', action='store_true', help='continue from the newest complete checkpoint of this experiment')
+    parser.add_argument('--debug', action='store_true', help='as debug_NAME: log every iteration, validate and save every eighth')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)  # older launchers pass it
+    add_overrides(parser)
     return parser.parse_args(argv)
 
 

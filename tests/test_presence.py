@@ -8,16 +8,26 @@ from conftest import changed, tiny_options, write_options
 from hmaca_arch import cli, options, presence
 
 
-def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(tmp_path, triplets, monkeypatch, capsys):
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """What a training says that does not begin, and moves no earlier run of its name aside."""
+
+    def run(opt) -> str:
+        monkeypatch.chdir(tmp_path)
+        earlier = tmp_path / 'experiments' / 'tiny'
+        earlier.mkdir(parents=True)
+        with pytest.raises(SystemExit) as end:
+            cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
+        assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(triplets, refused, tmp_path):
     (triplets / 'train' / 'mask' / '0003.png').unlink()
     opt = changed(tiny_options(triplets), {'datasets:val:dataroot_lq': 'nowhere', 'num_gpu': 99})
-    monkeypatch.chdir(tmp_path)
-    earlier = tmp_path / 'experiments' / 'tiny'
-    earlier.mkdir(parents=True)
-    with pytest.raises(SystemExit) as end:
-        cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
-    found = capsys.readouterr().err
-    assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
+    found = refused(opt)
     assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
 
 
@@ -43,17 +53,11 @@ def test_weights_are_looked_into(tmp_path, triplets):
     assert 'cannot be read as a checkpoint' in line and '\n' not in line
 
 
-def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path, triplets, monkeypatch, capsys):
+def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path, triplets, refused):
     opt = tiny_options(triplets)
     torch.save({'params': build_network({**opt['network_g'], 'embed_dim': 48}).state_dict()}, tmp_path / 'w.pth')
     opt['path'] = {'pretrain_network_g': str(tmp_path / 'w.pth')}
-    monkeypatch.chdir(tmp_path)
-    earlier = tmp_path / 'experiments' / 'tiny'
-    earlier.mkdir(parents=True)
-    with pytest.raises(SystemExit) as end:
-        cli.main(['train', '-opt', str(write_options(tmp_path / 'o.yml', opt))])
-    found = capsys.readouterr().err
-    assert end.value.code == 1 and [path.name for path in earlier.parent.iterdir()] == ['tiny']
+    found = refused(opt)
     assert 'path:pretrain_network_g: the checkpoint is of another network: embed_dim is 48 in the checkpoint' in found
     opt['path']['strict_load_g'] = False  # on purpose, for fine-tuning
     assert presence.missing(options.complete(opt, True, str(tmp_path))) == []
