@@ -105,8 +105,6 @@ def load_resume_state(opt: dict) -> dict | None:
         for dataset in opt['datasets'].values():
             if dataset['phase'] == 'train' and dataset['seed'] == drawn:
                 dataset['seed'] = opt['manual_seed']
-    if opt['rank'] == 0:
-        set_aside(states, state['iter'])
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
     for network in (key for key in opt if key.startswith('network_') and key not in (opt['path'].get('ignore_resume_networks') or ())):

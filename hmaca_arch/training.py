@@ -77,6 +77,8 @@ def start_logging(opt: dict, current_iter: int, tb_logger=None) -> ProgressLogge
     It saves before it validates the same iteration. A run that resumes from there validates first, then: a validation that was lost is
     made up for, and one that was not gives the same figures again.
     """
+    if _session.get('state') and opt['rank'] == 0:  # not before: what is refused leaves all as it is
+        resuming.set_aside(Path(opt['path']['training_states']), current_iter)
     val = opt.get('val')
     if _session.get('state') and val and current_iter % val['val_freq'] == 0:
         for loader in _session['val_loaders']:

@@ -238,6 +238,11 @@ def test_what_is_newer_than_what_is_resumed_no_longer_counts(tmp_path, capsys):
     assert {path.name for path in states.iterdir()} == {'3.state', '4.state', '100.state.left', '200.state.left'}
     assert '100.state is newer than what is resumed' in capsys.readouterr().out
     options['path']['resume_state'] = str(states / '3.state')
+    options['datasets']['train']['batch_size_per_gpu'] = 2
+    with pytest.raises(ValueError, match='global_batch'):
+        run(tmp_path, options)
+    assert (states / '4.state').exists(), 'a resume that is refused leaves all as it is'
+    options['datasets']['train']['batch_size_per_gpu'] = 4
     run(tmp_path, options)
     assert {path.name for path in states.iterdir() if path.suffix == '.state'} == {'3.state', '4.state'}
     assert (states / '4.state.left').exists()

@@ -74,15 +74,15 @@ def find_data(
     Raises:
         ValueError: the manifest is damaged.
     """
-    manifest, known, protocols = Path(folder) / 'manifest.jsonl', {}, set()
+    manifest, known, pastes = Path(folder) / 'manifest.jsonl', {}, set()
     for number, line in enumerate(manifest.read_text(encoding='utf-8').splitlines() if manifest.is_file() else (), 1):
         try:
             record = json.loads(line)
-            protocols.add(record['protocol'])
+            pastes.add(PASTE[record['protocol']])
             if len(record['degradations']) == 1:  # a method that undoes one of several would be of no use
                 known[record['name']] = known_of(record['degradations'][0], record['protocol'], record['region']['side'])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f'{manifest}, line {number}: not a record of basicsr make-dataset ({error!r})') from None
     if told:
         known = {'': {'centred': False, **told}}
-    return Data(str(folder), count, soft, paste or (PASTE.get(protocols.pop(), 'lq') if len(protocols) == 1 else 'lq'), known)
+    return Data(str(folder), count, soft, paste or (pastes.pop() if len(pastes) == 1 else 'lq'), known)
