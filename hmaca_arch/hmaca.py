@@ -9,7 +9,7 @@ Deviations from the papers and from the authors' release of HMACA, each with its
   training size; two masks give the same picture there.
 * Cross attention has a residual by default, stands after RHTB's sum (Fig. 7b) and reads a 3x3 convolution of the mask (Fig. 7a).
 * `shifted_windows='windows'`, the default, is Eq. 4; `strips` is what the published weights of HMA were trained with.
-* `image_residual` and `cross_attention='window'` are this project's own additions.
+* `image_residual`, `cross_attention='window'` and `mask_position` are this project's own additions.
 * Any size: pictures are padded to what windows and grid need, and the result is cropped.
 """
 
@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from hmaca_arch.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.blocks import RHTB, Conv3x3, run
 from hmaca_arch.checkpoints import ReadsRelease, describe_release, description_of, is_release, refuse_misfit
-from hmaca_arch.settings import check_cross_attention, check_hmanet, require
+from hmaca_arch.mask_position import MaskPositionEncoder
+from hmaca_arch.settings import check_hmanet, check_mask_settings, require
 from hmaca_arch.windows import pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
@@ -132,11 +133,14 @@ class HMANet(ReadsRelease):
         if lq.ndim != 4 or lq.shape[1] != self.in_chans or 0 in lq.shape[2:]:
             raise ValueError(f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}')
 
-    def restore(self, lq: Tensor, after_group: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """The network, with `after_group(i, x)` between RHTB i and what follows it."""
+    def restore(self, lq: Tensor, after_group: Callable[[int, Tensor], Tensor], position: Tensor | None = None) -> Tensor:
+        """The network, with `after_group(i, x)` between RHTB i and what follows it, and `position` (b, c, h, w) added to F0."""
         h, w = lq.shape[2:]
         x = (pad_to_multiple(lq, self.multiple, 'picture') - self.mean) * self.img_range
-        shallow = rearrange(self.conv_first(x), 'b c h w -> b h w c').contiguous()
+        shallow = self.conv_first(x)
+        if position is not None:
+            shallow = shallow + pad_to_multiple(position, self.multiple, 'mask')
+        shallow = rearrange(shallow, 'b c h w -> b h w c').contiguous()
         x = self.norm_first(shallow)
         for i, group in enumerate(self.groups):
             x = after_group(i, group(x))
@@ -152,9 +156,11 @@ class HMACA(HMANet):
     """HMANet with cross attention to the mask after each RHTB (Eq. 5 and 6, Fig. 7).
 
     Args:
-        cross_attention: 'global', Eq. 5, to all pixels of the mask; or 'window', inside windows and with position.
+        cross_attention: 'global', Eq. 5, to all pixels of the mask; 'window', inside windows and with position; or 'none', for a network
+            that knows its mask by `mask_position` alone.
         cross_attention_heads: divides embed_dim.
         cross_attention_residual: x + cross attention; False is Eq. 5 to the letter, which lets almost nothing of the picture through.
+        mask_position: add to the first features F0 where in its region each pixel lies (see `mask_position`).
         hmanet: all of HMANet's settings.
 
     Raises:
@@ -179,27 +185,29 @@ class HMACA(HMANet):
         shifted_windows: Literal['windows', 'strips'] = 'windows',
         image_residual: bool = False,
         use_checkpoint: bool = False,
-        cross_attention: Literal['global', 'window'] = 'global',
+        cross_attention: Literal['global', 'window', 'none'] = 'global',
         cross_attention_heads: int = 4,
         cross_attention_residual: bool = True,
+        mask_position: bool = False,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
-        own = {name: settings.pop(name) for name in ('cross_attention', 'cross_attention_heads', 'cross_attention_residual')}
+        names = ('cross_attention', 'cross_attention_heads', 'cross_attention_residual', 'mask_position')
+        own = {name: settings.pop(name) for name in names}
         super().__init__(**settings)
-        check_cross_attention(embed_dim=embed_dim, form=cross_attention, heads=cross_attention_heads, residual=cross_attention_residual)
+        check_mask_settings(embed_dim=embed_dim, **own)
         self.settings.update(own)
         self.windowed = cross_attention == 'window'
-        self.mask_encoder = MaskEncoder(embed_dim)
+        self.mask_encoder = None if cross_attention == 'none' else MaskEncoder(embed_dim)
         self.cross_attentions = nn.ModuleList(
             WindowMaskCrossAttention(
                 embed_dim, cross_attention_heads, window_size, window_size // 2 if i % 2 else 0, cross_attention_residual
             )
             if self.windowed
             else MaskCrossAttention(embed_dim, cross_attention_heads, cross_attention_residual)
-            for i in range(len(depths))
+            for i in range(0 if cross_attention == 'none' else len(depths))
         )
-        self.mask_encoder.apply(init_weights)
         self.cross_attentions.apply(init_weights)
+        self.position_encoder = MaskPositionEncoder(embed_dim) if mask_position else None
 
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""
@@ -209,6 +217,9 @@ class HMACA(HMANet):
             got = 'missing' if mask is None else f'of shape {tuple(mask.shape)}'
             raise ValueError(f'the mask is {got}; expected {expected}: one channel, 1 = restore, in the size of lq')
         mask = mask.to(lq.dtype)
+        position = None if self.position_encoder is None else self.position_encoder(mask)
+        if self.mask_encoder is None:
+            return self.restore(lq, lambda i, x: x, position)
         if self.windowed:
             keys = MaskKeys(self.mask_encoder.pixels(pad_to_multiple(mask, self.multiple, 'mask')))
         else:
@@ -217,7 +228,7 @@ class HMACA(HMANet):
         def cross_attend(i: int, x: Tensor) -> Tensor:
             return run(self.cross_attentions[i], x, *keys, checkpointed=self.use_checkpoint and self.training)
 
-        return self.restore(lq, cross_attend)
+        return self.restore(lq, cross_attend, position)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -77,10 +77,16 @@ def check_hmanet(
     )
 
 
-def check_cross_attention(*, embed_dim: int, form: str, heads: int, residual: bool) -> None:
-    """Raise a ValueError for the first setting of HMACA's cross attention that cannot work, saying what would."""
-    require(form in ('global', 'window'), 'cross_attention', form, "'global' or 'window'")
+def check_mask_settings(
+    *, embed_dim: int, cross_attention: str, cross_attention_heads: int, cross_attention_residual: bool, mask_position: bool
+) -> None:
+    """Raise a ValueError for the first setting of how HMACA sees its mask that cannot work, saying what would."""
+    require(cross_attention in ('global', 'window', 'none'), 'cross_attention', cross_attention, "'global', 'window' or 'none'")
+    heads = cross_attention_heads
     require_type('cross_attention_heads', heads, Integral)
     divides = heads >= 1 and embed_dim % heads == 0
     require(divides, 'cross_attention_heads', heads, f'a number that divides embed_dim {embed_dim}')
-    require_type('cross_attention_residual', residual, bool)
+    require_type('cross_attention_residual', cross_attention_residual, bool)
+    require_type('mask_position', mask_position, bool)
+    seen = cross_attention != 'none' or mask_position
+    require(seen, 'cross_attention', cross_attention, "'global' or 'window', or mask_position true (HMANet is the network without a mask)")

@@ -75,13 +75,18 @@ def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
 
 
 def test_what_is_compared_with_our_own_configuration_trains_like_it():
-    own, blind, everywhere, swinir = (
-        loaded(plan.plan('1', 'light', networks=[network])[0]) for network in ('HMACA+', 'HMA+', 'HMACA+global', 'SwinIR+')
+    own, blind, placed, window, everywhere, swinir = (
+        loaded(plan.plan('1', 'light', networks=[network])[0])
+        for network in ('HMACA+', 'HMA+', 'HMACA+position', 'HMACA+window', 'HMACA+global', 'SwinIR+')
     )
-    settings = {key: value for key, value in own['network_g'].items() if not key.startswith('cross_attention')}
-    assert blind['network_g'] == {**settings, 'type': 'HMANet'}
-    assert everywhere['network_g'] == {**own['network_g'], 'cross_attention': 'global'}
-    for opt in (blind, everywhere, swinir):
+    mask = {'cross_attention': 'window', 'mask_position': True}
+    settings = {key: value for key, value in own['network_g'].items() if key not in mask}
+    assert own['network_g'] == settings | mask
+    assert blind['network_g'] == settings | {'type': 'HMANet'}
+    assert placed['network_g'] == settings | mask | {'cross_attention': 'none'}
+    assert window['network_g'] == settings | mask | {'mask_position': False}
+    assert everywhere['network_g'] == settings | {'cross_attention': 'global', 'mask_position': False}
+    for opt in (blind, placed, window, everywhere, swinir):
         assert (opt['train'], opt['datasets']) == (own['train'], own['datasets'])
 
 

@@ -31,10 +31,12 @@ NETWORKS = {
     'HAT': ('HAT', 'HAT_light', ()),
     'DRCT': ('DRCT', 'DRCT_light', ()),
     'HMACA+': ('HMACAplus', 'HMACAplus_light', ()),
-    # As HMACA+, but for what a network knows of its mask: nothing, or what Eq. 5 tells; and the baselines trained like it
-    # (at the paper's size with a schedule of their own).
+    # As HMACA+, but for what a network knows of its mask: nothing, position alone, or what cross attention alone tells, in windows or
+    # as in Eq. 5; and the baselines trained like it (HMA+ and baselines at the paper's size with the schedule of their own files).
     'HMA+': ('HMA1', 'HMA_light', (*COMPOSITED, *RESIDUAL)),
-    'HMACA+global': ('HMACAplus', 'HMACAplus_light', ('network_g:cross_attention=global',)),
+    'HMACA+position': ('HMACAplus', 'HMACAplus_light', ('network_g:cross_attention=none',)),
+    'HMACA+window': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false',)),
+    'HMACA+global': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false', 'network_g:cross_attention=global')),
     'SwinIR+': ('SwinIR', 'SwinIR_light', COMPOSITED),
     'HAT+': ('HAT', 'HAT_light', COMPOSITED),
 }
