@@ -271,9 +271,9 @@ def load_restorer(
 
 
 def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The section of the network inside a `MaskInput`, which may need padding; others that describe themselves do not."""
+    """The section of a `MaskInput`, which may need padding; others that describe themselves do not."""
     description = description_of(state_dict)
-    return description['settings']['inner'] if description and description['network'] == 'MaskInput' else None
+    return mask_input.described_section(description['settings']) if description and description['network'] == 'MaskInput' else None
 
 
 def _read_section(opt: str | Path | Mapping[str, Any]) -> dict[str, Any]:

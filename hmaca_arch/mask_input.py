@@ -59,16 +59,17 @@ class MaskInput(SelfDescribing):
         inner: the network's section: `type` and settings. Its first convolution in order of registration that takes in_chans (3, if the
             section does not say) channels must be the one that takes the picture.
         mask_input: 'channel'.
+        pad_to: the section's, for whoever runs the network from its checkpoint alone; this class does not pad. None: it says nothing.
 
     Raises:
         ValueError: the network has a mask input already, or no such convolution.
     """
 
-    def __init__(self, *, inner: Mapping[str, Any], mask_input: str = 'channel') -> None:
+    def __init__(self, *, inner: Mapping[str, Any], mask_input: str = 'channel', pad_to: int | None = None) -> None:
         super().__init__()
         require(mask_input == 'channel', 'mask_input', mask_input, "'channel'; without it the network needs no MaskInput")
         baselines.provide(inner['type'])
-        self.settings = {'mask_input': mask_input, 'inner': with_defaults(inner)}
+        self.settings = {'mask_input': mask_input, 'pad_to': pad_to, 'inner': with_defaults(inner)}
         self.network = build_network(dict(inner))
         refuse_mask_network(inner['type'], self.network)
         in_chans = inner.get('in_chans', 3)
@@ -163,11 +164,15 @@ def network_section(section: Mapping[str, Any]) -> dict[str, Any]:
     baselines.provide(section['type'])
     check_section(section)
     network = {key: value for key, value in section.items() if key not in KEYS}
-    return (
-        {'type': MaskInput.__name__, 'mask_input': 'channel', 'inner': network}
-        if section.get('mask_input', 'none') == 'channel'
-        else network
-    )
+    if section.get('mask_input', 'none') == 'none':
+        return network
+    return {'type': MaskInput.__name__, 'mask_input': 'channel', 'pad_to': section.get('pad_to'), 'inner': network}
+
+
+def described_section(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of an option file that a `MaskInput` with these settings was built from."""
+    said = {key: settings[key] for key in KEYS if settings.get(key) is not None}
+    return {**settings['inner'], **said}
 
 
 def call(network: nn.Module, lq: Tensor, mask: Tensor, *, takes_mask: bool, pad_to: int) -> Tensor:

@@ -55,7 +55,8 @@ def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
         network = build_network_from_state_dict(read_weights(path))
         if not isinstance(network, HMACA):
             raise ValueError(f'{path}: is of {type(network).__name__}; expected the weights of an HMACA')
-        label = f'{network.settings["cross_attention"]}, {label_of(path)}'
+        position = ' and position' if network.settings['mask_position'] else ''
+        label = f'{network.settings["cross_attention"]}{position}, {label_of(path)}'
         if label in found:
             raise ValueError(f'{path}: another checkpoint is called {label_of(path)} too; rename one of them')
         found[label] = network
@@ -79,6 +80,8 @@ def run(argv: list[str]) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of untrained networks')
     parser.add_argument('-o', '--output', type=Path, default=Path('mask_facts.png'), help='the picture')
     args = parser.parse_args(argv)
+    if not cv2.haveImageWriter(str(args.output)) or not args.output.absolute().parent.is_dir():
+        raise ValueError(f'--output: {args.output} cannot be written; expected a name like mask_facts.png in a folder that exists')
     compared = networks(args.weights, args.seed)
 
     photograph = cv2.resize(data.astronaut()[:256, 80:336], (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]

@@ -63,9 +63,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], command: str) -> None:
-    """Print every table, and write it as Markdown, CSV and pictures."""
+    """Print every table, and write it as Markdown, CSV and pictures.
+
+    Besides the cells of this command it has those that the folder holds of earlier ones at the same scale: it grows.
+    """
     args.output.mkdir(parents=True, exist_ok=True)
-    for number, of_table in cells.items():
+    for number, chosen in cells.items():
+        earlier = [cell for cell in job.known_cells(args.output, chosen[0].scale) if plan.belongs(number, cell)]
+        of_table = list(dict.fromkeys([*chosen, *earlier]))
         found = results.collect(of_table, args.output, ROOT)
         text = report.document(f'Table {"I" * int(number)}', found, command, alphas=number != '1')
         base = args.output / f'table{number}_{of_table[0].scale}'

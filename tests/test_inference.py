@@ -10,6 +10,7 @@ from torch import nn
 
 import hmaca_arch
 from hmaca_arch import inference
+from hmaca_arch.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
 
 
@@ -326,6 +327,11 @@ def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tm
     restorer = load_restorer(tmp_path / 'net.pth', device='cpu')
     assert restorer.takes_mask and restorer.pad_to == 8
     assert restorer.restore(picture(50, 61, 3), square(50, 61)).shape == (50, 61, 3)
+    section = {**SWINIR, 'mask_input': 'channel', 'pad_to': 16}
+    network = inference.build_network(inference.mask_input.network_section(section))
+    torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
+    assert load_restorer(tmp_path / 'net.pth', device='cpu').pad_to == 16, "the option file's, though there is only the checkpoint"
+    assert methods.network(str(tmp_path / 'net.pth')).settings['network_g']['pad_to'] == 16
 
 
 def test_mistakes_in_loading_are_named(tmp_path, tiny_checkpoint, monkeypatch):

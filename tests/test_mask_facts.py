@@ -22,6 +22,16 @@ def test_moving_the_mask(tmp_path):
     assert cv2.imread(str(tmp_path / 'facts.png')).shape[2] == 3
 
 
+def test_a_picture_that_cannot_be_written_is_told_at_once(tmp_path):
+    for name in ('facts.abc', 'nowhere/facts.png'):
+        result = subprocess.run(
+            [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '-o', name],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.returncode == 1 and result.stderr.count('\n') == 1 and 'cannot be written; expected' in result.stderr
+        assert not result.stdout
+
+
 def test_weights_without_a_mask_are_refused(tmp_path):
     torch.save({'params': HMANet(embed_dim=32, depths=[1], num_heads=[2], window_size=8).state_dict()}, tmp_path / 'blind.pth')
     result = subprocess.run(

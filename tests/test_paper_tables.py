@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_the_papers_figures():
 def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None = None, colour=0) -> None:
     """As a finished test leaves it."""
     (folder / 'cells').mkdir(parents=True, exist_ok=True)
-    state = {'done': True, 'iterations': 300, 'training_seconds': 90.0, 'test_seconds': 30.0, 'parameters': 1234}
+    state = {'done': True, 'iterations': 300, 'training_seconds': 90.0, 'test_seconds': 30.0, 'parameters': 1234, 'cell': asdict(cell)}
     (folder / 'cells' / f'{cell.name}.json').write_text(json.dumps(state))
     table = results.ValidationTable(results.METRICS)
     for i, pair in enumerate(zip(inputs, outputs)):
@@ -148,6 +149,25 @@ def test_a_table_of_networks(tmp_path, script, capsys):
     csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
     assert len(csv) == 7 and csv[1].startswith('HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000')
     assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
+
+
+def test_a_table_grows_with_every_command(tmp_path, script, capsys):
+    """Cells of other networks, sets and seeds at the same scale stay in it; those of another scale, and runs over alpha, have their own."""
+    own = plan.plan('1', 'light', networks=['HAT'], iterations=300)[0]
+    others = [
+        plan.plan('1', 'light', networks=['DRCT'], iterations=300)[0],
+        plan.plan('1', 'light', networks=['HAT'], sets=['horse_blur'], iterations=300)[0],
+        plan.plan('1', 'light', networks=['SwinIR'], iterations=30)[0],
+        plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)[0],
+    ]
+    for cell in (own, *others):
+        write_cell(tmp_path, cell, [30, 40], [31, 41])
+    (tmp_path / 'cells' / 'torn_light_clean_300it_seed0.json').write_text('{')
+    assert script.main(['--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    rows = [line.split(',')[:2] for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]]
+    assert rows == [['HAT', 'horse_pix'], ['DRCT', 'horse_pix'], ['HAT', 'horse_blur']]
+    assert script.main(['--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    assert 'Cells: 1 done, 2 not run.' in capsys.readouterr().out
 
 
 def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
@@ -250,6 +270,12 @@ def test_around_is_a_square_that_holds_the_region():
 
 
 # Running.
+
+
+def test_alphas_that_differ_have_cells_of_their_own():
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5, 0.50000001])
+    assert cells[0].name != cells[1].name and cells[0].name.endswith('alpha0.5_seed0')
+    assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(OPTIONS, Path('data'), 10)
 
 
 def test_gpus_are_dealt_to_cells():

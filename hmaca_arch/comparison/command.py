@@ -20,7 +20,7 @@ from hmaca_arch.comparison.data import Data, find_data
 from hmaca_arch.comparison.measure import Result, clean_processes, in_process
 from hmaca_arch.comparison.methods import INPUT, Method, classical_methods, network
 from hmaca_arch.comparison.sheet import contact_sheet
-from hmaca_arch.comparison.tables import Comparison
+from hmaca_arch.comparison.tables import Comparison, Estimate
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
 
@@ -115,6 +115,11 @@ def sheet_of(data: Data, comparison: Comparison, names: tuple[str, ...]) -> np.n
     return contact_sheet([(INPUT.label, inputs), *((result.label, result.pictures) for result in comparison.results[1:])], truth, masks)
 
 
+def in_json(estimate: Estimate) -> dict[str, float | None]:
+    """Its fields; None for what is not finite, which JSON does not have."""
+    return {key: value if np.isfinite(value) else None for key, value in asdict(estimate).items()}
+
+
 def record(args: argparse.Namespace, data: Data, device: str, comparison: Comparison, command: str) -> dict:
     """Everything that the tables show, and how they were made."""
     versions = {package.__name__: package.__version__ for package in (torch, cv2, scipy, skimage, basicsr)}
@@ -125,8 +130,8 @@ def record(args: argparse.Namespace, data: Data, device: str, comparison: Compar
             'multiply_accumulates': result.macs,
             'milliseconds': result.milliseconds,
             'mebibytes': None if result.memory is None or np.isnan(result.memory) else result.memory,
-            'metrics': {metric: asdict(comparison.estimates[metric][row]) for metric in comparison.metrics},
-            'differences': {metric: asdict(comparison.differences[metric][row]) for metric in comparison.metrics},
+            'metrics': {metric: in_json(comparison.estimates[metric][row]) for metric in comparison.metrics},
+            'differences': {metric: in_json(comparison.differences[metric][row]) for metric in comparison.metrics},
         }
         for row, result in enumerate(comparison.results)
     ]

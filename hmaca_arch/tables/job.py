@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def read_state(folder: Path, cell: Cell) -> dict:
         return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f'{path} is damaged ({error}): {begin_anew(cell)}') from None
+
+
+def known_cells(folder: Path, scale: str) -> list[Cell]:
+    """The cells of a scale that were begun in an output folder by whichever command, by name; damaged states are left out."""
+    cells = []
+    for path in sorted((folder / 'cells').glob(f'*_{scale}_*.json')):
+        try:
+            cells.append(Cell(**json.loads(path.read_text(encoding='utf-8'))['cell']))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [cell for cell in cells if cell.scale == scale]
 
 
 def table_of_test(folder: Path, cell: Cell) -> Path:
@@ -93,7 +105,7 @@ class Job:
 
     def __init__(self, cell: Cell, folder: Path, root: Path, data: Path, gpus: str | None = None):
         self.cell, self.folder, self.root, self.data, self.gpus = cell, folder, root, data, gpus
-        self.state = {'training_seconds': 0.0, 'test_seconds': 0.0, **read_state(folder, cell)}
+        self.state = {'training_seconds': 0.0, 'test_seconds': 0.0, **read_state(folder, cell), 'cell': asdict(cell)}
         self.state.pop('error', None)
         self.process: subprocess.Popen | None = None
         self.phase = ''

@@ -99,7 +99,7 @@ class Cell:
     def name(self) -> str:
         """Of its experiment's folder."""
         parts = [self.network.replace('+', 'plus'), self.dataset, self.scale]
-        parts += [] if self.alpha is None else [f'alpha{self.alpha:g}']
+        parts += [] if self.alpha is None else [f'alpha{self.alpha:.15g}']
         parts += [] if self.outside is None else [f'outside-{self.outside}']
         return '_'.join([*parts, f'seed{self.seed}'])
 
@@ -135,7 +135,7 @@ class Cell:
         if batch // self.processes != opt['datasets']['train']['batch_size_per_gpu']:
             entries.append(f'datasets:train:batch_size_per_gpu={batch // self.processes}')
         if self.alpha is not None:
-            entries.append(f'train:pixel_opt:alpha={self.alpha:g}')
+            entries.append(f'train:pixel_opt:alpha={self.alpha:.15g}')
         if self.outside is not None:
             entries.append(f'train:pixel_opt:outside={self.outside}')
         entries.append(f'train:total_iter={iterations}')
@@ -191,6 +191,11 @@ def plan(
                     for alpha in [None] if fixed else dict.fromkeys(alphas or own_alphas):
                         cells.append(Cell(network, dataset, preset, protocol, alpha, where, seed, **budget))
     return cells
+
+
+def belongs(table: str, cell: Cell) -> bool:
+    """Whether a cell, planned whenever, stands in a table: in II and III the runs over alpha on their data sets, in I all others."""
+    return cell.alpha is None if table == '1' else cell.alpha is not None and cell.dataset in TABLES[table][1]
 
 
 def paper_figure(cell: Cell, root: Path) -> float | None:

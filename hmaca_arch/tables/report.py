@@ -55,7 +55,7 @@ def over_seeds(group: Sequence[Result], figures: Iterable[float], form: str) -> 
     """The mean, and with several seeds the range; what the state is if no seed is done."""
     values = [value for value in figures if not math.isnan(value)]
     if not values:
-        return group[0].status
+        return 'no figures' if any(result.table for result in group) else group[0].status
     spread = f' ({min(values):{form}} to {max(values):{form}})' if len(values) > 1 else ''
     return f'{mean(values):{form}}{spread}'
 
