@@ -75,9 +75,10 @@ def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
         assert loaded(cell)['datasets']['val']['dataroot_lq'] == '/data/release/horse_pix/test/lq'
 
 
-def test_what_is_compared_with_our_own_configuration_trains_like_it():
+@pytest.mark.parametrize('preset', ['paper', 'light'])
+def test_what_is_compared_with_our_own_configuration_trains_like_it(preset):
     own, blind, placed, window, everywhere, swinir = (
-        loaded(plan.plan('1', 'light', networks=[network])[0])
+        loaded(plan.plan('1', preset, networks=[network], iterations=300)[0])
         for network in ('HMACA+', 'HMA+', 'HMACA+position', 'HMACA+window', 'HMACA+global', 'SwinIR+')
     )
     mask = {'cross_attention': 'window', 'mask_position': True}

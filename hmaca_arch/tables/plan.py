@@ -20,8 +20,7 @@ SETS = {
 }
 # The option files' name at the paper's size and at the light one, and what is changed in them.
 TWICE = ('network_g:upscale=2', 'network_g:keep_size=true')  # reconstruct at twice the size
-COMPOSITED = ('train:composite=true', 'train:pixel_opt:alpha=1', 'train:pixel_opt:outside=complement')  # the region alone, as HMACA+
-RESIDUAL = ('network_g:image_residual=true', 'network_g:img_range=16')  # likewise
+RESIDUAL = ('network_g:image_residual=true', 'network_g:img_range=16')  # as HMACA+
 NETWORKS = {
     'HMA1': ('HMA1', 'HMA_light', ()),
     'HMA2': ('HMA1', 'HMA_light', TWICE),
@@ -32,13 +31,13 @@ NETWORKS = {
     'DRCT': ('DRCT', 'DRCT_light', ()),
     'HMACA+': ('HMACAplus', 'HMACAplus_light', ()),
     # As HMACA+, but for what a network knows of its mask: nothing, position alone, or what cross attention alone tells, in windows or
-    # as in Eq. 5; and the baselines trained like it (HMA+ and baselines at the paper's size with the schedule of their own files).
-    'HMA+': ('HMA1', 'HMA_light', (*COMPOSITED, *RESIDUAL)),
+    # as in Eq. 5; and the baselines. All train like it, see `Cell.training`.
+    'HMA+': ('HMA1', 'HMA_light', RESIDUAL),
     'HMACA+position': ('HMACAplus', 'HMACAplus_light', ('network_g:cross_attention=none',)),
     'HMACA+window': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false',)),
     'HMACA+global': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false', 'network_g:cross_attention=global')),
-    'SwinIR+': ('SwinIR', 'SwinIR_light', COMPOSITED),
-    'HAT+': ('HAT', 'HAT_light', COMPOSITED),
+    'SwinIR+': ('SwinIR', 'SwinIR_light', ()),
+    'HAT+': ('HAT', 'HAT_light', ()),
 }
 ALIASES = {'HMANet': 'HMA1', 'HMACA': 'HMACA1', 'HMACAplus': 'HMACA+'}
 ALPHAS = tuple(n / 10 for n in range(11))
@@ -113,6 +112,12 @@ class Cell:
         """What stands in its option file."""
         return options.load(root / self.option_file)
 
+    def training(self, root: Path) -> dict:
+        """The section `train` that a network with a + shares with HMACA+, whose files have it from this part; else nothing."""
+        if '+' not in self.network or 'plus' in self.option_file:
+            return {}
+        return options.load(root / f'networks/HMACAplus{"" if self.preset == "paper" else "_light"}.yml')['train']
+
     def changes(self, root: Path, data: Path, iterations: int) -> list[str]:
         """The `--force_yml` entries of its training and of its test.
 
@@ -124,11 +129,14 @@ class Cell:
         Raises:
             ValueError: the batch cannot be dealt to the processes.
         """
-        opt = self.options(root)
+        opt = options.merge(self.options(root), {'train': self.training(root)})
         batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
             raise ValueError(f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor')
         entries = [f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}', *NETWORKS[self.network][2]]
+        for key, value in self.training(root).items():
+            whole = not isinstance(value, dict) or 'type' in value  # settings of another type are other settings
+            entries += [f'train:{key}={json.dumps(value)}'] if whole else [f'train:{key}:{k}={json.dumps(v)}' for k, v in value.items()]
         for phase, part in (('train', 'train'), ('val', 'test')):
             folder = data / self.protocol / self.dataset / part
             entries += [f'datasets:{phase}:dataroot_{kind}={json.dumps(str(folder / kind))}' for kind in ('lq', 'mask', 'gt')]
