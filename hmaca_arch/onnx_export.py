@@ -1,4 +1,4 @@
-"""HMACA with `cross_attention: window` as an ONNX file, checked against PyTorch: `python scripts/export_onnx.py --help`.
+"""HMACA with `cross_attention: window` or `none` as an ONNX file, checked against PyTorch: `python scripts/export_onnx.py --help`.
 
 The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
 where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
@@ -85,11 +85,11 @@ class Composited(nn.Module):
 def refuse(network: nn.Module) -> None:
     """Raise a ValueError that says why, unless the network can be exported."""
     if not isinstance(network, hmaca.HMACA):
-        raise ValueError(f'the checkpoint is of a network {type(network).__name__}; only HMACA with cross_attention window can be exported')
-    if network.settings['cross_attention'] != 'window':
+        raise ValueError(f'the checkpoint is of a network {type(network).__name__}; only HMACA can be exported')
+    if network.settings['cross_attention'] == 'global':
         raise ValueError(
             'the checkpoint has cross_attention: global, which cannot be exported: how many distinct neighbourhoods a mask has depends on '
-            'its values, and the sizes in an ONNX graph may not. Only cross_attention: window can be exported'
+            'its values, and the sizes in an ONNX graph may not. Only cross_attention: window or none can be exported'
         )
     if network.output_scale != 1:
         raise ValueError(f'the checkpoint enlarges {network.output_scale} times; only networks that keep the size can be exported')
@@ -141,7 +141,7 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
     """Write `network` as an ONNX file, unless onnxruntime computes something else than PyTorch.
 
     Args:
-        network: HMACA with cross_attention window, in eval mode, float32, on the CPU.
+        network: HMACA with cross_attention window or none, in eval mode, float32, on the CPU.
         path: the file; weights inside. It is what it was before if anything fails.
         size: (h, w) of the pictures; None for any sides from `shortest_side` on.
         tolerance: the largest difference allowed, on [0, 1].
@@ -187,7 +187,7 @@ def quiet() -> Iterator[None]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='export_onnx.py',
-        description='Write an HMACA with cross_attention window as an ONNX file, and check that onnxruntime computes what PyTorch does.',
+        description='Write an HMACA as an ONNX file, and check that onnxruntime computes what PyTorch does.',
         epilog='Not exported: cross_attention global, networks that enlarge, other networks than HMACA.',
     )
     parser.add_argument('--weights', type=Path, required=True, metavar='FILE', help='checkpoint, for example net_g_latest.pth')

@@ -67,6 +67,17 @@ def test_any_size(tmp_path, capsys):
     check(output, network, [(1, 3, 5, 5), (1, 3, 8, 21), (1, 3, 31, 16)])
 
 
+@pytest.mark.usefixtures('exporter')
+@pytest.mark.parametrize('form', ['window', 'none'])
+def test_distances_to_the_regions_edge(tmp_path, form):
+    torch.manual_seed(0)
+    network = HMACA(**SMALL, cross_attention=form, mask_position=True).eval()
+    torch.nn.init.normal_(network.position_encoder.weight, std=0.1)  # untrained, it is zero
+    status, output = run(tmp_path, network, '--dynamic')
+    assert status == 0
+    check(output, network, [(1, 3, 5, 5), (1, 3, 8, 41)])
+
+
 @pytest.mark.parametrize(('size', 'dynamic'), [((5, 5), True), ((7, 11), True), ((8, 12), True), ((1, 3), False), ((9, 4), False)])
 def test_the_exported_form_computes_the_same(size, dynamic):
     torch.manual_seed(0)
@@ -84,7 +95,7 @@ def test_the_exported_form_computes_the_same(size, dynamic):
     [
         (lambda: HMACA(**SMALL), 'cross_attention: global, which cannot be exported'),
         (lambda: windowed(upscale=2), 'enlarges 2 times'),
-        (lambda: HMANet(**SMALL), 'only HMACA with cross_attention window can be exported'),
+        (lambda: HMANet(**SMALL), 'network HMANet; only HMACA can be exported'),
     ],
 )
 def test_what_cannot_be_exported_is_said(tmp_path, capsys, network, says):
