@@ -62,9 +62,11 @@ def described_network(state_dict: StateDict) -> str | None:
 
 
 def tags(settings: dict[str, Any]) -> list[str]:
-    """What tells one network of an architecture from another, for people: width, depths, window, form of cross attention."""
+    """What tells one network of an architecture from another, for people: width, depths, window, how the mask is seen."""
     names = [f'{settings["embed_dim"]}dim', 'x'.join(map(str, settings['depths'])) + ' blocks', f'w{settings["window_size"]}']
-    return names + [settings['cross_attention']] if 'cross_attention' in settings else names
+    if settings.get('cross_attention', 'none') != 'none':
+        names.append(settings['cross_attention'])
+    return [*names, 'position'] if settings.get('mask_position') else names
 
 
 def restore_composited(network: HMACA, image: Tensor, mask: Tensor) -> Tensor:

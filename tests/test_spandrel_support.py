@@ -65,10 +65,11 @@ def test_hmanet_is_loaded_as_an_image_model(tmp_path, settings, scale, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
-@pytest.mark.parametrize('form', ['global', 'window'])
+@pytest.mark.parametrize('form', ['global', 'window', 'position'])
 def test_hmaca_is_loaded_as_a_masked_image_model(tmp_path, form, suffix):
     torch.manual_seed(0)
-    network = HMACA(**SMALL, upscale=2, keep_size=True, cross_attention=form).eval()
+    seen = {'cross_attention': 'none', 'mask_position': True} if form == 'position' else {'cross_attention': form}
+    network = HMACA(**SMALL, upscale=2, keep_size=True, **seen).eval()
     model = spandrel.ModelLoader().load_from_file(save(tmp_path / f'net.{suffix}', network.state_dict()))
     assert isinstance(model, spandrel.MaskedImageModelDescriptor) and model.architecture.id == 'HMACA'
     assert (model.scale, model.purpose, model.input_channels, model.tags[-1]) == (1, 'Inpainting', 3, form)
