@@ -207,7 +207,7 @@ class HMACA(HMANet):
             for i in range(0 if cross_attention == 'none' else len(depths))
         )
         self.cross_attentions.apply(init_weights)
-        self.position_encoder = MaskPositionEncoder(embed_dim) if mask_position else None
+        self.position_encoder = MaskPositionEncoder(embed_dim, img_range) if mask_position else None
 
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""

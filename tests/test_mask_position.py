@@ -58,8 +58,10 @@ def network(**kwargs) -> HMACA:
 
 
 @pytest.mark.parametrize('form', ['global', 'window', 'none'])
-def test_it_starts_as_the_network_without_it_and_learns(form):
+def test_it_adds_to_the_network_without_it_and_learns(form):
     net = network(cross_attention=form, mask_position=True)
+    torch.nn.init.zeros_(net.position_encoder.weight)
+    torch.nn.init.zeros_(net.position_encoder.bias)
     lq, mask = torch.rand(2, 3, 13, 11), torch.zeros(2, 1, 13, 11)
     mask[..., 3:9, 2:8] = 1
     if form == 'none':
@@ -77,7 +79,6 @@ def test_it_starts_as_the_network_without_it_and_learns(form):
 
 def test_the_place_of_the_mask_matters_and_its_checkpoint_says_so():
     net = network(cross_attention='none', mask_position=True)
-    torch.nn.init.normal_(net.position_encoder.weight)
     lq, masks = torch.rand(1, 3, 16, 16), torch.zeros(2, 1, 16, 16)
     masks[0, :, 2:8, 2:8] = masks[1, :, 8:14, 8:14] = 1
     one, other = net(lq, masks[:1]), net(lq, masks[1:])
@@ -86,19 +87,21 @@ def test_the_place_of_the_mask_matters_and_its_checkpoint_says_so():
     assert again.settings['mask_position'] is True and torch.equal(again(lq, masks[:1]), one)
 
 
-def test_padding_to_the_windows_is_outside():
-    encoder = MaskPositionEncoder(8)
-    assert encoder(torch.ones(1, 1, 5, 7)).abs().max() == 0
-    net = network(cross_attention='none', mask_position=True, image_residual=True)
-    torch.nn.init.normal_(net.conv_last.weight)
-    torch.nn.init.normal_(net.position_encoder.weight)
-    lq, mask = torch.rand(1, 3, 9, 10), torch.ones(1, 1, 9, 10)
-    assert net(lq, mask).shape == lq.shape and net(lq, mask).isfinite().all()
+def test_the_encoders_input_is_in_unit_range_times_its_scale():
+    encoder = MaskPositionEncoder(2, scale=16)
+    torch.nn.init.zeros_(encoder.weight)
+    torch.nn.init.zeros_(encoder.bias)
+    encoder.weight.data[0, 0, 1, 1] = encoder.weight.data[1, 2, 1, 1] = 1  # the mask; the distance to the right
+    mask = torch.zeros(1, 1, 3, 40)
+    mask[..., 2:38] = 1
+    with torch.no_grad():
+        masked, right = encoder(mask)[0]
+    assert torch.equal(masked, 16 * mask[0, 0])
+    assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], 'half a unit a pixel, ending at 32 pixels'
 
 
 def test_half_precision_and_soft_masks():
     net = network(cross_attention='none', mask_position=True)
-    torch.nn.init.normal_(net.position_encoder.weight, std=0.02)
     lq, mask = torch.rand(1, 3, 16, 16), torch.rand(1, 1, 16, 16)
     full, half = net(lq, mask), net.bfloat16()(lq.bfloat16(), mask)
     assert half.dtype == torch.bfloat16 and (half.float() - full).abs().max() < 0.1

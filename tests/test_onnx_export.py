@@ -72,7 +72,6 @@ def test_any_size(tmp_path, capsys):
 def test_distances_to_the_regions_edge(tmp_path, form):
     torch.manual_seed(0)
     network = HMACA(**SMALL, cross_attention=form, mask_position=True).eval()
-    torch.nn.init.normal_(network.position_encoder.weight, std=0.1)  # untrained, it is zero
     status, output = run(tmp_path, network, '--dynamic')
     assert status == 0
     check(output, network, [(1, 3, 5, 5), (1, 3, 8, 41)])
