@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FARTHEST = 32  # pixels: distances end here, so that regions larger than those in training look no different
+UNIT = 4  # pixels
+QUIET = 1 / 16  # of the picture's scale: louder, the mask's features drown the picture's at first, and noise is learned more slowly
 
 
 def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
@@ -41,20 +43,20 @@ def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
 
 
 class MaskPositionEncoder(nn.Conv2d):
-    """conv3x3 of the mask and its `edge_distances`, 5 channels in [0, 1] -> dim.
+    """conv3x3 of the mask and its `edge_distances` (in units of 4 pixels), 5 channels -> dim.
 
     It does not start at zero, as an addition to a network might: from random features of the distances a network learns much faster
     (docs/results.md).
 
     Args:
         dim: channels of the result.
-        scale: what its input is multiplied by, as the picture is by `img_range`.
+        img_range: what the network scales its picture to.
     """
 
-    def __init__(self, dim: int, scale: float = 1.0) -> None:
+    def __init__(self, dim: int, img_range: float = 1.0) -> None:
         super().__init__(5, dim, kernel_size=3, padding=1)
-        self.scale = scale
+        self.scale = img_range * QUIET
 
     def forward(self, mask: Tensor) -> Tensor:
         """mask (b, 1, h, w) in [0, 1] -> (b, dim, h, w)."""
-        return super().forward(self.scale * torch.cat([mask, edge_distances(mask).to(mask.dtype) / FARTHEST], dim=1))
+        return super().forward(self.scale * torch.cat([mask, edge_distances(mask).to(mask.dtype) / UNIT], dim=1))

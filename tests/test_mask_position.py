@@ -87,8 +87,8 @@ def test_the_place_of_the_mask_matters_and_its_checkpoint_says_so():
     assert again.settings['mask_position'] is True and torch.equal(again(lq, masks[:1]), one)
 
 
-def test_the_encoders_input_is_in_unit_range_times_its_scale():
-    encoder = MaskPositionEncoder(2, scale=16)
+def test_what_the_encoder_is_given():
+    encoder = MaskPositionEncoder(2, img_range=32)
     torch.nn.init.zeros_(encoder.weight)
     torch.nn.init.zeros_(encoder.bias)
     encoder.weight.data[0, 0, 1, 1] = encoder.weight.data[1, 2, 1, 1] = 1  # the mask; the distance to the right
@@ -96,8 +96,8 @@ def test_the_encoders_input_is_in_unit_range_times_its_scale():
     mask[..., 2:38] = 1
     with torch.no_grad():
         masked, right = encoder(mask)[0]
-    assert torch.equal(masked, 16 * mask[0, 0])
-    assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], 'half a unit a pixel, ending at 32 pixels'
+    assert torch.equal(masked, 2 * mask[0, 0])
+    assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], 'a quarter a pixel, ending at 32 pixels; all twice as loud'
 
 
 def test_half_precision_and_soft_masks():
