@@ -29,6 +29,7 @@ logger = logging.getLogger('hmaca_arch')
 
 KEYS = ('mask_input', 'pad_to')  # of a section, for the model and not for the network
 MASK_INPUTS = ('none', 'channel')
+MOST_PADDED = 1024  # pixels: no network has larger windows, and a stranger's checkpoint may say anything
 
 # What the hook on the first convolution adds, in this thread, during `MaskInput.forward`: the mask and what to convolve it with.
 # A context variable, so that neither threads, nor replicas (DataParallel), nor deep copies see another's. torch.compile breaks its graph
@@ -68,6 +69,9 @@ class MaskInput(SelfDescribing):
     def __init__(self, *, inner: Mapping[str, Any], mask_input: str = 'channel', pad_to: int | None = None) -> None:
         super().__init__()
         require(mask_input == 'channel', 'mask_input', mask_input, "'channel'; without it the network needs no MaskInput")
+        named = isinstance(inner, Mapping) and isinstance(inner.get('type'), str)
+        require(named, 'inner', inner, "the network's section, with its type")
+        check_pad_to(pad_to)
         baselines.provide(inner['type'])
         self.settings = {'mask_input': mask_input, 'pad_to': pad_to, 'inner': with_defaults(inner)}
         self.network = build_network(dict(inner))
@@ -147,13 +151,18 @@ def check_mask_input(network: nn.Module, state_dict: Mapping[str, Any]) -> None:
         )
 
 
+def check_pad_to(pad_to: Any) -> None:
+    """Raise a ValueError for a number that pictures cannot be padded to multiples of; None: nothing is said."""
+    if pad_to is not None:
+        require_type('pad_to', pad_to, Integral)
+        require(1 <= pad_to <= MOST_PADDED, 'pad_to', pad_to, f'1 to {MOST_PADDED}')
+
+
 def check_section(section: Mapping[str, Any]) -> None:
     """Raise a ValueError for a value of `KEYS` that cannot work with the section's network."""
     mask_input = section.get('mask_input', 'none')
     require(mask_input in MASK_INPUTS, 'mask_input', mask_input, ' or '.join(MASK_INPUTS))
-    if 'pad_to' in section:
-        require_type('pad_to', section['pad_to'], Integral)
-        require(section['pad_to'] >= 1, 'pad_to', section['pad_to'], 'at least 1')
+    check_pad_to(section.get('pad_to'))
     network = baselines.constructor(section['type'])
     if mask_input == 'channel' and hasattr(network, 'forward'):
         refuse_mask_network(section['type'], network)
@@ -198,7 +207,7 @@ def takes_mask(network: nn.Module | type) -> bool:
 
 def padding(section: Mapping[str, Any]) -> int:
     """To multiples of which number of pixels a section's network needs its pictures padded; 1 if to none, or if it pads by itself."""
-    if 'pad_to' in section:
+    if section.get('pad_to') is not None:
         return section['pad_to']
     network = baselines.constructor(section['type'])
     if isinstance(network, type) and issubclass(network, SelfDescribing):

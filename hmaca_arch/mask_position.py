@@ -3,7 +3,8 @@
 Inside a region that is damaged evenly a pixel looks the same wherever it lies. Its place says how far away the undamaged pixels are and,
 where blocks of one colour start at the region's corner, which part of its block it is. Distances to a mask's edge are known from inpainting
 (masking positional encoding in ZITS: Dong et al., "Incremental Transformer Structure Enhanced Image Inpainting with Masking Positional
-Encoding", CVPR 2022, section 3.3). Taking them in four directions, and adding them to HMANet's first features, is this project's own.
+Encoding", CVPR 2022, section 3.3). The form here, one distance for each of four directions, added to HMANet's first features, is this
+project's own.
 """
 
 import torch
@@ -18,11 +19,11 @@ QUIET = 1 / 16  # of the picture's scale: louder, the mask's features drown the 
 def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
     """How many masked pixels lie between a masked pixel and the nearest unmasked one in each of four directions.
 
-    The picture's border is no edge: where no unmasked pixel comes before it, the distance is `farthest`. So a crop, whose border may cut
-    the region, is told nothing that is not true of the whole picture.
+    The picture's border is no edge: where no unmasked pixel comes before it, the distance is `farthest`, "none in sight". Where a crop cuts
+    the region, it is that what its pixels are told on the cut side, instead of a wrong distance to a border that means nothing.
 
     Args:
-        mask: (b, 1, h, w); above 0 is masked.
+        mask: (b, 1, h, w); above 0 is masked, however little.
         farthest: the largest distance, in pixels.
 
     Returns:

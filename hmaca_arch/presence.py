@@ -37,7 +37,7 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
             if not os.path.isfile(value):
                 lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
             elif 'pretrain_network' in key:
-                lines += _weights(opt, key)
+                lines += weights_that_do_not_fit(opt, key)
     return lines
 
 
@@ -63,7 +63,7 @@ def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
             yield f'{place}: no pictures found'
 
 
-def _weights(opt: Mapping[str, Any], key: str) -> Iterator[str]:
+def weights_that_do_not_fit(opt: Mapping[str, Any], key: str) -> Iterator[str]:
     """Whether a checkpoint can be read, has the weights that are asked for, and is of that network."""
     path, part = opt['path'], key.removeprefix('pretrain_network_')
     file, param_key = path[key], path.get(f'param_key_{part}', 'params')

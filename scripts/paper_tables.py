@@ -65,12 +65,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], command: str) -> None:
     """Print every table, and write it as Markdown, CSV and pictures.
 
-    Besides the cells of this command it has those that the folder holds of earlier ones at the same scale: it grows.
+    Besides the cells of this command it has what earlier ones left in the folder at the same scale (in I without alpha, in II and III over
+    alpha on their data sets), if the option file and the data are still the same: it grows.
     """
     args.output.mkdir(parents=True, exist_ok=True)
     for number, chosen in cells.items():
-        earlier = [cell for cell in job.known_cells(args.output, chosen[0].scale) if plan.belongs(number, cell)]
-        of_table = list(dict.fromkeys([*chosen, *earlier]))
+        earlier = [cell for cell in job.known_cells(args.output, chosen[0].scale) if plan.belongs(number, cell) and cell not in chosen]
+        of_table = list(chosen)
+        for cell in earlier:
+            try:
+                job.Job(cell, args.output, ROOT, args.data).check_identity()
+                of_table.append(cell)
+            except ValueError as error:
+                print(f'left out: {error}')
         found = results.collect(of_table, args.output, ROOT)
         text = report.document(f'Table {"I" * int(number)}', found, command, alphas=number != '1')
         base = args.output / f'table{number}_{of_table[0].scale}'

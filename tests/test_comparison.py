@@ -267,7 +267,10 @@ def test_sheet_shows_the_region_and_its_errors():
         (['data/test', '-n', 'hmaca.pth', 'a=hmaca.pth', 'a=hmaca.pth'], "two methods are called 'a'"),
         (['data/test', '-n', 'network.yml'], 'its weights experiments/network/models/net_g_latest.pth do not exist'),
         (['data/test', '-n', 'hmaca.pth,hmaca.pth'], 'go with an option file'),
-        (['data/test', '-n', 'network.yml,hmaca.pth'], 'network.yml: hmaca.pth: the checkpoint is of another network'),
+        (
+            ['data/test', '-n', 'network.yml,hmaca.pth'],
+            'network.yml, hmaca.pth: path:pretrain_network_g: the checkpoint is of another',
+        ),
         (['data/test', '-c', 'landwebber'], 'did you mean landweber?'),
         (['data/test', '-c', 'landweber'], 'it is for blur, and the degradation of the pictures is not known'),
         (['data/test', '--degradation', 'pix'], '--block is missing'),
@@ -293,13 +296,28 @@ def test_mistakes_end_in_one_line_and_write_nothing(arguments, message, inside, 
 
 def test_weights_of_another_network_and_earlier_results(inside, triplets, checkpoints):
     write_options(inside / 'network.yml', {'name': 'network', 'network_g': {**SWINIR, 'embed_dim': 24}})
-    with pytest.raises(ValueError, match=r'blind\.pth: the checkpoint is of another network: .* have another shape: ') as caught:
+    with pytest.raises(ValueError, match=r'blind\.pth: .*the checkpoint is of another network: .* have another shape: ') as caught:
         methods.network('network.yml,blind.pth')
     assert '\n' not in str(caught.value)
     (inside / 'comparison').mkdir()
     (inside / 'comparison' / 'table.md').write_text('mine')
     with pytest.raises(ValueError, match='exists; choose another --output'):
         command.run(['data/test'])
+
+
+def test_weights_under_the_key_that_the_option_file_names(inside, checkpoints):
+    weights = torch.load(checkpoints['blind'], weights_only=True)['params']
+    torch.save({'params_best': weights, 'params_ema': {'other': torch.zeros(1)}}, inside / 'best.pth')
+    opt = {'name': 'best', 'network_g': SWINIR, 'path': {'pretrain_network_g': 'best.pth', 'param_key_g': 'params_best'}}
+    write_options(inside / 'best.yml', opt)
+    assert methods.network('best.yml').ready('cpu').parameters
+    write_options(inside / 'best.yml', opt | {'path': {'pretrain_network_g': 'best.pth', 'param_key_g': 'params_ema'}})
+    with pytest.raises(ValueError, match=r'best\.yml, best\.pth: .*the checkpoint is of another network'):
+        methods.network('best.yml')
+
+
+def test_results_hold_no_nan():
+    assert command.in_json(Estimate(1.5, float('nan'), float('inf'))) == {'mean': 1.5, 'low': None, 'high': None}
 
 
 def test_a_class_of_pictures_without_regions(inside):

@@ -163,6 +163,14 @@ def test_checkpoints_describe_themselves(name):
         assert torch.equal(again(*batch()), network(*batch()))
 
 
+@pytest.mark.parametrize('said', [{'pad_to': 0}, {'pad_to': 'abc'}, {'pad_to': 10**5}, {'pad_to': True}, {'inner': None}, {'inner': {}}])
+def test_a_strangers_description_that_cannot_be_is_one_line(said):
+    network = channel()
+    network.settings = network.settings | said
+    with pytest.raises(ValueError, match=next(iter(said))):
+        build_network_from_state_dict(network.state_dict())
+
+
 def test_a_checkpoint_of_other_settings_is_refused_by_name():
     state = channel().state_dict()
     channel(drop_path_rate=0.3, window_size=4).load_state_dict(state)  # a free setting, and a default said aloud
@@ -207,6 +215,7 @@ for item in (NoPictureConv, Windowed):
     [
         ({'mask_input': 'chanel'}, "mask_input is 'chanel'; expected none or channel"),
         ({'pad_to': 0}, 'pad_to is 0'),
+        ({'pad_to': 100000}, 'pad_to is 100000; expected 1 to 1024'),
         ({'pad_to': '8'}, "pad_to is '8'; expected a whole number"),
         ({'type': 'HMACA', 'window_size': 8, 'mask_input': 'channel'}, 'HMACA has a mask input of its own'),
     ],

@@ -28,6 +28,11 @@ def counted(mask: torch.Tensor, farthest: int) -> torch.Tensor:
     return result
 
 
+def test_any_masked_share_of_a_pixel_is_masked():
+    mask = torch.tensor([[0.0, 0.1, 0.5, 1, 0]])[None, None]
+    assert edge_distances(mask)[0, 0].tolist() == [[0, 0, 1, 2, 0]]
+
+
 def test_distances_by_hand():
     mask = torch.tensor([[0.0, 1, 1, 1, 0, 1]])[None, None]
     left, right, top, bottom = edge_distances(mask, farthest=9)[0]
@@ -44,7 +49,7 @@ def test_distances_are_those_counted(h, w, farthest, share, seed):
     assert torch.equal(edge_distances(mask, farthest), counted(mask, farthest))
 
 
-def test_a_crop_that_cuts_the_region_is_told_nothing_false():
+def test_a_crop_that_cuts_the_region_sees_no_edge_there():
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., 4:14, 4:14] = 1
     whole, crop = edge_distances(mask, 32), edge_distances(mask[..., 8:], 32)
@@ -98,6 +103,22 @@ def test_what_the_encoder_is_given():
         masked, right = encoder(mask)[0]
     assert torch.equal(masked, 2 * mask[0, 0])
     assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], 'a quarter a pixel, ending at 32 pixels; all twice as loud'
+
+
+def test_the_network_scales_position_as_its_picture():
+    assert network(cross_attention='none', mask_position=True, img_range=16.0).position_encoder.scale == 1
+    assert network(cross_attention='none', mask_position=True).position_encoder.scale == 1 / 16
+
+
+def test_recomputing_changes_no_gradient():
+    grads = []
+    for checkpointed in (False, True):
+        net = network(cross_attention='window', mask_position=True, use_checkpoint=checkpointed).train()
+        torch.manual_seed(1)
+        lq, mask = torch.rand(1, 3, 8, 8), (torch.rand(1, 1, 8, 8) > 0.5).float()
+        net(lq, mask).square().mean().backward()
+        grads.append(net.position_encoder.weight.grad)
+    assert torch.equal(*grads) and grads[0].abs().max() > 0
 
 
 def test_half_precision_and_soft_masks():

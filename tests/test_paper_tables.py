@@ -164,9 +164,17 @@ def test_a_table_grows_with_every_command(tmp_path, script, capsys):
     for cell in (own, *others):
         write_cell(tmp_path, cell, [30, 40], [31, 41])
     (tmp_path / 'cells' / 'torn_light_clean_300it_seed0.json').write_text('{')
+    strange = {'done': True, 'cell': {**asdict(own), 'network': 'Gone'}}
+    (tmp_path / 'cells' / 'Gone_light_clean_300it_seed0.json').write_text(json.dumps(strange))
+    changed = plan.plan('1', 'light', networks=['HMA+'], iterations=300)[0]
+    write_cell(tmp_path, changed, [30, 40], [31, 41])
+    state = job.read_state(tmp_path, changed) | {'identity': {'option file': 'another', 'data': ''}}
+    (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(state))
     assert script.main(['--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
     rows = [line.split(',')[:2] for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]]
     assert rows == [['HAT', 'horse_pix'], ['DRCT', 'horse_pix'], ['HAT', 'horse_blur']]
+    assert f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
+    assert job.known_cells(tmp_path, 'light_clean') == []
     assert script.main(['--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
     assert 'Cells: 1 done, 2 not run.' in capsys.readouterr().out
 
@@ -277,6 +285,23 @@ def test_alphas_that_differ_have_cells_of_their_own():
     cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5, 0.50000001])
     assert cells[0].name != cells[1].name and cells[0].name.endswith('alpha0.5_seed0')
     assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(OPTIONS, Path('data'), 10)
+    assert plan.exact(0.1 + 0.2) == '0.30000000000000004' and plan.exact(1.0) == '1' and plan.exact(0.3) == '0.3'
+
+
+def test_figures_that_are_not_there_are_not_called_done(tmp_path):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=300)
+    write_cell(tmp_path, cell, [float('nan')] * 2, [float('nan')] * 2)
+    (found,) = results.collect([cell], tmp_path, ROOT)
+    assert report.over_seeds([found], [float('nan')], '.2f') == 'no figures'
+
+
+def test_which_cells_stand_in_which_table():
+    def cell(dataset, alpha):
+        return plan.Cell('HMACA1', dataset, 'light', 'clean', alpha)
+
+    belongs = {(table, data, alpha) for table in '123' for data in ('horse_pix', 'imagenet_pix') for alpha in (None, 0.5)
+               if plan.belongs(table, cell(data, alpha))}  # fmt: skip
+    assert belongs == {('1', 'horse_pix', None), ('1', 'imagenet_pix', None), ('2', 'horse_pix', 0.5), ('3', 'imagenet_pix', 0.5)}
 
 
 def test_gpus_are_dealt_to_cells():
@@ -366,6 +391,7 @@ def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, s
     result = results.collect([cell], folder, ROOT)[0]
     assert len(result.table.names) == 2 and result.state['training_seconds'] > 0 and result.state['test_seconds'] > 0
     kept = [path.name for path in (folder / 'experiments' / cell.name / 'models').iterdir()]
+    assert job.known_cells(folder, cell.scale) == [cell], 'other commands will show it'
     assert kept == ['net_g_latest.pth'] and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
 
     size = os.path.getsize(folder / 'logs' / f'{cell.name}.log')

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from torch import Tensor
 
 from hmaca_arch import classical, options, training
 from hmaca_arch.checkpoint_files import read_checkpoint
-from hmaca_arch.checkpoints import decode, description_of, refuse_misfit
+from hmaca_arch.checkpoints import decode, description_of
 from hmaca_arch.hmaca import build_network_from_state_dict
-from hmaca_arch.mask_input import MaskInput, check_mask_input, described_section, network_section
+from hmaca_arch.mask_input import MaskInput, described_section
 from hmaca_arch.messages import suggestion
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.option_checks import check_network
+from hmaca_arch.presence import weights_that_do_not_fit
 
 
 class Restorer:
@@ -155,21 +155,10 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
             f'{file}: its weights {path["pretrain_network_g"]} do not exist; run this where they were trained, or name them: '
             f'{file},WEIGHTS.pth'
         )
-    if path.get('strict_load_g', True):
-        refuse_other_weights(file, opt['network_g'], path)
+    for error in weights_that_do_not_fit({'network_g': opt['network_g'], 'path': path}, 'pretrain_network_g'):
+        raise ValueError(f'{file}, {path["pretrain_network_g"]}: {error}')  # now, not when the methods before it have run for hours
     amp = (opt.get('train') or {}).get('amp', False)
     return {'name': opt['name'], 'network_g': opt['network_g'], 'path': path, 'train': {'amp': amp}}
-
-
-def refuse_other_weights(file: str, section: Mapping[str, Any], path: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the weights are of another network: now, not when the methods before it have run for hours."""
-    weights = read_checkpoint(Path(path['pretrain_network_g']))[0]
-    network = build_network(network_section(section))
-    try:
-        check_mask_input(network, weights)
-        refuse_misfit(network, weights)
-    except ValueError as error:
-        raise ValueError(f'{file}: {path["pretrain_network_g"]}: {error}') from None
 
 
 def label_of(file: Path) -> str:

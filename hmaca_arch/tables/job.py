@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hmaca_arch import options
-from hmaca_arch.tables.plan import Cell
+from hmaca_arch.tables.plan import NETWORKS, SETS, Cell
 
 MEASURED = 12  # iterations, of which the first third is the start's
 SHOWN = 6  # restored pictures that a finished cell keeps
@@ -46,14 +46,17 @@ def read_state(folder: Path, cell: Cell) -> dict:
 
 
 def known_cells(folder: Path, scale: str) -> list[Cell]:
-    """The cells of a scale that were begun in an output folder by whichever command, by name; damaged states are left out."""
+    """The cells of a scale that were begun in an output folder by whichever command, by name; states that are damaged, or of cells that are
+    not known any more, are left out."""
     cells = []
     for path in sorted((folder / 'cells').glob(f'*_{scale}_*.json')):
         try:
-            cells.append(Cell(**json.loads(path.read_text(encoding='utf-8'))['cell']))
+            cell = Cell(**json.loads(path.read_text(encoding='utf-8'))['cell'])
         except (ValueError, KeyError, TypeError):
             continue
-    return [cell for cell in cells if cell.scale == scale]
+        if cell.scale == scale and (cell.network in NETWORKS and cell.dataset in SETS):
+            cells.append(cell)
+    return cells
 
 
 def table_of_test(folder: Path, cell: Cell) -> Path:
@@ -152,7 +155,10 @@ class Job:
         Raises:
             ValueError: it was begun with another option file's content, or on other data.
         """
-        given = options.load(self.root / 'options' / self.cell.option_file)
+        root = self.root / 'options'
+        given = options.merge(self.cell.options(root), {'train': self.cell.training(root)})
+        if NETWORKS[self.cell.network][2]:
+            given['changes'] = NETWORKS[self.cell.network][2]
         given.pop('logger', None)
         for dataset in given['datasets'].values():  # data may be moved
             for key in [key for key in dataset if key.startswith('dataroot') or key == 'prepare']:
@@ -162,6 +168,8 @@ class Job:
         now = {'option file': json.dumps(given, sort_keys=True).encode(), 'data': manifests}
         now = {what: hashlib.sha256(content).hexdigest()[:16] for what, content in now.items()}
         before = self.state.setdefault('identity', now)
+        if not source.is_dir():  # a report needs no data
+            now['data'] = before['data']
         if before != now:
             differing = ' and '.join(what for what in now if now[what] != before.get(what))
             raise ValueError(f'{self.cell.name}: was begun with another {differing}: {begin_anew(self.cell)}')

@@ -51,6 +51,11 @@ PRESETS = ('paper', 'light', 'smoke')
 TINY = {'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 8, 'mlp_ratio': 2}  # milliseconds; of no use but to try the script
 
 
+def exact(number: float) -> str:
+    """'0.5'; with as many digits as it takes to tell it from every other number."""
+    return f'{number:g}' if float(f'{number:g}') == number else repr(number)
+
+
 def network_name(name: str) -> str:
     """A network by its name or alias, or a ValueError that says which there are."""
     name = ALIASES.get(name, name)
@@ -90,7 +95,7 @@ class Cell:
         """What cells of one table share: 'light_clean_300it_2p'."""
         parts = [self.preset, self.protocol]
         parts += [f'{self.iterations}it'] if self.iterations else []
-        parts += [f'{self.minutes:g}min'] if self.minutes else []
+        parts += [f'{exact(self.minutes)}min'] if self.minutes else []
         parts += [f'{self.processes}p'] if self.processes > 1 else []
         return '_'.join(parts)
 
@@ -98,7 +103,7 @@ class Cell:
     def name(self) -> str:
         """Of its experiment's folder."""
         parts = [self.network.replace('+', 'plus'), self.dataset, self.scale]
-        parts += [] if self.alpha is None else [f'alpha{self.alpha:.15g}']
+        parts += [] if self.alpha is None else [f'alpha{exact(self.alpha)}']
         parts += [] if self.outside is None else [f'outside-{self.outside}']
         return '_'.join([*parts, f'seed{self.seed}'])
 
@@ -143,7 +148,7 @@ class Cell:
         if batch // self.processes != opt['datasets']['train']['batch_size_per_gpu']:
             entries.append(f'datasets:train:batch_size_per_gpu={batch // self.processes}')
         if self.alpha is not None:
-            entries.append(f'train:pixel_opt:alpha={self.alpha:.15g}')
+            entries.append(f'train:pixel_opt:alpha={exact(self.alpha)}')
         if self.outside is not None:
             entries.append(f'train:pixel_opt:outside={self.outside}')
         entries.append(f'train:total_iter={iterations}')

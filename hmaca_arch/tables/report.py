@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
-from hmaca_arch.tables.plan import SETS
+from hmaca_arch.tables.plan import SETS, exact
 from hmaca_arch.tables.results import METRICS, Result
 
 FORMS = {'composite_psnr': '.2f', 'masked_psnr': '.2f', 'masked_ssim': '.4f'}
@@ -66,7 +66,7 @@ def distinct(results: Iterable[Result], key: str) -> str:
 
 
 def label(network: str, alpha: float | None, outside: str | None) -> str:
-    parts = [] if alpha is None else [f'alpha {alpha:g}']
+    parts = [] if alpha is None else [f'alpha {exact(alpha)}']
     parts += [] if outside is None else [f'outside: {outside}']
     return ', '.join([network, *parts])
 

@@ -80,7 +80,9 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
     done = [cell for cell in cells if cell not in waiting]
     costs: dict[str, list[float]] = {}
     for cell in done:
-        Job(cell, folder, root, data).check_identity()
+        job = Job(cell, folder, root, data)
+        job.check_identity()
+        job.save()
         state = read_state(folder, cell)
         costs.setdefault(cell.network, []).append(state['training_seconds'] + state['test_seconds'])
     say(f'{len(cells)} cells, {len(done)} of them done already')
