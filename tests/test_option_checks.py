@@ -120,7 +120,7 @@ STOCK = {  # as BasicSR's own files for ESRGAN are
         ('network_g:embed_dim', 'wide', "network_g:embed_dim: got 'wide', expected a whole number"),
         ('network_g:embed_dim', 50, 'network_g: HMACA: embed_dim is 50; expected a multiple of 4'),
         ('network_g:depths', [1, 'x'], "network_g:depths: got [1, 'x'], expected a list, each a whole number"),
-        ('network_g:cross_attention', 'globel', "expected global or window (did you mean global?)"),
+        ('network_g:cross_attention', 'globel', "expected global, window or none (did you mean global?)"),
         ('network_g', 'HMACA', "network_g: got 'HMACA', expected a section"),
         ('logger', ..., 'logger: is missing, expected a section'),
     ],
