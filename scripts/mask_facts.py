@@ -80,8 +80,9 @@ def run(argv: list[str]) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of untrained networks')
     parser.add_argument('-o', '--output', type=Path, default=Path('mask_facts.png'), help='the picture')
     args = parser.parse_args(argv)
-    if not cv2.haveImageWriter(str(args.output)) or not args.output.absolute().parent.is_dir():
-        raise ValueError(f'--output: {args.output} cannot be written; expected a name like mask_facts.png in a folder that exists')
+    place = args.output.absolute()
+    if not cv2.haveImageWriter(str(place)) or not place.parent.is_dir() or place.is_dir():
+        raise ValueError(f'--output: {args.output} cannot be written; expected a file name like mask_facts.png in a folder that exists')
     compared = networks(args.weights, args.seed)
 
     photograph = cv2.resize(data.astronaut()[:256, 80:336], (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]

@@ -23,7 +23,8 @@ def test_moving_the_mask(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_is_told_at_once(tmp_path):
-    for name in ('facts.abc', 'nowhere/facts.png'):
+    (tmp_path / 'folder.png').mkdir()
+    for name in ('facts.abc', 'nowhere/facts.png', 'folder.png'):
         result = subprocess.run(
             [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '-o', name],
             cwd=tmp_path, env=environment(), capture_output=True, text=True,

@@ -320,6 +320,18 @@ def test_seconds_an_iteration_come_from_the_log_without_its_start():
         job.seconds_an_iteration('nothing\n')
 
 
+def test_progress_is_where_the_log_is(tmp_path):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=1200)
+    (tmp_path / 'logs').mkdir()
+    running = job.Job(cell, tmp_path, ROOT, tmp_path)
+    running.phase, running.state['iterations'] = 'train', 1200
+    running.log.write_text('2026-01-01 00:00:00,000 INFO: Start training from epoch: 0, iter: 0\n')
+    assert running.progress() == f'{cell.name}: train'
+    with running.log.open('a') as log:
+        log.write('2026-01-01 00:00:01,000 INFO: [x..][epoch:  0, iter:   1,100, lr:(1e-3,)] [eta: 0:00:10, time (data): 1 (0)] x\n')
+    assert running.progress() == f'{cell.name}: train 1,100/1,200'
+
+
 def test_time_left_counts_what_like_cells_took(tmp_path):
     cells = plan.plan('1', 'smoke', networks=['HAT', 'DRCT', 'SwinIR'])
     job_of_hat = job.Job(cells[0], tmp_path, ROOT, tmp_path)

@@ -25,7 +25,7 @@ from hmaca_arch.tables.plan import NETWORKS, SETS, Cell
 
 MEASURED = 12  # iterations, of which the first third is the start's
 SHOWN = 6  # restored pictures that a finished cell keeps
-STAMP = re.compile(r'^(\S+ \S+) INFO: .*?iter: *([\d,]+)', re.M)
+STAMP = re.compile(r'^(\S+ \S+) INFO: .*?iter: *([\d,]*\d),', re.M)
 
 
 LIBRARY = ctypes.CDLL(None) if sys.platform == 'linux' else None
@@ -293,10 +293,8 @@ class Job:
             (self.experiment / 'models' / f'net_g_{number}.pth').unlink(missing_ok=True)
 
     def progress(self) -> str:
-        lines = re.findall(r'iter: *([\d,]+).*?\[eta: ([^,]+),', self.output())
-        return f'{self.cell.name}: {self.phase}' + (
-            f' {lines[-1][0]}/{self.state["iterations"]}' if lines and self.phase == 'train' else ''
-        )
+        reached = [iteration for _, iteration in STAMP.findall(self.output())] if self.phase == 'train' else []
+        return f'{self.cell.name}: {self.phase}' + (f' {reached[-1]}/{self.state["iterations"]:,}' if reached else '')
 
     def seconds_left(self) -> float | None:
         """Of the training, as its own log estimates; None if it does not yet."""
