@@ -58,6 +58,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--jobs', type=positive(int), metavar='N', help='cells at a time (as many as the GPUs serve; without GPUs 1)')
     parser.add_argument('--data', type=Path, default=Path('datasets'), help='what basicsr make-dataset -o has made (datasets)')
     parser.add_argument('-o', '--output', type=Path, default=Path('tables'), help='folder for everything that is written (tables)')
+    parser.add_argument('--against', metavar='NETWORK', help='table 1: also show how far the others are ahead of it, with intervals')
     parser.add_argument('--report', action='store_true', help='train nothing: print what there is')
     return parser.parse_args(argv)
 
@@ -79,7 +80,7 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
             except ValueError as error:
                 print(f'left out: {error}')
         found = results.collect(of_table, args.output, ROOT)
-        text = report.document(f'Table {"I" * int(number)}', found, command, alphas=number != '1')
+        text = report.document(f'Table {"I" * int(number)}', found, command, number != '1', args.against)
         base = args.output / f'table{number}_{of_table[0].scale}'
         written = {base.with_name(f'{base.name}.md'): text, base.with_name(f'{base.name}.csv'): report.table_csv(found)}
         for path, content in written.items():
@@ -99,6 +100,10 @@ def main(argv: list[str] | None = None) -> int:
     command = shlex.join(['python', 'scripts/paper_tables.py', *(sys.argv[1:] if argv is None else argv)])
     args.output, args.data = args.output.expanduser().resolve(), args.data.expanduser().resolve()
     try:
+        if args.against:
+            args.against = plan.network_name(args.against)
+            if '1' not in args.table:
+                raise ValueError(f'--against {args.against}: only table 1 compares networks; add --table 1')
         cells = {
             table: plan.plan(
                 table, args.preset, protocol=args.protocol, networks=args.networks, sets=args.sets, alphas=args.alphas,

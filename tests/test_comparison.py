@@ -20,12 +20,14 @@ import datasets_ext  # noqa: F401
 from datasets_ext.make_dataset import make_dataset
 from datasets_ext.make_lmdb import make_lmdb
 from hmaca_arch import HMACA, training
+from hmaca_arch.bootstrap import Estimate, bootstrap
 from hmaca_arch.comparison import command, methods
 from hmaca_arch.comparison.data import find_data
 from hmaca_arch.comparison.measure import Result, lpips_metric, measure
 from hmaca_arch.comparison.methods import INPUT, Method, classical_methods
 from hmaca_arch.comparison.sheet import CELL, contact_sheet, crop_of, error_map
-from hmaca_arch.comparison.tables import Comparison, Estimate, aligned, bootstrap
+from hmaca_arch.comparison.tables import Comparison
+from hmaca_arch.markdown import aligned
 from hmaca_arch.mask_input import MaskInput
 
 SWINIR = {'type': 'SwinIR', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': 5, 'mlp_ratio': 2, 'upsampler': ''}
@@ -213,6 +215,7 @@ def test_order_pairs_and_pictures_left_out():
 def test_columns_line_up():
     text = aligned([['method', 'dB'], ['a|b', '38.4'], ['long name', '9']])
     assert text.splitlines() == ['| method    |   dB |', '| --------- | ---: |', '| a\\|b      | 38.4 |', '| long name |    9 |']
+    assert aligned([['a', 'bc'], ['longer', '1']]) == '| a      |  bc |\n| ------ | --: |\n| longer |   1 |'
 
 
 def test_lpips_where_its_package_is(monkeypatch, capsys):

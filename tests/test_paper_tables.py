@@ -17,6 +17,7 @@ from conftest import ROOT, environment, make_triplets
 from PIL import Image
 
 from hmaca_arch import options
+from hmaca_arch.bootstrap import Estimate
 from hmaca_arch.tables import figures, job, plan, report, results, runner
 
 OPTIONS = ROOT / 'options'
@@ -150,6 +151,31 @@ def test_a_table_of_networks(tmp_path, script, capsys):
     csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
     assert len(csv) == 7 and csv[1].startswith('HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000')
     assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
+
+
+def test_how_far_one_network_is_ahead_of_another(tmp_path, script, capsys):
+    """By hand: seeds 0 and 1 have both networks; a picture's difference is its mean over them, 1 and 2 dB; seed 2 has only one."""
+    cells = plan.plan('1', 'light', networks=['HMANet', 'HMACA+', 'HAT'], seeds=[0, 1, 2], iterations=300)
+    by_name = {(cell.network, cell.seed): cell for cell in cells}
+    for key, outputs in {
+        ('HMA1', 0): [31, 41, 50], ('HMACA+', 0): [31.5, 42, 50],
+        ('HMA1', 1): [32, 42, float('inf')], ('HMACA+', 1): [33.5, 45, 50],
+        ('HMACA+', 2): [90, 90, 90], ('HAT', 2): [31, 41, 50],
+    }.items():  # fmt: skip
+        write_cell(tmp_path, by_name[key], [30, 40, 49], outputs)
+    found = results.collect(cells, tmp_path, ROOT)
+    groups = report.grouped(found, 'network')
+    assert results.difference(groups['HMACA+',], groups['HMA1',]) == Estimate(1.5, 1.0, 2.0)
+    assert results.difference(groups['HMA1',], groups['HMACA+',]) == Estimate(-1.5, -2.0, -1.0)
+    assert results.difference(groups['HAT',], groups['HMA1',]) is None
+    arguments = ['--networks', 'HMANet', 'HMACA+', 'HAT', '--seeds', '0', '1', '2', '--iterations', '300', '--report', '-o', str(tmp_path)]
+    assert script.main([*arguments, '--against', 'HMANet']) == 0
+    output = capsys.readouterr().out
+    last = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in output.splitlines() if line.startswith('| ')}
+    assert last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
+    assert last['HMACA+'] == '+1.50 [+1.00, +2.00]' and last['HAT'] == 'no common seed' and 'less HMA1: difference in' in output
+    for wrong, words in ((['--against', 'HMAN'], 'HMAN'), (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks')):
+        assert script.main([*arguments, *wrong]) == 1 and words in capsys.readouterr().err
 
 
 def test_a_table_grows_with_every_command(tmp_path, script, capsys):
@@ -427,7 +453,3 @@ def test_a_damaged_state_is_named(tmp_path, script, capsys):
     (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterat')
     assert script.main(['--networks', 'HAT', '-o', str(tmp_path)]) == 1
     assert re.fullmatch(rf'paper_tables.py: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)
-
-
-def test_columns_are_padded():
-    assert report.markdown([['a', 'bc'], ['longer', '1']]) == '| a      |  bc |\n| ------ | --: |\n| longer |   1 |'

@@ -16,11 +16,12 @@ import torch
 from basicsr.utils import tensor2img
 
 from datasets_ext.images import encode_png, write_atomically
+from hmaca_arch.bootstrap import Estimate
 from hmaca_arch.comparison.data import Data, find_data
 from hmaca_arch.comparison.measure import Result, clean_processes, in_process
 from hmaca_arch.comparison.methods import INPUT, Method, classical_methods, network
 from hmaca_arch.comparison.sheet import contact_sheet
-from hmaca_arch.comparison.tables import Comparison, Estimate
+from hmaca_arch.comparison.tables import Comparison
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
 

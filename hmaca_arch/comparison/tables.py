@@ -3,39 +3,12 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from hmaca_arch.bootstrap import Estimate, bootstrap
 from hmaca_arch.comparison.measure import METRICS, Result
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and the ends of its interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def text(self, decimals: int, sign: str = '') -> str:
-        """`2.21 [1.98, 2.45]`"""
-        return f'{self.mean:{sign}.{decimals}f} [{self.low:{sign}.{decimals}f}, {self.high:{sign}.{decimals}f}]'
-
-
-def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means over pictures drawn with replacement, the same ones for every row: (rows, pictures) -> (resamples, rows)."""
-    rng, count = np.random.default_rng(seed), values.shape[1]
-    return np.array([values[:, rng.integers(count, size=count)].mean(axis=1) for _ in range(resamples)])
-
-
-def bootstrap(values: np.ndarray, resamples: int = 10000, confidence: float = 0.95, seed: int = 0) -> list[Estimate]:
-    """Means of the rows of (rows, pictures), with percentile intervals over resamples of the pictures; nan without pictures."""
-    if not values.shape[1]:
-        return [Estimate(*[float('nan')] * 3)] * len(values)
-    tail = (1 - confidence) / 2
-    ends = np.quantile(resampled_means(values, resamples, seed), [tail, 1 - tail], axis=0)
-    return [Estimate(*map(float, row)) for row in zip(values.mean(axis=1), *ends)]
+from hmaca_arch.markdown import aligned
 
 
 class Comparison:
@@ -113,12 +86,3 @@ def cost(result: Result) -> list[str]:
     macs = '' if result.macs is None else f'{result.macs / 1e9:.2f}'
     memory = '' if result.memory is None or np.isnan(result.memory) else f'{result.memory:.0f}'
     return [parameters, macs, f'{result.milliseconds:.1f}', memory]
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """A Markdown table whose columns line up in a terminal too: the first to the left, the others to the right."""
-    rows = [[cell.replace('|', '\\|') for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    lines = [[row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))] for row in rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in [lines[0], rule, *lines[1:]])

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
+from hmaca_arch.markdown import aligned
 from hmaca_arch.tables.plan import SETS, exact
-from hmaca_arch.tables.results import METRICS, Result
+from hmaca_arch.tables.results import METRICS, Result, difference
 
 FORMS = {'composite_psnr': '.2f', 'masked_psnr': '.2f', 'masked_ssim': '.4f'}
+HEAD = ('composite PSNR', 'gain', 'paper', 'masked PSNR', 'masked SSIM', 'parameters', 'iterations', 'minutes', 'seeds')  # by network
 SETTINGS = ('network', 'dataset', 'preset', 'protocol', 'alpha', 'outside', 'seed', 'processes')
 
 
@@ -33,14 +35,6 @@ def table_csv(results: Iterable[Result]) -> str:
             + [shown(result.gain, '.6f'), shown(result.paper), f'options/{result.cell.option_file}', state.get('error')]
         )
     return text.getvalue()
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first one the head, padded so that a terminal shows columns too. All columns but the first are figures."""
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    lines = [[cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))] for row in rows]
-    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [lines[0], rule, *lines[1:]])
 
 
 def grouped(results: Iterable[Result], *keys: str) -> dict[tuple, list[Result]]:
@@ -71,29 +65,44 @@ def label(network: str, alpha: float | None, outside: str | None) -> str:
     return ', '.join([network, *parts])
 
 
-def by_network(results: Sequence[Result]) -> str:
-    """As Table I: a row a network; a table a data set."""
+def by_network(results: Sequence[Result], against: str | None = None) -> str:
+    """As Table I: a row a network; a table a data set. With `against`, a network's name, also how far the others are ahead of it."""
     parts = []
     for (dataset,), chosen in grouped(results, 'dataset').items():
-        rows = [
-            [SETS[dataset], 'composite PSNR', 'gain', 'paper', 'masked PSNR', 'masked SSIM', 'parameters', 'iterations', 'minutes', 'seeds']
+        head = [
+            SETS[dataset],
+            'composite PSNR',
+            'gain',
+            'paper',
+            'masked PSNR',
+            'masked SSIM',
+            'parameters',
+            'iterations',
+            'minutes',
+            'seeds',
         ]
+        rows = [head + [f'less {against}'] * bool(against)]
         first = next((result for result in chosen if result.table), chosen[0])
         psnr, *more = [shown(first.mean('input', metric), FORMS[metric]) for metric in METRICS]
-        rows.append(['unrestored input', psnr or 'not run', '', '', *more, '', '', '', ''])
-        for settings, group in grouped(chosen, 'network', 'alpha', 'outside').items():
+        rows.append(['unrestored input', psnr or 'not run', '', '', *more])
+        groups = grouped(chosen, 'network', 'alpha', 'outside')
+        reference = groups.get((against, None, None), [])
+        for settings, group in groups.items():
             done = [result for result in group if result.table]
             figures = {metric: over_seeds(group, [r.mean('result', metric) for r in group], FORMS[metric]) for metric in METRICS}
             if not done:
-                rows.append([label(*settings), group[0].status, '', shown(group[0].paper), *[''] * 6])
+                rows.append([label(*settings), group[0].status, '', shown(group[0].paper)])
                 continue
             cells = [
                 label(*settings), figures['composite_psnr'], over_seeds(group, [r.gain for r in group], '+.2f'), shown(group[0].paper),
                 figures['masked_psnr'], figures['masked_ssim'], distinct(done, 'parameters'), distinct(done, 'iterations'),
                 shown(mean(r.state['training_seconds'] for r in done) / 60, '.1f'), ', '.join(str(r.cell.seed) for r in done),
             ]  # fmt: skip
+            if against and group is not reference:
+                ahead = difference(group, reference)
+                cells.append(ahead.text(2, '+') if ahead else 'no common seed')
             rows.append(cells)
-        parts.append(markdown(rows))
+        parts.append(aligned([row + [''] * (len(rows[0]) - len(row)) for row in rows]))
     return '\n\n'.join(parts)
 
 
@@ -122,10 +131,10 @@ def by_alpha(results: Sequence[Result]) -> str:
             rows.append([f'{name}: iterations', *(distinct([r for r in g if r.table], 'iterations') for g in groups)])
             if any(g and g[0].paper for g in groups):
                 rows.append([f'{name}: paper', *(shown(g[0].paper) if g else '' for g in groups)])
-    return markdown(rows)
+    return aligned(rows)
 
 
-def document(title: str, results: Sequence[Result], command: str, alphas: bool) -> str:
+def document(title: str, results: Sequence[Result], command: str, alphas: bool, against: str | None = None) -> str:
     """A table as Markdown with what one has to know to read it and to run it again."""
     cell, done = results[0].cell, [result for result in results if result.table]
     counts = ', '.join(
@@ -134,7 +143,7 @@ def document(title: str, results: Sequence[Result], command: str, alphas: bool) 
         if (group := [r for r in results if r.status == status])
     )
     lines = [f'## {title}: preset {cell.preset}, protocol {cell.protocol}', '', f'`{command}`', '']
-    lines += [by_alpha(results) if alphas else by_network(results), '']
+    lines += [by_alpha(results) if alphas else by_network(results, against), '']
     counted = {len(result.table.names) for result in done}
     pictures = f', {counted.pop()} test pictures' if len(counted) == 1 else ''
     lines.append(
@@ -142,6 +151,11 @@ def document(title: str, results: Sequence[Result], command: str, alphas: bool) 
         "The paper's figures are from networks of its own size, on pictures and regions that it does not state. "
         f'Cells: {counts}. Processes: {cell.processes}.'
     )
+    if against:
+        lines.append(
+            f'less {against}: difference in composite PSNR, paired over pictures and the seeds that both have, with 95 % intervals by '
+            'bootstrap over pictures: what other seeds would give, they do not know.'
+        )
     for (dataset,), group in grouped(done, 'dataset').items():
         exact = sum(math.isnan(value) for value in group[0].table.values['result', METRICS[0]])
         if exact:

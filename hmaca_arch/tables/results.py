@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmaca_arch.bootstrap import Estimate, bootstrap
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.tables.job import is_done, read_state, table_of_test
 from hmaca_arch.tables.plan import Cell, paper_figure
@@ -91,6 +92,18 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
     for dataset in {cell.dataset for cell in cells}:
         leave_out_together([result.table for result in found if result.table and result.cell.dataset == dataset])
     return found
+
+
+def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate | None:
+    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that both have, with a 95 % interval by bootstrap
+    over pictures; None if they have no seed in common."""
+    tables = {result.cell.seed: result.table for result in reference if result.table}
+    pairs = [(result.table, tables[result.cell.seed]) for result in group if result.table and result.cell.seed in tables]
+    if not pairs:
+        return None
+    values = np.array([[table.values['result', METRICS[0]] for table in pair] for pair in pairs])  # (seeds, 2, pictures)
+    values = (values[:, 0] - values[:, 1]).mean(axis=0)
+    return bootstrap(values[None, np.isfinite(values)])[0]
 
 
 def fingerprint(table: ValidationTable) -> list[tuple[str, str]]:
