@@ -95,8 +95,8 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
 
 
 def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate | None:
-    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that both have, with a 95 % interval by bootstrap
-    over pictures; None if they have no seed in common."""
+    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that both have, with a 95 % interval (bootstrap
+    over pictures); None if they have no seed in common."""
     tables = {result.cell.seed: result.table for result in reference if result.table}
     pairs = [(result.table, tables[result.cell.seed]) for result in group if result.table and result.cell.seed in tables]
     if not pairs:
