@@ -1,8 +1,12 @@
-"""How the data commands end: a user's mistake in one line, not in a traceback."""
+"""What commands share: how they end (a user's mistake in one line, not in a traceback), and places to write to that are tried out first."""
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+
+import cv2
 
 
 def run_command(name: str, run: Callable[[list[str] | None], None], argv: list[str] | None) -> int:
@@ -18,3 +22,23 @@ def run_command(name: str, run: Callable[[list[str] | None], None], argv: list[s
         print(f'{name}: interrupted', file=sys.stderr)
         return 130
     return 0
+
+
+def output_folder(folder: Path, option: str = '--output') -> None:
+    """Make a folder for results, unless it is there: before the work, so that none is done in vain.
+
+    Raises:
+        ValueError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f'{folder} cannot be written to ({error.strerror})'
+        raise ValueError(f'{option}: {reason}; expected a folder, or the name of a new one') from None
+
+
+def output_picture(path: Path, option: str = '--output') -> None:
+    """Raise a ValueError for a file that OpenCV could not write a picture to."""
+    if not cv2.haveImageWriter(str(path.absolute())) or path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in a folder that exists')

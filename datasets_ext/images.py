@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
+EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 
 # What is tried on a file's content. Others that Pillow knows take any bytes for a picture (TGA), lose depth silently (PPM, JPEG 2000, AVIF)
 # or run a program (EPS).

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets_ext.command import run_command
+from datasets_ext.command import output_folder, run_command
 from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
 from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
 from datasets_ext.masks import SHAPES
@@ -126,7 +126,7 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
         if extra:
             raise ValueError(f'{output} holds {len(extra)} pictures not asked for now, such as {extra[0]}; remove them or --overwrite')
     for kind in KINDS:
-        (output / kind).mkdir(parents=True, exist_ok=True)
+        output_folder(output / kind)
         for path in (output / kind).glob('.*.partial'):
             path.unlink()  # of a run that was killed while writing it
     if not made.is_file():
@@ -293,4 +293,4 @@ def run(argv: list[str] | None = None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    return run_command('make-dataset', run, argv)
+    return run_command('basicsr make-dataset', run, argv)

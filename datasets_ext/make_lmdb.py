@@ -20,7 +20,7 @@ import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
-from datasets_ext.command import run_command
+from datasets_ext.command import output_folder, run_command
 from datasets_ext.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import Workers, default_workers
@@ -86,7 +86,6 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
     pictures = {_key(stem, path): path for stem, path in list_pictures(source).items()}
     progress = partial(_bar, total=len(pictures), name=source.name, quiet=quiet)
     sizes = list(progress(pool.map(_encoded_size, pictures.values()), 'measure'))
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(LmdbMaker(str(folder), map_size=map_size(sizes))) as maker:
             encoded = progress(pool.map(encode, pictures.values()), 'write')
@@ -158,7 +157,7 @@ def make_lmdb(
             temporary = folder / f'.{here[0][1].name}.partial'
             if temporary.exists():
                 shutil.rmtree(temporary)  # of a run that was killed
-            temporary.mkdir(parents=True)
+            output_folder(temporary)
             try:
                 for source, target in here:
                     counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
@@ -187,4 +186,4 @@ def run(argv: list[str] | None = None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    return run_command('make-lmdb', run, argv)
+    return run_command('basicsr make-lmdb', run, argv)

@@ -17,7 +17,9 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-EXTRA = "pip install 'hmaca[compare]'"
+from hmaca_arch.messages import how_to_install
+
+EXTRA = how_to_install('compare')
 IGNORES_UNKNOWN = ('SwinIR',)  # constructors whose **kwargs lead nowhere
 NEEDS_PIXELSHUFFLE = ('DRCT', 'HAT')
 

@@ -21,7 +21,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     options.add_overrides(parser)
     parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(
-        '--data', action='store_true', help='also read every picture and mask, take a training step, and draw the first batch: checks/NAME/'
+        '--data', action='store_true', help='also read every picture and mask, time a training step, and draw the first batch: checks/NAME/'
     )
     parser.add_argument('--workers', type=int, metavar='N', help='processes that read pictures (default: one for each core, at most 8)')
     return parser.parse_args(argv)

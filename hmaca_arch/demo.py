@@ -18,6 +18,7 @@ import numpy as np
 
 from datasets_ext import degradations
 from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.messages import how_to_install
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.picture_files import largest_change
 
@@ -166,7 +167,7 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ModuleNotFoundError as error:
-        raise ValueError(f"the page needs Gradio (there is no module {error.name}): pip install 'hmaca[demo]'") from None
+        raise ValueError(f'the page needs Gradio (there is no module {error.name}): {how_to_install("demo")}') from None
     return gradio
 
 
@@ -289,6 +290,7 @@ def main(argv: list[str] | None = None) -> int:
     add('--host', default='127.0.0.1', help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)')
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
     args = parser.parse_args(argv)
+    restorer = load_restorer(args.weights, args.device)
     import_gradio()
-    serve(load_restorer(args.weights, args.device), args.host, args.port)
+    serve(restorer, args.host, args.port)
     return 0

@@ -33,6 +33,11 @@ def suggestion(name: Any, known: Iterable) -> str:
     return f' ({f"did you mean {known[near[0]]}? " if near else ""}known: {", ".join(names) or "none"})'
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra of setup.py."""
+    return f"pip install 'hmaca[{extra}]' (in a clone: '.[{extra}]')"
+
+
 def show(value: Any) -> str:
     """A value for a message, not longer than a line."""
     text = repr(value)

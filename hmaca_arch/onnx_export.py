@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from hmaca_arch import attention, blocks, hmaca
 from hmaca_arch.checkpoint_files import read_weights
 from hmaca_arch.compositing import composite
+from hmaca_arch.messages import how_to_install
 
-EXTRA = "pip install 'hmaca[onnx]'"
 TOLERANCE = 1e-3
 OPSET = 18
 
@@ -106,7 +106,7 @@ def needed() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise ValueError(f'{error.name or error} is not installed; exporting needs onnx and onnxruntime: {EXTRA}') from error
+        raise ValueError(f'{error.name or error} is missing; exporting needs onnx and onnxruntime: {how_to_install("onnx")}') from error
     return onnxruntime
 
 

@@ -239,6 +239,9 @@ def weights_to_test(options: dict, root_path: str) -> dict:
 def complete(options: dict, is_train: bool, root_path: str) -> dict:
     """Resolved options with what BasicSR's pipelines read without asking whether it is there."""
     opt = {'num_gpu': 'auto', 'manual_seed': None, 'path': {}, **deepcopy(options), 'is_train': is_train}
+    prepare = opt['datasets'].get('train', {}).get('prepare')
+    for dataset in opt['datasets'].values() if prepare else ():
+        dataset.setdefault('prepare', prepare)  # one command makes both
     if is_train:
         opt['logger'].setdefault('use_tb_logger', False)
     else:  # a test file inherits from the training's

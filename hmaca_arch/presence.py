@@ -35,7 +35,8 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or ('pretrain_network' in key and not resumes)):
             if not os.path.isfile(value):
-                lines.append(f'path:{key}: {os.path.abspath(value)} does not exist')
+                what = 'training_states/N.state' if 'resume' in key else 'a checkpoint: train it first, or name another'
+                lines.append(f'path:{key}: {os.path.abspath(value)} does not exist; expected {what}')
             elif 'pretrain_network' in key:
                 lines += weights_that_do_not_fit(opt, key)
     return lines

@@ -4,11 +4,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
+from datasets_ext.command import output_folder
 from datasets_ext.images import list_pictures
 from hmaca_arch.checkpoint_files import write_durably
 from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, Restorer, check_settings, load_restorer
@@ -105,6 +107,7 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     mask, mask_notes = read_mask(stored, args.soft_mask)
     if args.invert_mask:
         mask = 1 - mask
+    output_folder(job.output.parent)
     start = time.perf_counter()
     done = restorer.run(
         picture.pixels, mask if args.soft_mask else mask.astype(bool), args.context, args.feather, args.soft_mask, args.batch, args.tile
@@ -113,7 +116,6 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     notes = [*picture.notes, *file_notes, *mask_notes, *done.notes]
     if job.output.suffix.lower() in LOSSY:
         notes.append(f'{job.output.name} is stored with loss: pixels outside the mask change as well')
-    job.output.parent.mkdir(parents=True, exist_ok=True)
     write_picture(job.output, picture._replace(pixels=done.picture))
     change = largest_change(picture.pixels, done.picture, mask)
     if args.verify:
@@ -138,10 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     check_settings(args.context, args.feather, args.batch, args.tile)
     jobs = plan(args)
-    if args.json and args.json.exists() and not args.overwrite:
-        raise ValueError(f'--json: {args.json} exists; --overwrite replaces it')
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise FileNotFoundError(f'--json: the folder {args.json.absolute().parent} does not exist')
+    if args.json:
+        check_report(args, jobs)
     restorer = load_restorer(args.weights, args.device, args.precision, args.opt)
     report: list[dict] = []
     try:
@@ -167,6 +167,21 @@ def main(argv: list[str] | None = None) -> int:
     if len(jobs) > 1:
         print(f'{len(jobs) - failed} of {len(jobs)} pictures restored into {args.output}{" and verified" if args.verify else ""}')
     return 1 if failed else 0
+
+
+def check_report(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    """Raise an OSError or ValueError unless the report can be written, and over nothing that is read or written otherwise."""
+    path = args.json
+    others = {args.weights or SHIPPED_WEIGHTS, args.opt, *(file for job in jobs for file in job)} - {None}
+    if path.resolve() in {Path(file).resolve() for file in others}:
+        raise ValueError(f'--json: {path} is a picture, mask, output or checkpoint of this command; expected a file of its own')
+    if path.is_dir():
+        raise ValueError(f'--json: {path} is a folder; expected a file, as report.json')
+    if path.exists() and not args.overwrite:
+        raise ValueError(f'--json: {path} exists; --overwrite replaces it')
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f'--json: the folder {path.absolute().parent} does not exist')
+    output_folder(path.absolute().parent, '--json')
 
 
 def report_of(args: argparse.Namespace, restorer: Restorer, entries: list[dict], asked: int) -> dict:

@@ -17,7 +17,7 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from datasets_ext.command import run_command  # noqa: E402
+from datasets_ext.command import output_picture, run_command  # noqa: E402
 from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.checkpoint_files import read_weights  # noqa: E402
 from hmaca_arch.comparison.methods import label_of  # noqa: E402
@@ -80,9 +80,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of untrained networks')
     parser.add_argument('-o', '--output', type=Path, default=Path('mask_facts.png'), help='the picture')
     args = parser.parse_args(argv)
-    place = args.output.absolute()
-    if not cv2.haveImageWriter(str(place)) or not place.parent.is_dir() or place.is_dir():
-        raise ValueError(f'--output: {args.output} cannot be written; expected a file name like mask_facts.png in a folder that exists')
+    output_picture(args.output)
     compared = networks(args.weights, args.seed)
 
     photograph = cv2.resize(data.astronaut()[:256, 80:336], (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]

@@ -69,7 +69,6 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
     Besides the cells of this command it has what earlier ones left in the folder at the same scale (in I without alpha, in II and III over
     alpha on their data sets), if the option file and the data are still the same: it grows.
     """
-    args.output.mkdir(parents=True, exist_ok=True)
     for number, chosen in cells.items():
         earlier = [cell for cell in job.known_cells(args.output, chosen[0].scale) if plan.belongs(number, cell) and cell not in chosen]
         of_table = list(chosen)
@@ -100,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     command = shlex.join(['python', 'scripts/paper_tables.py', *(sys.argv[1:] if argv is None else argv)])
     args.output, args.data = args.output.expanduser().resolve(), args.data.expanduser().resolve()
     try:
+        if args.report and not args.output.is_dir():
+            raise ValueError(f'--report: there is nothing to report, the folder {args.output} does not exist')
         if args.against:
             args.against = plan.network_name(args.against)
             if '1' not in args.table:

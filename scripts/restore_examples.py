@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
 from datasets_ext import degradations  # noqa: E402
+from datasets_ext.command import output_picture, run_command  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
 
@@ -36,10 +37,12 @@ def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     ]
 
 
-def main() -> None:
+def run(argv: list[str] | None) -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('-o', '--output', type=Path, default=ROOT / 'docs' / 'restore.jpg', help='the picture')
-    path = parser.parse_args().output
+    path = parser.parse_args(argv).output
+    output_picture(path)
     restorer = load_restorer()
     rows = []
     for name, photograph, mask, damaged in examples():
@@ -52,9 +55,9 @@ def main() -> None:
         rows.append(np.hstack(panels))
     sheet = np.vstack(rows)[:-GAP, :-GAP, ::-1]
     if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88]):
-        sys.exit(f'restore_examples.py: error: {path} cannot be written')
+        raise OSError(f'{path} cannot be written')
     print(path)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_command('restore_examples', run, None))

@@ -281,7 +281,7 @@ def test_sheet_shows_the_region_and_its_errors():
         (['data/test', '--degradation', 'blur', '--sigma', 'nan'], '--sigma is nan'),
         (['data/test', '--against', 'nobody'], "--against 'nobody': there is no such row"),
         (['data/test', '--count', '0'], '--count is 0'),
-        (['data/test', '-o', 'broken.pth'], '--output: broken.pth is a file'),
+        (['data/test', '-o', 'broken.pth'], '--output: broken.pth cannot be written to (File exists); expected a folder'),
         (['data/test', '--confidence', '95'], '--confidence is 95.0'),
     ],
 )
@@ -295,6 +295,15 @@ def test_mistakes_end_in_one_line_and_write_nothing(arguments, message, inside, 
     else:
         assert message in str(caught.value)
     assert '\n' not in str(caught.value) and not (inside / 'comparison').exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_methods_run(inside, triplets, monkeypatch):
+    (inside / 'file').write_text('')
+    measured = []
+    monkeypatch.setattr(command, 'in_process', lambda context, method, *_: measured.append(method.label))
+    with pytest.raises(ValueError, match=r'--output: file/results cannot be written to \(Not a directory\)'):
+        command.run(['data/test', '-c', 'telea', '-o', 'file/results'])
+    assert measured == [INPUT.label]
 
 
 def test_weights_of_another_network_and_earlier_results(inside, triplets, checkpoints):

@@ -248,7 +248,7 @@ def test_unusable_pictures_are_all_named_and_the_others_made(source, tmp_path, c
     arguments = [str(source), '-o', str(tmp_path / 'out'), '--protocol', 'clean', '--degradation', 'pix', '--size', '32', '--workers', '1']
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith('make-dataset: error: 2 of 6 pictures cannot be used: ') and error.endswith(
+    assert error.startswith('basicsr make-dataset: error: 2 of 6 pictures cannot be used: ') and error.endswith(
         'Leave them out with --exclude NAME'
     )
     assert f'{source}/n1.png: cannot be read' in error and f'{source}/n3.png: the picture is 20x20' in error
@@ -297,7 +297,7 @@ def test_mistakes_end_in_one_line(source, tmp_path, capsys, arguments, message):
     defaults = ['--protocol', 'clean', '--degradation', 'pix', '--size', '32']
     assert main([str(source), '-o', str(tmp_path / 'out'), *defaults, *arguments]) == 1
     error = capsys.readouterr().err
-    assert error.startswith('make-dataset: error: ') and error.count('\n') == 1
+    assert error.startswith('basicsr make-dataset: error: ') and error.count('\n') == 1
     assert message.split('.')[0] in error
     assert not (tmp_path / 'out').exists()
 

@@ -33,6 +33,15 @@ def test_a_picture_that_cannot_be_written_is_told_at_once(tmp_path):
         assert not result.stdout
 
 
+def test_examples_that_cannot_be_written_are_told_before_they_are_restored(tmp_path):
+    result = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'restore_examples.py', '-o', 'examples.abc'],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1 and result.stderr.startswith('restore_examples: error: --output: examples.abc cannot be written')
+    assert result.stderr.count('\n') == 1 and not result.stdout
+
+
 def test_weights_without_a_mask_are_refused(tmp_path):
     torch.save({'params': HMANet(embed_dim=32, depths=[1], num_heads=[2], window_size=8).state_dict()}, tmp_path / 'blind.pth')
     result = subprocess.run(

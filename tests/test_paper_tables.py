@@ -174,6 +174,9 @@ def test_how_far_one_network_is_ahead_of_another(tmp_path, script, capsys):
     last = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in output.splitlines() if line.startswith('| ')}
     assert last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
     assert last['HMACA+'] == '+1.50 [+1.00, +2.00]' and last['HAT'] == 'no common seed' and 'less HMA1: difference in' in output
+    assert script.main([*arguments, '--against', 'DRCT']) == 0
+    assert '| DRCT not run |' in capsys.readouterr().out
+    assert script.main(['--report', '-o', str(tmp_path / 'misspelled')]) == 1 and 'nothing to report' in capsys.readouterr().err
     for wrong, words in ((['--against', 'HMAN'], 'HMAN'), (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks')):
         assert script.main([*arguments, *wrong]) == 1 and words in capsys.readouterr().err
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from basicsr.archs import build_network
-from conftest import changed, tiny_options, write_options
+from conftest import ROOT, changed, tiny_options, write_options
 
 from hmaca_arch import cli, options, presence
 
@@ -29,6 +29,14 @@ def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(triplets, 
     opt = changed(tiny_options(triplets), {'datasets:val:dataroot_lq': 'nowhere', 'num_gpu': 99})
     found = refused(opt)
     assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
+
+
+def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opt = options.complete(options.load(ROOT / 'options' / 'test' / 'test_HMACA1_horse_pix.yml'), False, str(tmp_path))
+    data, weights = presence.missing(opt)
+    assert 'datasets:val:dataroot_lq: ' in data and '; to prepare it: get horse2zebra.zip ' in data and 'run `basicsr make-dataset ' in data
+    assert weights.endswith('net_g_latest.pth does not exist; expected a checkpoint: train it first, or name another')
 
 
 def test_weights_are_looked_into(tmp_path, triplets):

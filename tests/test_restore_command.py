@@ -195,12 +195,32 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         ((*one, 'out.png', '--tile', '8'), 'tile is 8'),
         ((*one, 'out.png', '--json', 'file'), '--json: file exists'),
         ((*one, 'out.png', '--json', 'nowhere/r.json'), 'nowhere does not exist'),
+        ((*one, 'out.png', '--json', '.', '--overwrite'), '--json: . is a folder'),
+        ((*one, 'out.png', '--json', 'out.png'), '--json: out.png is a picture, mask, output or checkpoint of this command'),
+        ((*one, 'out.png', '--json', 'pictures/../pictures/a.png', '--overwrite'), 'a.png is a picture, mask'),
+        ((*one, 'out.png', '--json', 'masks/a.png', '--overwrite'), 'masks/a.png is a picture, mask'),
+        ((*one, 'out.png', '--json', tiny_checkpoint, '--overwrite'), f'{tiny_checkpoint} is a picture, mask'),
         ((*one, 'out.png', '--weights', 'file'), 'file: not a checkpoint'),
         ((*one, 'out.png', '-opt', 'nothing.yml'), 'option file nothing.yml does not exist'),
     ):
         code, _, err = run(*arguments)
         assert code == 1 and err.startswith('basicsr restore: error: ') and message in err and len(err.splitlines()) == 1
     assert sorted(path.name for path in folder.iterdir()) == ['file', 'masks', 'pictures']
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_restored(run, folder, monkeypatch):
+    (folder / 'file').write_text('')
+    monkeypatch.setattr(inference.Restorer, 'run', None)
+    code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'file/out.png')
+    assert code == 1 and '--output: file cannot be written to (' in err and len(err.splitlines()) == 1
+
+
+def test_gif_in_a_folder(run, folder):
+    with Image.open(folder / 'pictures' / 'b.jpg') as picture:
+        picture.convert('L').save(folder / 'pictures' / 'b.gif')
+    (folder / 'pictures' / 'b.jpg').unlink()
+    code, out, _ = run('-i', 'pictures', '-m', 'masks', '-o', 'out')
+    assert code == 0 and '3 of 3 pictures restored' in out and (folder / 'out' / 'b.png').is_file()
 
 
 def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):

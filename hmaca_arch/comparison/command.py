@@ -15,6 +15,7 @@ import skimage
 import torch
 from basicsr.utils import tensor2img
 
+from datasets_ext.command import output_folder
 from datasets_ext.images import encode_png, write_atomically
 from hmaca_arch.bootstrap import Estimate
 from hmaca_arch.comparison.data import Data, find_data
@@ -152,8 +153,6 @@ def run(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     check(args)
     output = Path(args.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f'--output: {output} is a file; expected a folder')
     there = [name for name in FILES if (output / name).exists()]
     if there and not args.overwrite:
         raise ValueError(f'{output / there[0]} exists; choose another --output, or --overwrite')
@@ -163,6 +162,7 @@ def run(argv: list[str] | None = None) -> None:
     device = 'cuda' if args.device == 'auto' and torch.cuda.is_available() else 'cpu' if args.device == 'auto' else args.device
     context = clean_processes()
     first = in_process(context, methods[0], data, device, args.threads)
+    output_folder(output)
     shown = chosen_pictures(first, args.sheet)
     results = [first, *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:])]
     comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
@@ -174,7 +174,6 @@ def run(argv: list[str] | None = None) -> None:
         f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '
         f'libraries.\n\n{comparison.markdown()}'
     )
-    output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / 'pictures.csv', comparison.csv().encode())
     write_atomically(output / 'results.json', json.dumps(record(args, data, device, comparison, command), indent=1).encode())
     if shown:

@@ -137,10 +137,9 @@ class Job:
         """
         source = self.data / self.cell.protocol / self.cell.dataset
         if not source.is_dir():
-            kind = self.cell.dataset.split('_')[0]
+            kind = 'horse horse2zebra.zip' if self.cell.dataset.startswith('horse') else 'imagenet PICTURES'
             raise FileNotFoundError(
-                f'{source} does not exist; to prepare it: '
-                f'basicsr make-dataset --protocol {self.cell.protocol} --{kind} PICTURES -o {self.data}'
+                f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
             )
         if 'iterations' not in self.state and self.cell.minutes is None:
             self.state['iterations'] = self.cell.default_iterations(self.root / 'options')

@@ -100,7 +100,8 @@ def by_network(results: Sequence[Result], against: str | None = None) -> str:
             ]  # fmt: skip
             if against and group is not reference:
                 ahead = difference(group, reference)
-                cells.append(ahead.text(2, '+') if ahead else 'no common seed')
+                there = any(result.table for result in reference)
+                cells.append(ahead.text(2, '+') if ahead else 'no common seed' if there else f'{against} not run')
             rows.append(cells)
         parts.append(aligned([row + [''] * (len(rows[0]) - len(row)) for row in rows]))
     return '\n\n'.join(parts)

@@ -9,6 +9,7 @@ from statistics import mean
 
 import torch
 
+from datasets_ext.command import output_folder
 from hmaca_arch import resuming
 from hmaca_arch.tables.job import Job, is_done, read_state
 from hmaca_arch.tables.plan import Cell
@@ -71,7 +72,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
         ValueError: another run writes into the folder, or a cell that is done is of another option file or other data.
     """
     for name in ('cells', 'logs'):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        output_folder(folder / name)
     try:
         resuming.lock_experiment(str(folder / 'cells'))
     except ValueError:
