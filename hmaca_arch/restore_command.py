@@ -81,10 +81,15 @@ def plan(args: argparse.Namespace) -> list[Job]:
     if args.input.is_dir():
         if args.output.exists() and not args.output.is_dir():
             raise ValueError(f'--output: {args.output} is a file; for a folder of pictures it has to be a folder')
-        return [Job(Path(path), mask_of(stem), args.output / f'{stem}.png') for stem, path in list_pictures(args.input).items()]
-    output = args.output / f'{args.input.stem}.png' if args.output.is_dir() or not args.output.suffix else args.output
-    check_output(output)
-    return [Job(args.input, mask_of(args.input.stem), output)]
+        jobs = [Job(Path(path), mask_of(stem), args.output / f'{stem}.png') for stem, path in list_pictures(args.input).items()]
+    else:
+        output = args.output / f'{args.input.stem}.png' if args.output.is_dir() or not args.output.suffix else args.output
+        check_output(output)
+        jobs = [Job(args.input, mask_of(args.input.stem), output)]
+    for job in jobs:
+        if job.mask is not None and job.output.resolve() == job.mask.resolve():
+            raise ValueError(f'--output: {job.output} is the mask; expected another file')
+    return jobs
 
 
 def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict:

@@ -192,6 +192,8 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         (('-i', 'pictures', '-m', 'nowhere', '-o', 'out'), '--mask: '),
         (('-i', 'pictures', '-m', 'masks', '-o', 'file'), '--output: file is a file'),
         ((*one, 'out.gif'), 'cannot write .gif'),
+        ((*one, 'masks/../masks/a.png', '--overwrite'), '--output: masks/../masks/a.png is the mask'),
+        (('-i', 'pictures', '-m', 'masks', '-o', 'masks', '--overwrite'), '--output: masks/a.png is the mask'),
         ((*one, 'out.png', '--tile', '8'), 'tile is 8'),
         ((*one, 'out.png', '--json', 'file'), '--json: file exists'),
         ((*one, 'out.png', '--json', 'nowhere/r.json'), 'nowhere does not exist'),
