@@ -49,7 +49,7 @@ def report(table: Path, pictures: Path, output: Path) -> float:
     print(f'\n{len(rows)} test pictures, none of which training saw a part of:\n')
     print('| | ' + ' | '.join(METRICS.values()) + ' |\n| --- |' + ' ---: |' * len(METRICS))
     means = {}
-    for label, kind in (('unrestored input', 'input'), ('HMACA', 'result')):
+    for label, kind in (('unrestored input', 'input'), ('HMACA+', 'result')):
         means[kind] = [mean_of_finite(float(row[f'{kind}_{metric}']) for row in rows) for metric in METRICS]
         print(f'| {label} | {means[kind][0]:.2f} | {means[kind][1]:.2f} | {means[kind][2]:.4f} |')
     by_gain = sorted(rows, key=lambda row: float(row['result_composite_psnr']) - float(row['input_composite_psnr']))
