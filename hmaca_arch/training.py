@@ -234,6 +234,7 @@ def record_run(opt: dict, folder: str) -> None:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
+    versions['torch'] = torch.__version__  # says which CUDA it was built for
     source = Path(__file__).resolve().parent.parent
     if (source / '.git').exists():
         versions['commit'] = commit(source)

@@ -8,6 +8,7 @@ import torch
 
 from hmaca_arch import HMACA, HMANet, onnx_export
 from hmaca_arch.compositing import composite
+from hmaca_arch.messages import how_to_install
 
 SMALL = {'embed_dim': 32, 'depths': (1,), 'num_heads': (2,), 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1.0}
 
@@ -46,7 +47,7 @@ def check(path, network, shapes):
 @pytest.fixture
 def exporter():
     for name in ('onnx', 'onnxruntime'):
-        pytest.importorskip(name, reason=f'{name} is not installed: {onnx_export.EXTRA}')
+        pytest.importorskip(name, reason=f'{name} is not installed: {how_to_install("onnx")}')
 
 
 @pytest.mark.usefixtures('exporter')

@@ -53,7 +53,7 @@ def poison(path: Path, trace: Path, **more) -> Path:
     return path
 
 
-REFUSED = 'it holds io.open besides tensors and plain values, and loading that could execute code'
+REFUSED = f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
 
 
 @pytest.mark.parametrize('command', ['train', 'test', 'check'])
