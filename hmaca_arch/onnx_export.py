@@ -2,12 +2,13 @@
 
 The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
 where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
-any size several times as long, and needs onnxscript. What is traced is the same network with three pieces in another form of equal result:
+any size several times as long, and needs onnxscript. What is traced is the same network with four pieces in another form of equal result:
 
 * `attend` looks its position bias up by index. The original loops over rows of queries, and through strided views that a
   graph for any size cannot have.
 * `strips` is one strip: what fits a processor's cache is the runtime's business.
 * `pad_to_multiple` mirrors without asking how much, and so needs sides longer than that where the size is dynamic.
+* A LayerNorm over one value is its bias.
 
 Not exported, and refused: `cross_attention: global`, whose keys are the distinct neighbourhoods of the mask, as many as the *values* of the
 mask say, while a graph's sizes may depend on its inputs' sizes only; networks that enlarge (there is nothing to composite with); and
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -80,6 +82,30 @@ class Composited(nn.Module):
 
     def forward(self, lq: Tensor, mask: Tensor) -> Tensor:
         return composite(self.network(lq, mask), lq, mask)
+
+
+class NormOfOne(nn.Module):
+    """A LayerNorm over a single value, as narrow networks have in their grid attention's position bias: its bias, whatever comes in.
+
+    onnxruntime 1.23, the last one for Python 3.10, refuses the LayerNorm itself.
+    """
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x + self.bias
+
+
+def without_norms_of_one(network: nn.Module) -> nn.Module:
+    """A copy that computes the same."""
+    network = deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.LayerNorm) and tuple(child.normalized_shape) == (1,):
+                setattr(module, name, NormOfOne(child.bias))
+    return network
 
 
 def refuse(network: nn.Module) -> None:
@@ -163,8 +189,8 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
         temporary = Path(folder) / path.name
         with exportable(size is None), quiet(), torch.no_grad():
             torch.onnx.export(
-                Composited(network).eval(), example(network, given, whole=False), temporary, dynamo=False, opset_version=OPSET,
-                input_names=['lq', 'mask'], output_names=['restored'], dynamic_axes=axes,
+                Composited(without_norms_of_one(network)).eval(), example(network, given, whole=False), temporary,
+                dynamo=False, opset_version=OPSET, input_names=['lq', 'mask'], output_names=['restored'], dynamic_axes=axes,
             )  # fmt: skip
         session = onnxruntime.InferenceSession(temporary, providers=['CPUExecutionProvider'])
         cases = [size] if size else [given, (shortest, 2 * given[1]), (4 * network.multiple, shortest)]

@@ -78,6 +78,19 @@ def test_distances_to_the_regions_edge(tmp_path, form):
     check(output, network, [(1, 3, 5, 5), (1, 3, 8, 41)])
 
 
+def test_norms_of_one_value_are_their_bias():
+    torch.manual_seed(0)
+    network = windowed().double()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,)]
+    assert len(norms) == 6, 'three in each of two biases of a narrow network'
+    for norm in norms:
+        torch.nn.init.normal_(norm.bias)
+    lq, mask = torch.rand(1, 3, 16, 12).double(), torch.ones(1, 1, 16, 12).double()
+    without = onnx_export.without_norms_of_one(network)
+    assert not any(isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,) for module in without.modules())
+    assert torch.equal(without(lq, mask), network(lq, mask))
+
+
 @pytest.mark.parametrize(('size', 'dynamic'), [((5, 5), True), ((7, 11), True), ((8, 12), True), ((1, 3), False), ((9, 4), False)])
 def test_the_exported_form_computes_the_same(size, dynamic):
     torch.manual_seed(0)
