@@ -69,19 +69,7 @@ def by_network(results: Sequence[Result], against: str | None = None) -> str:
     """As Table I: a row a network; a table a data set. With `against`, a network's name, also how far the others are ahead of it."""
     parts = []
     for (dataset,), chosen in grouped(results, 'dataset').items():
-        head = [
-            SETS[dataset],
-            'composite PSNR',
-            'gain',
-            'paper',
-            'masked PSNR',
-            'masked SSIM',
-            'parameters',
-            'iterations',
-            'minutes',
-            'seeds',
-        ]
-        rows = [head + [f'less {against}'] * bool(against)]
+        rows = [[SETS[dataset], *HEAD, *([f'less {against}'] if against else [])]]
         first = next((result for result in chosen if result.table), chosen[0])
         psnr, *more = [shown(first.mean('input', metric), FORMS[metric]) for metric in METRICS]
         rows.append(['unrestored input', psnr or 'not run', '', '', *more])
