@@ -8,6 +8,7 @@ A second Ctrl-C does not wait for the iteration.
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,6 +58,13 @@ def leave_to_main_process() -> None:
     """In a loader's worker: a terminal and Slurm signal all processes, but the main one still needs this one's samples."""
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _say_unless_hung_up
+
+
+def _say_unless_hung_up(kind, error, traceback) -> None:
+    """For the thread that hands samples over: a main process that ends hangs up on it, and says itself why it ends."""
+    if not isinstance(error, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def end_workers() -> None:

@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from multiprocessing import resource_sharer
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -199,6 +201,27 @@ def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
     for child in multiprocessing.active_children():
         child.join(10)
     assert not multiprocessing.active_children()
+
+
+def _hand_over(pipe) -> None:
+    training.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
+    pipe.send(resource_sharer.DupFd(0))
+    pipe.recv()
+
+
+@pytest.mark.skipif(not hasattr(resource_sharer, 'DupFd'), reason='Windows hands tensors over otherwise')
+def test_a_worker_whose_main_process_hangs_up(capfd):
+    """As the main process does that ends while it fetches a sample from the worker that still lives."""
+    here, there = multiprocessing.get_context('fork').Pipe()
+    worker = multiprocessing.get_context('fork').Process(target=_hand_over, args=(there,), daemon=True)
+    worker.start()
+    shared = here.recv()
+    with socket.socket(socket.AF_UNIX) as half_a_word:
+        half_a_word.connect(shared._id[0])
+    os.close(shared.detach())  # the next one is served, so the first has been given up
+    here.send(None)
+    worker.join(30)
+    assert worker.exitcode == 0 and capfd.readouterr().err == ''
 
 
 def workers_of(process: int) -> list[int]:
