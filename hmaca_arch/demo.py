@@ -252,11 +252,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(restorer: Restorer, host: str, port: int) -> None:
     """Serve the page until Ctrl-C. What is uploaded and restored lies in a temporary folder meanwhile."""
-    gr = import_gradio()
-    import fastapi
-    import uvicorn
-
     with listen(host, port) as listening, tempfile.TemporaryDirectory(prefix='basicsr_demo_') as folder:
+        gr = import_gradio()
+        import fastapi
+        import uvicorn
+
         os.environ['GRADIO_TEMP_DIR'] = folder
         # Mounted and not launched: no share link, no look for a free port, no request to itself through a proxy.
         app = gr.mount_gradio_app(
@@ -291,6 +291,5 @@ def main(argv: list[str] | None = None) -> int:
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
     args = parser.parse_args(argv)
     restorer = load_restorer(args.weights, args.device)
-    import_gradio()
     serve(restorer, args.host, args.port)
     return 0

@@ -158,7 +158,7 @@ class HMACA(HMANet):
     Args:
         cross_attention: 'global', Eq. 5, to all pixels of the mask; 'window', inside windows and with position; or 'none', for a network
             that knows its mask by `mask_position` alone.
-        cross_attention_heads: divides embed_dim.
+        cross_attention_heads: divides embed_dim. Unused, as is the next, where cross_attention is 'none'.
         cross_attention_residual: x + cross attention; False is Eq. 5 to the letter, which lets almost nothing of the picture through.
         mask_position: add to the first features F0 where in its region each pixel lies (see `mask_position`).
         hmanet: all of HMANet's settings.

@@ -121,6 +121,25 @@ def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedPr
     return result
 
 
+def killed(results: int, *arguments) -> None:
+    """Run the console command in a process that kills itself, its workers alone left, once they have handed it so many results."""
+    code = (
+        'import os, signal, sys, hmaca_arch.cli\n'
+        'from datasets_ext.parallel import Workers\n'
+        f'left, real = list(range({results})), Workers.map\n'
+        'def map(*args):\n'
+        '    for result in real(*args):\n'
+        '        left.pop() if left else os.kill(os.getpid(), signal.SIGKILL)\n'
+        '        yield result\n'
+        'Workers.map = map\n'
+        'sys.exit(hmaca_arch.cli.main(sys.argv[1:]))\n'
+    )
+    command = [sys.executable, '-c', code, *map(str, arguments)]
+    # run() returns once nobody holds the pipe any more: the workers have noticed
+    result = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+    assert result.returncode == -signal.SIGKILL, result.stdout
+
+
 @pytest.fixture
 def basicsr_here(tmp_path, monkeypatch, capsys):
     """`basicsr COMMAND ...` in this process, below tmp_path: the exit status and the one line of the error ('' if it went well)."""

@@ -9,6 +9,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -159,6 +160,13 @@ def test_a_place_that_cannot_be_listened_on(host, message):
     with demo.listen('127.0.0.1', 0) as taken, pytest.raises(OSError, match=message):
         port = taken.getsockname()[1] if host == '127.0.0.1' else 70000
         demo.listen(host, port)
+
+
+def test_a_port_that_is_none_is_told_whether_gradio_is_there_or_not(monkeypatch):
+    monkeypatch.setattr(demo, 'import_gradio', Mock())
+    with pytest.raises(OSError, match='port 70000'):
+        demo.main(['--device', 'cpu', '--port', '70000'])
+    demo.import_gradio.assert_not_called()
 
 
 # What follows needs Gradio, and in the end a browser.

@@ -3,16 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, environment
+from conftest import basicsr, killed
 
 from datasets_ext.images import decode_mask, decode_picture
 from datasets_ext.make_dataset import generator, main, make_dataset
@@ -154,33 +151,19 @@ def test_folders_of_somebody_else_are_left_alone(source, tmp_path, overwrite):
     assert (tmp_path / 'out' / 'gt' / 'mine.png').exists()
 
 
-def start(*arguments) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / 'scripts' / 'make_dataset.py'), *map(str, arguments)],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
 def test_killed_and_continued(tmp_path):
-    names = [f'k{i:03}' for i in range(150)]
-    write_pictures(tmp_path / 'in', names, size=128)
-    command = (tmp_path / 'in', '-o', tmp_path / 'out', '--protocol', 'clean', '--degradation', 'blur', '--size', 64, '--workers', 2)
-    process = start(*command)
-    while len(list((tmp_path / 'out').glob('lq/*.png'))) < 20 and process.poll() is None:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)  # the parent alone: its workers must notice
-    process.communicate(timeout=120)  # returns once nobody holds the pipes any more
-    done = len(list((tmp_path / 'out').glob('lq/*.png')))
-    assert 20 <= done < 150 and not (tmp_path / 'out' / 'manifest.jsonl').exists()
-    for path in (tmp_path / 'out').glob('*/[!.]*.png'):
+    """kill -9 of the parent alone, before the twelfth of 40 results: its workers are up to eight pictures ahead."""
+    write_pictures(tmp_path / 'in', [f'k{i:02}' for i in range(40)], size=128)
+    out, recipe = tmp_path / 'out', ('--protocol', 'clean', '--degradation', 'blur', '--size', 64, '--workers', 2)
+    killed(11, 'make-dataset', tmp_path / 'in', '-o', out, *recipe)
+    done = len(list(out.glob('lq/*.png')))
+    assert 12 <= done <= 20 and not (out / 'manifest.jsonl').exists()
+    for path in out.glob('*/[!.]*.png'):
         read(path)  # whole, all of them
-    resumed = start(*command)
-    output, errors = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, errors
-    kept = int(output.split('(')[1].split()[0])
-    assert 0 < kept <= done
+    output = basicsr(tmp_path, 'make-dataset', tmp_path / 'in', '-o', out, *recipe).stdout
+    assert 0 < int(output.split(' were there already')[0].split('(')[-1]) <= done
     make_dataset(tmp_path / 'in', tmp_path / 'whole', protocol='clean', degradation='blur', size=64, workers=2, quiet=True)
-    assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
+    assert contents(out) == contents(tmp_path / 'whole')
 
 
 def test_a_manifest_line_that_was_cut_short_is_passed_over(source, tmp_path):

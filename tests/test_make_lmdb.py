@@ -1,11 +1,6 @@
 """`make-lmdb`: every pixel survives, whatever the file; what BasicSR could not find again is refused; nothing half made stays."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -14,7 +9,7 @@ import numpy as np
 import pytest
 from basicsr.data import build_dataset
 from basicsr.utils import FileClient, imfrombytes
-from conftest import ROOT, environment, make_triplets
+from conftest import killed, make_triplets
 from PIL import Image
 
 from datasets_ext import make_lmdb as module
@@ -228,15 +223,7 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
         noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
         for i in range(40):
             cv2.imwrite(str(root / kind / f'{i}.png'), noise if kind != 'mask' else noise[..., 0])
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'scripts' / 'make_lmdb.py'), str(root), '--workers', '2'],
-        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not list(root.glob('.*/gt.lmdb')) and process.poll() is None:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    killed(7 * 40 + 20, 'make-lmdb', root, '--workers', 2)  # each of the three is measured, written and verified
     assert sorted(path.name for path in root.iterdir()) == ['.lq.lmdb.partial', 'gt', 'lq', 'mask']
     make_lmdb(root, quiet=True, workers=2)
     assert sorted(path.name for path in root.iterdir()) == ['gt', 'gt.lmdb', 'lq', 'lq.lmdb', 'mask', 'mask.lmdb']
