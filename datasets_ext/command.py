@@ -11,6 +11,8 @@ import cv2
 
 def run_command(name: str, run: Callable[[list[str] | None], None], argv: list[str] | None) -> int:
     """Call `run(argv)`: 0 when done, 1 after a user's mistake (HMACA_TRACEBACK=1 shows where it came from), 130 after Ctrl-C."""
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
     try:
         run(argv)
     except (ValueError, OSError) as error:

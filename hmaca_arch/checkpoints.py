@@ -111,6 +111,8 @@ def refuse_misfit(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         found = [line[:160] for line in network.differences(decode(theirs.pop(DESCRIPTION)))]
         found[6:] = [f'{len(found) - 6} more settings'] if len(found) > 6 else []
         del ours[DESCRIPTION]
+    for key in [key for key in ours.keys() & theirs.keys() if key.endswith(f'.{DESCRIPTION}')]:  # of a network inside: text of any length
+        del ours[key], theirs[key]
 
     def few(keys: Collection[str], what: str, show: Callable[[str], str] = str) -> None:
         if keys:

@@ -60,6 +60,7 @@ def bicubic(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = Fal
         # OpenCV puts the centre of cell i at block * (i + 1/2) - 1/2, so the first centre says where the enlarged picture begins
         top, left = (int(np.floor(centres[0] - (block - 1) / 2 + 0.5)) for centres in (rows, columns))
         large = cv2.resize(colours, None, fx=block, fy=block, interpolation=cv2.INTER_CUBIC)
+        large, top, left = large[max(0, -top) :, max(0, -left) :], max(0, top), max(0, left)  # a cut block may begin outside the picture
         part = result[top : top + large.shape[0], left : left + large.shape[1]]
         part[...] = np.where(mask[top:, left:][: part.shape[0], : part.shape[1], None], large[: part.shape[0], : part.shape[1]], part)
     return np.clip(result, 0, 1)

@@ -43,7 +43,7 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
         dataset = build_dataset(section)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]
-    batch = section['batch_size_per_gpu']
+    batch = section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)  # without a launcher one process feeds all GPUs
     sampler = GlobalSampler(size=len(dataset), global_batch=batch, epoch_iters=1, total_iters=1, seed=opt['manual_seed'])
     return [dataset[i] for i in sampler]
 

@@ -262,7 +262,10 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
             'and use load_state_dict'
         )
     require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
-    network = ARCH_REGISTRY.get(description['network'])(**description['settings'])
+    try:
+        network = ARCH_REGISTRY.get(description['network'])(**description['settings'])
+    except TypeError as error:  # a setting that is not known here
+        raise ValueError(f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?') from None
     refuse_misfit(network, state_dict)
     network.load_state_dict(state_dict)
     return network.eval()

@@ -72,7 +72,9 @@ class MaskInput(SelfDescribing):
         named = isinstance(inner, Mapping) and isinstance(inner.get('type'), str)
         require(named, 'inner', inner, "the network's section, with its type")
         check_pad_to(pad_to)
-        baselines.provide(inner['type'])
+        if not baselines.provide(inner['type']):
+            hint = '' if baselines.has_spandrel() else f"; spandrel's networks need {baselines.EXTRA}"
+            raise ValueError(f'mask_input: there is no network {inner["type"]!r}{hint}')
         self.settings = {'mask_input': mask_input, 'pad_to': pad_to, 'inner': with_defaults(inner)}
         self.network = build_network(dict(inner))
         refuse_mask_network(inner['type'], self.network)

@@ -178,6 +178,10 @@ class Checker:
             yield from known_as(place, kind, registry.DATASET_REGISTRY)
         if section.get('prefetch_mode') == 'cuda' and section.get('pin_memory') is not True:
             yield f'{place}:pin_memory: prefetch_mode: cuda needs pin_memory: true'
+        if section.get('persistent_workers') and phase != 'train':
+            yield f'{place}:persistent_workers: for datasets:train alone; pictures are tested without worker processes'
+        if section.get('use_shuffle') is False:
+            yield f'{place}:use_shuffle: got false, expected true: the sequence of samples is shuffled, by manual_seed'
         if known:
             if isinstance(section.get('io_backend'), Mapping):
                 yield from self.keys(f'{place}:io_backend', section['io_backend'], schema.IO_BACKEND, ('type',))

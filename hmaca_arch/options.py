@@ -254,7 +254,8 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
-        dataset.update({key: os.path.expanduser(value) for key, value in dataset.items() if key.startswith('dataroot') and value})
+        places = [key for key, value in dataset.items() if key.startswith(('dataroot', 'meta_info_file')) and value]
+        dataset.update({key: os.path.expanduser(dataset[key]) for key in places})
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             opt['path'][key] = os.path.expanduser(value)
@@ -276,9 +277,10 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
         FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for data that are not there.
     """
     args = _arguments(argv, 'train' if is_train else 'test')
-    opt = complete(resolve(args.opt, args.force_yml, is_train), is_train, root_path)
-    if args.debug and not opt['name'].startswith('debug'):
-        opt['name'] = 'debug_' + opt['name']
+    options = resolve(args.opt, args.force_yml, is_train)
+    if args.debug and not options['name'].startswith('debug'):
+        options['name'] = 'debug_' + options['name']
+    opt = complete(options, is_train, root_path)
     root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
     resumes = args.auto_resume and any(Path(root, 'training_states').glob('*.state'))
     refuse(presence.missing(opt, distributed=args.launcher != 'none', resumes=resumes))
@@ -300,7 +302,7 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
     for folder in ('models', 'training_states', 'visualization') if is_train else ('visualization',):
         opt['path'][folder] = os.path.join(root, folder)
-    if is_train and 'debug' in opt['name']:
+    if is_train and opt['name'].startswith('debug'):
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
         if opt.get('val'):
             opt['val']['val_freq'] = 8

@@ -29,7 +29,15 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
     lines, gpus = [], torch.cuda.device_count()
     if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
         lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
+    in_process = 0 if distributed else min(gpus, gpus if opt['num_gpu'] == 'auto' else opt['num_gpu'])
+    if opt['is_train'] and in_process > 1 and opt['train'].get('amp'):  # torch's DataParallel forgets which type autocast was asked for
+        lines.append(
+            f'train:amp: {in_process} GPUs fed by one process compute in float16, whatever the type; start one process for each '
+            '(torchrun, --launcher pytorch), or set num_gpu: 1'
+        )
     for phase, dataset in opt['datasets'].items():
+        if dataset.get('prefetch_mode') == 'cuda' and not (gpus and opt['num_gpu']):
+            lines.append(f'datasets:{phase}:prefetch_mode: cuda needs a GPU; leave it away, or say cpu')
         absent = no_folder(f'datasets:{phase}', dataset)
         lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
     for key, value in opt['path'].items():

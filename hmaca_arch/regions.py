@@ -115,7 +115,7 @@ def find_regions(mask: np.ndarray, context: int) -> list[Region]:
     top, left = bounds[:2]
     marked = marked[bounds.area]
     # Grown by twice the context towards one side, pixels whose context overlaps are neighbours: thousands of specks become few boxes.
-    more = max(0, 2 * context - 1)
+    more = min(max(0, 2 * context - 1), max(marked.shape))  # that far, everything meets everything
     near = cv2.copyMakeBorder(marked, more, 0, more, 0, cv2.BORDER_CONSTANT, value=0)
     near = cv2.dilate(near, np.ones((more + 1, more + 1), np.uint8), anchor=(0, 0))
     boxes = [

@@ -42,6 +42,9 @@ def number(least: float = -math.inf, most: float = math.inf) -> Kind:
     return Kind(f'a number{_in_words(least, most)}', accepts)
 
 
+POSITIVE = Kind('a number above 0', lambda value: number(0).accepts(value) and value > 0)
+
+
 def choice(*values) -> Kind:
     def accepts(value):
         return any(value == known and type(value) is type(known) for known in values)
@@ -124,7 +127,7 @@ TRAIN = {
 TRAIN_OWN = {
     'composite': FLAG,
     'amp': choice('bf16', 'fp16', False),
-    'grad_clip': optional(number(0)),
+    'grad_clip': optional(POSITIVE),
     'compile': either(FLAG, SECTION),
     'deterministic': FLAG,
 }

@@ -14,6 +14,7 @@ Why each replacement:
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
 | `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
 | `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
+| `CPUPrefetcher` | begins to read before `reset` begins to read: two readers, of one iterator where the workers persist |
 | `logging.Handler.handleError` | (Python's) swallows torch's word that a worker was killed, which arrives as a signal, wherever Python is |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
@@ -42,7 +43,7 @@ import basicsr.test
 import basicsr.train
 import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchGenerator
 from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import make_exp_dirs
@@ -169,6 +170,11 @@ def next_prefetched(self):
     return item
 
 
+def keep_loader(self, loader) -> None:
+    """As `CPUPrefetcher.__init__`, which `reset` follows before anything is read."""
+    self.ori_loader = loader
+
+
 def hand_on(self, record) -> None:
     """As `logging.Handler.handleError`, but an error that a signal's handler raised while something was logged ends the run."""
     error = sys.exc_info()[1]
@@ -270,6 +276,7 @@ def install() -> None:
     basicsr.train.MessageLogger = start_logging
     basicsr.data.worker_init_fn = init_worker
     PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched
+    CPUPrefetcher.__init__ = keep_loader
     logging.Handler.handleError = hand_on
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device

@@ -225,6 +225,13 @@ def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
     assert torch.equal(next(iter(loader))['lq'], torch.stack([sample['lq'] for sample in samples]))
 
 
+def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, triplets):
+    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt['datasets']['train']['seed'] = 0
+    one = estimate.first_samples(opt)
+    assert len(estimate.first_samples({**opt, 'num_gpu': 3})) == 3 * len(one)
+
+
 def test_where_a_batch_would_take_too_long_one_sample_is_measured_and_said_so(tmp_path, triplets, monkeypatch):
     opt = options.complete(tiny_options(triplets), True, str(tmp_path))
     samples = estimate.first_samples(opt)

@@ -68,6 +68,17 @@ def test_bicubic_is_opencv_enlargement_of_the_blocks(photograph):
     assert np.allclose(restored[10:30, 20:40], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('centred', [False, True])
+@pytest.mark.parametrize('box', [(0, 0, 3), (0, 10, 4), (9, 0, 2)])
+def test_bicubic_at_the_pictures_edge_is_that_in_the_middle(photograph, box, centred):
+    """A region narrower than a block: its only block begins outside the picture."""
+    lq, mask = photograph[:32, :32].astype(np.float32) / 255, square(32, *box)
+    inside = METHODS['bicubic'](lq, mask, {'block': 5, 'centred': centred})
+    wide = np.pad(lq, ((8, 0), (8, 0), (0, 0)), 'edge'), np.pad(mask, ((8, 0), (8, 0)))
+    assert np.array_equal(METHODS['bicubic'](*wide, {'block': 5, 'centred': centred})[8:, 8:], inside)
+    assert (inside != lq)[mask].any()
+
+
 def test_landweber_inverts_a_blur_that_was_not_rounded():
     """Without rounding there is no noise to enlarge: the residual goes to zero and the picture comes back."""
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import types
@@ -330,6 +331,16 @@ def test_weights_under_the_key_that_the_option_file_names(inside, checkpoints):
 
 def test_results_hold_no_nan():
     assert command.in_json(Estimate(1.5, float('nan'), float('inf'))) == {'mean': 1.5, 'low': None, 'high': None}
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
+def test_pictures_whose_names_are_not_text(inside):
+    make_triplets(inside / 'data', 1)
+    for kind in ('lq', 'mask', 'gt'):
+        os.rename(inside / 'data' / kind / '0000.png', os.fsencode(inside / 'data' / kind) + b'/caf\xe9.png')
+    run = compare('data', '-c', 'telea', '--sheet', 1, '--resamples', 10)
+    assert run.returncode == 0 and 'sheet.png' in run.stdout, run.stderr
+    assert [row['picture'] for row in _read('comparison/pictures.csv')] == 2 * [r'caf\udce9']
 
 
 def test_a_class_of_pictures_without_regions(inside):

@@ -17,6 +17,7 @@ from torch import nn
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch import baselines, build_network_from_state_dict, option_checks, training
+from hmaca_arch.checkpoints import refuse_misfit
 from hmaca_arch.mask_input import network_section, padding
 
 SECTIONS = {**SECTIONS, 'HMANet': {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}}
@@ -178,6 +179,33 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name():
         channel(img_range=255.0).load_state_dict(state)
     with pytest.raises(ValueError, match="network is 'MaskInput' in the checkpoint, 'HMANet' here"):
         build_network(section('HMANet')).load_state_dict(channel('HMANet').state_dict())
+
+
+def test_what_only_changes_memory_and_training_may_differ_inside():
+    state = channel('HMANet').state_dict()
+    other = channel('HMANet', use_checkpoint=True, drop_path_rate=0.125)
+    assert other.state_dict()['network._extra_state'].shape != state['network._extra_state'].shape
+    refuse_misfit(other, state)
+    other.load_state_dict(state)
+    with pytest.raises(ValueError, match='img_range is 1.0 in the checkpoint, 255.0 here'):
+        refuse_misfit(channel('HMANet', img_range=255.0), state)
+
+
+@pytest.mark.parametrize('inside', [True, False])
+def test_a_checkpoint_of_a_newer_version_is_one_line(inside):
+    network = channel('HMANet')
+    (network.settings['inner'] if inside else network.settings)['brand_new'] = 1
+    with pytest.raises(ValueError, match="unexpected keyword argument 'brand_new'.*; a newer version made it"):
+        build_network_from_state_dict(network.state_dict())
+
+
+def test_a_checkpoint_that_needs_a_package_that_is_not_there(monkeypatch):
+    network = channel()
+    network.settings['inner']['type'] = 'NAFNet'
+    monkeypatch.setattr(baselines, 'has_spandrel', lambda: False)
+    monkeypatch.setattr(baselines, 'is_known', lambda name: name != 'NAFNet')
+    with pytest.raises(ValueError, match="no network 'NAFNet'; spandrel's networks need pip install 'hmaca.compare.'"):
+        build_network_from_state_dict(network.state_dict())
 
 
 @pytest.mark.parametrize('strict', [True, False])

@@ -146,6 +146,13 @@ def test_summary_counts_what_it_leaves_out(tmp_path):
     assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 6
 
 
+def test_a_pictures_name_need_not_be_text(tmp_path):
+    table = ValidationTable(['psnr'])
+    table.add('caf\udce9', {('input', 'psnr'): 1.0, ('result', 'psnr'): 2.0})
+    table.write_csv(tmp_path / 'table.csv')
+    assert (tmp_path / 'table.csv').read_text().splitlines()[1] == r'caf\udce9,1.000000,2.000000'
+
+
 def test_mean_of_finite():
     assert mean_of_finite([1.0, math.inf, 3.0, math.nan]) == 2
     assert mean_of_finite([math.inf, math.nan]) == math.inf

@@ -358,7 +358,10 @@ def test_progress_is_where_the_log_is(tmp_path):
     assert running.progress() == f'{cell.name}: train'
     with running.log.open('a') as log:
         log.write('2026-01-01 00:00:01,000 INFO: [x..][epoch:  0, iter:   1,100, lr:(1e-3,)] [eta: 0:00:10, time (data): 1 (0)] x\n')
-    assert running.progress() == f'{cell.name}: train 1,100/1,200'
+    assert running.progress() == f'{cell.name}: train 1,100/1,200' and running.seconds_left() == 10
+    with running.log.open('a') as log:
+        log.write('[eta: 1 day, 0:00:10, time (data): 1 (0)] x\n[eta: 2 days, 1:00:03, time (data): 1 (0)] x\n')
+    assert running.seconds_left() == 2 * 86400 + 3603
 
 
 def test_time_left_counts_what_like_cells_took(tmp_path):

@@ -31,6 +31,17 @@ def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(triplets, 
     assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
 
 
+def test_what_several_gpus_in_one_process_and_none_cannot_do(triplets, tmp_path, monkeypatch):
+    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt['num_gpu'], opt['train']['amp'], opt['datasets']['train']['prefetch_mode'] = 'auto', 'bf16', 'cuda'
+    assert presence.missing(opt) == ['datasets:train:prefetch_mode: cuda needs a GPU; leave it away, or say cpu']
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    (line,) = presence.missing(opt)
+    assert line.startswith('train:amp: 2 GPUs fed by one process compute in float16') and line.endswith('or set num_gpu: 1')
+    assert presence.missing(opt, distributed=True) == presence.missing({**opt, 'num_gpu': 1}) == []
+    assert len(presence.missing({**opt, 'num_gpu': 0})) == 1
+
+
 def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opt = options.complete(options.load(ROOT / 'options' / 'test' / 'test_HMACA1_horse_pix.yml'), False, str(tmp_path))

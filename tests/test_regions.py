@@ -89,6 +89,12 @@ def test_thousands_of_specks():
     assert [region.box for region in find_regions(mask, 10)] == [Box(0, 0, 981, 981)]
 
 
+def test_a_context_beyond_the_picture_is_all_of_it():
+    mask = np.zeros((3000, 3000), np.uint8)
+    mask[40:60, 70:80] = mask[2000:2010, 2500:2600] = 1
+    assert find_regions(mask, 10**6) == [Region(Box(40, 70, 2010, 2600), Box(0, 0, 3000, 3000))]
+
+
 @settings(max_examples=40, deadline=None)
 @given(masks(), st.integers(0, 20))
 def test_each_masked_pixel_is_in_exactly_one_crop(mask, context):

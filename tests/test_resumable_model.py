@@ -57,7 +57,7 @@ def test_what_a_save_writes(make, tmp_path):
     assert state['optimizers'][0].keys() == {'state', 'param_groups'} and len(state['optimizers'][0]['state']) == len(
         list(model.net_g.parameters())
     )
-    assert list(state) == ['epoch', 'iter', 'optimizers', 'schedulers', 'scaler', 'best', 'sampling']
+    assert list(state) == ['epoch', 'iter', 'optimizer_types', 'optimizers', 'schedulers', 'scaler', 'best', 'sampling']
     assert list(weights) == ['params', 'params_ema']
     for key, network in (('params', model.net_g), ('params_ema', model.net_g_ema)):
         assert weights[key].keys() == network.state_dict().keys()
@@ -219,7 +219,11 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     assert {key: group[key] for key in wanted} == wanted and group['lr'] == 0.25
     settings = ', now {weight_decay}; initial_lr 0.75, now {initial_lr}'.format(**wanted)
     assert f'AdamW goes on with other settings: weight_decay 0.5{settings}' in caplog.messages
+    wrong = {**state, 'optimizer_types': ['Adam']}  # whose settings have the names of AdamW's
+    with pytest.raises(ValueError, match='AdamW cannot go on from the state of Adam; restore the type'):
+        make().resume_training(wrong)
     state['optimizers'][0] = torch.optim.SGD(again.net_g.parameters(), lr=1e-3, momentum=0.9).state_dict()
+    del state['optimizer_types']  # as BasicSR's own
     with pytest.raises(ValueError) as caught:
         make().resume_training(state)
     text = str(caught.value)
@@ -228,6 +232,24 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     )
     assert text.endswith('); restore the type, or start a run of another name with path: pretrain_network_g')
     assert text.count(', ') == 5, 'five settings are enough to see which'
+
+
+@pytest.mark.parametrize('named', [True, False])
+def test_a_state_of_another_torch_is_gone_on_from(make, tmp_path, named):
+    """AdamW has had `decoupled_weight_decay` since torch 2.7."""
+    model = make()
+    step(model)
+    model.save(0, 2)
+    state = load_safely(tmp_path / 'training_states' / '2.state')
+    if not named:
+        del state['optimizer_types']
+    (group,) = state['optimizers'][0]['param_groups']
+    group.pop('decoupled_weight_decay', None)
+    again = make()
+    wanted = again.optimizer_g.param_groups[0].keys()
+    again.resume_training(state)
+    assert wanted <= again.optimizer_g.param_groups[0].keys()
+    step(again)
 
 
 def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(make, tmp_path):

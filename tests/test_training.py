@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import MagicMock
 
 import cv2
 import pytest
 import torch
 import yaml
 from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.data.prefetch_dataloader import CPUPrefetcher
 from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
@@ -360,6 +362,31 @@ def test_pictures_of_different_sizes_need_crops(tmp_path, triplets):
     options['datasets']['train'].update(gt_size=None, batch_size_per_gpu=4, num_worker_per_gpu=0)
     with pytest.raises(ValueError, match='the pictures of a batch differ in size: set gt_size'):
         run(tmp_path, options)
+
+
+def test_the_first_reader_is_the_one_that_is_read():
+    """BasicSR begins a second time in `reset`, and with persistent workers both would empty one iterator."""
+    training.install()
+    loader = MagicMock()
+    loader.__iter__.side_effect = lambda: iter([1, 2])
+    prefetcher = CPUPrefetcher(loader)
+    assert not loader.__iter__.called
+    for _ in range(2):
+        prefetcher.reset()
+        assert [prefetcher.next() for _ in range(3)] == [1, 2, None]
+    assert loader.__iter__.call_count == 2
+
+
+def test_prefetching_with_persistent_workers_changes_nothing(tmp_path, triplets):
+    weights = []
+    for i, reader in enumerate(({}, {'prefetch_mode': 'cpu', 'num_worker_per_gpu': 2, 'persistent_workers': True})):
+        options = tiny_options(triplets)
+        options['datasets']['train'].update(reader)
+        (tmp_path / str(i)).mkdir()
+        run(tmp_path / str(i), options)
+        path = tmp_path / str(i) / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+        weights.append(torch.load(path, weights_only=True)['params'])
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
 @pytest.mark.parametrize('reader', [{'prefetch_mode': 'cpu'}, {'num_worker_per_gpu': 1}])

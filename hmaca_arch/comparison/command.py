@@ -174,13 +174,13 @@ def run(argv: list[str] | None = None) -> None:
         f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '
         f'libraries.\n\n{comparison.markdown()}'
     )
-    write_atomically(output / 'pictures.csv', comparison.csv().encode())
+    write_atomically(output / 'pictures.csv', comparison.csv().encode(errors='backslashreplace'))
     write_atomically(output / 'results.json', json.dumps(record(args, data, device, comparison, command), indent=1).encode())
     if shown:
         sheet = sheet_of(data, comparison, shown)
         write_atomically(output / 'sheet.png', encode_png(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB)))
     else:
         (output / 'sheet.png').unlink(missing_ok=True)  # an earlier run's
-    write_atomically(output / 'table.md', text.encode())
+    write_atomically(output / 'table.md', text.encode(errors='backslashreplace'))
     print(text)
     print(f'written: {", ".join(str(output / name) for name in FILES if (output / name).exists())}')

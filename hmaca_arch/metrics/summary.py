@@ -1,10 +1,13 @@
 """Means over pictures that stay meaningful: perfect pictures and empty masks are counted instead of spoiling them."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 
 import numpy as np
+
+from datasets_ext.images import write_atomically
 
 
 def mean_of_finite(values: Iterable[float]) -> float:
@@ -66,9 +69,10 @@ class ValidationTable:
         )
 
     def write_csv(self, path: str | os.PathLike) -> None:
-        """One line a picture: its name, then every metric of the input and of the result."""
-        with open(path, 'w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow(['picture', *(f'{row}_{metric}' for row, metric in self.values)])
-            for name, *values in zip(self.names, *self.values.values()):
-                writer.writerow([name, *(f'{value:.6f}' for value in values)])
+        """One line a picture: its name (what is not text in it escaped), then every metric of the input and of the result."""
+        file = io.StringIO(newline='')
+        writer = csv.writer(file)
+        writer.writerow(['picture', *(f'{row}_{metric}' for row, metric in self.values)])
+        for name, *values in zip(self.names, *self.values.values()):
+            writer.writerow([name, *(f'{value:.6f}' for value in values)])
+        write_atomically(path, file.getvalue().encode(errors='backslashreplace'))

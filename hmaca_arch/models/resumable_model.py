@@ -11,6 +11,8 @@ from basicsr.utils.dist_util import master_only
 from hmaca_arch import distributed, resuming, stopping
 from hmaca_arch.checkpoint_files import read_checkpoint, save_atomically
 
+ADDED_BY_TORCH = {'decoupled_weight_decay'}  # settings of an optimizer that only some of its versions have
+
 
 class ResumableModel(SRModel):
     """What is saved, and when: the weights of an iteration, then its training state, each atomically.
@@ -68,6 +70,7 @@ class ResumableModel(SRModel):
         state = {
             'epoch': epoch,
             'iter': current_iter,
+            'optimizer_types': [type(optimizer).__name__ for optimizer in self.optimizers],
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'scaler': self.scaler.state_dict(),
@@ -98,17 +101,20 @@ class ResumableModel(SRModel):
             [{key: value for key, value in group.items() if key not in ('params', 'lr')} for group in optimizer.param_groups]
             for optimizer in self.optimizers
         ]
-        for optimizer, ours, saved in zip(self.optimizers, settings, resume_state['optimizers']):
+        types = resume_state.get('optimizer_types', [None] * len(self.optimizers))  # None: a state of BasicSR's own
+        for optimizer, ours, saved, kind in zip(self.optimizers, settings, resume_state['optimizers'], types):
+            name = type(optimizer).__name__
             for group, theirs in zip(ours, saved['param_groups']):
-                if odd := group.keys() ^ (theirs.keys() - {'params', 'lr'}):
+                odd = (group.keys() ^ theirs.keys()) - {'params', 'lr'} - ADDED_BY_TORCH
+                if kind != name if kind else odd:
+                    other = kind or f'another optimizer (only one of them has {", ".join(sorted(odd)[:5])})'
                     raise ValueError(
-                        f'train:optim_g:type: {type(optimizer).__name__} cannot go on from the state of another optimizer (only one of '
-                        f'them has {", ".join(sorted(odd)[:5])}); restore the type, or start a run of another name with '
-                        'path: pretrain_network_g'
+                        f'train:optim_g:type: {name} cannot go on from the state of {other}; restore the type, or start a run of another '
+                        'name with path: pretrain_network_g'
                     )
-                changed = [f'{key} {theirs[key]}, now {value}' for key, value in group.items() if theirs[key] != value]
+                changed = [f'{key} {theirs[key]}, now {value}' for key, value in group.items() if theirs.get(key, value) != value]
                 if changed:
-                    get_root_logger().warning(f'{type(optimizer).__name__} goes on with other settings: {"; ".join(changed)}')
+                    get_root_logger().warning(f'{name} goes on with other settings: {"; ".join(changed)}')
         super().resume_training({**resume_state, 'schedulers': schedulers})
         for optimizer, ours in zip(self.optimizers, settings):
             for group, configured in zip(optimizer.param_groups, ours):

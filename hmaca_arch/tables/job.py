@@ -297,11 +297,11 @@ class Job:
 
     def seconds_left(self) -> float | None:
         """Of the training, as its own log estimates; None if it does not yet."""
-        found = re.findall(r'\[eta: (\d+):(\d+):(\d+)', self.output()) if self.phase == 'train' else []
+        found = re.findall(r'\[eta: (?:(\d+) days?, )?(\d+):(\d+):(\d+)', self.output()) if self.phase == 'train' else []
         if not found:
             return None
-        hours, minutes, seconds = map(int, found[-1])
-        return 3600 * hours + 60 * minutes + seconds
+        days, hours, minutes, seconds = (int(number or 0) for number in found[-1])
+        return 86400 * days + 3600 * hours + 60 * minutes + seconds
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
