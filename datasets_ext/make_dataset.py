@@ -26,7 +26,6 @@ from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
 
 KINDS = ('lq', 'mask', 'gt')
-PASTE = {'clean': 'lq', 'release': 'gt'}  # what the composite PSNR of each protocol pastes outside the region
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
@@ -79,7 +78,7 @@ def make_triplet(job: tuple[Picture, dict | None], *, output: Path, recipe: Reci
         'size': list(gt.shape[:2]),
         **drawn,
         'jpeg': recipe.jpeg,
-        'input_psnr': _input_psnr(lq, mask, gt, PASTE[recipe.protocol]),
+        'input_psnr': _input_psnr(lq, mask, gt, PROTOCOLS[recipe.protocol]),
         'crc32': {kind: zlib.crc32(encoded[kind]) for kind in KINDS},
     }
 
@@ -287,7 +286,7 @@ def run(argv: list[str] | None = None) -> None:
         print(f'{label}: {result["count"]} triplets in {Path(args.output) / split} ({result["kept"]} were there already)')
         if result['psnr'] is not None:
             exact = f', {result["exact"]} of {result["count"]} exact' if result['exact'] else ''
-            paste = PASTE[args.protocol]
+            paste = PROTOCOLS[args.protocol]
             print(f'{label}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {paste}){exact}')
 
 

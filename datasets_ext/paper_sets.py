@@ -14,9 +14,9 @@ from pathlib import Path
 import lmdb
 
 from datasets_ext.inputs import check_sides, find_pictures
-from datasets_ext.make_dataset import KINDS, PASTE, make_dataset
+from datasets_ext.make_dataset import KINDS, make_dataset
 from datasets_ext.make_lmdb import make_lmdb
-from datasets_ext.recipe import DEGRADATIONS
+from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS
 
 SIZES = {'horse': 128, 'imagenet': 64}
 HOLD_OUT = 5  # of pictures that come unsplit, every fifth is for testing
@@ -95,7 +95,7 @@ def make_paper_sets(
             warned = True
             counts = ', '.join(f'{result["count"]} for {split}' for split, result in made[label].items())
             inputs = ', '.join(f'{split} {psnr(result)}' for split, result in made[label].items())
-            print(f'{label}: {counts}; unrestored input, composite PSNR (paste: {PASTE[protocol]}): {inputs}', flush=True)
+            print(f'{label}: {counts}; unrestored input, composite PSNR (paste: {PROTOCOLS[protocol]}): {inputs}', flush=True)
     if failed:
         first = next(iter(failed))
         raise ValueError(f'{len(failed)} of {len(made) + len(failed)} sets were not made: {", ".join(failed)} ({failed[first]})')

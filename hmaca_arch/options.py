@@ -18,10 +18,9 @@ import yaml
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
+from datasets_ext.recipe import PROTOCOLS
 from hmaca_arch import distributed, option_checks, presence
 from hmaca_arch.messages import refuse, suggestion
-
-PASTE = {'release': 'gt', 'clean': 'lq'}  # what each protocol's composite PSNR pastes outside the region
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,15 +106,15 @@ def fill_protocol(options: dict) -> dict:
     protocol = options.get('protocol')
     if protocol is None:
         return options
-    if not isinstance(protocol, str) or protocol not in PASTE:
-        raise ValueError(f'protocol: there is no {protocol!r}{suggestion(protocol, PASTE)}')
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        raise ValueError(f'protocol: there is no {protocol!r}{suggestion(protocol, PROTOCOLS)}')
 
     def filled(value):
         if isinstance(value, dict):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list):
             return [filled(item) for item in value]
-        return value.replace('{protocol}', protocol).replace('{paste}', PASTE[protocol]) if isinstance(value, str) else value
+        return value.replace('{protocol}', protocol).replace('{paste}', PROTOCOLS[protocol]) if isinstance(value, str) else value
 
     return filled(options)
 

@@ -7,7 +7,6 @@ from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from datasets_ext import make_dataset
 from hmaca_arch import option_checks, options
 from hmaca_arch.messages import OptionError
 
@@ -70,7 +69,6 @@ def test_the_protocol_fills_paths_and_what_the_metric_pastes():
     assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, 'without a protocol nothing is meant'
     with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
         options.fill_protocol({'protocol': 'cleen'})
-    assert options.PASTE == make_dataset.PASTE
 
 
 def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):

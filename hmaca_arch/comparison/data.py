@@ -9,8 +9,8 @@ from typing import Any
 from basicsr.data import build_dataset
 from torch.utils.data import Dataset
 
+from datasets_ext.recipe import PROTOCOLS
 from hmaca_arch.classical import known_of
-from hmaca_arch.options import PASTE
 
 KINDS = ('lq', 'gt', 'mask')
 
@@ -78,7 +78,7 @@ def find_data(
     for number, line in enumerate(manifest.read_text(encoding='utf-8').splitlines() if manifest.is_file() else (), 1):
         try:
             record = json.loads(line)
-            pastes.add(PASTE[record['protocol']])
+            pastes.add(PROTOCOLS[record['protocol']])
             if len(record['degradations']) == 1:  # a method that undoes one of several would be of no use
                 known[record['name']] = known_of(record['degradations'][0], record['protocol'], record['region']['side'])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
