@@ -180,7 +180,7 @@ class Checker:
             yield f'{place}:pin_memory: prefetch_mode: cuda needs pin_memory: true'
         if section.get('persistent_workers') and phase != 'train':
             yield f'{place}:persistent_workers: for datasets:train alone; pictures are tested without worker processes'
-        if section.get('use_shuffle') is False:
+        if section.get('use_shuffle') is False and phase == 'train':
             yield f'{place}:use_shuffle: got false, expected true: the sequence of samples is shuffled, by manual_seed'
         if known:
             if isinstance(section.get('io_backend'), Mapping):

@@ -253,8 +253,8 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
-        places = [key for key, value in dataset.items() if key.startswith(('dataroot', 'meta_info_file')) and value]
-        dataset.update({key: os.path.expanduser(dataset[key]) for key in places})
+        texts = {key: value for key, value in dataset.items() if isinstance(value, str)}
+        dataset.update({key: os.path.expanduser(text) for key, text in texts.items() if key.startswith(('dataroot', 'meta_info_file'))})
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             opt['path'][key] = os.path.expanduser(value)
@@ -282,9 +282,10 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     opt = complete(options, is_train, root_path)
     root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
     resumes = args.auto_resume and any(Path(root, 'training_states').glob('*.state'))
-    refuse(presence.missing(opt, distributed=args.launcher != 'none', resumes=resumes))
-
     opt['dist'] = args.launcher != 'none'
+    alone = [] if opt['dist'] else presence.not_in_one_process(opt)
+    refuse([*presence.missing(opt, distributed=opt['dist'], resumes=resumes), *alone])
+
     if opt['num_gpu'] == 'auto':
         opt['num_gpu'] = torch.cuda.device_count()
     if opt['dist']:
@@ -301,7 +302,7 @@ def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argpar
     opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
     for folder in ('models', 'training_states', 'visualization') if is_train else ('visualization',):
         opt['path'][folder] = os.path.join(root, folder)
-    if is_train and opt['name'].startswith('debug'):
+    if is_train and 'debug' in opt['name']:  # as in BasicSR, which keeps no TensorBoard then
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
         if opt.get('val'):
             opt['val']['val_freq'] = 8

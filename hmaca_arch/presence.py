@@ -29,12 +29,6 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
     lines, gpus = [], torch.cuda.device_count()
     if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
         lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
-    in_process = 0 if distributed else min(gpus, gpus if opt['num_gpu'] == 'auto' else opt['num_gpu'])
-    if opt['is_train'] and in_process > 1 and opt['train'].get('amp'):  # torch's DataParallel forgets which type autocast was asked for
-        lines.append(
-            f'train:amp: {in_process} GPUs fed by one process compute in float16, whatever the type; start one process for each '
-            '(torchrun, --launcher pytorch), or set num_gpu: 1'
-        )
     for phase, dataset in opt['datasets'].items():
         if dataset.get('prefetch_mode') == 'cuda' and not (gpus and opt['num_gpu']):
             lines.append(f'datasets:{phase}:prefetch_mode: cuda needs a GPU; leave it away, or say cpu')
@@ -48,6 +42,16 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
             elif 'pretrain_network' in key:
                 lines += weights_that_do_not_fit(opt, key)
     return lines
+
+
+def not_in_one_process(opt: Mapping[str, Any]) -> Iterator[str]:
+    """A line if a training without a launcher, whose one process feeds all GPUs, would not compute as asked."""
+    gpus = torch.cuda.device_count() if opt['num_gpu'] == 'auto' else opt['num_gpu']
+    if opt['is_train'] and gpus > 1 and opt['train'].get('amp') == 'bf16':  # torch's DataParallel forgets which type autocast was asked for
+        yield (
+            f'train:amp: bf16 becomes float16 where one process feeds {gpus} GPUs; start one for each (torchrun, --launcher pytorch), or '
+            'set num_gpu: 1'
+        )
 
 
 def no_folder(place: str, dataset: Mapping[str, Any]) -> str | None:

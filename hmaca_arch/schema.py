@@ -42,9 +42,6 @@ def number(least: float = -math.inf, most: float = math.inf) -> Kind:
     return Kind(f'a number{_in_words(least, most)}', accepts)
 
 
-POSITIVE = Kind('a number above 0', lambda value: number(0).accepts(value) and value > 0)
-
-
 def choice(*values) -> Kind:
     def accepts(value):
         return any(value == known and type(value) is type(known) for known in values)
@@ -127,7 +124,7 @@ TRAIN = {
 TRAIN_OWN = {
     'composite': FLAG,
     'amp': choice('bf16', 'fp16', False),
-    'grad_clip': optional(POSITIVE),
+    'grad_clip': optional(number(0)),
     'compile': either(FLAG, SECTION),
     'deterministic': FLAG,
 }

@@ -340,7 +340,7 @@ def test_pictures_whose_names_are_not_text(inside):
         os.rename(inside / 'data' / kind / '0000.png', os.fsencode(inside / 'data' / kind) + b'/caf\xe9.png')
     run = compare('data', '-c', 'telea', '--sheet', 1, '--resamples', 10)
     assert run.returncode == 0 and 'sheet.png' in run.stdout, run.stderr
-    assert [row['picture'] for row in _read('comparison/pictures.csv')] == 2 * [r'caf\udce9']
+    assert Path('comparison/pictures.csv').read_bytes().count(b'\ncaf\xe9,') == 2
 
 
 def test_a_class_of_pictures_without_regions(inside):

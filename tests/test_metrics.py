@@ -150,7 +150,7 @@ def test_a_pictures_name_need_not_be_text(tmp_path):
     table = ValidationTable(['psnr'])
     table.add('caf\udce9', {('input', 'psnr'): 1.0, ('result', 'psnr'): 2.0})
     table.write_csv(tmp_path / 'table.csv')
-    assert (tmp_path / 'table.csv').read_text().splitlines()[1] == r'caf\udce9,1.000000,2.000000'
+    assert (tmp_path / 'table.csv').read_bytes().splitlines()[1] == b'caf\xe9,1.000000,2.000000'
 
 
 def test_mean_of_finite():

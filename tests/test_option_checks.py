@@ -108,7 +108,6 @@ STOCK = {  # as BasicSR's own files for ESRGAN are
         ('datasets:train:prefetch_mode', 'cuda', 'datasets:train:pin_memory: prefetch_mode: cuda needs'),
         ('datasets:train:use_shuffle', False, 'datasets:train:use_shuffle: got false, expected true'),
         ('datasets:val:persistent_workers', True, 'datasets:val:persistent_workers: for datasets:train alone'),
-        ('train:grad_clip', 0, 'train:grad_clip: got 0, expected a number above 0, or null'),
         ('datasets:vall', {}, 'datasets:vall: expected train, val or val_NAME (did you mean val?'),
         ('datasets:train_b', {}, 'datasets:train_b: expected train, val or val_NAME (did you mean train?'),
         ('network_f', {'type': 'HMACA'}, 'network_f: there is no such setting (did you mean network_g?'),

@@ -126,6 +126,13 @@ def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None
             picture.save(path.parent / 'visualization' / path.stem / f'{name}_{cell.name}.png')
 
 
+def test_names_of_pictures_need_not_be_text(tmp_path):
+    table = results.ValidationTable(results.METRICS)
+    table.add('caf\udce9', {(kind, metric): 30.0 for kind in table.ROWS for metric in results.METRICS})
+    table.write_csv(tmp_path / 'table.csv')
+    assert results.read_table(tmp_path / 'table.csv').names == job.shown_pictures(tmp_path / 'table.csv') == ['caf\udce9']
+
+
 def test_a_table_of_networks(tmp_path, script, capsys):
     """Means by hand: a picture that one network restores exactly is left out of all means."""
     cells = plan.plan('1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300)

@@ -204,8 +204,9 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
         model.load_network(model.net_g, path, True, None)
 
 
-def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_refused(make, tmp_path, caplog):
+def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_refused(make, tmp_path, caplog, monkeypatch):
     model = make()
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     step(model)
     model.save(0, 2)
     state = load_safely(tmp_path / 'training_states' / '2.state')

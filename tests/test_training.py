@@ -121,6 +121,18 @@ def test_a_run_takes_all_its_iterations_and_saves_what_it_should(trained):
     assert not list(folder.rglob('*.tmp'))
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
+def test_pictures_whose_names_are_not_text_are_validated_and_shown(tmp_path, triplets):
+    for kind in ('lq', 'mask', 'gt'):
+        folder = os.fsencode(triplets / 'test' / kind)
+        os.rename(folder + b'/0000.png', folder + b'/caf\xe9.png')
+    options = tiny_options(triplets)
+    options['val']['val_freq'], options['logger']['use_tb_logger'] = 4, True
+    run(tmp_path, options)
+    (events,) = (tmp_path / 'tb_logger' / 'tiny').iterdir()
+    assert rb'caf\udce9' in events.read_bytes()
+
+
 def test_what_defines_a_run_is_saved_beside_it(trained):
     folder, options = trained
     experiment = folder / 'experiments' / 'tiny'

@@ -174,7 +174,7 @@ def run(argv: list[str] | None = None) -> None:
         f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '
         f'libraries.\n\n{comparison.markdown()}'
     )
-    write_atomically(output / 'pictures.csv', comparison.csv().encode(errors='backslashreplace'))
+    write_atomically(output / 'pictures.csv', comparison.csv().encode(errors='surrogateescape'))
     write_atomically(output / 'results.json', json.dumps(record(args, data, device, comparison, command), indent=1).encode())
     if shown:
         sheet = sheet_of(data, comparison, shown)

@@ -69,10 +69,10 @@ class ValidationTable:
         )
 
     def write_csv(self, path: str | os.PathLike) -> None:
-        """One line a picture: its name (what is not text in it escaped), then every metric of the input and of the result."""
+        """One line a picture: its name (in the bytes of the file's, which need not be text), every metric of the input, of the result."""
         file = io.StringIO(newline='')
         writer = csv.writer(file)
         writer.writerow(['picture', *(f'{row}_{metric}' for row, metric in self.values)])
         for name, *values in zip(self.names, *self.values.values()):
             writer.writerow([name, *(f'{value:.6f}' for value in values)])
-        write_atomically(path, file.getvalue().encode(errors='backslashreplace'))
+        write_atomically(path, file.getvalue().encode(errors='surrogateescape'))

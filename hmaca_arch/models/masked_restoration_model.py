@@ -43,7 +43,7 @@ class MaskedRestorationModel(ResumableModel):
     | `network_g: pad_to` | `window_size` | pad pictures to multiples of it, and crop; networks that pad by themselves need none |
     | `train: composite` | false | paste the prediction into lq *before* the loss: all gradient then comes from the region |
     | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
-    | `train: grad_clip` | none | largest norm of the gradient |
+    | `train: grad_clip` | none | largest norm of the gradient; 0: none |
     | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
     | `train: compile` | false | torch.compile of the training step's network; a section holds torch.compile's arguments |
     | `train: deterministic` | false | only algorithms that repeat bit by bit, on a GPU too, where there are such (slower) |
@@ -239,7 +239,8 @@ class MaskedRestorationModel(ResumableModel):
         self.log_validation(dataset, table, current_iter, tb_logger)
         if tb_logger:
             for _, name, _, picture in rows[:in_tensorboard]:
-                tb_logger.add_image(f'{dataset}/{name}', picture[..., ::-1].copy(), current_iter, dataformats='HWC')
+                tag = f'{dataset}/{name}'.encode(errors='backslashreplace').decode()  # names of files need not be text
+                tb_logger.add_image(tag, picture[..., ::-1].copy(), current_iter, dataformats='HWC')
 
     def measure(self, pictures: dict[str, np.ndarray], metrics: dict) -> dict[tuple[str, str], float]:
         """(row, metric) -> value. Metrics that take the mask paste by themselves: blending a soft mask twice would not be the blend."""

@@ -88,7 +88,7 @@ def seconds_an_iteration(log: str) -> float:
 
 def shown_pictures(table: Path) -> list[str]:
     """SHOWN pictures of a test, evenly spread over the ranks of the unrestored input's dB: the same ones for every network."""
-    with open(table, encoding='utf-8') as file:
+    with open(table, encoding='utf-8', errors='surrogateescape') as file:
         names = [
             row['picture'] for row in sorted(csv.DictReader(file), key=lambda row: (float(row['input_composite_psnr']), row['picture']))
         ]

@@ -54,7 +54,7 @@ class Result:
 def read_table(path: Path) -> ValidationTable:
     """What `ValidationTable.write_csv` wrote."""
     table = ValidationTable(METRICS)
-    with open(path, encoding='utf-8') as file:
+    with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for row in csv.DictReader(file):
             table.add(row['picture'], {(kind, metric): float(row[f'{kind}_{metric}']) for kind in table.ROWS for metric in METRICS})
     return table
