@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,10 @@ import hmaca_arch
 from hmaca_arch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples each time, so that a failure is a change's and not chance's; --hypothesis-profile=default draws others.
+hypothesis.settings.register_profile('same', derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('same')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -125,7 +125,7 @@ def test_each_gains_on_what_it_is_for(key, least, photograph):
 
 
 @given(seed=st.integers(0, 10**6), shape=st.sampled_from(SHAPES), size=st.sampled_from([(33, 47), (12, 12), (64, 20)]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_region_of_any_picture(seed, shape, size):
     """Odd sizes, regions at the border: a picture of lq's shape and type in [0, 1]; only the region may differ where it says so."""
     rng = np.random.default_rng(seed)

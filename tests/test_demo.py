@@ -87,7 +87,7 @@ def test_difference_is_amplified_and_alpha_left_alone():
     np.testing.assert_array_equal(tried.difference[INSIDE], np.minimum(8 * picture[INSIDE][:, :3].astype(int), 255))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(masks=st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=3), alpha=st.integers(0, 255))
 def test_what_is_painted(masks, alpha):
     layers = [paint(np.reshape(mask, (3, 4)), alpha) for mask in masks]

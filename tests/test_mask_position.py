@@ -41,7 +41,7 @@ def test_distances_by_hand():
     assert top.tolist() == bottom.tolist() == [[0, 9, 9, 9, 0, 9]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.floats(0, 1), st.integers(0, 999))
 def test_distances_are_those_counted(h, w, farthest, share, seed):
     generator = torch.Generator().manual_seed(seed)

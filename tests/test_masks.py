@@ -13,7 +13,7 @@ SIDES = st.integers(1, 40)
 
 
 @given(st.sampled_from(SHAPES), SIDES, SIDES, st.integers(1, 60), st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_shape_marks_something_inside_any_picture(shape, height, width, side, seed):
     mask = draw_region(shape, height, width, side, RNG(seed))
     assert mask.shape == (height, width, 1) and mask.dtype == bool
@@ -50,7 +50,7 @@ def test_shapes_are_what_they_are_called():
 
 
 @given(st.integers(0, 2**32), st.sampled_from(SHAPES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_components_put_together_are_the_mask(seed, shape):
     mask = draw_region(shape, 40, 50, 15, RNG(seed))
     again = np.zeros_like(mask)
@@ -83,7 +83,7 @@ def crop_areas(mask: np.ndarray, size: int) -> dict[tuple[int, int], float]:
     st.integers(0, 2**32), st.integers(1, 14), st.integers(1, 14), st.integers(1, 14),
     st.sampled_from([0, 0.01, 0.5, 0.9, 1]), st.sampled_from(['binary', 'soft', 'empty', 'full']),
 )  # fmt: skip
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_crops_hold_what_they_must_or_the_most_there_is(seed, height, width, size, ratio, kind):
     size = min(size, height, width)
     rng = RNG(seed)
@@ -120,7 +120,7 @@ def test_a_region_larger_than_the_crop_falls_back_to_the_fullest_crops():
 
 
 @given(st.integers(0, 2**32), st.booleans(), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_one_augmentation_moves_all_pictures_alike(seed, use_hflip, use_rot):
     image = np.arange(12 * 9).reshape(12, 9, 1)
     mask = (image % 7 == 0).astype(np.uint8)

@@ -95,7 +95,7 @@ def test_a_context_beyond_the_picture_is_all_of_it():
     assert find_regions(mask, 10**6) == [Region(Box(40, 70, 2010, 2600), Box(0, 0, 3000, 3000))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(masks(), st.integers(0, 20))
 def test_each_masked_pixel_is_in_exactly_one_crop(mask, context):
     covered = np.zeros(mask.shape, int)
@@ -107,7 +107,7 @@ def test_each_masked_pixel_is_in_exactly_one_crop(mask, context):
     assert covered.max(initial=0) <= 1 and (covered[mask > 0] == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(masks(), st.integers(0, 10), st.integers(20, 60), st.integers(0, 19))
 def test_tiles_cover_the_mask_and_blend_to_what_they_were_cut_from(mask, context, limit, overlap):
     picture = np.random.default_rng(0).random((*mask.shape, 3), dtype=np.float32)
@@ -119,7 +119,7 @@ def test_tiles_cover_the_mask_and_blend_to_what_they_were_cut_from(mask, context
             assert mask[tile.area].any() and tile == tile.grown(0, *mask.shape)
             blend.add(tile, picture[tile.area])
         inside = mask[region.crop.area] > 0
-        np.testing.assert_allclose(blend.result()[inside], picture[region.crop.area][inside], atol=1e-6)
+        np.testing.assert_allclose(blend.result()[inside], picture[region.crop.area][inside], atol=1e-5)
 
 
 def test_tiles_overlap_and_end_with_the_region():

@@ -17,7 +17,7 @@ def test_bands_by_hand():
     assert bands(5, 5, 2) == [(slice(0, 3), 3), (slice(3, 5), 2)]  # shifted although one window fills the side
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(windows=st.integers(1, 5), size=st.integers(2, 9), data=st.data())
 def test_bands_are_the_regions_of_the_usual_mask(windows, size, data):
     shift = data.draw(st.integers(0, size - 1))
