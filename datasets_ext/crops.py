@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hmaca_arch.degradation import Degradation
+
 
 def crop_position(mask: np.ndarray, size: int, min_mask_ratio: float, rng: np.random.Generator) -> tuple[int, int]:
     """Draw where a size x size crop begins.
@@ -55,6 +57,17 @@ class Augmentation:
         if self.vflip:
             image = image[::-1]
         return image.swapaxes(0, 1) if self.transpose else image
+
+    def of_degradation(self, degradation: Degradation, mask: np.ndarray) -> Degradation:
+        """What holds of an image's degradation after this; mask (h, w, 1) is the whole image's."""
+        size = mask.shape[:2] if self.size is None else (self.size, self.size)
+        if self.size is not None:
+            degradation = degradation.cropped(mask[..., 0] > 0, self.top, self.left, *size)
+        if self.hflip:
+            degradation = degradation.flipped(1, size[1])
+        if self.vflip:
+            degradation = degradation.flipped(0, size[0])
+        return degradation.transposed() if self.transpose else degradation
 
 
 def draw_augmentation(

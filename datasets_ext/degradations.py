@@ -8,7 +8,7 @@ Pictures are (h, w, 3) RGB uint8, masks (h, w, 1) bool; each function returns a 
 outside the mask as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -37,21 +37,21 @@ def _round(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def _cells(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, pool: str) -> np.ndarray:
+    """The colours (rows, columns, 3) of blocks that begin at these rows and columns and cover the image."""
+    heights, widths = np.diff(rows, append=image.shape[0]), np.diff(columns, append=image.shape[1])
+    if pool == 'mean':
+        sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
+        return _round(sums / (heights[:, None, None] * widths[None, :, None]))
+    # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one
+    first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
+    first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
+    return _round(sum(image[np.ix_(y, x)].astype(np.int64) for y in (first_y, last_y) for x in (first_x, last_x)) / 4)
+
+
 def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
     height, width = cut.shape[:2]
-    rows = np.arange(0, height, block)
-    columns = np.arange(0, width, block)
-    if pool == 'mean':
-        sums = np.add.reduceat(np.add.reduceat(cut.astype(np.int64), rows, axis=0), columns, axis=1)
-        sizes = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
-        colours = _round(sums / sizes)
-    else:
-        # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one, cut short at the box's end
-        heights, widths = np.diff(rows, append=height), np.diff(columns, append=width)
-        first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
-        first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
-        middle = sum(cut[np.ix_(y, x)].astype(np.int64) for y in (first_y, last_y) for x in (first_x, last_x))
-        colours = _round(middle / 4)
+    colours = _cells(cut, np.arange(0, height, block), np.arange(0, width, block), pool)
     return np.repeat(np.repeat(colours, block, axis=0), block, axis=1)[:height, :width]
 
 
@@ -71,6 +71,18 @@ def pixelate(picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 
     if block < 1:
         raise ValueError(f'pixelization: block is {block}, expected at least 1 pixel')
     return _cut_and_paste(picture, mask, lambda cut: _pixelate_box(cut, int(block), pool))
+
+
+def pixelate_grid(picture: np.ndarray, mask: np.ndarray, block: int, pool: str, offset: Sequence[int]) -> np.ndarray:
+    """As `pixelate`, but in whole blocks of a grid over the image.
+
+    `offset` is the (row, column) of a block's corner. Blocks are cut at the image's edge alone.
+    """
+    low = [place % block for place in offset]
+    rows, columns = (np.unique([0, *range(place, side, block)]) for place, side in zip(low, picture.shape))
+    cells = _cells(picture, rows, columns, pool)
+    heights, widths = np.diff(rows, append=picture.shape[0]), np.diff(columns, append=picture.shape[1])
+    return np.where(mask, np.repeat(np.repeat(cells, heights, axis=0), widths, axis=1), picture)
 
 
 def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
@@ -112,9 +124,12 @@ def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generato
     return np.where(mask, noisy, picture)
 
 
-def jpeg(picture: np.ndarray, quality: int = 95) -> np.ndarray:
-    """The picture after one round of JPEG (4:2:0)."""
-    data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
+def jpeg(picture: np.ndarray, quality: int = 95, subsampled: bool = True) -> np.ndarray:
+    """The picture after one round of JPEG, 4:2:0 or, not `subsampled`, 4:4:4."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
+    if not subsampled:
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 

@@ -23,7 +23,7 @@ from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atom
 from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
 from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import Workers, default_workers
-from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
+from datasets_ext.recipe import PAPER_DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
 
 KINDS = ('lq', 'mask', 'gt')
 
@@ -245,7 +245,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--protocol', choices=PROTOCOLS, required=True, help='release: as the authors did; clean: lossless, at working size'
     )
-    parser.add_argument('--degradation', choices=DEGRADATIONS, help='required with INPUT; otherwise all three')
+    parser.add_argument('--degradation', choices=PAPER_DEGRADATIONS, help='required with INPUT; otherwise all three')
     parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
     parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
     parser.add_argument('--sigma', type=float, help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean')

@@ -4,11 +4,12 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_picture, to_8_bit
-from datasets_ext.recipe import Recipe
+from datasets_ext.recipe import Recipe, degradation_of
 from datasets_ext.sources import MaskedDataset, check_pixels, open_source, read_meta_info, refuse_missing
+from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.schema import DATASETS
 
-RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg')
+RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg', 'compression', 'unknown')
 
 
 @DATASET_REGISTRY.register()
@@ -19,6 +20,8 @@ class MaskedDegradationDataset(MaskedDataset):
 
     dataroot_gt: a folder of clean pictures, or X.lmdb with `io_backend: {type: lmdb}`. 16-bit pictures are rounded to 8 bits.
     protocol, degradation, degradation_count, region, region_size, size, jpeg: see `recipe.Recipe`.
+
+    unknown: how often a sample's degradation is not told, 0 to 1, default 0.
 
     The triplet is made on the whole picture (of `size`), then cropped: regions lie anywhere, and blur sees its surroundings. lq_path and
     mask_path are the clean picture's path.
@@ -31,7 +34,7 @@ class MaskedDegradationDataset(MaskedDataset):
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
-        self.recipe = self.check(opt)
+        self.recipe, self.hidden = self.check(opt), opt.get('unknown', 0)
         self.source = open_source(opt, 'dataroot_gt')
         self.names = self.source.names()
         if opt.get('meta_info_file'):
@@ -42,16 +45,17 @@ class MaskedDegradationDataset(MaskedDataset):
     @staticmethod
     def check(opt: dict) -> Recipe:
         """The options' recipe; a ValueError names the setting that cannot work."""
-        return Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt})
+        return Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt and key != 'unknown'})
 
-    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
+    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
         where = self.source.where(name)
         picture = to_8_bit(decode_picture(self.source.read(name), where))
         if self.recipe.size is None:
             check_pixels(picture, where)
         try:
-            lq, mask, gt, _ = self.recipe(picture, rng)
+            lq, mask, gt, record = self.recipe(picture, rng)
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from None
         path = self.source.path(name)
-        return lq, mask, gt, {'lq_path': path, 'gt_path': path, 'mask_path': path}
+        hidden = self.hidden > 0 and rng.random() < self.hidden
+        return lq, mask, gt, UNKNOWN if hidden else degradation_of(record), {'lq_path': path, 'gt_path': path, 'mask_path': path}

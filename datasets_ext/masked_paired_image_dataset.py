@@ -6,7 +6,9 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.images import decode_mask, decode_picture
+from datasets_ext.recipe import read_degradations
 from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, refuse_missing
+from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.schema import DATASETS
 
 
@@ -51,13 +53,14 @@ class MaskedPairedImageDataset(MaskedDataset):
             if not isinstance(self.sources[kind], SingleFile):
                 refuse_missing(names, self.sources[kind].names(), f'dataroot_{kind} ({opt[f"dataroot_{kind}"]}), for dataroot_gt')
         self.names = names
+        self.degradations = read_degradations(opt['dataroot_gt'])
         lossy = [name for name in names if self.sources['mask'].path(name).lower().endswith(('.jpg', '.jpeg'))]
         if lossy:
             logging.getLogger('basicsr').warning(
                 f'dataroot_mask: {len(lossy)} masks are JPEG files, for example {lossy[0]}: JPEG blurs the edge of a mask, use PNG'
             )
 
-    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
+    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
         lq, gt = (decode_picture(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
         check_pixels(gt, self.sources['gt'].where(name))
         mask_source = self.sources['mask']
@@ -67,4 +70,5 @@ class MaskedPairedImageDataset(MaskedDataset):
                 sizes = [f'{height}x{width}' for height, width in (image.shape[:2], gt.shape[:2])]
                 where = [self.sources[key].where(name) for key in (kind, 'gt')]
                 raise ValueError(f'{where[0]}: {sizes[0]} pixels (height x width), but gt, {where[1]}, has {sizes[1]}')
-        return lq, mask, gt, {f'{kind}_path': self.sources[kind].path(name) for kind in ('lq', 'gt', 'mask')}
+        degradation = self.degradations.get(name, UNKNOWN)
+        return lq, mask, gt, degradation, {f'{kind}_path': self.sources[kind].path(name) for kind in ('lq', 'gt', 'mask')}

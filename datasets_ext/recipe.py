@@ -4,17 +4,22 @@
 """
 
 import difflib
+import json
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 
 from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, components, draw_region
+from hmaca_arch.degradation import Degradation
 
 PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
-DEGRADATIONS = ('pix', 'blur', 'noise')
+PAPER_DEGRADATIONS = ('pix', 'blur', 'noise')
+DEGRADATIONS = (*PAPER_DEGRADATIONS, 'none')
 REGION_SIZE = 20 / 128  # of the shorter side: 20 px of 128, 10 of 64; the release's 40 of 256
-_DEFAULTS = {'pix': {'block': 5, 'pool': 'centre'}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}}
+_DEFAULTS = {'pix': {'block': 5, 'pool': 'centre', 'offset': 'region'}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}, 'none': {}}
+_COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': [30, 100]}
 
 
 def one_of(name: str, value, known) -> None:
@@ -52,6 +57,7 @@ def _degradation(entry, protocol: str) -> dict:
     if not isinstance(weight, Real) or not 0 < weight < float('inf'):
         raise ValueError(f'degradation {kind}: weight is {weight!r}, expected a number above 0')
     if protocol == 'release':
+        one_of('degradation (protocol release)', kind, PAPER_DEGRADATIONS)
         if entry:
             raise ValueError(f'degradation {kind}: protocol release fixes its parameters, remove {", ".join(sorted(entry))}')
         return {'type': kind, 'weight': float(weight)}
@@ -62,10 +68,52 @@ def _degradation(entry, protocol: str) -> dict:
         if key == 'pool':
             one_of('degradation pix: pool', value, (*degradations.POOLS, 'both'))
             checked[key] = degradations.POOLS if value == 'both' else (value,)
+        elif key == 'offset':
+            one_of('degradation pix: offset', value, ('region', 'any'))
+            if value == 'any':
+                checked[key] = value
         else:
             lowest = 1 if key == 'block' else 0.05 if kind == 'blur' else 0
             checked[key] = _range(f'degradation {kind}: {key}', value, lowest, whole=key == 'block')
     return checked
+
+
+def _compression(entry: dict | None, protocol: str) -> dict:
+    """The checked setting, with its defaults."""
+    entry = dict(entry or {})
+    if entry and protocol == 'release':
+        raise ValueError('compression: protocol release has its own JPEG; use protocol clean, or leave compression out')
+    for key in entry:
+        one_of('compression', key, _COMPRESSION)
+    checked = _COMPRESSION | entry
+    for key in ('before', 'after'):
+        if not isinstance(checked[key], Real) or not 0 <= checked[key] <= 1:
+            raise ValueError(f'compression: {key} is {checked[key]!r}, expected 0 to 1: how often')
+    checked['quality'] = _range('compression: quality', checked['quality'], 1, whole=True)
+    if checked['quality'][1] > 100:
+        raise ValueError(f'compression: quality is {entry["quality"]!r}, expected at most 100')
+    return checked
+
+
+def degradation_of(record: dict) -> Degradation:
+    """What a manifest's record, or a `Recipe`'s, says as an equation; `unknown` where there is none."""
+    applied, jpeg = record.get('degradations', []), record.get('jpeg_after', 0)
+    if record.get('protocol') == 'release' or len(applied) != 1:
+        return Degradation(jpeg=jpeg)
+    one = applied[0]
+    if one['type'] == 'pix':
+        place = {'anchor': ('offset', 'offset'), 'offset': tuple(one['offset'])} if 'offset' in one else {}
+        return Degradation('pix', block=one['block'], pool=one['pool'], jpeg=jpeg, **place)
+    return Degradation(one['type'], sigma=one.get('sigma', 0), jpeg=jpeg)
+
+
+def read_degradations(folder: str) -> dict[str, Degradation]:
+    """{name: degradation} of the data set that a folder or LMDB of its images belongs to; nothing where it has no manifest."""
+    manifest = Path(folder).absolute().parent / 'manifest.jsonl'
+    if not manifest.is_file():
+        return {}
+    records = [json.loads(line) for line in manifest.read_text(encoding='utf-8').splitlines()]
+    return {record['name']: degradation_of(record) for record in records}
 
 
 class Recipe:
@@ -80,6 +128,8 @@ class Recipe:
         region: one of masks.SHAPES, or a list to draw from.
         region_size: side of the region, or a range: below 1 as a part of the working picture's shorter side, otherwise in its pixels.
         size: working size: the picture's central square is resized to size x size. None: the picture as it is (`release`: half of it).
+        compression: protocol `clean`: {before: 0, after: 0, quality: [30, 100]}: how often the image is compressed as JPEG before and after
+            the degradation, 0 to 1, and with which quality. After the latter gt is lq outside the region.
         jpeg: quality of the JPEG that `release` puts lq through; 0 or False leaves it out.
 
     Raises:
@@ -96,6 +146,7 @@ class Recipe:
         region_size: float | list = REGION_SIZE,
         size: int | None = None,
         jpeg: int = 95,
+        compression: dict | None = None,
     ) -> None:
         one_of('protocol', protocol, PROTOCOLS)
         self.protocol = protocol
@@ -120,6 +171,7 @@ class Recipe:
         if not isinstance(jpeg, Integral) or not 0 <= jpeg <= 100:
             raise ValueError(f'jpeg is {jpeg!r}, expected a quality from 1 to 100, or false')
         self.jpeg = int(jpeg) if protocol == 'release' else 0
+        self.compression = _compression(compression, protocol)
 
     def settings(self) -> dict:
         """Every setting, with defaults filled in and numbers as ranges."""
@@ -158,14 +210,27 @@ class Recipe:
                 kernel, sigma = degradations.RELEASE_BLUR
                 return degradations.release_blur(picture, mask), {'type': kind, 'kernel': kernel, 'sigma': sigma}
             return degradations.release_pixelate(picture, mask), {'type': kind, 'cells': degradations.RELEASE_CELLS}
+        if kind == 'none':
+            return picture, {'type': kind}
         if kind == 'pix':
             block = _draw(entry['block'], rng)
             pool = entry['pool'][rng.integers(len(entry['pool']))] if len(entry['pool']) > 1 else entry['pool'][0]
-            return degradations.pixelate(picture, mask, block, pool), {'type': kind, 'block': block, 'pool': pool}
+            found = {'type': kind, 'block': block, 'pool': pool}
+            if 'offset' not in entry:
+                return degradations.pixelate(picture, mask, block, pool), found
+            offset = [int(place) for place in rng.integers(block, size=2)]
+            return degradations.pixelate_grid(picture, mask, block, pool, offset), found | {'offset': offset}
         sigma = _draw(entry['sigma'], rng)
         if kind == 'blur':
             return degradations.blur(picture, mask, sigma), {'type': kind, 'sigma': sigma}
         return degradations.noise(picture, mask, rng, sigma), {'type': kind, 'sigma': sigma}
+
+    def _compressed(self, picture: np.ndarray, when: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """The image after JPEG as often as asked for, and its quality; 0 without."""
+        if not self.compression[when] or rng.random() >= self.compression[when]:
+            return picture, 0
+        quality = _draw(self.compression['quality'], rng)
+        return degradations.jpeg(picture, quality, subsampled=bool(rng.random() < 0.75)), quality
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict]:
         """Make a triplet.
@@ -192,12 +257,17 @@ class Recipe:
                 raise ValueError(f'the picture has {picture.shape[0]}x{picture.shape[1]} pixels, too few for protocol {self.protocol}')
             source = picture[:height, :width]
         mask, region = self.draw_mask(*source.shape[:2], rng, factor)
+        source, _ = self._compressed(source, 'before', rng)
         lq, applied = source, []
         for entry in self._chosen(rng):
             lq, parameters = self._degrade(lq, mask, entry, rng)
             applied.append(parameters)
         record = {'region': region, 'degradations': applied}
         if self.protocol == 'clean':
+            lq, quality = self._compressed(lq, 'after', rng)
+            if quality:
+                record['jpeg_after'] = quality
+                source = np.where(mask, source, lq)
             return lq, mask, source, record
         if self.jpeg:
             lq = degradations.jpeg(lq, self.jpeg)

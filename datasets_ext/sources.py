@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, get_worker_info
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.images import list_pictures, read_file
 from datasets_ext.recipe import one_of
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.messages import refuse, wrong_value
 from hmaca_arch.schema import PHASES, Kind
 
@@ -194,29 +195,34 @@ class MaskedDataset(Dataset, ABC):
         return len(self.names)
 
     def __getitem__(self, index: int) -> dict:
-        """lq, gt (3, h, w) RGB and mask (1, h, w), float32 in [0, 1], mask 1 = restore; lq_path, gt_path, mask_path (LMDB: the key)."""
+        """lq, gt (3, h, w) RGB and mask (1, h, w), float32 in [0, 1], mask 1 = restore; degradation (see
+        `degradation.FIELDS`); lq_path, gt_path, mask_path (LMDB: the key)."""
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # the workers are the parallelism
         rng = np.random.default_rng((self.seed, int(getattr(index, 'number', index))))
         name = self.names[int(index)]
-        lq, mask, gt, paths = self.triplet(name, rng)
+        lq, mask, gt, degradation, paths = self.triplet(name, rng)
         if self.opt['phase'] == 'train':
             if self.gt_size is not None and min(gt.shape[:2]) < self.gt_size:
                 raise ValueError(f'{paths["gt_path"]}: {gt.shape[0]}x{gt.shape[1]} pixels are too few for crops of gt_size {self.gt_size}')
             augmentation = draw_augmentation(
                 mask, rng, size=self.gt_size, min_mask_ratio=self.min_mask_ratio, use_hflip=self.use_hflip, use_rot=self.use_rot
             )
+            degradation = augmentation.of_degradation(degradation, mask)
             lq, mask, gt = augmentation(lq), augmentation(mask), augmentation(gt)
         return {
             'lq': to_tensor(lq, np.iinfo(lq.dtype).max),
             'gt': to_tensor(gt, np.iinfo(gt.dtype).max),
             'mask': to_tensor(mask, 1),
+            'degradation': torch.from_numpy(degradation.vector()),
             **paths,
         }
 
     @abstractmethod
-    def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]:
-        """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; and the three paths."""
+    def triplet(
+        self, name: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
+        """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; what was done to lq; and the three paths."""
 
 
 def to_tensor(image: np.ndarray, peak: float) -> torch.Tensor:

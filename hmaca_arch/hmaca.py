@@ -239,7 +239,7 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-NETWORKS = ('HMANet', 'HMACA', 'MaskInput')  # those whose checkpoints describe themselves
+NETWORKS = ('HMANet', 'HMACA', 'MaskInput', 'Unfolded')  # those whose checkpoints describe themselves
 
 
 def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:

@@ -186,15 +186,20 @@ def described_section(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings['inner'], **said}
 
 
-def call(network: nn.Module, lq: Tensor, mask: Tensor, *, takes_mask: bool, pad_to: int) -> Tensor:
+def call(
+    network: nn.Module, lq: Tensor, mask: Tensor, *, takes_mask: bool, pad_to: int, degradation: Tensor | None = None
+) -> Tensor:
     """Run a network on lq (b, c, h, w) and, if it takes one, mask (b, 1, h, w), padded as it needs them -> (b, c, h, w).
+
+    degradation: (b, fields), for networks that take it.
 
     Raises:
         ValueError: its output is not of the input's size.
     """
     h, w = lq.shape[-2:]
     lq, mask = pad_to_multiple(lq, pad_to, 'picture'), pad_to_multiple(mask, pad_to, 'mask')
-    output = network(lq, mask) if takes_mask else network(lq)
+    told = () if degradation is None else (degradation,)
+    output = network(lq, mask, *told) if takes_mask else network(lq)
     if output.shape != lq.shape:
         raise ValueError(
             f'the network makes {tuple(output.shape)} of {tuple(lq.shape)}; expected equal sizes: set upscale: 1 if it has that setting'
@@ -205,6 +210,11 @@ def call(network: nn.Module, lq: Tensor, mask: Tensor, *, takes_mask: bool, pad_
 def takes_mask(network: nn.Module | type) -> bool:
     """Whether a network's `forward` has an argument `mask`."""
     return 'mask' in inspect.signature(network.forward).parameters
+
+
+def takes_degradation(network: nn.Module | type) -> bool:
+    """Whether a network's `forward` has an argument `degradation`."""
+    return 'degradation' in inspect.signature(network.forward).parameters
 
 
 def padding(section: Mapping[str, Any]) -> int:

@@ -196,5 +196,6 @@ DATASETS = {  # this project's, by type
         **DATASET, **_MASKED, 'dataroot_gt': TEXT,
         # `recipe.Recipe` checks these
         'protocol': ANY, 'degradation': ANY, 'degradation_count': ANY, 'region': ANY, 'region_size': ANY, 'size': ANY, 'jpeg': ANY,
+        'compression': ANY, 'unknown': number(0, 1),
     },
 }  # fmt: skip

@@ -21,7 +21,7 @@ from hmaca_arch import distributed, stopping
 from hmaca_arch.checkpoint_files import write_durably
 from hmaca_arch.checkpoints import refuse_misfit
 from hmaca_arch.compositing import composite
-from hmaca_arch.mask_input import call, check_mask_input, network_section, padding, takes_mask
+from hmaca_arch.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.option_checks import learns_nothing
@@ -112,12 +112,15 @@ class MaskedRestorationModel(ResumableModel):
         if 'mask' not in data:
             raise ValueError('the data set gives no mask: use MaskedPairedImageDataset or MaskedDegradationDataset')
         self.mask = data['mask'].to(self.device)
+        self.degradation = data['degradation'].to(self.device) if 'degradation' in data else None
         self.names = data['lq_path']
 
     def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
         """(b, c, h, w) float32: the network's output, composited or as it is."""
         with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
-            output = call(net, self.lq, self.mask, takes_mask=takes_mask(self.get_bare_model(net)), pad_to=self.pad_to)
+            bare = self.get_bare_model(net)
+            told = self.degradation if takes_degradation(bare) else None
+            output = call(net, self.lq, self.mask, takes_mask=takes_mask(bare), pad_to=self.pad_to, degradation=told)
         return composite(output, self.lq, self.mask) if do_composite else output.float()
 
     def losses(self) -> OrderedDict:
