@@ -25,7 +25,7 @@ setup(
     package_data={'hmaca_arch': ['weights/*.pth']},
     python_requires='>=3.10,<3.13',
     install_requires=[
-        'basicsr==1.4.2',  # what hmaca_arch.training replaces by name is this version's
+        'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's
         'torch>=2.4',
         'torchvision>=0.19',
         'opencv-python>=4.6',

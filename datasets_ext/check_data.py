@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from datasets_ext.images import decode_mask, decode_picture, read_file, write_atomically
 from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, open_source, read_meta_info
-from hmaca_arch.presence import no_folder
+from hmaca_arch.config.presence import no_folder
+from hmaca_arch.files.images import decode_mask, decode_picture, read_file, write_atomically
 
 ERRORS = ('unreadable', 'mis-sized', 'missing', 'leaked')
 WARNINGS = ('duplicate', 'empty mask', 'full mask', 'unused', 'not looked into')

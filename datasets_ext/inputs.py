@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from datasets_ext.images import EXTENSIONS, FORMATS, LARGEST_FILE, decode_picture, list_pictures, read_file
 from datasets_ext.parallel import Workers
+from hmaca_arch.files.images import EXTENSIONS, FORMATS, LARGEST_FILE, decode_picture, list_pictures, read_file
 
 SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})  # the first that is there
 

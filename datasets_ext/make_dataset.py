@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets_ext.command import output_folder, run_command
-from datasets_ext.images import decode_picture, encode_png, to_8_bit, write_atomically
 from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
 from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.recipe import PAPER_DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
+from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit, write_atomically
+from hmaca_arch.files.outputs import output_folder, run_command
 
 KINDS = ('lq', 'mask', 'gt')
 

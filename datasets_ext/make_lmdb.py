@@ -20,10 +20,10 @@ import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
-from datasets_ext.command import output_folder, run_command
-from datasets_ext.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import Workers, default_workers
+from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
+from hmaca_arch.files.outputs import output_folder, run_command
 
 
 def _key(stem: str, path: str) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from datasets_ext.images import decode_picture, to_8_bit
 from datasets_ext.recipe import Recipe, degradation_of
 from datasets_ext.sources import MaskedDataset, check_pixels, open_source, read_meta_info, refuse_missing
+from hmaca_arch.config.schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN, Degradation
-from hmaca_arch.schema import DATASETS
+from hmaca_arch.files.images import decode_picture, to_8_bit
 
 RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg', 'compression', 'unknown')
 

@@ -5,11 +5,11 @@ import logging
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from datasets_ext.images import decode_mask, decode_picture
 from datasets_ext.recipe import read_degradations
 from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, refuse_missing
+from hmaca_arch.config.schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN, Degradation
-from hmaca_arch.schema import DATASETS
+from hmaca_arch.files.images import decode_mask, decode_picture
 
 
 @DATASET_REGISTRY.register()

@@ -4,7 +4,8 @@ from hmaca_arch import compat
 
 compat.apply()
 
-from hmaca_arch import baselines, mask_input, metrics, models, unfolded  # noqa: E402
-from hmaca_arch.hmaca import HMACA, HMANet, build_network_from_state_dict  # noqa: E402
+from hmaca_arch import metrics, models  # noqa: E402
+from hmaca_arch.networks import baselines, mask_input, unfolded  # noqa: E402
+from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict  # noqa: E402
 
 __all__ = ['HMACA', 'HMANet', 'baselines', 'build_network_from_state_dict', 'mask_input', 'metrics', 'models', 'unfolded']

@@ -33,17 +33,18 @@ def run(command: str, argv: list[str]) -> int | None:
     if command in ('train', 'test', 'check'):
         import losses_ext  # noqa: F401
         from datasets_ext import check_data
-        from hmaca_arch import check, training
+        from hmaca_arch.commands import check
+        from hmaca_arch.training import pipeline as training
 
         if command == 'check':
             return check.main(argv, root_path=os.getcwd(), scan=check_data.scan)
         return training.run(command, argv, root_path=os.getcwd())
     if command == 'restore':
-        from hmaca_arch import restore_command
+        from hmaca_arch.commands import restore as restore_command
 
         return restore_command.main(argv)
     if command == 'demo':
-        from hmaca_arch import demo
+        from hmaca_arch.page import demo
 
         return demo.main(argv)
     if command == 'make-dataset':

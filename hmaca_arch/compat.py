@@ -1,6 +1,6 @@
 """Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision.
 
-Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training.py`.
+Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training/pipeline.py`.
 """
 
 import sys

@@ -16,14 +16,15 @@ import torch
 from basicsr.archs import build_network
 from torch import Tensor, nn
 
-from hmaca_arch import mask_input, options
-from hmaca_arch.checkpoint_files import read_weights
-from hmaca_arch.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.compositing import composite_image
-from hmaca_arch.hmaca import build_network_from_state_dict
-from hmaca_arch.option_checks import check_network
-from hmaca_arch.picture_arrays import as_type, as_unit, mask_array, picture_array, size_of
-from hmaca_arch.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
+from hmaca_arch.config import files as options
+from hmaca_arch.config.checks import check_network
+from hmaca_arch.files.atomic import read_weights
+from hmaca_arch.networks import mask_input
+from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
+from hmaca_arch.networks.hmaca import build_network_from_state_dict
+from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
+from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
 logger = logging.getLogger('hmaca_arch')
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from hmaca_arch.schema import Kind
+from hmaca_arch.config.schema import Kind
 
 
 class OptionError(ValueError):

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmaca_arch.baselines import EXTRA
-from hmaca_arch.checkpoints import DESCRIPTION, decode
 from hmaca_arch.compositing import composite
-from hmaca_arch.hmaca import HMACA, HMANet, build_network_from_state_dict
+from hmaca_arch.networks.baselines import EXTRA
+from hmaca_arch.networks.checkpoints import DESCRIPTION, decode
+from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict
 
 try:
     from spandrel import (

@@ -24,7 +24,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
 import hmaca_arch
-from hmaca_arch import attention
+from hmaca_arch.networks import attention
 
 PAPER = {'embed_dim': 96, 'depths': [6] * 4, 'num_heads': [6] * 4, 'window_size': 32, 'mlp_ratio': 4, 'upscale': 1}
 QUICK = {**PAPER, 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 8}
@@ -37,7 +37,7 @@ CASES = {  # name: (title in the table, network, its settings beyond the above)
 
 
 def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
-    """`hmaca_arch.attention.attend` with an index table, all scores, and nothing shared or done in parts."""
+    """`hmaca_arch.networks.attention.attend` with an index table, all scores, and nothing shared or done in parts."""
     y, x = (t.flatten() for t in torch.meshgrid(*(torch.arange(n, device=q.device) for n in (rows, cols)), indexing='ij'))
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]

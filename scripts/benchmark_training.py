@@ -33,7 +33,8 @@ import losses_ext  # noqa: E402, F401
 from basicsr.data import build_dataset  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from datasets_ext import make_lmdb  # noqa: E402
-from hmaca_arch import options, training  # noqa: E402
+from hmaca_arch.config import files as options  # noqa: E402
+from hmaca_arch.training import pipeline as training  # noqa: E402
 
 OPTION_FILES = {'paper': 'options/train_hmaca_horse_pix.yml', 'light': 'options/train/train_HMACAplus_light_horse_pix.yml'}
 TINY = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8}

@@ -8,7 +8,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 if __name__ == '__main__':
     import datasets_ext  # noqa: F401
-    from datasets_ext.command import run_command
-    from hmaca_arch.comparison.command import run
+    from hmaca_arch.experiments.comparison.command import run
+    from hmaca_arch.files.outputs import run_command
 
     sys.exit(run_command('compare', run, None))

@@ -17,12 +17,12 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from datasets_ext.command import output_picture, run_command  # noqa: E402
 from datasets_ext.degradations import pixelate  # noqa: E402
-from hmaca_arch.checkpoint_files import read_weights  # noqa: E402
-from hmaca_arch.comparison.methods import label_of  # noqa: E402
-from hmaca_arch.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
-from hmaca_arch.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
+from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
+from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
+from hmaca_arch.files.atomic import read_weights  # noqa: E402
+from hmaca_arch.files.outputs import output_picture, run_command  # noqa: E402
+from hmaca_arch.networks.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
 
 SIZE, REGION = 128, 20
 PLACES = ((42, 50), (88, 92))  # top, left of the region, and of the moved mask

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from hmaca_arch.tables import figures, job, plan, report, results, runner  # noqa: E402
+from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner  # noqa: E402
 
 
 def positive(kind: type):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
 from datasets_ext import degradations  # noqa: E402
-from datasets_ext.command import output_picture, run_command  # noqa: E402
+from hmaca_arch.files.outputs import output_picture, run_command  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
 

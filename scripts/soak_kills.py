@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from hmaca_arch import resuming  # noqa: E402
+from hmaca_arch.training import resuming  # noqa: E402
 
 
 def make_triplets(folder: Path, count: int, seed: int) -> None:

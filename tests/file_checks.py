@@ -22,11 +22,11 @@ from corpus import HEIGHT, SIDE, WIDTH, Entry, box_mask, smooth
 from picture_writers import pillow_reads, saved
 
 from datasets_ext import degradations, make_dataset, make_lmdb
-from datasets_ext.images import list_pictures
 from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
-from hmaca_arch import restore_command
+from hmaca_arch.commands import restore as restore_command
+from hmaca_arch.files.images import list_pictures
 
 SECONDS = 60  # for one file and one of the commands
 MEGABYTES = 4000  # beyond what the process had before

@@ -10,7 +10,7 @@ from torch import nn
 
 import hmaca_arch
 from hmaca_arch import inference
-from hmaca_arch.comparison import methods
+from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
 
 
@@ -322,7 +322,7 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
 
 
 def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tmp_path):
-    network = hmaca_arch.mask_input.MaskInput(inner=SWINIR)
+    network = hmaca_arch.networks.mask_input.MaskInput(inner=SWINIR)
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     restorer = load_restorer(tmp_path / 'net.pth', device='cpu')
     assert restorer.takes_mask and restorer.pad_to == 8

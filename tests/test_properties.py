@@ -10,13 +10,13 @@ from torch import nn
 
 from datasets_ext import degradations
 from datasets_ext.crops import draw_augmentation
-from datasets_ext.images import decode, decode_mask, decode_picture, encode_png
 from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe import PAPER_DEGRADATIONS as PAPER
 from datasets_ext.recipe import Recipe
 from hmaca_arch.compositing import composite, composite_image
+from hmaca_arch.files.image_files import upright_exif
+from hmaca_arch.files.images import decode, decode_mask, decode_picture, encode_png
 from hmaca_arch.inference import Restorer
-from hmaca_arch.picture_files import upright_exif
 
 RNG = np.random.default_rng
 SEEDS = st.integers(0, 2**32)

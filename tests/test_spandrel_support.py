@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from test_baselines import SECTIONS
 from test_checkpoints import as_release
 
-from hmaca_arch import HMACA, HMANet, mask_input
-from hmaca_arch.attention import MaskEncoder
+from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
+from hmaca_arch.networks import mask_input
+from hmaca_arch.networks.attention import MaskEncoder
 
 spandrel = pytest.importorskip('spandrel')
 from hmaca_arch import spandrel_support  # noqa: E402

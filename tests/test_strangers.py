@@ -10,11 +10,13 @@ from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch import inference, onnx_export, presence
-from hmaca_arch.comparison import methods
-from hmaca_arch.comparison.data import find_data
-from hmaca_arch.comparison.measure import measure
-from hmaca_arch.options import complete
+from hmaca_arch import inference
+from hmaca_arch.config import presence
+from hmaca_arch.config.files import complete
+from hmaca_arch.experiments.comparison import methods
+from hmaca_arch.experiments.comparison.data import find_data
+from hmaca_arch.experiments.comparison.measure import measure
+from hmaca_arch.export import onnx_export
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 

@@ -17,16 +17,16 @@ from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hmaca_arch import distributed, stopping
-from hmaca_arch.checkpoint_files import write_durably
-from hmaca_arch.checkpoints import refuse_misfit
 from hmaca_arch.compositing import composite
-from hmaca_arch.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
+from hmaca_arch.config.checks import learns_nothing
+from hmaca_arch.files.atomic import write_durably
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
-from hmaca_arch.option_checks import learns_nothing
-from hmaca_arch.progress import decibel
-from hmaca_arch.sampling import seed_iteration
+from hmaca_arch.networks.checkpoints import refuse_misfit
+from hmaca_arch.networks.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
+from hmaca_arch.training import distributed, stopping
+from hmaca_arch.training.progress import decibel
+from hmaca_arch.training.sampling import seed_iteration
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 

@@ -8,8 +8,8 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
-from hmaca_arch import distributed, resuming, stopping
-from hmaca_arch.checkpoint_files import read_checkpoint, save_atomically
+from hmaca_arch.files.atomic import read_checkpoint, save_atomically
+from hmaca_arch.training import distributed, resuming, stopping
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # settings of an optimizer that only some of its versions have
 

@@ -1,0 +1,1 @@
+"""The commands of `basicsr`: command lines in, one call below."""

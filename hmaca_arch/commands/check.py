@@ -1,0 +1,92 @@
+"""`basicsr check`: says what is wrong with an option file, and with its data, before a run does."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import cv2
+import torch
+
+from hmaca_arch.config import files as options
+from hmaca_arch.config import presence, signatures
+from hmaca_arch.messages import refuse
+from hmaca_arch.training import resources as estimate
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='basicsr check', description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.'
+    )
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
+    options.add_overrides(parser)
+    parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
+    parser.add_argument(
+        '--data', action='store_true', help='also read every picture and mask, time a training step, and draw the first batch: checks/NAME/'
+    )
+    parser.add_argument('--workers', type=int, metavar='N', help='processes that read pictures (default: one for each core, at most 8)')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str], root_path: str, scan: Callable) -> int:
+    """Run the command.
+
+    Args:
+        argv: the command line after the command's name.
+        root_path: the folder below which `checks/` goes.
+        scan: `datasets_ext.check_data.scan`.
+
+    Returns:
+        0. What `--data` needs and is not there yet is only said.
+
+    Raises:
+        FileNotFoundError, ValueError: with everything that is wrong.
+    """
+    args = _arguments(argv)
+    resolved = options.resolve(args.opt, args.force_yml)
+    is_train = options.is_training(resolved)
+    if args.print:
+        print(options.dump(resolved), end='')
+    out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
+    size = signatures.try_network(resolved['network_g'])
+    print(
+        f'{args.opt}: the options of this {"training" if is_train else "test"} are right; '
+        f'network_g {resolved["network_g"]["type"]}: {size / 1e6:.3f} M parameters',
+        file=out,
+    )
+    opt = options.complete(resolved, is_train, root_path)
+    absent = presence.missing(opt, open_data=False)
+    if not args.data:
+        for line in absent:
+            print(f'not there yet: {line}', file=out)
+        return 0
+    folder = Path(root_path, 'checks')
+    report = scan(resolved['datasets'], folder / 'pictures.json', args.workers)
+    folder = folder / resolved['name']
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'report.txt').write_text(report.text(), encoding='utf-8', errors='backslashreplace')  # names need not be text
+    print(report.text(most=20), end='', file=out)
+    lines = [line for line in absent if not line.startswith('datasets:') or ':prefetch_mode:' in line]  # the report has the folders
+    if report.failed:
+        lines.append(f'data: {", ".join(report.failed)}; all of them: {folder / "report.txt"}')
+    refuse(lines)
+    opt['num_gpu'] = torch.cuda.device_count() if opt['num_gpu'] == 'auto' else opt['num_gpu']
+    opt['manual_seed'] = opt['manual_seed'] or 0
+    for dataset in opt['datasets'].values():
+        dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
+    samples = estimate.first_samples(opt)
+    picture = folder / 'first_batch.png'
+    if not cv2.imwrite(str(picture), estimate.draw(samples)):
+        raise OSError(f'{picture} cannot be written')
+    print(f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {picture}', file=out)
+    if is_train:
+        found = estimate.measure(opt, samples)
+        total = timedelta(seconds=round(found.seconds * opt['train']['total_iter']))
+        memory = 'unknown' if found.memory is None else f'{found.memory / 2**30:.2f} GiB'
+        print(
+            f'an iteration: {found.seconds:.3g} s, without loading and validation; {opt["train"]["total_iter"]} of them: {total}; '
+            f'memory: {memory} ({found.how})',
+            file=out,
+        )
+    return 0

@@ -1,0 +1,1 @@
+"""Measuring and comparing many networks: comparisons, and the tables of the paper."""

@@ -1,0 +1,186 @@
+"""The command line of `scripts/compare.py`."""
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import basicsr
+import cv2
+import numpy as np
+import scipy
+import skimage
+import torch
+from basicsr.utils import tensor2img
+
+from hmaca_arch.experiments.bootstrap import Estimate
+from hmaca_arch.experiments.comparison.data import Data, find_data
+from hmaca_arch.experiments.comparison.measure import Result, clean_processes, in_process
+from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods, network
+from hmaca_arch.experiments.comparison.sheet import contact_sheet
+from hmaca_arch.experiments.comparison.tables import Comparison
+from hmaca_arch.files.images import encode_png, write_atomically
+from hmaca_arch.files.outputs import output_folder
+
+FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='compare.py',
+        description='Compare networks and classical methods on the same degraded pictures. Every result is composited: only what lies '
+        'inside the mask counts.',
+        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, any network with mask_input: channel), or '
+        '[LABEL=]FILE.yml[,WEIGHTS.pth]; without weights those that the option file trains or names. Classical methods are told the '
+        'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the options below; networks are not.',
+    )
+    parser.add_argument('data', help='folder of lq/, gt/ and mask/ (or lq.lmdb, gt.lmdb and mask.lmdb)')
+    parser.add_argument(
+        '-n', '--networks', nargs='+', default=[], metavar='NETWORK', help='[LABEL=]FILE.pth or [LABEL=]FILE.yml[,FILE.pth]'
+    )
+    parser.add_argument(
+        '-c', '--classical', nargs='+', default=['all'], metavar='METHOD',
+        help='all that fit the degradation (default), none, or names: bicubic, radial-basis, unsharp, landweber, bilateral, '
+        'non-local-means, telea, navier-stokes',
+    )  # fmt: skip
+    parser.add_argument('-o', '--output', default='comparison', help='folder for table.md, pictures.csv, results.json and sheet.png '
+                        '(default: %(default)s)')  # fmt: skip
+    parser.add_argument('--overwrite', action='store_true', help='replace the results of an earlier comparison there')
+    parser.add_argument('--degradation', choices=('pix', 'blur', 'noise'), help='what classical methods are told, instead of the manifest')
+    parser.add_argument('--block', type=int, help='with --degradation pix: side of the blocks in pixels')
+    parser.add_argument('--sigma', type=float, help='with --degradation blur (pixels) or noise (grey levels of 255)')
+    parser.add_argument('--paste', choices=('lq', 'gt'), help='what composite dB pastes outside (default: by the manifest, or lq)')
+    parser.add_argument('--soft-mask', action='store_true', help="keep the masks' gray values")
+    parser.add_argument('--count', type=int, metavar='N', help='only the first N pictures')
+    parser.add_argument('--against', metavar='LABEL', help='row from which paired differences are taken (default: the unrestored input)')
+    parser.add_argument('--resamples', type=int, default=10000, help='of the bootstrap (default: %(default)s)')
+    parser.add_argument('--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)')
+    parser.add_argument('--sheet', type=int, default=4, metavar='N', help='pictures on the sheet; 0: no sheet (default: %(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)')
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise a ValueError for numbers that make no sense, before anything is computed."""
+    for name, least in (('count', 1), ('resamples', 1), ('seed', 0), ('sheet', 0), ('threads', 1), ('block', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f'--{name} is {value}, expected at least {least}')
+    if not 0 < args.confidence < 1:
+        raise ValueError(f'--confidence is {args.confidence}, expected a number between 0 and 1, 0.95 for example')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda: torch sees no GPU; use --device cpu')
+    needed = {'pix': 'block', 'blur': 'sigma', 'noise': 'sigma', None: None}[args.degradation]
+    for name in ('block', 'sigma'):
+        if (getattr(args, name) is not None) != (name == needed):
+            raise ValueError(f'--{name} {"is missing: it goes" if name == needed else "goes"} with --degradation '
+                             f'{"pix" if name == "block" else "blur or noise"}')  # fmt: skip
+    if args.sigma is not None and not 0 < args.sigma < float('inf'):
+        raise ValueError(f'--sigma is {args.sigma}, expected a number above 0')
+
+
+def chosen_methods(args: argparse.Namespace, degradations: set[str | None]) -> list[Method]:
+    """The rows, the input first.
+
+    Raises:
+        FileNotFoundError, ValueError: a method cannot be had, or two have one label.
+    """
+    methods = [INPUT, *(network(text) for text in args.networks), *classical_methods(args.classical, degradations)]
+    labels = [method.label for method in methods]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f'two methods are called {label!r}; give one of them another label, LABEL=FILE')
+    if args.against and args.against not in labels:
+        raise ValueError(f'--against {args.against!r}: there is no such row; rows: {", ".join(labels)}')
+    return methods
+
+
+def chosen_pictures(first: Result, count: int) -> tuple[str, ...]:
+    """For the sheet: evenly from the hardest to the easiest, by how far the input is from the ground truth inside the region."""
+    values = first.values['masked_psnr']
+    order = [first.names[index] for index in np.argsort(values, kind='stable') if np.isfinite(values[index])]
+    places = np.linspace(0, len(order) - 1, min(count, len(order)) * 2 + 1)[1::2] if order and count else []
+    return tuple(dict.fromkeys(order[round(place)] for place in places))
+
+
+def sheet_of(data: Data, comparison: Comparison, names: tuple[str, ...]) -> np.ndarray:
+    """The contact sheet of some pictures."""
+    dataset = data.dataset()
+    items = {name: dataset[dataset.names.index(name)] for name in names}
+    truth = {name: tensor2img([item['gt']]) for name, item in items.items()}
+    masks = {name: item['mask'][0].numpy() for name, item in items.items()}
+    inputs = {name: tensor2img([item['lq']]) for name, item in items.items()}
+    return contact_sheet([(INPUT.label, inputs), *((result.label, result.pictures) for result in comparison.results[1:])], truth, masks)
+
+
+def in_json(estimate: Estimate) -> dict[str, float | None]:
+    """Its fields; None for what is not finite, which JSON does not have."""
+    return {key: value if np.isfinite(value) else None for key, value in asdict(estimate).items()}
+
+
+def record(args: argparse.Namespace, data: Data, device: str, comparison: Comparison, command: str) -> dict:
+    """Everything that the tables show, and how they were made."""
+    versions = {package.__name__: package.__version__ for package in (torch, cv2, scipy, skimage, basicsr)}
+    rows = [
+        {
+            'method': result.label,
+            'parameters': result.parameters,
+            'multiply_accumulates': result.macs,
+            'milliseconds': result.milliseconds,
+            'mebibytes': None if result.memory is None or np.isnan(result.memory) else result.memory,
+            'metrics': {metric: in_json(comparison.estimates[metric][row]) for metric in comparison.metrics},
+            'differences': {metric: in_json(comparison.differences[metric][row]) for metric in comparison.metrics},
+        }
+        for row, result in enumerate(comparison.results)
+    ]
+    settings = {'seed': args.seed, 'resamples': args.resamples, 'confidence': args.confidence, 'against': comparison.against}
+    counted = {'pictures': len(comparison.results[0].names), 'used': comparison.used}
+    made = {'command': command, 'device': device, 'threads': args.threads, 'paste': data.paste, 'versions': versions}
+    return {**made, **settings, **counted, 'rows': rows}
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Compare and write.
+
+    Raises:
+        FileNotFoundError, ValueError: a user's mistake, in one line, before anything is written.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser().parse_args(argv)
+    check(args)
+    output = Path(args.output)
+    there = [name for name in FILES if (output / name).exists()]
+    if there and not args.overwrite:
+        raise ValueError(f'{output / there[0]} exists; choose another --output, or --overwrite')
+    told = {'type': args.degradation, 'block': args.block, 'sigma': args.sigma} if args.degradation else None
+    data = find_data(args.data, count=args.count, soft=args.soft_mask, paste=args.paste, told=told)
+    methods = chosen_methods(args, data.degradations(data.dataset().names))
+    device = 'cuda' if args.device == 'auto' and torch.cuda.is_available() else 'cpu' if args.device == 'auto' else args.device
+    context = clean_processes()
+    first = in_process(context, methods[0], data, device, args.threads)
+    output_folder(output)
+    shown = chosen_pictures(first, args.sheet)
+    results = [first, *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:])]
+    comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
+    command = f'python scripts/compare.py {shlex.join(argv)}'
+    side = 'x'.join(map(str, results[0].side))
+    where = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
+    text = (
+        f'`{command}`\n\n{len(results[0].names)} pictures, composite dB pastes {data.paste} outside the region; seed {args.seed}, '
+        f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '
+        f'libraries.\n\n{comparison.markdown()}'
+    )
+    write_atomically(output / 'pictures.csv', comparison.csv().encode(errors='surrogateescape'))
+    write_atomically(output / 'results.json', json.dumps(record(args, data, device, comparison, command), indent=1).encode())
+    if shown:
+        sheet = sheet_of(data, comparison, shown)
+        write_atomically(output / 'sheet.png', encode_png(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB)))
+    else:
+        (output / 'sheet.png').unlink(missing_ok=True)  # an earlier run's
+    write_atomically(output / 'table.md', text.encode(errors='backslashreplace'))
+    print(text)
+    print(f'written: {", ".join(str(output / name) for name in FILES if (output / name).exists())}')

@@ -1,0 +1,133 @@
+"""Running the cells of a plan, several at a time; what is done is skipped, what was stopped goes on."""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from hmaca_arch.experiments.tables.job import Job, is_done, read_state
+from hmaca_arch.experiments.tables.plan import Cell
+from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.training import resuming
+
+POLL = 0.2  # seconds
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may be set to, an entry a GPU."""
+    count = torch.cuda.device_count()
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    return named.split(',')[:count] if named else [str(n) for n in range(count)]
+
+
+def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | None]:
+    """The GPUs of each of the cells that run at a time, for CUDA_VISIBLE_DEVICES; None where there are none.
+
+    Raises:
+        ValueError: a cell has more processes than there are GPUs.
+    """
+    if not gpus:
+        return [None] * (jobs or 1)
+    if processes > len(gpus):
+        raise ValueError(f'--processes {processes}: torch sees {len(gpus)} GPUs, and a process needs one')
+    groups = [','.join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)]
+    return [groups[i % len(groups)] for i in range(jobs or len(groups))]
+
+
+def seconds_left(waiting: Sequence[Cell], running: Sequence[Job], costs: dict[str, list[float]], at_a_time: int) -> float | None:
+    """Until all is done; None while nothing is known.
+
+    Args:
+        costs: network -> seconds of its cells that are done.
+    """
+    known = [seconds for of_network in costs.values() for seconds in of_network]
+    trainings = [job.spent + left for job in running if (left := job.seconds_left()) is not None]
+    if not known and not trainings:
+        return None
+    overall = mean(known or trainings)
+    cost = {cell: mean(costs.get(cell.network) or [overall]) for cell in [*waiting, *(job.cell for job in running)]}
+    left = sum(cost[cell] for cell in waiting) + sum(max(job.seconds_left() or 0.0, cost[job.cell] - job.spent, 0.0) for job in running)
+    return left / min(at_a_time, max(1, len(waiting) + len(running)))
+
+
+def say(text: str) -> None:
+    print(f'{time.strftime("%H:%M:%S")} {text}', flush=True)
+
+
+def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int | None = None, every: float = 60) -> None:
+    """Run what is not done. A cell that fails says why, in its state too, and the others go on.
+
+    Args:
+        folder: for everything that is written.
+        root: the checkout.
+        data: the folder of the data sets.
+        jobs: cells at a time; default: as many as the GPUs serve, without GPUs one.
+        every: seconds between two lines on the progress.
+
+    Raises:
+        ValueError: another run writes into the folder, or a cell that is done is of another option file or other data.
+    """
+    for name in ('cells', 'logs'):
+        output_folder(folder / name)
+    try:
+        resuming.lock_experiment(str(folder / 'cells'))
+    except ValueError:
+        raise ValueError(f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o') from None
+    waiting = [cell for cell in cells if not is_done(folder, cell)]
+    done = [cell for cell in cells if cell not in waiting]
+    costs: dict[str, list[float]] = {}
+    for cell in done:
+        job = Job(cell, folder, root, data)
+        job.check_identity()
+        job.save()
+        state = read_state(folder, cell)
+        costs.setdefault(cell.network, []).append(state['training_seconds'] + state['test_seconds'])
+    say(f'{len(cells)} cells, {len(done)} of them done already')
+    places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
+    running: dict[int, Job] = {}  # by place
+    told = time.time()
+    finished = len(done)
+
+    def left() -> str:
+        seconds = seconds_left(waiting, list(running.values()), costs, len(places))
+        return '' if seconds is None else f', about {timedelta(seconds=round(seconds))} left'
+
+    def report(job: Job) -> None:
+        nonlocal finished
+        finished += 1
+        if 'error' not in job.state:
+            costs.setdefault(job.cell.network, []).append(job.spent)
+        say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)}{left()})')
+
+    try:
+        while waiting or running:
+            for place, gpus in enumerate(places):
+                if waiting and place not in running:
+                    job = Job(waiting.pop(0), folder, root, data, gpus)
+                    running[place] = job
+                    try:
+                        job.start()
+                        say(job.progress())
+                    except (ValueError, OSError) as error:
+                        job.fail(error)
+                        report(running.pop(place))
+            time.sleep(POLL)
+            for place, job in list(running.items()):
+                if not job.proceed():
+                    del running[place]
+                    job.process = None
+                    report(job)
+            if time.time() - told > every:
+                told = time.time()
+                for job in running.values():
+                    job.save()
+                    job.delete_checkpoints(keep=2)  # two, for the case that one is torn
+                say('; '.join(job.progress() for job in running.values()) + left())
+    finally:
+        for job in running.values():
+            job.stop()
+        resuming.unlock()

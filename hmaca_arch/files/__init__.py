@@ -1,0 +1,1 @@
+"""Image files, weights and output folders."""

@@ -1,0 +1,1 @@
+"""The networks: HMANet, HMACA, those they are compared with, and their checkpoints."""

@@ -1,0 +1,158 @@
+"""A network unfolded with the equation of the degradation (spec of the equations: `degradation`).
+
+    x_0 = start;    z_k = network(x_{k-1}, mask, condition_k);    x_k = solve(z_k, y, w_k),    k = 1 .. steps
+
+Zhang et al., "Deep Unfolding Network for Image Super-Resolution" (USRNet, CVPR 2020), Eq. 6 and 7, for a masked region. The steps share one
+network, which is any that maps an image to one of its size. It is told by a condition, added to its first convolution's output, what was
+done, how strongly, which pixels are known, and where in its block a pixel lies. Deviations: the start is the mean of a Gaussian process,
+w_k is learned, and `unknown` is one of the degradations, for which nothing is solved.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from numbers import Integral
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
+from hmaca_arch.networks.checkpoints import FREE_SETTINGS, SelfDescribing
+from hmaca_arch.networks.mask_input import call, padding, takes_mask, with_defaults
+from hmaca_arch.networks.settings import require, require_type
+
+MOST_STEPS = 8
+FAST = 10  # how much faster than the network's weights the trust in its estimates is learned
+QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
+
+# What the hook adds to the first convolution's output, in this thread, while the network runs.
+_condition: ContextVar[Tensor | None] = ContextVar('condition', default=None)
+
+
+def _add_condition(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Forward hook of the first convolution; the network may have padded its image at the bottom and right."""
+    condition = _condition.get()
+    if condition is None:
+        raise RuntimeError('the first convolution ran outside Unfolded.forward, where there is no condition')
+    bottom, right = (there - here for there, here in zip(output.shape[-2:], condition.shape[-2:]))
+    return output + F.pad(condition, (0, right, 0, bottom))
+
+
+def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
+    """What is known of each degradation, in numbers of order 1: (b, len(KINDS) + 6)."""
+    rows = []
+    for d in degradations:
+        pix, blur, noise = (d.kind == kind for kind in ('pix', 'blur', 'noise'))
+        rows.append(
+            [
+                *(d.kind == kind for kind in KINDS),
+                pix * math.log2(max(d.block, 1)) / 3,
+                pix * (d.pool == 'centre'),
+                blur * math.log2(1 + d.sigma),
+                noise * math.log2(1 + d.sigma) / 4,
+                d.jpeg > 0,
+                (100 - d.jpeg) / 50 if d.jpeg else 0,
+            ]
+        )
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def first_trust(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
+    """log w before anything is learned, (b, 1): an estimate is off by 4 grey levels, rounding by sqrt(1 / 12), JPEG by 0.15 a quality."""
+    values = []
+    for d in degradations:
+        variance = 1 / 12 + (0.15 * (100 - d.jpeg)) ** 2 * (d.jpeg > 0) + d.sigma**2 * (d.kind == 'noise')
+        values.append([math.log(variance / 16)])
+    return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+@ARCH_REGISTRY.register()
+class Unfolded(SelfDescribing):
+    """A network between data steps.
+
+    Args:
+        inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape and may take the mask.
+        steps: how often the network and the data step follow each other, 1 to 8.
+
+    Raises:
+        ValueError: for a setting that cannot work.
+    """
+
+    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2) -> None:
+        super().__init__()
+        require_type('steps', steps, Integral)
+        require(1 <= steps <= MOST_STEPS, 'steps', steps, f'1 to {MOST_STEPS}')
+        named = isinstance(inner, Mapping) and isinstance(inner.get('type'), str)
+        require(named, 'inner', inner, "the network's section, with its type")
+        require(inner['type'] not in ('Unfolded', 'MaskInput'), 'inner', inner['type'], 'a network that is not wrapped itself')
+        self.settings = {'steps': steps, 'inner': with_defaults(inner)}
+        self.steps, self.pad_to = steps, padding(dict(inner))
+        self.network = build_network(dict(inner))
+        self.takes_mask = takes_mask(self.network)
+        channels = inner.get('in_chans', 3)
+        first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == channels), None)
+        require(first is not None, 'inner', inner['type'], f'a network with a convolution that takes the {channels} channels of the image')
+        first.register_forward_hook(_add_condition)
+        facts = len(KINDS) + 6
+        self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
+        self.conv_condition = nn.Conv2d(
+            5 + channels + facts, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation
+        )
+        self.trust = nn.Linear(facts + 1, 1)  # of the facts and the step: the weights' shapes do not depend on `steps`
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(self.trust.bias)
+
+    def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
+        """Restore the masked pixels.
+
+        Args:
+            lq: (b, c, h, w) in [0, 1].
+            mask: (b, 1, h, w) in [0, 1]; above 0 is restored.
+            degradation: (b, len(FIELDS)), see `degradation.FIELDS`; None: unknown.
+
+        Returns:
+            (b, c, h, w); lq where the mask is 0.
+        """
+        expected = (lq.shape[0], 1, *lq.shape[2:])
+        if mask.shape != expected:
+            raise ValueError(f'the mask is of shape {tuple(mask.shape)}; expected {expected}: one channel, 1 = restore, in the size of lq')
+        degradations = degradations_of(degradation, len(lq))
+        region = (mask > 0).to(lq.dtype)
+        with torch.autocast(lq.device.type, enabled=False):
+            equations = Equations(lq.float() if lq.dtype != torch.float64 else lq, region, degradations)
+            facts = strengths(degradations, equations.y)
+            first = first_trust(degradations, equations.y)
+            maps = [region, equations.known(), equations.blocks.phase.transpose(0, 1).to(equations.y.dtype)]
+            x = equations.start()
+        for k in range(self.steps):
+            known = torch.cat([facts, torch.full_like(first, k)], dim=1)
+            constant = region * known[:, :, None, None]
+            condition = self.conv_condition(self.scale * torch.cat([*maps, equations.y - x, constant], dim=1))
+            token = _condition.set(condition)
+            try:
+                z = call(self.network, x.to(lq.dtype), mask.to(lq.dtype), takes_mask=self.takes_mask, pad_to=self.pad_to)
+            finally:
+                _condition.reset(token)
+            with torch.autocast(lq.device.type, enabled=False):
+                log_w = first + FAST * F.linear(known, self.trust.weight, self.trust.bias)
+                x = equations.solve(z.to(equations.y.dtype), log_w.clamp(-12, 12).exp().view(-1, 1, 1, 1))
+        return x
+
+    def differences(self, description: Mapping[str, Any]) -> list[str]:
+        """What in a checkpoint's description is not as here; settings that it leaves out have their defaults."""
+        settings = description['settings']
+        if description['network'] != type(self).__name__ or not isinstance(settings.get('inner'), Mapping):
+            return super().differences(description)
+        inner = settings['inner']
+        same = inner.get('type') == self.settings['inner']['type']
+        theirs = {'steps': settings.get('steps'), **(with_defaults(inner) if same else inner)}
+        ours = {'steps': self.steps, **self.settings['inner']}
+        return [
+            f'{key} is {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} here'
+            for key in sorted({*theirs, *ours}.difference(FREE_SETTINGS))
+            if theirs.get(key) != ours.get(key)
+        ]

@@ -1,0 +1,1 @@
+"""Training on BasicSR's pipelines: what is replaced in them, processes, resuming, progress."""

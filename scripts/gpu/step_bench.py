@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Seconds and memory of training steps at the paper's size, all cells in one process.
+
+    step_bench.py --cells HMACA+:bf16 HMACA+:bf16:fast HMACA1:fp32 ... --seconds 70 --out steps.json
+
+A cell is NETWORK:PRECISION[:OPTION...]. Precision: fp32 (linear layers IEEE, convolutions TF32: torch's default, and so what `basicsr
+train` does), ieee (no TF32 anywhere), tf32 (both), bf16. Options: ckpt, fast (position biases expanded by two unfolds), gtN (crops of N
+pixels), bN (batch of N), compile. Cells that no longer fit into --seconds are left out and named. `--profile CELL` adds the kernels of
+one step, by time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(os.environ.get('HMACA_CODE', '.')).resolve()
+sys.path.append(str(ROOT))
+import hmaca_arch  # noqa: E402, F401, I001
+import losses_ext  # noqa: E402, F401
+from basicsr.models import build_model  # noqa: E402
+from einops import rearrange  # noqa: E402
+from hmaca_arch.config import files as options  # noqa: E402
+from hmaca_arch.networks import attention, windows  # noqa: E402
+from hmaca_arch.training import pipeline as training  # noqa: E402
+
+FILES = {
+    'HMACA+': 'options/train/train_HMACAplus_horse_pix.yml',
+    'HMACA1': 'options/train_hmaca_horse_pix.yml',
+    'HMA1': 'options/train/train_HMA1_horse_pix.yml',
+    'SwinIR': 'options/train/train_SwinIR_horse_pix.yml',
+    'HAT': 'options/train/train_HAT_horse_pix.yml',
+    'DRCT': 'options/train/train_DRCT_horse_pix.yml',
+}
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument('--cells', nargs='+', default=['HMACA+:bf16'])
+parser.add_argument('--seconds', type=float, default=90)
+parser.add_argument('--repeats', type=int, default=4)
+parser.add_argument('--profile')
+parser.add_argument('--out', default='steps.json')
+parser.add_argument('--tiny', action='store_true', help='toy networks: does everything run at all?')
+args = parser.parse_args()
+CUDA = torch.cuda.is_available()
+BEGIN = time.time()
+slow_expand = windows.expand_offsets
+
+
+def fast_expand(table, rows, cols, step):
+    """As `expand_offsets`, in ten autograd nodes instead of 40 for 32 rows; on a CPU it is slower."""
+    if step < rows:
+        yield from slow_expand(table, rows, cols, step)
+        return
+    y, x = table.shape[0] // 2, table.shape[1] // 2
+    table = rearrange(table[y - rows + 1 : y + rows, x - cols + 1 : x + cols], 'y x heads -> heads y x').flip(1, 2)
+    yield slice(0, rows * cols), table.unfold(1, rows, 1).unfold(2, cols, 1).flip(1, 2).flatten(3, 4).flatten(1, 2)
+
+
+def sync():
+    if CUDA:
+        torch.cuda.synchronize()
+
+
+def build(cell):
+    network, precision, *more = cell.split(':')
+    opt = options.fill_protocol(options.load(ROOT / FILES[network]))
+    opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA))
+    data = opt['datasets']['train']
+    size = next((int(m[2:]) for m in more if m.startswith('gt')), 128)
+    batch = next((int(m[1:]) for m in more if m.startswith('b') and m[1:].isdigit()), data['batch_size_per_gpu'])
+    if 'ckpt' in more:
+        opt['network_g']['use_checkpoint'] = True
+    if args.tiny:
+        opt['network_g'].update(depths=[1], num_heads=[2], window_size=8, **({'embed_dim': 32} if network.startswith('HM') else {}))
+        size, batch = 16, 2
+    opt['train'].update(amp='bf16' if precision == 'bf16' else False, compile='compile' in more)
+    tf32 = {'fp32': (False, True), 'ieee': (False, False), 'tf32': (True, True), 'bf16': (False, True)}[precision]
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
+    attention.expand_offsets = fast_expand if 'fast' in more else slow_expand
+    training.install()
+    torch.manual_seed(0)
+    model = build_model(opt)
+    mask = torch.zeros(batch, 1, size, size)
+    mask[:, :, size // 4 : size // 4 + 20, size // 4 : size // 4 + 20] = 1
+    lq, gt = torch.rand(2, batch, 3, size, size)
+    return model, {'lq': lq, 'gt': gt, 'mask': mask, 'lq_path': ['random'] * batch}
+
+
+def step(model, data, n):
+    start = time.perf_counter()
+    model.feed_data(data)
+    model.optimize_parameters(n)
+    launched = time.perf_counter() - start
+    sync()
+    return time.perf_counter() - start, launched
+
+
+rows, left_out = [], []
+for cell in args.cells:
+    if time.time() - BEGIN > args.seconds:
+        left_out.append(cell)
+        continue
+    model = data = None
+    try:
+        if CUDA:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        start = time.time()
+        model, data = build(cell)
+        first = step(model, data, 1)[0]
+        step(model, data, 2)
+        times = [step(model, data, 3 + n)[0] for n in range(args.repeats)]
+        row = {
+            'cell': cell, 'seconds': statistics.median(times), 'best': min(times), 'first': round(first, 2),
+            'start': round(time.time() - start, 1),
+            'GiB': round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None, 'loss': float(model.log_dict['l_pix']),
+        }  # fmt: skip
+    except Exception as error:
+        row = {'cell': cell, 'error': f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'}
+    if cell == args.profile and 'error' not in row:
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if CUDA else [])]) as prof:
+            step(model, data, 99)
+        by = 'self_cuda_time_total' if CUDA else 'self_cpu_time_total'
+        table = prof.key_averages().table(sort_by=by, row_limit=45, max_name_column_width=90)
+        Path(args.out).with_name('profile.txt').write_text(table)
+        events = [e for e in prof.key_averages() if e.self_device_time_total] if CUDA else []
+        row['kernels'] = sum(e.count for e in events)
+        row['device seconds'] = sum(e.self_device_time_total for e in events) / 1e6
+    model = data = None
+    rows.append(row)
+    machine = {'gpu': torch.cuda.get_device_name() if CUDA else 'CPU', 'torch': torch.__version__}
+    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1))
+    print(json.dumps(row), flush=True)
+print(f'left out: {left_out}' if left_out else 'all cells', flush=True)

@@ -1,0 +1,239 @@
+import shutil
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from conftest import tiny_options, write_options
+
+import datasets_ext  # noqa: F401
+import losses_ext  # noqa: F401
+from hmaca_arch.config import checks as option_checks
+from hmaca_arch.config import files as options
+from hmaca_arch.messages import OptionError
+
+
+def trained(tmp_path):
+    """The file that a run named `tiny` would leave."""
+    path = tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+    path.parent.mkdir(parents=True)
+    torch.save({'params': build_network(tiny_options(tmp_path)['network_g']).state_dict()}, path)
+    return path
+
+
+def read(tmp_path, text):
+    path = tmp_path / 'options.yml'
+    path.write_text(text)
+    return options.load(path)
+
+
+@pytest.mark.parametrize(
+    'text, value', [('1e-4', 1e-4), ('-1E+3', -1000.0), ('2.5e3', 2500.0), ('.5e1', 5.0), ('1e', '1e'), ('0.1', 0.1), ('7', 7)]
+)
+def test_numbers(tmp_path, text, value):
+    assert read(tmp_path, f'lr: {text}') == {'lr': value}
+
+
+def test_a_key_given_twice_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match='alpha.*twice'):
+        read(tmp_path, 'loss:\n  alpha: 1\n  alpha: 0\n')
+
+
+def test_inheritance_merges_sections_and_replaces_those_of_another_type(tmp_path):
+    (tmp_path / 'base.yml').write_text('a: {type: X, p: 1, q: [1, 2]}\nb: {r: {s: 1, t: 2}}\nc: 1\n')
+    merged = read(tmp_path, 'base: base.yml\na: {type: Y, u: 1}\nb: {r: {s: ~}}\n')
+    assert merged == {'a': {'type': 'Y', 'u': 1}, 'b': {'r': {'s': None, 't': 2}}, 'c': 1}
+    assert read(tmp_path, 'base: base.yml\na: {q: [3]}\n')['a'] == {'type': 'X', 'p': 1, 'q': [3]}
+
+
+def test_inheritance_goes_one_level_deep(tmp_path):
+    (tmp_path / 'deep.yml').write_text('a: 1')
+    (tmp_path / 'base.yml').write_text('base: deep.yml')
+    with pytest.raises(ValueError, match='one level'):
+        read(tmp_path, 'base: base.yml')
+
+
+def test_several_bases_are_merged_in_order(tmp_path):
+    (tmp_path / 'one.yml').write_text('a: {p: 1, q: 1}\nb: 1\nc: 1')
+    (tmp_path / 'two.yml').write_text('a: {q: 2, r: 2}\nb: 2')
+    assert read(tmp_path, 'base: [one.yml, two.yml]\nb: 3') == {'a': {'p': 1, 'q': 2, 'r': 2}, 'b': 3, 'c': 1}
+    assert read(tmp_path, 'base: [two.yml, one.yml]')['a'] == {'q': 1, 'r': 2, 'p': 1}
+    (tmp_path / 'three.yml').write_text('base: one.yml')
+    with pytest.raises(ValueError, match='one level'):
+        read(tmp_path, 'base: [two.yml, three.yml]')
+
+
+def test_the_protocol_fills_paths_and_what_the_metric_pastes():
+    given = {'protocol': 'release', 'a': {'b': ['x/{protocol}/y', 1], 'paste': '{paste}'}}
+    assert options.fill_protocol(given)['a'] == {'b': ['x/release/y', 1], 'paste': 'gt'}
+    assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {'b': ['x/clean/y', 1], 'paste': 'lq'}
+    assert given['a']['paste'] == '{paste}'
+    assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, 'without a protocol nothing is meant'
+    with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
+        options.fill_protocol({'protocol': 'cleen'})
+
+
+def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
+    opt = tiny_options(triplets)
+    opt['val'].pop('save_img')
+    path = write_options(tmp_path / 'o.yml', opt)
+    with pytest.raises(OptionError, match=r'path:pretrain_network_g: .*tiny/models/net_g_latest\.pth does not exist'):
+        options.parse(str(tmp_path), False, ['-opt', str(path)])
+    weights = trained(tmp_path)
+    parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
+    assert parsed['path']['pretrain_network_g'] == str(weights) and parsed['path']['param_key_g'] == 'params_ema'
+    assert parsed['val']['save_img'] is True
+    parsed, _ = options.parse(str(tmp_path), True, ['-opt', str(path)])
+    assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
+    named = str(tmp_path / 'named.pth')
+    shutil.copy(weights, named)
+    given = ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}']
+    with pytest.raises(ValueError, match=r'names .*named.pth, and this training has made .*net_g_latest.pth: to test what it trained'):
+        options.parse(str(tmp_path), False, given)  # as it was trained, from those weights: which of them is meant?
+    parsed, _ = options.parse(str(tmp_path), False, [*given, 'name=other'])
+    assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
+    parsed, _ = options.parse(str(tmp_path), False, [*given, 'path:pretrain_network_g=~'])
+    assert parsed['path']['pretrain_network_g'] == str(weights)
+
+
+def test_override_reads_yaml_and_changes_a_copy():
+    given = {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
+    changed = options.override(given, ['train:optim_g:lr=1e-4', 'train:amp=false', 'train:note=a=b', 'name=x'])
+    assert changed == {'train': {'optim_g': {'lr': 1e-4}, 'amp': False, 'note': 'a=b'}, 'name': 'x'}
+    assert given == {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
+
+
+def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path, triplets):
+    path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
+    given = ['-opt', str(path), '--force_yml', 'name=mine', '--force_yml', 'train:total_iter=3', 'train:ema_decay=0.5']
+    opt, _ = options.parse(str(tmp_path), True, given)
+    assert (opt['name'], opt['train']['total_iter'], opt['train']['ema_decay']) == ('mine', 3, 0.5)
+    with pytest.raises(OptionError) as caught:
+        options.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
+    assert [line.split(':')[0] for line in caught.value.lines] == ["--force_yml 'trian", "--force_yml 'train'"]
+
+
+def test_what_is_printed_reads_back_as_the_same(tmp_path):
+    given = {'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'], 'b': {'c': 1e-5, 'd': None, 'e': [True, 3, 1.5, '']}}
+    (tmp_path / 'o.yml').write_text(options.dump(given), encoding='utf-8')
+    assert options.load(tmp_path / 'o.yml') == given
+
+
+@pytest.mark.parametrize('entry', ['trian:total_iter=1', 'train', 'train:total_iter:x=1'])
+def test_an_override_that_leads_nowhere_is_an_error(entry):
+    with pytest.raises(ValueError, match='force_yml'):
+        options.override({'train': {'total_iter': 5}}, [entry])
+
+
+@pytest.mark.parametrize(
+    'place, value, message',
+    [
+        (('network_g', 'type'), 'HMACAA', 'network_g:type.*HMACAA.*did you mean HMACA'),
+        (('network_g', 'embed_dmi'), 96, 'embed_dmi.*did you mean embed_dim'),
+        (('model_type',), 'MaskedRestoration', 'model_type.*did you mean MaskedRestorationModel'),
+        (('datasets', 'train', 'type'), 'MaskedPairedDataset', 'datasets:train:type.*did you mean MaskedPairedImageDataset'),
+        (('train', 'pixel_opt', 'type'), 'AlphaMaskedL1', 'train:pixel_opt:type.*did you mean AlphaMaskedL1Loss'),
+        (
+            ('train', 'pixel_opt', 'alpa'),
+            0.1,
+            'train:pixel_opt:alpa: AlphaMaskedL1Loss .*did you mean alpha. known: alpha, inside',
+        ),
+        (('train', 'optim_g', 'weight_decya'), 0.1, 'train:optim_g:weight_decya: AdamW.*did you mean weight_decay'),
+        (('train', 'optim_g', 'type'), 'Adamm', 'train:optim_g:type.*did you mean Adam'),
+        (('train', 'scheduler', 'milestone'), [], 'train:scheduler:milestone: MultiStepLR.*did you mean milestones'),
+        (('val', 'metrics', 'masked_psnr', 'pste'), 'gt', 'val:metrics:masked_psnr:pste'),
+        (('train', 'scheduler', 'type'), 'MultiStep', 'train:scheduler:type.*did you mean MultiStepLR'),
+        (('val', 'metrics', 'masked_psnr', 'type'), 'calculate_mask_psnr', 'did you mean calculate_masked_psnr'),
+    ],
+)
+def test_misspelled_names_are_found_before_anything_is_built(tmp_path, place, value, message):
+    opt = tiny_options(tmp_path)
+    *sections, key = place
+    target = opt
+    for section in sections:
+        target = target[section]
+    target[key] = value
+    with pytest.raises(ValueError, match=message):
+        option_checks.check(opt)
+
+
+@pytest.mark.parametrize(
+    'place, value',
+    [
+        ('train:total_iter', 0), ('train:total_iter', float('inf')), ('train:total_iter', 1.5),
+        ('train:total_iter', '300k'), ('train:total_iter', None), ('logger:print_freq', 0),
+        ('logger:save_checkpoint_freq', None), ('val:val_freq', 0), ('datasets:train:batch_size_per_gpu', 0),
+        ('datasets:train:num_worker_per_gpu', 'two'), ('train:scheduler', None), ('train:optim_g', 'AdamW'),
+        ('val', '/root'), ('name', '../up'), ('datasets:val:name', 'a/b'), ('datasets:val:name', 'tiny_train'),
+    ],
+)  # fmt: skip
+def test_values_that_no_pipeline_can_work_with_are_named(tmp_path, place, value):
+    *sections, key = place.split(':')
+    opt = tiny_options(tmp_path)
+    target = opt
+    for section in sections:
+        target = target[section]
+    target[key] = value
+    with pytest.raises(ValueError, match='two are called' if value == 'tiny_train' else place):
+        option_checks.check(opt)
+
+
+def test_the_home_folder_may_be_written_short(tmp_path, triplets, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    opt = tiny_options(triplets)
+    opt['datasets']['train'].update(dataroot_lq='~/lq', meta_info_file='~/names.txt', meta_info_files=['~/a'])
+    section = options.complete(opt, True, str(tmp_path))['datasets']['train']
+    assert (section['dataroot_lq'], section['meta_info_file']) == (str(tmp_path / 'lq'), str(tmp_path / 'names.txt'))
+    assert section['meta_info_files'] == ['~/a'], 'what a data set from elsewhere takes is its own affair'
+
+
+def test_a_schedule_ends_with_the_run(tmp_path):
+    opt = tiny_options(tmp_path)
+    opt['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'restart_weights': [1]}
+    with pytest.raises(ValueError, match='periods: add up to 4 iterations, but train:total_iter is 5'):
+        option_checks.check(opt)
+
+
+def test_validation_draws_do_not_depend_on_the_seed_of_the_run(tmp_path, triplets):
+    opt, _ = options.parse(
+        str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', {**tiny_options(triplets), 'manual_seed': 7}))]
+    )
+    assert opt['datasets']['train']['seed'] == 7 and opt['datasets']['val']['seed'] == 0
+
+
+def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):
+    path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
+    opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
+    assert opt['train']['total_iter'] == 9 and opt['is_train'] and not opt['dist'] and opt['world_size'] == 1
+    assert opt['path']['models'] == str(tmp_path / 'experiments' / 'tiny' / 'models')
+    assert opt['datasets']['train']['phase'] == 'train' and opt['datasets']['train']['seed'] == 0
+    trained(tmp_path)
+    opt, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
+    assert list(opt['datasets']) == ['val'] and opt['path']['log'] == str(tmp_path / 'results' / 'tiny')
+    opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--debug'])
+    assert opt['name'] == 'debug_tiny' and opt['val']['val_freq'] == 8
+    with pytest.raises(ValueError, match='debug_tiny/models/net_g_latest.pth does not exist'):  # and not what `tiny` trained
+        options.parse(str(tmp_path), False, ['-opt', str(path), '--debug'])
+    assert [path.name for path in (tmp_path / 'experiments').rglob('*')] == ['tiny', 'models', 'net_g_latest.pth'], 'nothing is written'
+
+
+def test_missing_things_are_named(tmp_path, triplets):
+    good = tiny_options(triplets)
+
+    def parse(changed, *more):
+        return options.parse(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', changed)), *more])
+
+    with pytest.raises(FileNotFoundError, match=r'opt\.yml does not exist.*did you mean.*o\.yml'):
+        parse(good) and options.parse(str(tmp_path), True, ['-opt', str(tmp_path / 'opt.yml')])
+    for broken in ({'train': None}, {'network_g': 'HMACA'}, {'datasets': {'train': None}}, {'name': None}):
+        with pytest.raises(ValueError, match=next(iter(broken))):
+            parse({**good, **broken})
+    with pytest.raises(OptionError, match='datasets:train:dataroot_lq: .*nowhere does not exist; to prepare it: run this'):
+        train = {**good['datasets']['train'], 'dataroot_lq': 'nowhere', 'prepare': 'run this'}
+        parse({**good, 'datasets': {**good['datasets'], 'train': train}})
+    with pytest.raises(OptionError, match='path:pretrain_network_g.*gone.pth'):
+        parse({**good, 'path': {'pretrain_network_g': 'gone.pth'}})
+    with pytest.raises(ValueError, match='num_gpu.*99'):
+        parse({**good, 'num_gpu': 99})
+    (tmp_path / 'broken.yml').write_text('a: [1,\nb')
+    with pytest.raises(ValueError, match='not valid YAML'):
+        options.load(tmp_path / 'broken.yml')

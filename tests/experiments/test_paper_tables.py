@@ -1,0 +1,468 @@
+"""The matrix of the paper's experiments: its plan, what becomes of the figures, and a small one that is killed on its way."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment, make_triplets
+from PIL import Image
+
+from hmaca_arch.config import files as options
+from hmaca_arch.experiments.bootstrap import Estimate
+from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
+
+OPTIONS = ROOT / 'options'
+SCRIPT = ROOT / 'scripts' / 'paper_tables.py'
+
+
+@pytest.fixture(scope='module')
+def script():
+    spec = importlib.util.spec_from_file_location('paper_tables', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def loaded(cell: plan.Cell, data='/data', iterations=7) -> dict:
+    """The options that its training reads."""
+    changes = cell.changes(OPTIONS, Path(data), iterations)
+    return options.fill_protocol(options.override(options.load(OPTIONS / cell.option_file), changes))
+
+
+# The plan.
+
+
+@pytest.mark.parametrize('preset', plan.PRESETS)
+def test_the_tables_have_the_papers_cells_and_every_cell_its_own_name(preset):
+    cells = [cell for table in plan.TABLES for cell in plan.plan(table, preset)]
+    assert len(cells) == 8 + 33 + 33
+    cells += [
+        cell for p in ('release', 'clean') for cell in plan.plan('1', preset, protocol=p, seeds=[1, 2], outside=['image', 'complement'])
+    ]
+    cells += plan.plan('1', preset, iterations=300) + plan.plan('1', preset, minutes=2.5) + plan.plan('1', preset, processes=2)
+    assert len({cell.name for cell in cells}) == len({*cells})
+    assert all((OPTIONS / cell.option_file).is_file() for cell in cells)
+
+
+def test_a_cell_changes_what_it_says_and_nothing_else():
+    (cell,) = plan.plan('2', 'light', networks=['HMACA'], sets=['horse_blur'], alphas=[0.3], outside=['image'], seeds=[5], processes=2)
+    opt, file = loaded(cell, iterations=40), options.fill_protocol(options.load(OPTIONS / 'train/train_HMACA_light_horse_blur.yml'))
+    assert opt['manual_seed'] == 5 and opt['name'] == cell.name
+    assert opt['datasets']['train']['batch_size_per_gpu'] == 3  # of 6, by two processes
+    assert opt['datasets']['val']['dataroot_gt'] == '/data/clean/horse_blur/test/gt'
+    assert opt['datasets']['train']['dataroot_mask'] == '/data/clean/horse_blur/train/mask'
+    assert opt['train']['pixel_opt'] == {'type': 'AlphaMaskedL1Loss', 'alpha': 0.3, 'outside': 'image'}
+    assert (opt['train']['total_iter'], opt['train']['scheduler']['periods'], opt['train']['warmup_iter']) == (40, [40], 4)
+    for section in ('network_g', 'val', 'logger'):
+        assert opt[section] == file[section]
+    for key in ('pixel_opt', 'total_iter', 'scheduler', 'warmup_iter'):
+        del opt['train'][key], file['train'][key]
+    assert opt['train'] == file['train']
+
+
+def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
+    for network in ('HMA2', 'HMACA2'):
+        (cell,) = plan.plan('1', 'paper', networks=[network])
+        assert loaded(cell)['network_g'] == options.load(OPTIONS / f'train/train_{network}_horse_pix.yml')['network_g']
+        assert loaded(cell)['datasets']['val']['dataroot_lq'] == '/data/release/horse_pix/test/lq'
+
+
+@pytest.mark.parametrize('preset', ['paper', 'light'])
+def test_what_is_compared_with_our_own_configuration_trains_like_it(preset):
+    own, blind, placed, window, everywhere, swinir = (
+        loaded(plan.plan('1', preset, networks=[network], iterations=300)[0])
+        for network in ('HMACA+', 'HMA+', 'HMACA+position', 'HMACA+window', 'HMACA+global', 'SwinIR+')
+    )
+    mask = {'cross_attention': 'window', 'mask_position': True}
+    settings = {key: value for key, value in own['network_g'].items() if key not in mask}
+    assert own['network_g'] == settings | mask
+    assert blind['network_g'] == settings | {'type': 'HMANet'}
+    assert placed['network_g'] == settings | mask | {'cross_attention': 'none'}
+    assert window['network_g'] == settings | mask | {'mask_position': False}
+    assert everywhere['network_g'] == settings | {'cross_attention': 'global', 'mask_position': False}
+    for opt in (blind, placed, window, everywhere, swinir):
+        assert (opt['train'], opt['datasets']) == (own['train'], own['datasets'])
+
+
+def test_the_papers_figures():
+    def of(network, dataset='horse_pix', alpha=None):
+        return plan.paper_figure(plan.Cell(network, dataset, 'light', 'clean', alpha), OPTIONS)
+
+    assert [of(n) for n in ('HMA1', 'HMA2', 'HMACA1', 'HMACA2', 'SwinIR', 'HMACA+')] == [39.30, 38.99, 39.32, 39.23, None, None]
+    assert of('HMA+') is None  # trained in another way than the paper's
+    assert of('HMACA1', 'imagenet_pix', 0.5) == 43.03 and of('HMACA1', 'imagenet_pix', 1.0) == 41.51
+    assert of('HMACA1', 'horse_noise', 0.0) == 51.78 and of('HMACA1', 'horse_noise') is None and of('HMA1', 'horse_noise', 0.0) is None
+    assert all(cell.alpha in plan.ALPHAS and plan.paper_figure(cell, OPTIONS) for table in '23' for cell in plan.plan(table, 'paper'))
+
+
+# What becomes of the figures.
+
+
+def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None = None, colour=0) -> None:
+    """As a finished test leaves it."""
+    (folder / 'cells').mkdir(parents=True, exist_ok=True)
+    state = {'done': True, 'iterations': 300, 'training_seconds': 90.0, 'test_seconds': 30.0, 'parameters': 1234, 'cell': asdict(cell)}
+    (folder / 'cells' / f'{cell.name}.json').write_text(json.dumps(state))
+    table = results.ValidationTable(results.METRICS)
+    for i, pair in enumerate(zip(inputs, outputs)):
+        row = {(kind, metric): value for kind, value in zip(table.ROWS, pair) for metric in results.METRICS}
+        table.add(f'{i:04d}', row)
+    path = job.table_of_test(folder, cell)
+    path.parent.mkdir(parents=True)
+    table.write_csv(path)
+    if data is not None:
+        (path.parent / 'visualization' / path.stem).mkdir(parents=True)
+        for name in table.names:
+            picture = Image.new('RGB', (24, 24), (colour, 0, 0))
+            picture.save(path.parent / 'visualization' / path.stem / f'{name}_{cell.name}.png')
+
+
+def test_names_of_pictures_need_not_be_text(tmp_path):
+    table = results.ValidationTable(results.METRICS)
+    table.add('caf\udce9', {(kind, metric): 30.0 for kind in table.ROWS for metric in results.METRICS})
+    table.write_csv(tmp_path / 'table.csv')
+    assert results.read_table(tmp_path / 'table.csv').names == job.shown_pictures(tmp_path / 'table.csv') == ['caf\udce9']
+
+
+def test_a_table_of_networks(tmp_path, script, capsys):
+    """Means by hand: a picture that one network restores exactly is left out of all means."""
+    cells = plan.plan('1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300)
+    by_name = {(cell.network, cell.seed): cell for cell in cells}
+    write_cell(tmp_path, by_name['HMA1', 0], [30, 40, 44], [32, 41, float('inf')])
+    write_cell(tmp_path, by_name['HMACA+', 0], [30, 40, 44], [33, 42, 45])
+    write_cell(tmp_path, by_name['HMACA+', 1], [30, 40, 44], [34, 43, 46])
+    (tmp_path / 'cells' / f'{by_name["HAT", 1].name}.json').write_text('{"error": "no such thing"}')
+    arguments = ['--networks', 'HMANet', 'HAT', 'HMACA+', '--seeds', '0', '1', '--iterations', '300', '--report', '-o', str(tmp_path)]
+    assert script.main(arguments) == 0
+    output = capsys.readouterr().out
+    rows = {
+        line.split('|')[1].strip(): [text.strip() for text in line.split('|')[2:-1]]
+        for line in output.splitlines()
+        if line.startswith('| ') and '---' not in line
+    }
+    assert list(rows)[2:] == ['HMA1', 'HAT', 'HMACA+'] and list(rows)[1] == 'unrestored input'
+    assert rows['HMA1'][:3] == ['36.50', '+1.50', '39.30'] and rows['HMA1'][5:] == ['1,234', '300', '1.5', '0']
+    assert rows['HAT'] == ['not run', *[''] * 8]
+    assert rows['HMACA+'][:3] == ['38.00 (37.50 to 38.50)', '+3.00 (+2.50 to +3.50)', '']
+    assert rows['unrestored input'][0] == '35.00' and 'Horse-Pixelization: 1 pictures that some network restored exactly' in output
+    assert 'Cells: 3 done, 1 failed, 2 not run.' in output and f'- {by_name["HAT", 1].name}: no such thing' in output
+    csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
+    assert len(csv) == 7 and csv[1].startswith('HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000')
+    assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
+
+
+def test_how_far_one_network_is_ahead_of_another(tmp_path, script, capsys):
+    """By hand: seeds 0 and 1 have both networks; a picture's difference is its mean over them, 1 and 2 dB; seed 2 has only one."""
+    cells = plan.plan('1', 'light', networks=['HMANet', 'HMACA+', 'HAT'], seeds=[0, 1, 2], iterations=300)
+    by_name = {(cell.network, cell.seed): cell for cell in cells}
+    for key, outputs in {
+        ('HMA1', 0): [31, 41, 50], ('HMACA+', 0): [31.5, 42, 50],
+        ('HMA1', 1): [32, 42, float('inf')], ('HMACA+', 1): [33.5, 45, 50],
+        ('HMACA+', 2): [90, 90, 90], ('HAT', 2): [31, 41, 50],
+    }.items():  # fmt: skip
+        write_cell(tmp_path, by_name[key], [30, 40, 49], outputs)
+    found = results.collect(cells, tmp_path, ROOT)
+    groups = report.grouped(found, 'network')
+    assert results.difference(groups['HMACA+',], groups['HMA1',]) == Estimate(1.5, 1.0, 2.0)
+    assert results.difference(groups['HMA1',], groups['HMACA+',]) == Estimate(-1.5, -2.0, -1.0)
+    assert results.difference(groups['HAT',], groups['HMA1',]) is None
+    arguments = ['--networks', 'HMANet', 'HMACA+', 'HAT', '--seeds', '0', '1', '2', '--iterations', '300', '--report', '-o', str(tmp_path)]
+    assert script.main([*arguments, '--against', 'HMANet']) == 0
+    output = capsys.readouterr().out
+    last = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in output.splitlines() if line.startswith('| ')}
+    assert last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
+    assert last['HMACA+'] == '+1.50 [+1.00, +2.00]' and last['HAT'] == 'no common seed' and 'less HMA1: difference in' in output
+    assert script.main([*arguments, '--against', 'DRCT']) == 0
+    assert '| DRCT not run |' in capsys.readouterr().out
+    assert script.main(['--report', '-o', str(tmp_path / 'misspelled')]) == 1 and 'nothing to report' in capsys.readouterr().err
+    for wrong, words in ((['--against', 'HMAN'], 'HMAN'), (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks')):
+        assert script.main([*arguments, *wrong]) == 1 and words in capsys.readouterr().err
+
+
+def test_a_table_grows_with_every_command(tmp_path, script, capsys):
+    """Cells of other networks, sets and seeds at the same scale stay in it; those of another scale, and runs over alpha, have their own."""
+    own = plan.plan('1', 'light', networks=['HAT'], iterations=300)[0]
+    others = [
+        plan.plan('1', 'light', networks=['DRCT'], iterations=300)[0],
+        plan.plan('1', 'light', networks=['HAT'], sets=['horse_blur'], iterations=300)[0],
+        plan.plan('1', 'light', networks=['SwinIR'], iterations=30)[0],
+        plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)[0],
+    ]
+    for cell in (own, *others):
+        write_cell(tmp_path, cell, [30, 40], [31, 41])
+    (tmp_path / 'cells' / 'torn_light_clean_300it_seed0.json').write_text('{')
+    strange = {'done': True, 'cell': {**asdict(own), 'network': 'Gone'}}
+    (tmp_path / 'cells' / 'Gone_light_clean_300it_seed0.json').write_text(json.dumps(strange))
+    changed = plan.plan('1', 'light', networks=['HMA+'], iterations=300)[0]
+    write_cell(tmp_path, changed, [30, 40], [31, 41])
+    state = job.read_state(tmp_path, changed) | {'identity': {'option file': 'another', 'data': ''}}
+    (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(state))
+    assert script.main(['--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    rows = [line.split(',')[:2] for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]]
+    assert rows == [['HAT', 'horse_pix'], ['DRCT', 'horse_pix'], ['HAT', 'horse_blur']]
+    assert f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
+    assert job.known_cells(tmp_path, 'light_clean') == []
+    assert script.main(['--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    assert 'Cells: 1 done, 2 not run.' in capsys.readouterr().out
+
+
+def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
+    cells = plan.plan('2', 'light')
+    for cell in cells:
+        if cell.dataset == 'horse_blur' and cell.alpha in (0.0, 0.5):
+            write_cell(tmp_path, cell, [45, 47], [46, 50 if cell.alpha else 47])
+    assert script.main(['--table', '2', '--report', '-o', str(tmp_path)]) == 0
+    lines = [
+        [text.strip() for text in line.split('|')[1:-1]]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith('| ') and '---' not in line
+    ]
+    assert lines[0] == ['alpha', *(f'{n / 10:.1f}' for n in range(11))]
+    blur = next(i for i, line in enumerate(lines) if line[0] == 'Horse-GaussianBlur: unrestored input')
+    assert lines[blur][1:] == ['46.00'] * 11
+    assert lines[blur + 1] == ['HMACA1', '46.50', *['not run'] * 4, '48.00', *['not run'] * 5]
+    assert lines[blur + 2] == ['HMACA1: gain', '+0.50', *[''] * 4, '+2.00', *[''] * 5]
+    assert lines[blur + 3] == ['HMACA1: iterations', '300', *[''] * 4, '300', *[''] * 5]
+    assert lines[blur + 4][:3] == ['HMACA1: paper', '46.91', '51.14']
+    plot = np.asarray(Image.open(tmp_path / 'table2_light_clean_alpha.png'))
+    colour = [int(figures.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
+    ys, xs = np.nonzero((plot == colour).all(axis=2)[:, :560])
+    assert xs.min() < 85 and 300 < xs.max() < 330, 'a line from alpha 0 to 0.5'
+    assert ys[xs.argmin()] > ys[xs.argmax()], 'that rises'
+
+
+def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_path, monkeypatch):
+    """Neither continued nor shown as done: its name says the same."""
+    cell = plan.plan('1', 'light', networks=['HMACA1'], iterations=300)[0]
+    root, data = tmp_path / 'root', tmp_path / 'data'
+    shutil.copytree(ROOT / 'options', root / 'options')
+    manifest = data / 'clean' / 'horse_pix' / 'train' / 'manifest.jsonl'
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{}')
+    write_cell(tmp_path, cell, [30], [31])
+
+    def begun():
+        begun = job.Job(cell, tmp_path, root, data)
+        begun.check_identity()
+        begun.save()
+
+    begun(), begun()
+    file = root / 'options' / cell.option_file
+    file.write_text(file.read_text().replace('lr: 1e-3', 'lr: 1e-4'))
+    with pytest.raises(ValueError, match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/'):
+        runner.run([cell], tmp_path, root, data)
+    file.write_text(file.read_text().replace('lr: 1e-4', 'lr: 1e-3'))
+    begun()
+    manifest.write_text('{"seed": 1}')
+    with pytest.raises(ValueError, match='was begun with another data'):
+        begun()
+
+
+def test_a_plot_of_nothing_but_zeros(tmp_path):
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
+    write_cell(tmp_path, cells[0], [30], [30])
+    assert figures.alpha_plot(results.collect(cells, tmp_path, ROOT)) is not None
+
+
+def test_the_legend_fits(tmp_path, monkeypatch):
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
+    write_cell(tmp_path, cells[0], [30], [31])
+    monkeypatch.setattr(figures, 'label', lambda *_: 'W' * 60)
+    plot = np.asarray(figures.alpha_plot(results.collect(cells, tmp_path, ROOT)))
+    assert (plot[:, -8:] == 255).all() and (plot[:, -30:] < 128).any()
+
+
+def test_figures_of_different_pictures_are_not_mixed(tmp_path, script, capsys):
+    first, second = plan.plan('1', 'light', networks=['HAT', 'DRCT'])
+    write_cell(tmp_path, first, [30, 40], [31, 41])
+    write_cell(tmp_path, second, [30, 41], [31, 41])
+    assert script.main(['--report', '-o', str(tmp_path), '--networks', 'HAT', 'DRCT']) == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and f'{first.name} and {second.name} were tested on different pictures' in error
+
+
+def test_the_sheet_shows_what_each_network_restored(tmp_path):
+    make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 3, size=24)
+    cells = plan.plan('1', 'light', networks=['HAT', 'DRCT', 'SwinIR'])
+    write_cell(tmp_path / 'o', cells[0], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=100)
+    write_cell(tmp_path / 'o', cells[2], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=200)
+    sheet = np.asarray(figures.sheet(results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data'))
+    pitch = figures.SIDE + 4
+    assert sheet.shape == (24 + 6 * pitch, 5 * pitch, 3), '3 pictures, whole and enlarged: input, mask, two networks (one was not run), gt'
+    columns = [sheet[24 + 80 :: pitch, column * pitch + 80] for column in range(5)]
+    assert (columns[2] == (100, 0, 0)).all() and (columns[3] == (200, 0, 0)).all()
+    masks = [sheet[24 + row * pitch :][: figures.SIDE, pitch : pitch + figures.SIDE] for row in range(6)]
+    assert [round((mask == 255).mean(), 2) for mask in masks] == [0.11, 0.25] * 3, 'enlarged around the region'
+    assert job.shown_pictures(job.table_of_test(tmp_path / 'o', cells[0])) == ['0000', '0002', '0001'], 'by the dB of the input'
+
+
+def test_around_is_a_square_that_holds_the_region():
+    mask = np.zeros((20, 30))
+    mask[17:20, 0:4] = 1
+    rows, columns = figures.around(mask)
+    assert (rows, columns) == (slice(12, 20), slice(0, 8))
+    assert figures.around(np.zeros((4, 4))) == (slice(None), slice(None))
+    assert figures.around(np.ones((20, 30)))[0] == slice(0, 20)
+
+
+# Running.
+
+
+def test_alphas_that_differ_have_cells_of_their_own():
+    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5, 0.50000001])
+    assert cells[0].name != cells[1].name and cells[0].name.endswith('alpha0.5_seed0')
+    assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(OPTIONS, Path('data'), 10)
+    assert plan.exact(0.1 + 0.2) == '0.30000000000000004' and plan.exact(1.0) == '1' and plan.exact(0.3) == '0.3'
+
+
+def test_figures_that_are_not_there_are_not_called_done(tmp_path):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=300)
+    write_cell(tmp_path, cell, [float('nan')] * 2, [float('nan')] * 2)
+    (found,) = results.collect([cell], tmp_path, ROOT)
+    assert report.over_seeds([found], [float('nan')], '.2f') == 'no figures'
+
+
+def test_which_cells_stand_in_which_table():
+    def cell(dataset, alpha):
+        return plan.Cell('HMACA1', dataset, 'light', 'clean', alpha)
+
+    belongs = {(table, data, alpha) for table in '123' for data in ('horse_pix', 'imagenet_pix') for alpha in (None, 0.5)
+               if plan.belongs(table, cell(data, alpha))}  # fmt: skip
+    assert belongs == {('1', 'horse_pix', None), ('1', 'imagenet_pix', None), ('2', 'horse_pix', 0.5), ('3', 'imagenet_pix', 0.5)}
+
+
+def test_gpus_are_dealt_to_cells():
+    assert runner.shares([], 2, None) == [None] and runner.shares([], 1, 3) == [None] * 3
+    assert runner.shares(['0', '1', '2'], 1, None) == ['0', '1', '2']
+    assert runner.shares(['4', '5', '6'], 2, None) == ['4,5'] and runner.shares(['0', '1'], 1, 3) == ['0', '1', '0']
+    with pytest.raises(ValueError, match='--processes 3: torch sees 2 GPUs'):
+        runner.shares(['0', '1'], 3, None)
+
+
+def test_seconds_an_iteration_come_from_the_log_without_its_start():
+    log = ''.join(f'2026-01-01 00:00:{second:06.3f} INFO: [x..][epoch:  0, iter:       {i}, lr:(1e-3,)] x\n'.replace('.', ',', 1)
+                  for i, second in enumerate((0, 9, 10, 10.5, 11, 11.5), 1))  # fmt: skip
+    assert job.seconds_an_iteration(log) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match='no times'):
+        job.seconds_an_iteration('nothing\n')
+
+
+def test_progress_is_where_the_log_is(tmp_path):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=1200)
+    (tmp_path / 'logs').mkdir()
+    running = job.Job(cell, tmp_path, ROOT, tmp_path)
+    running.phase, running.state['iterations'] = 'train', 1200
+    running.log.write_text('2026-01-01 00:00:00,000 INFO: Start training from epoch: 0, iter: 0\n')
+    assert running.progress() == f'{cell.name}: train'
+    with running.log.open('a') as log:
+        log.write('2026-01-01 00:00:01,000 INFO: [x..][epoch:  0, iter:   1,100, lr:(1e-3,)] [eta: 0:00:10, time (data): 1 (0)] x\n')
+    assert running.progress() == f'{cell.name}: train 1,100/1,200' and running.seconds_left() == 10
+    with running.log.open('a') as log:
+        log.write('[eta: 1 day, 0:00:10, time (data): 1 (0)] x\n[eta: 2 days, 1:00:03, time (data): 1 (0)] x\n')
+    assert running.seconds_left() == 2 * 86400 + 3603
+
+
+def test_time_left_counts_what_like_cells_took(tmp_path):
+    cells = plan.plan('1', 'smoke', networks=['HAT', 'DRCT', 'SwinIR'])
+    job_of_hat = job.Job(cells[0], tmp_path, ROOT, tmp_path)
+    job_of_hat.state['training_seconds'] = 4.0
+    assert runner.seconds_left(cells[1:], [], {}, 1) is None
+    costs = {'HAT': [10.0, 14.0], 'DRCT': [30.0]}
+    assert runner.seconds_left(cells[1:], [job_of_hat], costs, 1) == pytest.approx(30 + 18 + 8)  # DRCT's, the mean for SwinIR, HAT's rest
+    assert runner.seconds_left(cells[1:], [job_of_hat], costs, 2) == pytest.approx(28)
+
+
+def test_several_processes_are_torchruns(tmp_path):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], processes=3)
+    command = job.Job(cell, tmp_path, ROOT, tmp_path).command('train', ['a=1'], '--auto_resume')
+    assert command[1:3] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=3' in command
+    assert command[command.index('hmaca_arch') :][:3] == ['hmaca_arch', 'train', '-opt']
+    assert command[-5:] == ['--launcher', 'pytorch', '--auto_resume', '--force_yml', 'a=1']
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--networks', 'HMACB'], r"there is no network 'HMACB' \(did you mean HMACA"),
+        (['--alphas', '1.5'], 'alpha is 1.5; expected 0 to 1'),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, script, capsys, arguments, message):
+    assert script.main([*arguments, '-o', str(tmp_path / 'o')]) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf'paper_tables\.py: error: {message}.*\n', error), error
+    assert not (tmp_path / 'o').exists()
+
+
+@pytest.mark.parametrize(
+    'processes, message', [(1, r'clean/horse_pix does not exist; to prepare it: basicsr make-dataset'), (4, 'a batch of 6 cannot')]
+)
+def test_a_cell_that_cannot_run_says_why(tmp_path, script, capsys, processes, message):
+    if processes > 1:
+        make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 1)
+    arguments = ['--networks', 'HAT', '--data', str(tmp_path / 'data'), '-o', str(tmp_path / 'o'), '--processes', str(processes)]
+    assert script.main(arguments) == 1
+    output = capsys.readouterr().out
+    assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
+
+
+def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, script, capsys):
+    """Real processes throughout; the first run is killed without a chance to clean up."""
+    make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
+    make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 2, size=24, seed=1)
+    folder = tmp_path / 'o'
+    arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
+    (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
+    with open(tmp_path / 'first.txt', 'w') as output:
+        first = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment(), stdout=output, stderr=output)
+    deadline = time.time() + 240
+    try:
+        while not list(folder.glob('experiments/*/training_states/[0-9]*.state')):
+            assert time.time() < deadline and first.poll() is None, (tmp_path / 'first.txt').read_text()
+            time.sleep(0.02)
+    finally:
+        first.kill()
+        first.wait()
+    assert results.collect([cell], folder, ROOT)[0].status == 'not finished'
+
+    assert script.main(arguments) == 0
+    output, log = capsys.readouterr().out, (folder / 'logs' / f'{cell.name}.log').read_text()
+    resumed = re.search(r'Resuming training from epoch: \d+, iter: (\d+)', log)
+    assert resumed and 2 <= int(resumed[1]) < 30
+    assert re.search(r'^\| HMACA1 +\| +\d+\.\d\d \| +[-+]\d+\.\d\d \| 39\.32 \|.*\| +30 \|', output, re.M), output
+    result = results.collect([cell], folder, ROOT)[0]
+    assert len(result.table.names) == 2 and result.state['training_seconds'] > 0 and result.state['test_seconds'] > 0
+    kept = [path.name for path in (folder / 'experiments' / cell.name / 'models').iterdir()]
+    assert job.known_cells(folder, cell.scale) == [cell], 'other commands will show it'
+    assert kept == ['net_g_latest.pth'] and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
+
+    size = os.path.getsize(folder / 'logs' / f'{cell.name}.log')
+    assert script.main(arguments) == 0
+    assert '1 cells, 1 of them done already' in capsys.readouterr().out
+    assert os.path.getsize(folder / 'logs' / f'{cell.name}.log') == size, 'nothing was run again'
+
+
+def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
+    make_triplets(tmp_path / 'clean' / 'horse_pix' / 'train', 1)
+    (cell,) = plan.plan('1', 'light', networks=['HAT'])
+    (tmp_path / 'cells').mkdir()
+    (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterations": 3, "settings": ["train:total_iter=9"]}')
+    with pytest.raises(ValueError, match=r'other settings \(.*train:total_iter=3.*train:total_iter=9'):
+        job.Job(cell, tmp_path, ROOT, tmp_path).start()
+
+
+def test_a_damaged_state_is_named(tmp_path, script, capsys):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'])
+    (tmp_path / 'cells').mkdir()
+    (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterat')
+    assert script.main(['--networks', 'HAT', '-o', str(tmp_path)]) == 1
+    assert re.fullmatch(rf'paper_tables.py: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)

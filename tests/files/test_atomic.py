@@ -1,0 +1,245 @@
+"""Writing whole files or none, reading weights that may be anything, and what a training saves and takes back."""
+
+import errno
+import io
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+
+from hmaca_arch.files import atomic as checkpoint_files
+from hmaca_arch.files.atomic import load_safely, read_checkpoint, read_weights, save_atomically, write_durably
+
+WEIGHTS = {'a': torch.ones(2, 3)}
+
+
+def test_what_is_written_is_there_and_nothing_else(tmp_path):
+    path = tmp_path / 'file'
+    write_durably(path, lambda file: file.write(b'one'))
+    write_durably(str(path), lambda file: file.write(b'two'))
+    assert path.read_bytes() == b'two' and os.listdir(tmp_path) == ['file']
+
+
+def test_the_temporary_file_lies_beside_the_final_one(tmp_path, monkeypatch):
+    """Only within a file system is a rename atomic."""
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    folders = []
+    write_durably(tmp_path / 'file', lambda file: folders.append(Path(file.name).resolve().parent))
+    assert folders == [tmp_path]
+
+
+def test_file_and_folder_are_flushed_in_this_order(tmp_path, monkeypatch):
+    """Contents, then the name, then the folder that holds the name; all descriptors are closed."""
+    done, opened = [], set()
+    fsync, replace, close, open_folder = os.fsync, os.replace, os.close, os.open
+
+    def noted_fsync(descriptor):
+        target = Path(os.readlink(f'/proc/self/fd/{descriptor}'))
+        done.append(('fsync', target.name, target.read_bytes() if target.is_file() else b''))
+        fsync(descriptor)
+
+    def noted_open(*args):
+        opened.add(descriptor := open_folder(*args))
+        return descriptor
+
+    monkeypatch.setattr(checkpoint_files.os, 'fsync', noted_fsync)
+    monkeypatch.setattr(checkpoint_files.os, 'open', noted_open)
+    monkeypatch.setattr(checkpoint_files.os, 'close', lambda descriptor: (opened.remove(descriptor), close(descriptor)))
+    monkeypatch.setattr(
+        checkpoint_files.os, 'replace', lambda old, new: (done.append(('replace', Path(old).name, Path(new).name)), replace(old, new))
+    )
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write_durably('file', lambda file: file.write(b'all of it'))
+    temporary = f'file.{os.getpid()}.tmp'
+    assert done == [('fsync', temporary, b'all of it'), ('replace', temporary, 'file'), ('fsync', 'folder', b'')]
+    assert not opened
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize('error', [OSError(errno.EIO, 'broken'), OSError('in words only'), RuntimeError('odd'), Interrupted()])
+def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+
+    def write(file):
+        file.write(b'half')
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_durably(path, write)
+    assert caught.value is error and 'None' not in str(error) and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+
+
+def test_an_error_names_the_file_unless_it_names_another(tmp_path):
+    def write(file):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with pytest.raises(OSError) as caught:
+        write_durably(tmp_path / 'file', write)
+    assert str(caught.value) == f"[Errno {errno.ENOSPC}] No space left on device: '{tmp_path / 'file'}'"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_durably(tmp_path / 'file', lambda file: (tmp_path / 'source').read_bytes())
+    assert caught.value.filename == str(tmp_path / 'source')
+    with pytest.raises(FileNotFoundError) as caught:
+        write_durably(tmp_path / 'nowhere' / 'file', lambda file: None)
+    assert str(tmp_path / 'nowhere' / 'file') in str(caught.value)
+
+
+def test_a_full_disk_is_called_so_whatever_torch_makes_of_it(tmp_path, monkeypatch):
+    """torch.save's own error, about its file writer, hides the reason; an error that has none of the system stays as it is."""
+
+    class Full(io.FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    def as_torch_says_it(data, file):
+        try:
+            file.write(b'')
+        except OSError:
+            raise RuntimeError('unexpected pos 64 vs 0')  # noqa: B904
+
+    monkeypatch.setattr(checkpoint_files, 'open', Full, raising=False)
+    for save in (torch.save, as_torch_says_it):
+        monkeypatch.setattr(torch, 'save', save)
+        with pytest.raises(OSError) as caught:
+            save_atomically(WEIGHTS, tmp_path / 'net.pth')
+        assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / 'net.pth')
+        assert caught.value.__suppress_context__ and os.listdir(tmp_path) == []
+    monkeypatch.undo()
+
+    def write(file):
+        try:
+            raise KeyError('inner')
+        except KeyError:
+            raise RuntimeError('outer')  # noqa: B904
+
+    with pytest.raises(RuntimeError, match='outer'):
+        write_durably(tmp_path / 'net.pth', write)
+
+
+def test_saved_is_what_loads(tmp_path):
+    save_atomically({'iter': 3, 'params': WEIGHTS, 'text': 'x', 'list': [1, None]}, tmp_path / '3.state')
+    state = load_safely(tmp_path / '3.state')
+    assert state['iter'] == 3 and torch.equal(state['params']['a'], WEIGHTS['a']) and state['list'] == [1, None]
+
+
+def test_what_was_saved_on_a_gpu_loads_without_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.serialization, 'location_tag', lambda storage: 'cuda:7')  # of a machine with eight
+    torch.save(WEIGHTS, tmp_path / 'net.pth')
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match='CUDA'):
+        torch.load(tmp_path / 'net.pth', weights_only=True)
+    assert load_safely(tmp_path / 'net.pth')['a'].device.type == 'cpu'
+
+
+class Program:
+    """What a pickle of this does when it is loaded without care: make a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+@pytest.mark.parametrize('form', ['zip', 'legacy', 'pickle'])
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, form):
+    trace, path = tmp_path / 'executed', tmp_path / 'net.pth'
+    content = {'params': {**WEIGHTS, 'b': Program(trace)}}
+    if form == 'pickle':
+        path.write_bytes(pickle.dumps(Program(trace), protocol=2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == 'zip')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # what a user may have set for other programs
+    with pytest.raises(ValueError) as caught:
+        load_safely(path)
+    assert str(caught.value) == f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
+    assert caught.value.__context__ is None and not trace.exists()
+    torch.load(path, weights_only=False) if form != 'pickle' else pickle.loads(path.read_bytes())
+    assert trace.exists(), 'the file would have done it'
+
+
+def test_what_is_no_checkpoint_is_told_in_a_short_line(tmp_path, recwarn):
+    save_atomically({'params': WEIGHTS}, tmp_path / 'whole.pth')
+    whole = (tmp_path / 'whole.pth').read_bytes()
+    path = tmp_path / 'net.pth'
+    for data, message in (
+        (b'', 'it is cut short'),
+        (b'not a checkpoint', 'it is damaged, or another kind of file'),
+        (pickle.dumps({'a': 1}, protocol=5), 'it is damaged, or another kind of file'),
+        (whole[: len(whole) // 2], 'PytorchStreamReader failed reading zip archive: '),
+        (b'PK\x03\x04' + bytes(100), 'PytorchStreamReader failed '),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ValueError) as caught:
+            load_safely(path)
+        text = str(caught.value)
+        assert text.startswith(message) and len(text) <= 120 and '\n' not in text
+    with pytest.raises(FileNotFoundError):
+        load_safely(tmp_path / 'nowhere.pth')
+    assert not recwarn.list
+
+
+def test_memory_that_runs_out_is_not_a_damaged_file(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(MemoryError):
+        load_safely(tmp_path)
+
+
+def test_long_names_are_cut(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {"x" * 500} was not allowed')
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(ValueError, match='^it holds x{80} besides'):
+        load_safely(tmp_path)
+
+
+def test_averaged_weights_come_first_and_the_key_is_told(tmp_path):
+    path, other = tmp_path / 'net.pth', {'b': torch.zeros(1)}
+    for content, key, name in (
+        ({'params': WEIGHTS, 'params_ema': other}, 'params_ema', 'b'),
+        ({'params': WEIGHTS}, 'params', 'a'),
+        (WEIGHTS, None, 'a'),
+        (OrderedDict(WEIGHTS), None, 'a'),
+    ):
+        torch.save(content, path)
+        found, found_key = read_checkpoint(path)
+        assert list(found) == [name] and found_key == key and list(read_weights(path)) == [name]
+    torch.save({'params': WEIGHTS, 'params_ema': other}, path)
+    assert read_checkpoint(path, ('params',))[1] == 'params' and read_checkpoint(path, ('x', 'params_ema'))[1] == 'params_ema'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [{}, {'params': {}}, {'iter': 3}, {'params': {'a': 1}}, {'params': {1: torch.ones(1)}}, [torch.ones(1)], torch.ones(1), 'params'],
+)
+def test_what_holds_no_weights_is_named(tmp_path, content):
+    torch.save(content, tmp_path / 'net.pth')
+    with pytest.raises(ValueError) as caught:
+        read_checkpoint(tmp_path / 'net.pth')
+    assert str(caught.value) == f'{tmp_path / "net.pth"}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema'
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'net.pth').write_bytes(b'')
+    with pytest.raises(ValueError) as caught:
+        read_checkpoint(tmp_path / 'net.pth')
+    assert str(caught.value) == f'{tmp_path / "net.pth"}: not a checkpoint that can be read: it is cut short'
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        read_checkpoint(Path('gone.pth'))
+    path = tmp_path / 'gone.pth'
+    assert str(caught.value) == f'weights: {path} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'

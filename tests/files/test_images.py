@@ -1,0 +1,181 @@
+"""Reading pictures and masks: every kind that is accepted gives the right pixels, every damaged or doubtful one is refused by name."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from hmaca_arch.files.images import decode_mask, decode_picture, encode_png, list_pictures, to_8_bit, write_atomically
+
+
+@pytest.fixture(scope='module')
+def picture() -> np.ndarray:
+    """(30, 41, 3) uint8, smooth enough for lossy formats."""
+    return cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8), (41, 30), interpolation=cv2.INTER_CUBIC)
+
+
+def saved(image: Image.Image | np.ndarray, kind: str = 'PNG', **options) -> bytes:
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'BMP', 'TIFF', 'WEBP'])
+def test_lossless_formats(picture, kind):
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    np.testing.assert_array_equal(decode_picture(saved(picture, kind, **options), 'a'), picture)
+
+
+def test_jpeg_decodes_as_opencv_does(picture):
+    data = saved(picture, 'JPEG', quality=90)
+    np.testing.assert_array_equal(decode_picture(data, 'a'), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif'])
+def test_16_bit_colour_and_gray_keep_every_bit(picture, ending):
+    colour = picture.astype(np.uint16) * 257 + 13
+    encoded = cv2.imencode(ending, cv2.cvtColor(colour, cv2.COLOR_RGB2BGR))[1].tobytes()
+    np.testing.assert_array_equal(decode_picture(encoded, 'a'), colour)
+    encoded = cv2.imencode(ending, colour[..., 0])[1].tobytes()
+    np.testing.assert_array_equal(decode_picture(encoded, 'a'), np.repeat(colour[..., :1], 3, axis=2))
+
+
+def test_grayscale_palette_and_opaque_alpha(picture):
+    gray = picture[..., 0]
+    np.testing.assert_array_equal(decode_picture(saved(gray), 'a'), np.repeat(gray[..., None], 3, axis=2))
+    palette = Image.fromarray(picture).quantize(16)
+    np.testing.assert_array_equal(decode_picture(saved(palette), 'a'), np.asarray(palette.convert('RGB')))
+    np.testing.assert_array_equal(decode_picture(saved(Image.fromarray(picture).convert('RGBA')), 'a'), picture)
+    deep = np.dstack([picture.astype(np.uint16) * 257, np.full(gray.shape, 65535, np.uint16)])
+    encoded = cv2.imencode('.png', cv2.cvtColor(deep, cv2.COLOR_RGBA2BGRA))[1].tobytes()
+    np.testing.assert_array_equal(decode_picture(encoded, 'a'), deep[..., :3])
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_is_applied(picture, kind, orientation):
+    image = Image.fromarray(picture)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    data = saved(image, kind, exif=exif, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(decode_picture(data, 'a'), expected)
+    assert (expected.shape[0] > expected.shape[1]) == (orientation >= 5)
+    mask = saved(Image.fromarray((picture[..., 0] > 99).astype(np.uint8) * 255), kind, exif=exif, **options)
+    assert decode_mask(mask, 'a').shape[:2] == expected.shape[:2]
+
+
+def test_transparency_is_refused(picture):
+    half = Image.fromarray(np.dstack([picture, np.full(picture.shape[:2], 128, np.uint8)]))
+    palette = Image.fromarray(picture).quantize(16)
+    for data in (saved(half), saved(half.convert('LA')), saved(palette, transparency=int(np.asarray(palette)[0, 0]))):
+        with pytest.raises(ValueError, match=r'^x/a\.png: has transparent pixels'):
+            decode_picture(data, 'x/a.png')
+
+
+def test_other_modes_are_refused(picture):
+    with pytest.raises(ValueError, match=r'^a\.jpg: .*CMYK'):
+        decode_picture(saved(Image.fromarray(picture).convert('CMYK'), 'JPEG'), 'a.jpg')
+    with pytest.raises(ValueError, match=r'^a\.tif: .*mode F'):
+        decode_picture(saved(Image.fromarray(picture[..., 0].astype(np.float32)), 'TIFF'), 'a.tif')
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF'])
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')
+def test_truncated_files_are_refused_by_name(picture, kind):
+    data = saved(picture, kind)
+    for length in (0, 1, 10, 30, len(data) // 3, len(data) // 2, len(data) - 25, len(data) - (4 if kind in ('PNG', 'JPEG') else 25)):
+        with pytest.raises(ValueError, match=r'^x/a\.b: cannot be read') as caught:
+            decode_picture(data[:length], 'x/a.b')
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')
+def test_truncated_16_bit_files_are_refused(picture):
+    for ending in ('.png', '.tif'):
+        data = cv2.imencode(ending, picture.astype(np.uint16) * 200)[1].tobytes()
+        with pytest.raises(ValueError, match=r'^a: cannot be read'):
+            decode_picture(data[: len(data) // 2], 'a')
+
+
+def test_flipped_bits_in_a_png_are_refused(picture):
+    data = saved(picture)
+    for position in range(60, len(data) - 20, len(data) // 25):
+        broken = bytearray(data)
+        broken[position] ^= 4
+        with pytest.raises(ValueError, match='cannot be read'):
+            decode_picture(bytes(broken), 'a')
+
+
+def test_text_is_not_a_picture():
+    with pytest.raises(ValueError, match=r'^a\.png: cannot be read as a picture'):
+        decode_picture(b'not a picture at all', 'a.png')
+
+
+def test_masks_are_thresholded_at_127():
+    values = np.array([[0, 1, 127, 128, 254, 255]], np.uint8)
+    hard = decode_mask(saved(values), 'm')
+    assert hard.shape == (1, 6, 1) and hard.dtype == np.uint8
+    assert hard[0, :, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    soft = decode_mask(saved(values), 'm', soft=True)
+    assert soft.dtype == np.float32
+    np.testing.assert_allclose(soft[0, :, 0], values[0] / 255, atol=1e-7)
+
+
+def test_masks_of_every_kind(picture):
+    region = picture[..., 0] > 120
+    white = region.astype(np.uint8) * 255
+    deep = cv2.imencode('.png', region.astype(np.uint16) * 65535)[1].tobytes()
+    for data in (
+        saved(white), saved(np.repeat(white[..., None], 3, axis=2)), saved(Image.fromarray(white).convert('1')), deep,
+        saved(Image.fromarray(white).convert('P')), saved(white, 'BMP'),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(decode_mask(data, 'm')[..., 0], region)
+    assert not decode_mask(saved(white * 0), 'm').any()
+    assert decode_mask(saved(white * 0 + 255), 'm').all()
+
+
+def test_doubtful_masks_are_refused_by_name(picture):
+    with pytest.raises(ValueError, match=r'^m\.png: a mask must be black and white'):
+        decode_mask(saved(picture), 'm.png')
+    with pytest.raises(ValueError, match=r'^m\.png: the mask is black but for values up to 1 of 255'):
+        decode_mask(saved((picture[..., 0] > 120).astype(np.uint8)), 'm.png')
+    with pytest.raises(ValueError, match='up to 255 of 65535'):
+        decode_mask(cv2.imencode('.png', (picture[..., 0] > 120).astype(np.uint16) * 255)[1].tobytes(), 'm.png')
+
+
+def test_encode_png_round_trip(picture):
+    for pixels in (picture, picture[..., :1], picture.astype(np.uint16) * 257 + 1):
+        again = decode_picture(encode_png(pixels), 'a')
+        np.testing.assert_array_equal(again, np.broadcast_to(pixels, again.shape))
+        assert encode_png(pixels) == encode_png(pixels.copy())
+
+
+def test_to_8_bit_rounds_to_the_nearest():
+    values = np.arange(65536, dtype=np.uint16)
+    np.testing.assert_array_equal(to_8_bit(values), np.rint(values / 257).astype(np.uint8))
+
+
+def test_list_pictures(tmp_path, picture):
+    for name in ('b.PNG', 'a.jpg', '.hidden.png', 'notes.txt'):
+        (tmp_path / name).write_bytes(b'')
+    assert list(list_pictures(tmp_path)) == ['a', 'b']
+    (tmp_path / 'a.webp').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'a\.jpg and .*a\.webp have the same name'):
+        list_pictures(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='empty holds no pictures'):
+        list_pictures(tmp_path / 'empty')
+
+
+def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    write_atomically(path, b'old')
+    monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
+    with pytest.raises(OSError, match='disk full'):
+        write_atomically(path, b'new')
+    assert path.read_bytes() == b'old'
+    assert list(list_pictures(tmp_path)) == ['a']
