@@ -8,8 +8,7 @@ import torch
 from basicsr.archs import build_network
 from conftest import ROOT, environment
 from safetensors.torch import save_file
-from test_baselines import SECTIONS
-from test_checkpoints import as_release
+from samples import SECTIONS, as_release
 
 from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite

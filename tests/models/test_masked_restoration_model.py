@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import tiny_options
-from test_checkpoints import as_release
+from samples import as_release
 from torch import nn
 
 import losses_ext  # noqa: F401

@@ -8,19 +8,12 @@ import torch
 from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import ROOT, environment, tiny_options
+from samples import SECTIONS
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.networks import baselines
-
-SMALL = {'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'upscale': 1}
-SECTIONS = {
-    'SwinIR': {'type': 'SwinIR', **SMALL},
-    'HAT': {'type': 'HAT', 'squeeze_factor': 4, **SMALL},
-    'DRCT': {'type': 'DRCT', 'gc': 4, 'upsampler': 'pixelshuffle', **SMALL},
-    'NAFNet': {'type': 'NAFNet', 'width': 4, 'enc_blk_nums': [1, 1], 'dec_blk_nums': [1, 1]},
-}
 
 
 def checked(tmp_path, section):

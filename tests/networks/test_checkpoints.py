@@ -7,37 +7,11 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from samples import as_release
 
 from hmaca_arch import HMACA, HMANet, build_network_from_state_dict
 
 SMALL = {'embed_dim': 64, 'depths': (2, 1), 'num_heads': (4, 2), 'window_size': 4, 'interval_size': 4, 'mlp_ratio': 1.5}
-FROM_OURS = {  # our key -> the release's, for everything that is named differently; longest first
-    'norm_first.': 'patch_embed.norm.',
-    'norm_last.': 'norm.',
-    '.gab.shifted_attn.': '.gab.window_attn_s.',
-    '.gab.grid_attn.bias1.': '.gab.grid_attn.attn_transform1.pos.',
-    '.gab.grid_attn.bias2.': '.gab.grid_attn.attn_transform2.pos.',
-    '.gab.proj.': '.gab.fc.',
-    '.bias_table': '.relative_position_bias_table',
-    '.expand.': '.fused_conv.',
-    '.reduce.': '.conv3_1x1.',
-}
-
-
-def as_release(network: HMANet) -> dict[str, torch.Tensor]:
-    """A network's weights under the release's names, with a buffer that the release keeps and we do not."""
-    weights = {}
-    for key, value in network.state_dict().items():
-        if key == '_extra_state':
-            continue
-        for ours, theirs in FROM_OURS.items():
-            key = theirs + key[len(ours) :] if key.startswith(ours) else key if ours.startswith('norm') else key.replace(ours, theirs)
-        parts = key.split('.')
-        if parts[0] == 'groups':
-            key = '.'.join(['layers', parts[1], *([] if parts[2] == 'conv' else ['residual_group']), *parts[2:]])
-        weights[key] = value.clone()
-    weights['relative_position_index_SA'] = torch.zeros(16, 16, dtype=torch.long)
-    return weights
 
 
 def save_and_load(state_dict):

@@ -11,7 +11,7 @@ from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import tiny_options
-from test_baselines import SECTIONS
+from samples import SECTIONS
 from torch import nn
 
 import datasets_ext  # noqa: F401
