@@ -32,6 +32,7 @@ FIELDS = (
 )  # fmt: skip
 SMOOTHNESS = 1.4  # exponent of the Laplacian in the prior of `start`: that of the kernel exp(-(d / L)^0.8) in two dimensions
 SHARPNESS = 2  # of the prior, over what unit differences ask for; chosen on training images
+DOUBT = 10  # grey levels by which an estimate of a pixelized pixel is off, where a colour's rounding error is weighed against it
 MOST = 400  # iterations of conjugate gradients in a data step
 FORM = 'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, each with +jpeg:QUALITY after it if it was saved so'
 
@@ -105,6 +106,11 @@ class Degradation:
         elif self.kind in ('blur', 'noise'):
             text += f':{self.sigma:g}'
         return text + (f'+jpeg:{self.jpeg}' if self.jpeg else '')
+
+    @property
+    def variance(self) -> float:
+        """Of y's error besides noise, in square grey levels: rounding's is 1/12; JPEG's error is 4 grey levels at quality 75, roughly."""
+        return 1 / 12 + (0.15 * (100 - self.jpeg)) ** 2 * (self.jpeg > 0)
 
     def vector(self) -> np.ndarray:
         """Return the float32 vector of FIELDS."""
@@ -288,18 +294,28 @@ def _flat(image: Tensor) -> Tensor:
     return image.transpose(0, 1).reshape(image.shape[1], -1)
 
 
-def solve_blocks(z: Tensor, y: Tensor, blocks: Blocks, trust: Tensor | float = 1.0) -> Tensor:
-    """Shift the pixels of R in each block equally, so that its mean is its colour (the part `trust` of the way: 1 is exact)."""
+def solve_blocks(z: Tensor, y: Tensor, blocks: Blocks, variance: Tensor, w: Tensor | None = None) -> Tensor:
+    """Shift the pixels of R in each block equally, so that its mean is its colour.
+
+    A block of which n of s pixels lie in R would be shifted by s / n of its residual, and the colour's rounding error with it. So n is
+    taken larger by (s^2 - n^2) v / DOUBT^2, v being the colour's variance: exact where all of a block lies in R.
+
+    Args:
+        variance: (b,) of the colours, in square grey levels.
+        w: (b, 1, 1, 1), as in `Equations.solve`: a shift of 1 / (1 + w) of the way; None: all of it.
+    """
     if not len(blocks.colour):
         return z
     flat = _flat(z)
     mean, count = blocks.mean(flat)
     _, free = blocks.mean(flat, blocks.inside)
-    shift = (_flat(y)[:, blocks.colour] - mean) * (count / free.clamp(min=1))
+    image = blocks.colour // (z.shape[2] * z.shape[3])
+    damped = free + (count.square() - free.square()) * variance.to(free)[image] / DOUBT**2
+    shift = (_flat(y)[:, blocks.colour] - mean) * (count / damped)
+    if w is not None:
+        shift = shift / (1 + w.reshape(-1)[image])
     member, group = blocks.member[blocks.inside], blocks.group[blocks.inside]
-    if isinstance(trust, Tensor):
-        trust = trust.reshape(-1)[blocks.colour // (z.shape[2] * z.shape[3])][group]
-    flat = flat.index_add(1, member, trust * shift[:, group])
+    flat = flat.index_add(1, member, shift[:, group])
     return flat.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
 
 
@@ -380,12 +396,14 @@ def conjugate_gradients(
         if bool((rho <= goal).all()):
             break
         product = apply(direction)
-        alpha = torch.where(rho > goal, rho / dot(direction, product).clamp(min=tiny), 0)
+        curvature = dot(direction, product)
+        going = (rho > goal) & (curvature > tiny)  # what rounding alone has left has no direction
+        alpha = torch.where(going, rho / torch.where(going, curvature, 1), 0)
         x, residual = x + alpha * direction, residual - alpha * product
         better = preconditioner(residual)
         new = dot(residual, better)
-        direction = better + torch.where(rho > goal, new / rho.clamp(min=tiny), 0) * direction
-        rho = new
+        direction = better + torch.where(going, new / torch.where(going, rho, 1), 0) * direction
+        rho = torch.where(going, new, 0)
     return x
 
 
@@ -445,6 +463,7 @@ class Equations:
         self.blur = find_blur(mask[blurred], [degradations[i] for i in blurred], y.dtype) if blurred else None
         jpeg = torch.tensor([d.jpeg > 0 for d in degradations], device=y.device)
         self.jpeg = jpeg.view(-1, 1, 1, 1)
+        self.variance = torch.tensor([d.variance for d in degradations], dtype=y.dtype, device=y.device)
 
     def known(self) -> Tensor:
         """(b, 1, h, w): how far y tells a pixel of R: 1 / (number of pixels that it averages), for pool `centre`; else 0."""
@@ -467,7 +486,7 @@ class Equations:
                 unless JPEG follows.
         """
         x = torch.where(self.mask, z, self.y)
-        x = solve_blocks(x, self.y, self.blocks, torch.where(self.jpeg, 1 / (1 + w), torch.ones_like(w)))
+        x = solve_blocks(x, self.y, self.blocks, self.variance, torch.where(self.jpeg, w, 0))
         for kind in ('blur', 'noise', 'none'):
             rows = self.rows[kind]
             if not rows or (kind == 'none' and bool(self.jpeg[rows].all())):
@@ -493,7 +512,7 @@ class Equations:
         rows = self.rows['pix']
         if rows:
             blocks = find_blocks(self.mask[rows].to(self.y.dtype), [self.degradations[i] for i in rows])
-            smooth = smoothest(self.y[rows], self.mask[rows], blocks)
+            smooth = smoothest(self.y[rows], self.mask[rows], blocks, self.variance[rows])
             x = x.index_copy(0, torch.tensor(rows, device=x.device), smooth)
         return x
 
@@ -529,11 +548,11 @@ class Prior:
 
 
 @torch.no_grad()
-def smoothest(y: Tensor, mask: Tensor, blocks: Blocks) -> Tensor:
+def smoothest(y: Tensor, mask: Tensor, blocks: Blocks, variance: Tensor) -> Tensor:
     """Return the mean of the prior, given the blocks' equations and y outside R.
 
     Args:
-        y: (b, c, h, w) in [0, 1]; mask: (b, 1, h, w) bool; blocks: of these images.
+        y: (b, c, h, w) in [0, 1]; mask: (b, 1, h, w) bool; blocks: of these images; variance: see `solve_blocks`.
     """
     prior = Prior(y)
 
@@ -547,7 +566,7 @@ def smoothest(y: Tensor, mask: Tensor, blocks: Blocks) -> Tensor:
         member, group = blocks.member[blocks.inside], blocks.group[blocks.inside]
         return flat.index_add(1, member, -mean[:, group]).reshape(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
 
-    x = solve_blocks(y, y, blocks)
+    x = solve_blocks(y, y, blocks, variance)
     change = conjugate_gradients(
         lambda v: agree(prior.filter(v, prior.precision)),
         agree(-prior.filter(x, prior.precision)),
@@ -563,8 +582,7 @@ def deblurred(y: Tensor, mask: Tensor, blur: Blur, degradations: Sequence[Degrad
     """Return the mean of the prior, given the blurred y inside R, rounded to 8 bits or compressed, and y outside R."""
     prior = Prior(y)
     given, y = y, _mixed(y, COLOURS)
-    # Rounding has a variance of 1/12; JPEG's error is 4 grey levels at quality 75, roughly.
-    noise = torch.tensor([(1 / 12 + (0.15 * (100 - d.jpeg)) ** 2 * (d.jpeg > 0)) / 255**2 for d in degradations]).to(y).view(-1, 1, 1, 1)
+    noise = torch.tensor([d.variance / 255**2 for d in degradations]).to(y).view(-1, 1, 1, 1)
     variance = noise / _neighbours(y, ~mask).clamp(min=noise)
     sigma = torch.tensor([d.sigma for d in degradations]).to(y).view(-1, 1, 1, 1)
     inverse = 1 / (torch.exp(-(sigma**2) * prior.laplacian) + variance * (prior.precision + prior.least))

@@ -65,7 +65,7 @@ def first_trust(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     """log w before anything is learned, (b, 1): an estimate is off by 4 grey levels, rounding by sqrt(1 / 12), JPEG by 0.15 a quality."""
     values = []
     for d in degradations:
-        variance = 1 / 12 + (0.15 * (100 - d.jpeg)) ** 2 * (d.jpeg > 0) + d.sigma**2 * (d.kind == 'noise')
+        variance = d.variance + d.sigma**2 * (d.kind == 'noise')
         values.append([math.log(variance / 16)])
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
