@@ -9,7 +9,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from hmaca_arch.files.image_files import largest_change
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.metrics import calculate_masked_psnr
+from hmaca_arch.page.guard import Guard, is_loopback, read_auth, read_host
+from hmaca_arch.page.sessions import LARGEST_UPLOAD, Sessions
 
 DESCRIPTION = """Open a page in the browser on which to try a network: open a picture, paint a region, damage it if you like, restore it.
 Without --weights the ones that ship with the package are used. Ctrl-C ends it."""
@@ -32,8 +34,7 @@ What comes back is plausible, not recovered: no identity, text or evidence."""
 STRENGTHS = {'pixelize': (3, 12), 'blur': (0.6, 3.0), 'noise': (3, 25)}  # mildest and strongest: side, sigma, sigma of 255
 STRONGEST = 10
 AMPLIFIED = 8
-# Browsers then ask no other host for anything, whatever the page says; Gradio's own scripts need `unsafe-`.
-POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+MOST_WAITING = 16  # calls
 
 
 class Tried(NamedTuple):
@@ -224,21 +225,7 @@ def build_page(restorer: Restorer, folder: Path) -> Any:
         with waiting:
             gr.Examples(examples(folder), [painted, drawn, damage], label='Examples')
         button.click(restore, [painted, drawn, damage, strength, context, feather], [*shown, line], api_name='restore')
-    return page
-
-
-def without_other_hosts(app: Callable) -> Callable:
-    """An ASGI application whose answers forbid browsers to load anything from elsewhere (fonts, scripts)."""
-
-    async def wrapped(scope, receive, send):
-        async def send_with_policy(message):
-            if message['type'] == 'http.response.start':
-                message['headers'] = [*message.get('headers', ()), (b'content-security-policy', POLICY)]
-            await send(message)
-
-        await app(scope, receive, send_with_policy)
-
-    return wrapped
+    return page.queue(max_size=MOST_WAITING, api_open=False)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -250,9 +237,21 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(f'cannot listen on {host}, port {port}: {reason}; choose others (--host, --port)') from None
 
 
-def serve(restorer: Restorer, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C. What is uploaded and restored lies in a temporary folder meanwhile."""
+def serve(restorer: Restorer, host: str, port: int, names: Iterable[str] = (), auth: bytes | None = None) -> None:
+    """Serve the page until Ctrl-C. What is uploaded and restored lies in a temporary folder meanwhile.
+
+    Args:
+        restorer: what the button runs.
+        host, port: the address to listen on.
+        names, auth: see `Guard`.
+
+    Raises:
+        ValueError: others could reach the page, and there is no password.
+    """
     with listen(host, port) as listening, tempfile.TemporaryDirectory(prefix='basicsr_demo_') as folder:
+        at, port = listening.getsockname()[:2]
+        if auth is None and not is_loopback(at):
+            raise ValueError(f'--host {host} lets other machines in: set a password with --auth USER:PASSWORD or HMACA_AUTH')
         gr = import_gradio()
         import fastapi
         import uvicorn
@@ -270,10 +269,12 @@ def serve(restorer: Restorer, host: str, port: int) -> None:
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
+            max_file_size=LARGEST_UPLOAD,
         )
         address = f'[{host}]' if ':' in host else host
-        print(f'http://{address}:{listening.getsockname()[1]} shows the page, Ctrl-C ends it', flush=True)
-        config = uvicorn.Config(without_other_hosts(app), log_level='warning', timeout_graceful_shutdown=1)
+        app = Guard(Sessions(app, Path(folder), port), at, port, [f'{address}:{port}'.lower(), *names], auth)
+        print(f'http://{address}:{port} shows the page, Ctrl-C ends it', flush=True)
+        config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -289,7 +290,11 @@ def main(argv: list[str] | None = None) -> int:
     add('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
     add('--host', default='127.0.0.1', help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)')
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
+    add('--allow-host', action='append', default=[], metavar='NAME', help='a further name the page is served under; may be repeated')
+    add('--auth', metavar='USER:PASSWORD', help='ask for them; HMACA_AUTH in the environment does the same and is in no process list')
     args = parser.parse_args(argv)
+    auth = args.auth or os.environ.get('HMACA_AUTH')
+    auth, names = auth and read_auth(auth), [read_host(name) for name in args.allow_host]
     restorer = load_restorer(args.weights, args.device)
-    serve(restorer, args.host, args.port)
+    serve(restorer, args.host, args.port, names, auth or None)
     return 0

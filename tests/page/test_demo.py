@@ -1,11 +1,16 @@
 """`basicsr demo`: the function behind the button, the page's HTTP API, and the page in a real browser."""
 
 import base64
+import http.client
+import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -170,6 +175,23 @@ def test_a_port_that_is_none_is_told_whether_gradio_is_there_or_not(monkeypatch)
     demo.import_gradio.assert_not_called()
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'environment', 'message'),
+    [
+        (['--host', '0.0.0.0'], '', '--host 0.0.0.0 lets other machines in: set a password with --auth USER:PASSWORD'),
+        (['--auth', 'secret'], '', 'not USER:PASSWORD'),
+        ([], 'secret', 'not USER:PASSWORD'),
+        (['--allow-host', 'http://demo.example'], '', "--allow-host is 'http://demo.example'"),
+    ],
+)
+def test_who_may_reach_it(arguments, environment, message, monkeypatch, capsys, tiny_checkpoint):
+    monkeypatch.setattr(demo, 'import_gradio', Mock())
+    monkeypatch.setenv('HMACA_AUTH', environment)
+    code, err = command('--weights', tiny_checkpoint, '--device', 'cpu', '--port', 0, *arguments, capsys=capsys)
+    assert code == 1 and err.count('\n') == 1 and message in err and 'secret' not in err
+    demo.import_gradio.assert_not_called()
+
+
 # What follows needs Gradio, and in the end a browser.
 
 WATCH = """import sys
@@ -230,6 +252,147 @@ def test_http_api(server, tiny_checkpoint, tmp_path, monkeypatch):
         client.predict({'background': picture, 'layers': [], 'composite': None}, None, 'none', 5, 8, 0, api_name='/restore')
 
 
+class Visitor:
+    """A client that keeps its cookie, and sends what it likes."""
+
+    def __init__(self, server: Server) -> None:
+        self.address, self.cookie = urllib.parse.urlsplit(server.url).netloc, None
+        self.cookie = self.ask('GET', '/')[1]['set-cookie'].split(';')[0]
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers) -> tuple[int, dict, bytes]:
+        """The status, the headers and the body of the answer."""
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        given = {name.replace('_', '-'): value for name, value in headers.items()} | ({'Cookie': self.cookie} if self.cookie else {})
+        try:
+            connection.request(method, path, body, given)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def upload(self, content: bytes, name: str = 'image.png') -> tuple[int, bytes]:
+        part = f'--xyz\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        body = part.encode() + content + b'\r\n--xyz--\r\n'
+        status, _, answer = self.ask('POST', '/gradio_api/upload', body, Content_Type='multipart/form-data; boundary=xyz')
+        return status, answer
+
+    def call(self, background: dict, drawn: dict, session: str = 'abc') -> tuple[int, bytes]:
+        """What came of a call, or why there is none."""
+        editor = {'background': background, 'layers': [], 'composite': None}
+        functions = json.loads(self.ask('GET', '/config')[2])['dependencies']
+        number = next(function['id'] for function in functions if function['api_name'] == 'restore')
+        body = json.dumps({'data': [editor, drawn, 'none', 5, 8, 0], 'fn_index': number, 'session_hash': session}).encode()
+        status, _, answer = self.ask('POST', '/gradio_api/queue/join', body, Content_Type='application/json')
+        return (status, answer) if status != 200 else (status, self.ask('GET', f'/gradio_api/queue/data?session_hash={session}')[2])
+
+
+META = {'meta': {'_type': 'gradio.FileData'}}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode('.png', pixels)[1].tobytes()
+
+
+def test_a_request_names_only_what_its_session_uploaded(server, tmp_path):
+    secret = tmp_path / 'secret.png'
+    secret.write_bytes(png(np.full((40, 48, 3), 77, np.uint8)))
+    mine, theirs = Visitor(server), Visitor(server)
+    image, mask = painted()['background'][..., :3], 255 * INSIDE.astype(np.uint8)
+    paths = [json.loads(mine.upload(content)[1])[0] for content in (png(image), png(mask))]
+    background, drawn = ({'path': path, **META} for path in paths)
+    with socket.create_server(('127.0.0.1', 0)) as elsewhere:
+        elsewhere.settimeout(0)
+        url = f'http://127.0.0.1:{elsewhere.getsockname()[1]}/a.png'
+        link = server.temporary / 'link.png'
+        link.symlink_to(secret)
+        for file in (
+            {'path': str(secret), **META},
+            {'path': str(secret)},
+            {'path': f'file://{secret}', **META},
+            {'path': str(link), **META},
+            {'path': f'{Path(paths[0]).parent}/../../../{secret.name}', **META},
+            {'path': f'{paths[0]}\0', **META},
+            {'path': 'a' * 5000, **META},
+            {'path': url, **META},
+            {'url': url, **META},
+        ):
+            assert mine.call(file, drawn)[0] == mine.call(background, file)[0] == 403
+        status, answer = mine.call({**background, 'url': url, 'orig_name': str(secret)}, drawn)
+        assert status == 200 and b'1 region restored' in answer
+        made = re.findall(r'"path":"([^"]+)"', answer.decode())
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert theirs.call(background, drawn)[0] == 403 and len(made) == 3
+    for path in (*paths, *made):
+        assert mine.ask('GET', f'/gradio_api/file={path}')[0] == 200
+        assert theirs.ask('GET', f'/gradio_api/file={path}')[0] == 404
+    found = cv2.imdecode(np.frombuffer(mine.ask('GET', f'/gradio_api/file={made[0]}')[2], np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(found, image)
+    for path in (secret, link, urllib.parse.quote(f'../{secret}', safe=''), f'file://{secret}', url, f'{paths[0]}%00'):
+        for route in ('file=', 'file', 'proxy=', 'stream/'):
+            assert mine.ask('GET', f'/gradio_api/{route}{path}')[0] == 404
+    body = json.dumps({'data': [{'background': {'path': str(secret), **META}, 'layers': [], 'composite': None}, None, 'none', 5, 32, 0]})
+    assert mine.ask('POST', '/gradio_api/call/restore', body.encode(), Content_Type='application/json')[0] == 404
+    kept = [file.read_bytes() for file in server.temporary.glob('basicsr_demo_*/**/*') if file.is_file()]
+    assert kept and secret.read_bytes() not in kept
+
+
+def test_names_of_uploads(server):
+    visitor = Visitor(server)
+    for name in ('../../x.png', '/etc/passwd', 'a' * 5000, '..', 'a\0b', '%2e%2e%2fx', ''):
+        status, answer = visitor.upload(b'content', name)
+        assert status != 200 or all(Path(path).is_relative_to(next(server.temporary.glob('basicsr_demo_*'))) for path in json.loads(answer))
+    status, answer = visitor.upload(bytes(65 << 20))
+    assert status == 413 and b'has 65.0 MiB; expected at most 64 MiB' in answer
+
+
+def test_other_sites(server):
+    visitor = Visitor(server)
+    port = visitor.address.split(':')[1]
+    for path in ('/', '/config', '/theme.css', '/gradio_api/info'):
+        for name in ('127.0.0.1', 'localhost', '[::1]'):
+            assert visitor.ask('GET', path, Host=f'{name}:{port}', Origin=f'http://{name}:{port}')[0] == 200
+        for headers in (
+            {'Host': f'other.example:{port}'},
+            {'Host': f'other.example:{port}', 'Origin': f'http://other.example:{port}'},
+            {'Origin': 'http://other.example'},
+            {'Origin': 'null'},
+            {'Referer': 'http://other.example/'},
+            {'Sec_Fetch_Site': 'cross-site'},
+        ):
+            for method in ('GET', 'POST', 'OPTIONS'):
+                status, found, _ = visitor.ask(method, path, Access_Control_Request_Method='POST', **headers)
+                assert status == 403 and not any(key.startswith('access-control') for key in found)
+    upgrade = {'Connection': 'Upgrade', 'Upgrade': 'websocket', 'Sec_WebSocket_Key': f'{"A" * 22}==', 'Sec_WebSocket_Version': '13'}
+    assert visitor.ask('GET', '/gradio_api/queue/join', **upgrade)[0] in (403, 404)  # 404 where uvicorn has no websockets
+
+
+def test_password_on_every_route(tmp_path, tiny_checkpoint, monkeypatch):
+    pytest.importorskip('gradio')
+    monkeypatch.setenv('HMACA_AUTH', 'me:secret')
+    server = Server(tmp_path, '--weights', tiny_checkpoint, '--host', '0.0.0.0', '--allow-host', 'demo.example')
+    try:
+        given = {'Authorization': 'Basic ' + base64.b64encode(b'me:secret').decode()}
+        routes = {'/': 200, '/config': 200, '/theme.css': 200, '/gradio_api/file=/etc/passwd': 403, '/gradio_api/queue/data': 403}
+        for path, known in routes.items():
+            for headers, status in [
+                ({}, 401),
+                ({'Authorization': 'Basic bWU6b3RoZXI='}, 401),
+                (given, known),
+                (given | {'Host': 'demo.example'}, known),
+                (given | {'Host': 'other.example'}, 403),
+            ]:
+                connection = http.client.HTTPConnection('127.0.0.1', int(server.url.rpartition(':')[2]), timeout=120)
+                connection.request('GET', path, headers=headers)
+                assert connection.getresponse().status == status, (path, headers)
+                connection.close()
+        assert server.url.startswith('http://0.0.0.0:')
+    finally:
+        server.process.kill()
+        server.process.wait()
+        server.process.stdout.close()
+
+
 def editor_box(browser: Browser) -> dict:
     return browser.evaluate("document.querySelector('canvas').getBoundingClientRect().toJSON()")
 
@@ -254,7 +417,12 @@ def restored_by(browser: Browser, words: str) -> tuple[np.ndarray, str]:
     """Press the button; returns the picture that comes back, once the line that comes with it has these words, and the line."""
     browser.evaluate("document.querySelector('#restore').click()")
     line = browser.wait_for(f"(text => text.includes('{words}') && text)(document.querySelector('#line textarea').value)")
-    with urllib.request.urlopen(browser.wait_for("document.querySelector('#restored img')?.src")) as answer:
+    url = browser.wait_for("document.querySelector('#restored img')?.src")
+    with pytest.raises(urllib.error.HTTPError, match='403'):
+        urllib.request.urlopen(url)
+    cookies = browser.call('Network.getCookies')['cookies']
+    headers = {'Cookie': '; '.join(f'{cookie["name"]}={cookie["value"]}' for cookie in cookies)}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
         pixels = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), line
 
