@@ -24,7 +24,9 @@ from torch import Tensor
 
 KINDS = ('unknown', 'none', 'pix', 'blur', 'noise')
 POOLS = ('mean', 'centre')
-ANCHORS = ('start', 'end', 'offset')  # where a block grid begins: the top or left of a region's box, its bottom or right, `offset`
+# Where a block grid begins: at the top or left of a region's box, at its bottom or right, or at `offset`. Blocks are cut at the box, except
+# with `offset`, where they are whole.
+ANCHORS = ('start', 'end', 'offset', 'offset and box')
 # The vector's layout, here and nowhere else. `edge_*`: 1 where that side of the array is a side of the image, 0 where a crop cut it.
 FIELDS = (
     *KINDS, 'block', 'centre', 'anchor_y', 'anchor_x', 'offset_y', 'offset_x', 'sigma', 'jpeg',
@@ -45,8 +47,7 @@ class Degradation:
         kind: one of KINDS. `unknown` gives no equation, `none` says that nothing was done.
         block: side of a block in pixels (pix).
         pool: `mean` or `centre` (pix).
-        anchor: where the block grid begins along rows and columns, see ANCHORS. With `start` and `end` the blocks are cut at the bounding
-            box of each 8-connected region; with `offset` they are whole.
+        anchor: where the block grid begins along rows and columns, see ANCHORS; a box is that of each 8-connected region.
         offset: row and column of a block's corner, for the anchor `offset`.
         sigma: in pixels (blur), or in grey levels of 255 (noise).
         jpeg: quality of the JPEG after it, 1 to 100; 0 without.
@@ -147,8 +148,8 @@ class Degradation:
     def cropped(self, mask: np.ndarray, top: int, left: int, height: int, width: int) -> 'Degradation':
         """Return what holds in a crop of an image with this mask (h, w) bool.
 
-        A block grid that begins at a region's box is given by its offset where the crop cuts the only region; if there are several, the
-        crop's degradation is `unknown`.
+        Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions,
+        the crop's degradation is `unknown`.
         """
         edges = (
             self.edges[0] and top == 0,
@@ -167,15 +168,15 @@ class Degradation:
             return Degradation(jpeg=self.jpeg, edges=edges)
         box, moved = boxes[0], (top, left)
         offset = tuple(
-            {'start': box[axis], 'end': box[axis + 2], 'offset': self.offset[axis]}[self.anchor[axis]] - moved[axis] for axis in (0, 1)
+            {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis]) - moved[axis] for axis in (0, 1)
         )
-        return replace(inside, anchor=('offset', 'offset'), offset=offset)
+        return replace(inside, anchor=('offset and box', 'offset and box'), offset=offset)
 
     def flipped(self, axis: int, length: int) -> 'Degradation':
         """Return what holds after a flip along an axis (0: top to bottom, 1: left to right) of `length` pixels."""
         edges, anchor, offset = list(self.edges), list(self.anchor), list(self.offset)
         edges[axis], edges[axis + 2] = edges[axis + 2], edges[axis]
-        anchor[axis] = {'start': 'end', 'end': 'start', 'offset': 'offset'}[anchor[axis]]
+        anchor[axis] = {'start': 'end', 'end': 'start'}.get(anchor[axis], anchor[axis])
         offset[axis] = length - offset[axis]
         return replace(self, edges=tuple(edges), anchor=tuple(anchor), offset=tuple(offset))
 
@@ -226,23 +227,27 @@ def _sides(low: int, high: int, block: int, anchor: str, offset: int) -> np.ndar
     if anchor == 'offset':
         first = low - (low - offset) % block
         return np.arange(first, high + block, block)
+    if anchor == 'offset and box':
+        return np.unique(np.concatenate([[low, high], np.arange(low + (offset - low) % block, high, block)]))
     if anchor == 'end':
         return np.unique(np.concatenate([[low], np.arange(high, low, -block)]))
     return np.append(np.arange(low, high, block), high)
 
 
-def _limits(cuts: np.ndarray, length: int, edges: tuple[bool, bool]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and last + 1 pixel of each block inside an array of `length`, and whether its equation holds there."""
+def _limits(d: Degradation, axis: int, low: int, high: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First and last + 1 pixel of each block that covers low .. high of an array of `length`, and whether its equation holds there."""
+    cuts = _sides(low, high, d.block, d.anchor[axis], d.offset[axis])
     first, last = cuts[:-1].clip(0, length), cuts[1:].clip(0, length)
-    holds = ((cuts[:-1] >= 0) | edges[0]) & ((cuts[1:] <= length) | edges[1])
+    holds = ((cuts[:-1] >= 0) | d.edges[axis]) & ((cuts[1:] <= length) | d.edges[axis + 2])
+    if d.anchor[axis] == 'offset and box':  # at a crop's side nobody knows whether the box or the crop cuts a block that is not whole
+        whole = (cuts - d.offset[axis]) % d.block == 0
+        holds &= (whole[:-1] | (cuts[:-1] > 0) | d.edges[axis]) & (whole[1:] | (cuts[1:] < length) | d.edges[axis + 2])
     return first, last, holds
 
 
 def _region_blocks(mask: np.ndarray, labels: np.ndarray, label: int, box: Sequence[int], d: Degradation) -> list[tuple]:
     """The equations of one region: for each (rows, columns of its terms, its own pixels' first, the block's limits)."""
-    cuts = [_sides(box[axis], box[axis + 2], d.block, d.anchor[axis], d.offset[axis]) for axis in (0, 1)]
-    rows = _limits(cuts[0], mask.shape[0], (d.edges[0], d.edges[2]))
-    columns = _limits(cuts[1], mask.shape[1], (d.edges[1], d.edges[3]))
+    rows, columns = (_limits(d, axis, box[axis], box[axis + 2], mask.shape[axis]) for axis in (0, 1))
     found = []
     for top, bottom, row_holds in zip(*rows):
         for left, right, column_holds in zip(*columns):
@@ -453,9 +458,10 @@ class Equations:
         y: (b, c, h, w) in [0, 1], the degraded images.
         mask: (b, 1, h, w); above 0 is R.
         degradations: one for each image.
+        weigh_rounding: weigh the rounding error of a block's colour (see `solve_blocks`), instead of taking it for exact.
     """
 
-    def __init__(self, y: Tensor, mask: Tensor, degradations: Sequence[Degradation]) -> None:
+    def __init__(self, y: Tensor, mask: Tensor, degradations: Sequence[Degradation], weigh_rounding: bool = True) -> None:
         self.y, self.mask, self.degradations = y, mask > 0, degradations
         self.rows = {kind: [i for i, d in enumerate(degradations) if d.kind == kind] for kind in KINDS}
         self.blocks = find_blocks(mask, degradations)
@@ -463,7 +469,7 @@ class Equations:
         self.blur = find_blur(mask[blurred], [degradations[i] for i in blurred], y.dtype) if blurred else None
         jpeg = torch.tensor([d.jpeg > 0 for d in degradations], device=y.device)
         self.jpeg = jpeg.view(-1, 1, 1, 1)
-        self.variance = torch.tensor([d.variance for d in degradations], dtype=y.dtype, device=y.device)
+        self.variance = torch.tensor([d.variance if weigh_rounding else 0 for d in degradations], dtype=y.dtype, device=y.device)
 
     def known(self) -> Tensor:
         """(b, 1, h, w): how far y tells a pixel of R: 1 / (number of pixels that it averages), for pool `centre`; else 0."""
@@ -515,6 +521,11 @@ class Equations:
             smooth = smoothest(self.y[rows], self.mask[rows], blocks, self.variance[rows])
             x = x.index_copy(0, torch.tensor(rows, device=x.device), smooth)
         return x
+
+
+def solve(z: Tensor, y: Tensor, mask: Tensor, degradations: Sequence[Degradation], w: Tensor) -> Tensor:
+    """Return the images nearest to z that agree with the equations of y; see `Equations`. A block's colour is taken for exact."""
+    return Equations(y, mask, degradations, weigh_rounding=False).solve(z, w)
 
 
 @functools.lru_cache(maxsize=64)

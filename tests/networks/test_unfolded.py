@@ -1,0 +1,105 @@
+"""Unfolded networks: what they take, what reaches them, and that their checkpoints describe them."""
+
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from hmaca_arch import build_network_from_state_dict
+from hmaca_arch.degradation import Degradation
+from hmaca_arch.networks.unfolded import Unfolded, strengths
+
+HMACA = {
+    'type': 'HMACA', 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1,
+    'drop_path_rate': 0, 'cross_attention': 'none', 'mask_position': True, 'image_residual': True, 'img_range': 16,
+}  # fmt: skip
+SWINIR = {'type': 'SwinIR', 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'upscale': 1, 'upsampler': ''}
+TEXTS = ['pix:3:mean', 'pix:4:centre', 'blur:1', 'noise:20', 'unknown', 'none', 'blur:1+jpeg:50']
+
+
+def inputs(size: int = 13):
+    generator = torch.Generator().manual_seed(0)
+    lq = torch.rand(len(TEXTS), 3, size, size + 2, generator=generator)
+    mask = torch.zeros(len(TEXTS), 1, size, size + 2)
+    mask[:, :, 3:10, 2:11] = 1
+    told = torch.from_numpy(np.stack([Degradation.parse(text).vector() for text in TEXTS]))
+    return lq, mask, told
+
+
+@pytest.mark.parametrize('inner', [HMACA, SWINIR], ids=['HMACA', 'SwinIR'])
+@pytest.mark.parametrize('steps', [1, 3])
+def test_known_pixels_stay_and_every_weight_learns(inner, steps):
+    torch.manual_seed(0)
+    network = Unfolded(inner=inner, steps=steps)
+    lq, mask, told = inputs()
+    restored = network(lq, mask, told)
+    known = (mask == 0).expand_as(lq)
+    assert torch.equal(restored[known], lq[known])
+    for _ in range(2):  # the network's last convolution begins at zero, and lets nothing through in the first step
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        optimizer.zero_grad()
+        (network(lq, mask, told) - 0.5).square().mean().backward()
+        optimizer.step()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()]
+    # a position MLP of one channel is constant behind its LayerNorm, and softmax cancels constants
+    assert not [name for name in dead if '.bias1.' not in name and '.bias2.' not in name and 'relative_position' not in name]
+
+
+def test_what_is_told_reaches_the_result():
+    torch.manual_seed(0)
+    network = Unfolded(inner=SWINIR, steps=1).eval()
+    torch.nn.init.normal_(network.conv_condition.weight)
+    lq, mask, told = inputs()
+    unknown = network(lq, mask)
+    assert torch.equal(unknown[4], network(lq, mask, told)[4])
+    for i in (0, 1, 2, 3, 5, 6):
+        assert not torch.equal(unknown[i], network(lq, mask, told)[i])
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    network = Unfolded(inner=HMACA, steps=2).eval()
+    torch.nn.init.normal_(network.network.conv_last.weight, std=0.01)
+    lq, mask, told = inputs()
+    together = network(lq, mask, told)
+    for i in range(len(lq)):
+        assert torch.allclose(together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=1e-4)
+
+
+def test_a_checkpoint_describes_itself():
+    network = build_network({'type': 'Unfolded', 'steps': 2, 'inner': HMACA})
+    again = build_network_from_state_dict(network.state_dict())
+    assert isinstance(again, Unfolded) and again.settings == network.settings
+    lq, mask, told = inputs()
+    assert torch.equal(again(lq, mask, told), network.eval()(lq, mask, told))
+    other = Unfolded(inner={**HMACA, 'window_size': 8})
+    with pytest.raises(ValueError, match='window_size is 4 in the checkpoint, 8 here'):
+        other.load_state_dict(network.state_dict())
+
+
+def test_more_steps_take_the_same_weights():
+    one, three = Unfolded(inner=SWINIR, steps=1), Unfolded(inner=SWINIR, steps=3)
+    assert {name: value.shape for name, value in one.named_parameters()} == {name: value.shape for name, value in three.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ('section', 'words'),
+    [
+        ({'inner': SWINIR, 'steps': 0}, 'steps is 0'),
+        ({'inner': SWINIR, 'steps': True}, 'steps is True'),
+        ({'inner': {'type': 'Unfolded', 'inner': SWINIR}}, 'not wrapped'),
+        ({'inner': 'SwinIR'}, 'inner is'),
+    ],
+)
+def test_settings_that_cannot_work(section, words):
+    with pytest.raises(ValueError, match=words):
+        Unfolded(**section)
+
+
+def test_a_mask_of_another_size():
+    with pytest.raises(ValueError, match='the mask is of shape'):
+        Unfolded(inner=SWINIR)(torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 9))
+
+
+def test_strengths_are_of_order_one():
+    extremes = ['pix:32:centre', 'blur:5', 'noise:75', 'none+jpeg:30', 'pix:2:mean', 'blur:0.3', 'noise:1']
+    assert strengths([Degradation.parse(text) for text in extremes], torch.zeros(1)).abs().max() < 3
