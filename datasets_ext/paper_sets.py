@@ -16,7 +16,8 @@ import lmdb
 from datasets_ext.inputs import check_sides, find_pictures
 from datasets_ext.make_dataset import KINDS, make_dataset
 from datasets_ext.make_lmdb import make_lmdb
-from datasets_ext.recipe import DEGRADATIONS, PROTOCOLS
+from datasets_ext.recipe import DEGRADATIONS
+from hmaca_arch.config.schema import PROTOCOLS
 
 SIZES = {'horse': 128, 'imagenet': 64}
 HOLD_OUT = 5  # of pictures that come unsplit, every fifth is for testing

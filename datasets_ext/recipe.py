@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, components, draw_region
+from hmaca_arch.config.schema import PROTOCOLS
 
-PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
 DEGRADATIONS = ('pix', 'blur', 'noise')
 REGION_SIZE = 20 / 128  # of the shorter side: 20 px of 128, 10 of 64; the release's 40 of 256
 _DEFAULTS = {'pix': {'block': 5, 'pool': 'centre'}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}}
