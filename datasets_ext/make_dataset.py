@@ -7,7 +7,6 @@ line a picture. A picture's randomness comes from (seed, its name) alone: neithe
 data sets of different degradations have the same regions. An interrupted run is continued by the same command.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -19,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
-from datasets_ext.masks import SHAPES
-from datasets_ext.parallel import Workers, default_workers
-from datasets_ext.recipe import PAPER_DEGRADATIONS, PROTOCOLS, REGION_SIZE, Recipe
+from datasets_ext.parallel import Workers
+from datasets_ext.recipe import Recipe
+from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit, write_atomically
-from hmaca_arch.files.outputs import output_folder, run_command
+from hmaca_arch.files.outputs import output_folder
 
 KINDS = ('lq', 'mask', 'gt')
 
@@ -228,68 +227,14 @@ def make_dataset(
     return results
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of `basicsr make-dataset`."""
-    parser = argparse.ArgumentParser(
-        prog='basicsr make-dataset',
-        description='Make (lq, mask, gt) triplets from clean pictures, one data set from INPUT or those of the paper from --horse and '
-        '--imagenet. Run again to continue an interrupted run.',
-    )
-    parser.add_argument(
-        'input', nargs='?', help='folder or zip file of pictures; trainA and testA (or train and test) in it are kept apart'
-    )
-    parser.add_argument('--horse', help='instead of INPUT: horse2zebra, folder or zip file; makes horse_{pix,blur,noise} and their LMDBs')
-    parser.add_argument('--imagenet', help='likewise: pictures, or train/ and test/ of them; makes imagenet_{pix,blur,noise} at 64 pixels')
-    parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/); '
-                        'with --horse or --imagenet for PROTOCOL/SET/{train,test}/')  # fmt: skip
-    parser.add_argument(
-        '--protocol', choices=PROTOCOLS, required=True, help='release: as the authors did; clean: lossless, at working size'
-    )
-    parser.add_argument('--degradation', choices=PAPER_DEGRADATIONS, help='required with INPUT; otherwise all three')
-    parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
-    parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
-    parser.add_argument('--sigma', type=float, help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean')
-    parser.add_argument('--size', type=int, default=128, help='working size in pixels (default: 128)')
-    parser.add_argument('--region', choices=SHAPES, default='square')
-    parser.add_argument('--region-size', type=float, default=REGION_SIZE, metavar='X',
-                        help='side of the region: part of the working size if below 1, else pixels (default: 20/128)')  # fmt: skip
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); the result is the same')
-    parser.add_argument('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
-    parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME', help='pictures to leave out, by name with or without ending')
-    parser.add_argument(
-        '--hold-out', type=int, default=0, metavar='N', help='every Nth picture by name is for testing, if INPUT is not split'
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace what an earlier run with other settings made there')
-    return parser
-
-
-def run(argv: list[str] | None = None) -> None:
-    """Parse, make and report. Raises what `make_dataset` raises."""
-    args = parser().parse_args(argv)
-    if args.horse or args.imagenet:
-        from datasets_ext import paper_sets  # late: it needs this file
-
-        return paper_sets.run(args, parser())
-    if not (args.input and args.degradation):
-        raise ValueError('expected INPUT and --degradation, or --horse and/or --imagenet; see --help')
-    parameters = {key: getattr(args, key) for key in ('pool', 'block', 'sigma') if getattr(args, key) is not None}
-    results = make_dataset(
-        args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), every=args.hold_out, workers=args.workers,
-        overwrite=args.overwrite, protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,
-        region_size=args.region_size, size=args.size, jpeg=0 if args.no_jpeg else 95,
-    )  # fmt: skip
+def report(results: dict[str, dict], output: str | Path, protocol: str) -> None:
+    """Print what `make_dataset` returned."""
     for split, result in results.items():
-        label = split or args.output
+        label = split or output
         for name, twin in result['left_out'].items():
             print(f'{split}: left out {name}, which is pixel for pixel the test picture {twin}')
-        print(f'{label}: {result["count"]} triplets in {Path(args.output) / split} ({result["kept"]} were there already)')
+        print(f'{label}: {result["count"]} triplets in {Path(output) / split} ({result["kept"]} were there already)')
         if result['psnr'] is not None:
             exact = f', {result["exact"]} of {result["count"]} exact' if result['exact'] else ''
-            paste = PROTOCOLS[args.protocol]
+            paste = PROTOCOLS[protocol]
             print(f'{label}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {paste}){exact}')
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    return run_command('basicsr make-dataset', run, argv)

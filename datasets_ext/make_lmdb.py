@@ -8,7 +8,6 @@ upright: 16 bits, grayscale and masks survive bit for bit. Each LMDB is built in
 back and compared, and only then is it moved there.
 """
 
-import argparse
 import os
 import shutil
 from contextlib import closing
@@ -21,9 +20,9 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
 from datasets_ext.make_dataset import KINDS
-from datasets_ext.parallel import Workers, default_workers
+from datasets_ext.parallel import Workers
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
-from hmaca_arch.files.outputs import output_folder, run_command
+from hmaca_arch.files.outputs import output_folder
 
 
 def _key(stem: str, path: str) -> str:
@@ -168,22 +167,3 @@ def make_lmdb(
             finally:
                 shutil.rmtree(temporary)
     return counts
-
-
-def run(argv: list[str] | None = None) -> None:
-    """Parse, pack and report. Raises what `make_lmdb` raises."""
-    parser = argparse.ArgumentParser(prog='basicsr make-lmdb', description='Pack triplets or a folder of pictures as LMDB, for BasicSR.')
-    parser.add_argument('root', help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures')
-    parser.add_argument(
-        '-o', '--output', help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB (default: ROOT.lmdb)'
-    )
-    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs that exist, once the new ones are verified')
-    args = parser.parse_args(argv)
-    for path, count in make_lmdb(args.root, args.output, workers=args.workers, overwrite=args.overwrite).items():
-        print(f'{path}: {count} pictures, each read back and compared')
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    return run_command('basicsr make-lmdb', run, argv)

@@ -16,7 +16,8 @@ import lmdb
 from datasets_ext.inputs import check_sides, find_pictures
 from datasets_ext.make_dataset import KINDS, make_dataset
 from datasets_ext.make_lmdb import make_lmdb
-from datasets_ext.recipe import PAPER_DEGRADATIONS, PROTOCOLS
+from datasets_ext.recipe import DEGRADATIONS
+from hmaca_arch.config.schema import PROTOCOLS
 
 SIZES = {'horse': 128, 'imagenet': 64}
 HOLD_OUT = 5  # of pictures that come unsplit, every fifth is for testing
@@ -62,7 +63,7 @@ def make_set(source: str, output: Path, size: int, protocol: str, degradation: s
 
 
 def make_paper_sets(
-    sources: dict[str, str], output: str | Path, protocol: str, degradations: tuple[str, ...] = PAPER_DEGRADATIONS, **how
+    sources: dict[str, str], output: str | Path, protocol: str, degradations: tuple[str, ...] = DEGRADATIONS, **how
 ) -> dict[str, dict[str, dict]]:
     """The sets of the given sources, reported as they are made.
 
@@ -119,5 +120,5 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         words = ['INPUT'] if args.input else [f'--{name.replace("_", "-")}' for name in foreign]
         raise ValueError(f"{', '.join(words)} cannot be used with --horse and --imagenet, whose settings are the paper's")
     sources = {name: getattr(args, name) for name in SIZES if getattr(args, name)}
-    degradations = (args.degradation,) if args.degradation else PAPER_DEGRADATIONS
+    degradations = (args.degradation,) if args.degradation else DEGRADATIONS
     make_paper_sets(sources, args.output, args.protocol, degradations, seed=args.seed, workers=args.workers, overwrite=args.overwrite)

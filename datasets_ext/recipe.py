@@ -12,11 +12,10 @@ import numpy as np
 
 from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, components, draw_region
+from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.degradation import Degradation
 
-PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
-PAPER_DEGRADATIONS = ('pix', 'blur', 'noise')
-DEGRADATIONS = (*PAPER_DEGRADATIONS, 'none')
+DEGRADATIONS = ('pix', 'blur', 'noise')  # the paper's
 REGION_SIZE = 20 / 128  # of the shorter side: 20 px of 128, 10 of 64; the release's 40 of 256
 _DEFAULTS = {'pix': {'block': 5, 'pool': 'centre', 'offset': 'region'}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}, 'none': {}}
 _COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': [30, 100]}
@@ -52,12 +51,12 @@ def _degradation(entry, protocol: str) -> dict:
     """One checked entry: {'type', 'weight', and the parameters as ranges (pool: a tuple of choices)}."""
     entry = {'type': entry} if isinstance(entry, str) else dict(entry)
     kind = entry.pop('type', None)
-    one_of('degradation', kind, DEGRADATIONS)
+    one_of('degradation', kind, _DEFAULTS)
     weight = entry.pop('weight', 1.0)
     if not isinstance(weight, Real) or not 0 < weight < float('inf'):
         raise ValueError(f'degradation {kind}: weight is {weight!r}, expected a number above 0')
     if protocol == 'release':
-        one_of('degradation (protocol release)', kind, PAPER_DEGRADATIONS)
+        one_of('degradation (protocol release)', kind, DEGRADATIONS)
         if entry:
             raise ValueError(f'degradation {kind}: protocol release fixes its parameters, remove {", ".join(sorted(entry))}')
         return {'type': kind, 'weight': float(weight)}

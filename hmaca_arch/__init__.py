@@ -1,11 +1,36 @@
-"""HMANet and HMACA for BasicSR. Importing this package makes BasicSR importable and registers what it brings."""
+"""HMANet and HMACA for BasicSR.
+
+Importing this package alone loads neither torch nor BasicSR: its public names come when they are asked for. Whenever BasicSR is imported,
+before this package or after it, the networks, metrics and models here are registered with it.
+"""
+
+from importlib import import_module
 
 from hmaca_arch import compat
 
-compat.apply()
+_FROM_NETWORKS = ('HMACA', 'HMANet', 'build_network_from_state_dict')
+_MODULES = ('compositing', 'inference', 'metrics', 'models', 'networks')
+__all__ = [*_FROM_NETWORKS, *_MODULES]
 
-from hmaca_arch import metrics, models  # noqa: E402
-from hmaca_arch.networks import baselines, mask_input, unfolded  # noqa: E402
-from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict  # noqa: E402
 
-__all__ = ['HMACA', 'HMANet', 'baselines', 'build_network_from_state_dict', 'mask_input', 'metrics', 'models', 'unfolded']
+def __getattr__(name: str):
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name in _FROM_NETWORKS:
+        return getattr(import_module('hmaca_arch.networks'), name)
+    if name in _MODULES:
+        return import_module(f'hmaca_arch.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register() -> None:
+    """Put what this package has into BasicSR's registries."""
+    import_module('hmaca_arch.networks').add_to_basicsr()
+    for room in ('metrics', 'models'):  # these register themselves
+        import_module(f'hmaca_arch.{room}')
+
+
+compat.with_basicsr(_register)

@@ -1,37 +1,40 @@
-"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision.
+"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when either is imported.
 
 Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training/pipeline.py`.
 """
 
 import sys
 import types
+from collections.abc import Callable
+from functools import partial
+from importlib.abc import MetaPathFinder
 
-import torch
+Execute = Callable[[types.ModuleType], None]
 
-_declared: torch.library.Library | None = None  # declarations live as long as the object that made them
+_declared = None  # a torch.library.Library: declarations live as long as the object that made them
 
 
-def _import_torchvision() -> None:
-    """Import torchvision, also where its compiled operators cannot be loaded.
+def _execute_torchvision(execute: Execute, module: types.ModuleType) -> None:
+    """Execute torchvision, also where its compiled operators cannot be loaded.
 
     Where torch and torchvision come from different builds (a CPU torch beside PyPI's torchvision, for one) the operators do not load,
     and torchvision then fails at import: it registers shape functions for two operators that were never declared. Declaring
     them is enough. Nothing here calls them, and calling one still raises torch's error for an operator without a kernel.
     """
     try:
-        import torchvision
-
-        return
+        return execute(module)
     except RuntimeError as error:
         if 'operator torchvision::' not in str(error):
             raise
     global _declared
+    import torch
+
     _declared = torch.library.Library('torchvision', 'FRAGMENT')
     for name in ('nms', 'qnms'):
         _declared.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+    for name in [name for name in sys.modules if name.startswith('torchvision.')]:
         del sys.modules[name]  # half imported
-    import torchvision  # noqa: F401
+    execute(module)
 
 
 def _provide_functional_tensor() -> None:
@@ -47,7 +50,30 @@ def _provide_functional_tensor() -> None:
         sys.modules[name] = module
 
 
-def apply() -> None:
-    """Make `import basicsr` work. Safe to call more than once."""
-    _import_torchvision()
-    _provide_functional_tensor()
+class _OnImport(MetaPathFinder):
+    """Lets others find torchvision and BasicSR, repairs them as they are executed, and calls `then` once BasicSR is."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = then
+
+    def execute_basicsr(self, execute: Execute, module: types.ModuleType) -> None:
+        _provide_functional_tensor()
+        execute(module)
+        self.then()
+
+    def find_spec(self, name: str, path=None, target=None):
+        if name not in ('torchvision', 'basicsr'):
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if not isinstance(finder, _OnImport))
+        spec = next((spec for spec in others if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            replacement = _execute_torchvision if name == 'torchvision' else self.execute_basicsr
+            spec.loader.exec_module = partial(replacement, spec.loader.exec_module)
+        return spec
+
+
+def with_basicsr(then: Callable[[], None]) -> None:
+    """Repair torchvision and BasicSR when they are imported, and then call `then`: now, if BasicSR has been already."""
+    sys.meta_path.insert(0, _OnImport(then))
+    if 'basicsr' in sys.modules:
+        then()

@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite_image
-from hmaca_arch.config import files as options
-from hmaca_arch.config.checks import check_network
 from hmaca_arch.files.atomic import read_weights
-from hmaca_arch.networks import mask_input
+from hmaca_arch.networks import baselines, mask_input
 from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.hmaca import build_network_from_state_dict
+from hmaca_arch.networks.registry import build
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
@@ -229,7 +227,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def load_restorer(
-    weights: str | Path | None = None, device: str = 'auto', precision: str = 'fp32', opt: str | Path | Mapping[str, Any] | None = None
+    weights: str | Path | None = None, device: str = 'auto', precision: str = 'fp32', opt: Mapping[str, Any] | None = None
 ) -> Restorer:
     """A `Restorer` from a checkpoint.
 
@@ -238,8 +236,8 @@ def load_restorer(
             ship with the package.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or another of torch's names.
         precision: 'fp32' or 'bf16'.
-        opt: for networks whose checkpoints do not describe themselves (SwinIR, HAT, DRCT): the option file of their training, or its
-            content; only its section `network_g` is used.
+        opt: for networks whose checkpoints do not describe themselves (SwinIR, HAT, DRCT): the options of their training, of which
+            only the section `network_g` is used.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -260,11 +258,11 @@ def load_restorer(
         if section is None:
             network, section = build_network_from_state_dict(state_dict), _section_inside(state_dict)
         else:
-            network = build_network(mask_input.network_section(section))
+            network = build(mask_input.network_section(section))
             mask_input.check_mask_input(network, state_dict)
             refuse_misfit(network, state_dict)
             network.load_state_dict(state_dict)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a setting is missing
         tells = opt is not None or DESCRIPTION in state_dict
         hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
         raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
@@ -277,11 +275,14 @@ def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
     return mask_input.described_section(description['settings']) if description and description['network'] == 'MaskInput' else None
 
 
-def _read_section(opt: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """The checked section `network_g` of an option file."""
-    options_of_file = opt if isinstance(opt, Mapping) else options.fill_protocol(options.load(opt))
-    section = options_of_file.get('network_g')
-    if not isinstance(section, Mapping):
-        raise ValueError('the option file has no section network_g')
-    check_network(section)
+def _read_section(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked section `network_g` of a training's options."""
+    if not isinstance(opt, Mapping):
+        raise ValueError(f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})')
+    section = opt.get('network_g')
+    if not isinstance(section, Mapping) or not isinstance(section.get('type'), str):
+        raise ValueError('the option file has no section network_g with a type')
+    if not baselines.provide(section['type']):
+        raise ValueError(f'network_g:type: there is no network {section["type"]!r}')
+    baselines.refuse_unknown(section, mask_input.KEYS)
     return dict(section)

@@ -1,10 +1,8 @@
 """How mistakes are told: one line each, with what was got, what is allowed and the closest known name."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
-
-from hmaca_arch.config.schema import Kind
 
 
 class OptionError(ValueError):
@@ -48,10 +46,3 @@ def one_line(error: Exception) -> str:
     """What an error says, without line breaks."""
     text = ' '.join(str(error).split()) or type(error).__name__
     return f'{type(error).__name__} {text}' if isinstance(error, KeyError) else text
-
-
-def wrong_value(place: str, value: Any, kind: Kind) -> Iterator[str]:
-    """A line if a value is not of the kind that is expected at its place."""
-    if not kind.accepts(value):
-        near = difflib.get_close_matches(str(value).lower(), kind.names, n=1, cutoff=0.5)
-        yield f'{place}: got {show(value)}, expected {kind.words}{f" (did you mean {near[0]}?)" if near else ""}'

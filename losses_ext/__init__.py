@@ -1,6 +1,8 @@
 """Losses for regional restoration, registered in BasicSR's LOSS_REGISTRY on import."""
 
-import hmaca_arch  # noqa: F401  (makes BasicSR importable)
+import hmaca_arch  # noqa: F401, I001  (first: makes BasicSR importable)
+import basicsr  # noqa: F401
+
 from losses_ext.alpha_masked_l1 import AlphaMaskedL1Loss, alpha_masked_l1
 from losses_ext.masked_psnr import MaskedPSNRLoss
 

@@ -18,6 +18,7 @@ import torch
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
 import hmaca_arch
+from hmaca_arch.cli import end
 from hmaca_arch.inference import Restorer, load_restorer
 
 SIZES = ((256, 256), (3000, 4000))
@@ -76,4 +77,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    end('benchmark_restore', main)

@@ -1,12 +1,3 @@
-#!/usr/bin/env python
-"""Write an HMACA as an ONNX file; see hmaca_arch/export/onnx_export.py."""
+"""This script is a command now."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
-
-from hmaca_arch.export.onnx_export import main
-
-if __name__ == '__main__':
-    sys.exit(main())
+raise SystemExit('scripts/export_onnx.py is the command `basicsr export` now; in a clone that is not installed: python scripts/export.py')

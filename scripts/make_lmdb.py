@@ -1,12 +1,7 @@
 #!/usr/bin/env python
-"""Pack triplets or pictures as LMDB: `basicsr make-lmdb` for a clone that is not installed."""
+"""`basicsr make-lmdb` for a clone that is not installed."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
-
-from datasets_ext.make_lmdb import main
+from door import open_door
 
 if __name__ == '__main__':
-    sys.exit(main())
+    open_door('make-lmdb')

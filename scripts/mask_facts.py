@@ -18,10 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
 from datasets_ext.degradations import pixelate  # noqa: E402
+from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
 from hmaca_arch.files.atomic import read_weights  # noqa: E402
-from hmaca_arch.files.outputs import output_picture, run_command  # noqa: E402
+from hmaca_arch.files.outputs import output_picture  # noqa: E402
 from hmaca_arch.networks.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
 
 SIZE, REGION = 128, 20
@@ -124,4 +125,4 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_command('mask_facts', run, None))
+    end('mask_facts', lambda: run(None))

@@ -11,6 +11,7 @@ from skimage import data
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
+from hmaca_arch.cli import end
 from hmaca_arch.metrics.summary import mean_of_finite
 
 # Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
@@ -77,8 +78,8 @@ def main() -> None:
         write_tiles(args.folder / 'trainA', TRAIN, size=128, step=96)
         write_tiles(args.folder / 'testA', TEST, size=128, step=128)
     elif report(args.table, args.pictures, args.output) < 1:
-        sys.exit('Less than 1 dB was gained: something is wrong with this installation.')
+        raise ValueError('less than 1 dB was gained: something is wrong with this installation')
 
 
 if __name__ == '__main__':
-    main()
+    end('quickstart', main)

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
 from datasets_ext import degradations  # noqa: E402
-from hmaca_arch.files.outputs import output_picture, run_command  # noqa: E402
+from hmaca_arch.cli import end  # noqa: E402
+from hmaca_arch.files.outputs import output_picture  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
 
@@ -60,4 +61,4 @@ def run(argv: list[str] | None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_command('restore_examples', run, None))
+    end('restore_examples', lambda: run(None))

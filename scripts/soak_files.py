@@ -26,6 +26,7 @@ from corpus import HEIGHT, Entry, box_mask, corpus  # noqa: E402
 from file_checks import CONSUMERS, fate_of, in_process, names_file, size_of  # noqa: E402
 from picture_writers import saved  # noqa: E402
 
+from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.commands import restore as restore_command  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 
@@ -121,4 +122,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    end('soak_files', main)

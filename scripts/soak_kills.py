@@ -24,6 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
+from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.training import resuming  # noqa: E402
 
 
@@ -135,4 +136,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    end('soak_kills', main)

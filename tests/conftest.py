@@ -137,12 +137,19 @@ def killed(results: int, *arguments) -> None:
         '        left.pop() if left else os.kill(os.getpid(), signal.SIGKILL)\n'
         '        yield result\n'
         'Workers.map = map\n'
-        'sys.exit(hmaca_arch.cli.main(sys.argv[1:]))\n'
+        'hmaca_arch.cli.main(sys.argv[1:])\n'
     )
     command = [sys.executable, '-c', code, *map(str, arguments)]
     # run() returns once nobody holds the pipe any more: the workers have noticed
     result = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert result.returncode == -signal.SIGKILL, result.stdout
+
+
+def status_of(command: str, *arguments) -> int:
+    """Run `basicsr COMMAND ...` in this process; its exit status. Errors go to stderr."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, *map(str, arguments)])
+    return ended.value.code or 0
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ import torch
 from corpus import HEIGHT, SIDE, WIDTH, Entry, box_mask, smooth
 from picture_writers import pillow_reads, saved
 
-from datasets_ext import degradations, make_dataset, make_lmdb
+from datasets_ext import degradations
 from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
-from hmaca_arch.commands import restore as restore_command
+from hmaca_arch import cli
 from hmaca_arch.files.images import list_pictures
 
 SECONDS = 60  # for one file and one of the commands
@@ -81,14 +81,14 @@ def region(entry: Entry) -> np.ndarray:
     return values > (0 if values.max() == 1 else np.iinfo(values.dtype).max // 2)
 
 
-def command(main, *arguments) -> None:
-    """Run a command in this process: its refusal becomes a `Refused`."""
+def command(name: str, *arguments) -> None:
+    """Run `basicsr NAME ...` in this process: its refusal becomes a `Refused`."""
     errors = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
         try:
-            code = main([str(argument) for argument in arguments])
-        except (ValueError, OSError) as error:  # which the console command prints
-            raise Refused(f'{errors.getvalue()} {error}') from None
+            cli.main([name, *map(str, arguments)])
+        except SystemExit as end:
+            code = end.code
     if code:
         raise Refused(errors.getvalue())
 
@@ -101,7 +101,7 @@ def through_make_dataset(entry: Entry, folder: Path) -> None:
         size = HEIGHT if protocol == 'clean' else HEIGHT // 2
         try:
             options = ('--protocol', protocol, '--degradation', degradation, '--size', size, '--workers', 1)
-            command(make_dataset.main, folder / 'in', '-o', out, *options)
+            command('make-dataset', folder / 'in', '-o', out, *options)
         except Refused as refusal:
             need(not [path for kind in ('lq', 'mask', 'gt') for path in (out / kind).glob('*')], 'refused, but pictures were made')
             need(number == 0, f'refused under {protocol} {degradation} only: {refusal}')
@@ -128,7 +128,7 @@ def through_make_dataset(entry: Entry, folder: Path) -> None:
 
 def through_make_lmdb(entry: Entry, folder: Path) -> None:
     try:
-        command(make_lmdb.main, folder / 'in', '-o', folder / 'out.lmdb', '--workers', 1)
+        command('make-lmdb', folder / 'in', '-o', folder / 'out.lmdb', '--workers', 1)
     except Refused:
         need(not (folder / 'out.lmdb').exists(), 'refused, but an LMDB was made')
         raise
@@ -194,7 +194,7 @@ def through_restore(entry: Entry, folder: Path) -> None:
         (other / 'a.png').write_bytes(saved(smooth(np.random.default_rng(0))))
         picture, mask_path, inside = other / 'a.png', path, None
     try:
-        command(restore_command.main, f'--input={picture}', f'--mask={mask_path}', '-o', out, '--context', 4, '--verify')
+        command('restore', f'--input={picture}', f'--mask={mask_path}', '-o', out, '--context', 4, '--verify')
     except Refused:
         need(not out.parent.exists() or not list(out.parent.iterdir()), 'refused, but a file was written')
         raise

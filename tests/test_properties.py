@@ -11,8 +11,7 @@ from torch import nn
 from datasets_ext import degradations
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.masks import SHAPES, components, draw_region
-from datasets_ext.recipe import PAPER_DEGRADATIONS as PAPER
-from datasets_ext.recipe import Recipe
+from datasets_ext.recipe import DEGRADATIONS, Recipe
 from hmaca_arch.compositing import composite, composite_image
 from hmaca_arch.files.image_files import upright_exif
 from hmaca_arch.files.images import decode, decode_mask, decode_picture, encode_png
@@ -80,7 +79,7 @@ def test_noise_is_added_inside_and_nowhere_else(seed, height, width, shape, side
     np.testing.assert_array_equal(degradations.noise(picture, mask, RNG(seed + 1), sigma), expected)
 
 
-@given(SEEDS, SIDES, SIDES, st.sampled_from(SHAPES), st.sampled_from(PAPER), st.sampled_from(('clean', 'release')), st.booleans())
+@given(SEEDS, SIDES, SIDES, st.sampled_from(SHAPES), st.sampled_from(DEGRADATIONS), st.sampled_from(('clean', 'release')), st.booleans())
 @settings(max_examples=80)
 def test_triplets_of_any_picture(seed, height, width, shape, kind, protocol, sized):
     """Shapes and types agree, the mask marks something, outside of it nothing differs, and twice is the same."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.archs import build_network
-from conftest import tiny_options, write_options
+from conftest import status_of, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
@@ -16,7 +16,6 @@ from hmaca_arch.config.files import complete
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.experiments.comparison.data import find_data
 from hmaca_arch.experiments.comparison.measure import measure
-from hmaca_arch.export import onnx_export
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 
@@ -106,7 +105,7 @@ def test_restore_compare_export_and_from_python(basicsr_here, options, triplets,
     for network in ('bad.pth', 'network.yml,bad.pth'):
         with pytest.raises(ValueError, match=REFUSED):
             methods.network(network)
-    assert onnx_export.main(['--weights', 'bad.pth', '-o', 'net.onnx', '--dynamic']) == 1
+    assert status_of('export', '--weights', 'bad.pth', '-o', 'net.onnx', '--dynamic') == 1
     assert REFUSED in capsys.readouterr().err
     with pytest.raises(ValueError, match=REFUSED):
         inference.load_restorer(bad, device='cpu')

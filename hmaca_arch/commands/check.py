@@ -1,14 +1,16 @@
 """`basicsr check`: says what is wrong with an option file, and with its data, before a run does."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import cv2
 import torch
 
+import losses_ext  # noqa: F401  (registers the losses)
+from datasets_ext import check_data
 from hmaca_arch.config import files as options
 from hmaca_arch.config import presence, signatures
 from hmaca_arch.messages import refuse
@@ -29,21 +31,13 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str], root_path: str, scan: Callable) -> int:
-    """Run the command.
-
-    Args:
-        argv: the command line after the command's name.
-        root_path: the folder below which `checks/` goes.
-        scan: `datasets_ext.check_data.scan`.
-
-    Returns:
-        0. What `--data` needs and is not there yet is only said.
+def main(argv: list[str]) -> None:
+    """Check below the current folder. What `--data` needs and is not there yet is only said.
 
     Raises:
         FileNotFoundError, ValueError: with everything that is wrong.
     """
-    args = _arguments(argv)
+    args, root_path = _arguments(argv), os.getcwd()
     resolved = options.resolve(args.opt, args.force_yml)
     is_train = options.is_training(resolved)
     if args.print:
@@ -60,9 +54,9 @@ def main(argv: list[str], root_path: str, scan: Callable) -> int:
     if not args.data:
         for line in absent:
             print(f'not there yet: {line}', file=out)
-        return 0
+        return
     folder = Path(root_path, 'checks')
-    report = scan(resolved['datasets'], folder / 'pictures.json', args.workers)
+    report = check_data.scan(resolved['datasets'], folder / 'pictures.json', args.workers)
     folder = folder / resolved['name']
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'report.txt').write_text(report.text(), encoding='utf-8', errors='backslashreplace')  # names need not be text
@@ -89,4 +83,3 @@ def main(argv: list[str], root_path: str, scan: Callable) -> int:
             f'memory: {memory} ({found.how})',
             file=out,
         )
-    return 0

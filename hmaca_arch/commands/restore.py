@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = plan(args)
     if args.json:
         check_report(args, jobs)
-    restorer = load_restorer(args.weights, args.device, args.precision, args.opt)
+    restorer = load_restorer(args.weights, args.device, args.precision, options_of(args.opt))
     report: list[dict] = []
     try:
         with tqdm(jobs, unit='picture', disable=True if len(jobs) == 1 else None) as bar:
@@ -172,6 +172,15 @@ def main(argv: list[str] | None = None) -> int:
     if len(jobs) > 1:
         print(f'{len(jobs) - failed} of {len(jobs)} pictures restored into {args.output}{" and verified" if args.verify else ""}')
     return 1 if failed else 0
+
+
+def options_of(path: Path | None) -> dict | None:
+    """The options that `load_restorer` takes, from the option file of a training."""
+    if path is None:
+        return None
+    from hmaca_arch.config.files import read_network  # late: it loads BasicSR
+
+    return read_network(path)
 
 
 def check_report(args: argparse.Namespace, jobs: Sequence[Job]) -> None:

@@ -15,8 +15,8 @@ from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
 from hmaca_arch.config import schema, signatures
-from hmaca_arch.config.schema import Kind
-from hmaca_arch.messages import one_line, refuse, show, suggestion, wrong_value
+from hmaca_arch.config.schema import Kind, wrong_value
+from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
 
 SCHEDULERS = {  # BasicSR's names

@@ -1,28 +1,20 @@
 """Option files: YAML with one level of inheritance, command line overrides and names that are checked before anything is built.
 
-`parse` takes the place of `basicsr.utils.options.parse_options` and returns what that returns; the differences are that a file may name
-another as its `base:`, that `1e-4` is a number, that `--force_yml` is read as YAML instead of evaluated, that processes are joined as
-`training/distributed.py` says, and that a user's mistake ends in one line.
+Unlike in BasicSR a file may name another as its `base:`, `1e-4` is a number, and `--force_yml` is read as YAML instead of evaluated.
 """
 
 import argparse
 import difflib
 import os
-import random
 import re
 from copy import deepcopy
 from pathlib import Path
 
-import torch
 import yaml
-from basicsr.utils import set_random_seed
-from basicsr.utils.dist_util import get_dist_info
 
-from datasets_ext.recipe import PROTOCOLS
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import presence
+from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.messages import refuse, suggestion
-from hmaca_arch.training import distributed
 
 
 class _Loader(yaml.SafeLoader):
@@ -207,17 +199,6 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _arguments(argv: list[str], command: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f'basicsr {command}', description=f'{command} as an option file says.')
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how the processes were started')
-    parser.add_argument('--auto_resume', action='store_true', help='continue from the newest complete checkpoint of this experiment')
-    parser.add_argument('--debug', action='store_true', help='as debug_NAME: log every iteration, validate and save every eighth')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)  # older launchers pass it
-    add_overrides(parser)
-    return parser.parse_args(argv)
-
-
 def weights_to_test(options: dict, root_path: str) -> dict:
     """What a section `path` says of weights when the file is tested: those it names; of a training's file, what it trained.
 
@@ -263,49 +244,14 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
     return opt
 
 
-def parse(root_path: str, is_train: bool, argv: list[str]) -> tuple[dict, argparse.Namespace]:
-    """Read the command line and the option file into BasicSR's `opt`.
-
-    Args:
-        root_path: the folder below which `experiments/`, `results/` and `tb_logger/` go.
-        is_train: `basicsr train` or `basicsr test`.
-        argv: the command line after the command's name.
-
-    Returns:
-        The options as BasicSR's pipelines expect them, and the parsed arguments.
+def read_network(path: str | os.PathLike) -> dict:
+    """The checked section `network_g` of an option file, as the options that `load_restorer` takes.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for data that are not there.
+        FileNotFoundError, ValueError: the file, or the section in it, is missing or wrong.
     """
-    args = _arguments(argv, 'train' if is_train else 'test')
-    options = resolve(args.opt, args.force_yml, is_train)
-    if args.debug and not options['name'].startswith('debug'):
-        options['name'] = 'debug_' + options['name']
-    opt = complete(options, is_train, root_path)
-    root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
-    resumes = args.auto_resume and any(Path(root, 'training_states').glob('*.state'))
-    opt['dist'] = args.launcher != 'none'
-    alone = [] if opt['dist'] else presence.not_in_one_process(opt)
-    refuse([*presence.missing(opt, distributed=opt['dist'], resumes=resumes), *alone])
-
-    if opt['num_gpu'] == 'auto':
-        opt['num_gpu'] = torch.cuda.device_count()
-    if opt['dist']:
-        distributed.start(args.launcher, opt.get('dist_params'), use_gpu=opt['num_gpu'] > 0)
-    opt['rank'], opt['world_size'] = get_dist_info()
-    opt['auto_resume'] = args.auto_resume
-    if opt['manual_seed'] is None:
-        opt['seed_drawn'] = True
-        opt['manual_seed'] = distributed.from_first(random.randint(1, 10000))
-    set_random_seed(opt['manual_seed'] + opt['rank'])
-    for dataset in opt['datasets'].values():  # runs of any seed are validated on the same draws
-        dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
-
-    opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
-    for folder in ('models', 'training_states', 'visualization') if is_train else ('visualization',):
-        opt['path'][folder] = os.path.join(root, folder)
-    if is_train and 'debug' in opt['name']:  # as in BasicSR, which keeps no TensorBoard then
-        opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
-        if opt.get('val'):
-            opt['val']['val_freq'] = 8
-    return opt, args
+    section = fill_protocol(load(path)).get('network_g')
+    if not isinstance(section, dict):
+        raise ValueError(f'{path}: the option file has no section network_g')
+    option_checks.check_network(section)
+    return {'network_g': section}

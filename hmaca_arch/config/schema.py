@@ -4,11 +4,14 @@ What a network, loss, metric, optimizer or schedule may be given is not here: it
 own models and data sets read besides: it is found in their source (`signatures.keys_read`).
 """
 
+import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
+
+from hmaca_arch.messages import show
 
 
 class Kind(NamedTuple):
@@ -20,6 +23,13 @@ class Kind(NamedTuple):
     words: str
     accepts: Callable[[Any], bool]
     names: tuple = ()
+
+
+def wrong_value(place: str, value: Any, kind: Kind) -> Iterator[str]:
+    """A line if a value is not of the kind that is expected at its place."""
+    if not kind.accepts(value):
+        near = difflib.get_close_matches(str(value).lower(), kind.names, n=1, cutoff=0.5)
+        yield f'{place}: got {show(value)}, expected {kind.words}{f" (did you mean {near[0]}?)" if near else ""}'
 
 
 def _in_words(least: float, most: float) -> str:
@@ -88,6 +98,7 @@ def optional(kind: Kind) -> Kind:
 
 
 PHASES = ('train', 'val', 'test')  # and val_NAME, test_NAME
+PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
 OWN_MODEL = 'MaskedRestorationModel'
 
 TOP = {

@@ -1,4 +1,4 @@
-"""HMACA with `cross_attention: window` or `none` as an ONNX file, checked against PyTorch: `python scripts/export_onnx.py --help`.
+"""HMACA with `cross_attention: window` or `none` as an ONNX file, checked against PyTorch: `basicsr export --help`.
 
 The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
 where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
@@ -15,10 +15,8 @@ mask say, while a graph's sizes may depend on its inputs' sizes only; networks t
 networks other than HMACA.
 """
 
-import argparse
 import contextlib
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -210,28 +208,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='export_onnx.py',
-        description='Write an HMACA as an ONNX file, and check that onnxruntime computes what PyTorch does.',
-        epilog='Not exported: cross_attention global, networks that enlarge, other networks than HMACA.',
-    )
-    parser.add_argument('--weights', type=Path, required=True, metavar='FILE', help='checkpoint, for example net_g_latest.pth')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.onnx', help='file to write; replaced if it exists')
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='pictures of this height and width')
-    size.add_argument('--dynamic', action='store_true', help='pictures of any size above one window')
-    args = parser.parse_args(argv)
-    try:
-        if not args.output.parent.is_dir():
-            raise FileNotFoundError(f'there is no folder {args.output.parent} to write {args.output.name} to')
-        network = hmaca.build_network_from_state_dict(read_weights(args.weights))
-        found = export(network, args.output, tuple(args.size) if args.size else None)
-    except (ValueError, OSError) as error:
-        print(f'export_onnx.py: error: {error}', file=sys.stderr)
-        return 1
-    for (h, w), worst in found.items():
+def export_file(weights: Path, output: Path, size: tuple[int, int] | None) -> None:
+    """Export the network of a checkpoint, and print what was found; arguments and errors as in `export`."""
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f'there is no folder {output.parent} to write {output.name} to')
+    network = hmaca.build_network_from_state_dict(read_weights(weights))
+    for (h, w), worst in export(network, output, size).items():
         print(f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes')
-    sides = '' if args.size else f', any sides from {shortest_side(network)} pixels on'
-    print(f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB{sides}')
-    return 0
+    sides = '' if size else f', any sides from {shortest_side(network)} pixels on'
+    print(f'{output}: {output.stat().st_size / 2**20:.1f} MiB{sides}')

@@ -1,29 +1,9 @@
-"""What commands share: how they end (a user's mistake in one line, not in a traceback), and places to write to that are tried out first."""
+"""Places to write to, tried out before the work."""
 
-import os
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-
-
-def run_command(name: str, run: Callable[[list[str] | None], None], argv: list[str] | None) -> int:
-    """Call `run(argv)`: 0 when done, 1 after a user's mistake (HMACA_TRACEBACK=1 shows where it came from), 130 after Ctrl-C."""
-    if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
-    try:
-        run(argv)
-    except (ValueError, OSError) as error:
-        if os.environ.get('HMACA_TRACEBACK'):
-            raise
-        print(f'{name}: error: {" ".join(str(error).split())}', file=sys.stderr)  # names of files may hold line breaks
-        return 1
-    except KeyboardInterrupt:
-        print(f'{name}: interrupted', file=sys.stderr)
-        return 130
-    return 0
 
 
 def output_folder(folder: Path, option: str = '--output') -> None:

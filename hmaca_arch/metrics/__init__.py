@@ -1,5 +1,7 @@
 """Metrics for regional restoration, registered in BasicSR's METRIC_REGISTRY on import."""
 
+import basicsr  # noqa: F401  (first: registers `models` with it, which this room may be needed for)
+
 from hmaca_arch.metrics.masked import (
     calculate_boundary_psnr,
     calculate_composite_psnr,

@@ -24,6 +24,7 @@ from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
+from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training import distributed, stopping
 from hmaca_arch.training.progress import decibel
 from hmaca_arch.training.sampling import seed_iteration
@@ -286,10 +287,3 @@ class MaskedRestorationModel(ResumableModel):
                 tb_logger.add_scalar(f'metrics/{dataset}/{metric}', table.mean('result', metric), current_iter)
                 tb_logger.add_scalar(f'input/{dataset}/{metric}', table.mean('input', metric), current_iter)
                 tb_logger.add_scalar(f'gain/{dataset}/{metric}', table.gain(metric), current_iter)
-
-
-def strip(lq: np.ndarray, mask: np.ndarray, output: np.ndarray, gt: np.ndarray, gap: int = 4) -> np.ndarray:
-    """lq | mask | restored | gt side by side on white; pictures (h, w[, c]) uint8 of one size."""
-    panels = [picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) for picture in (lq, mask, output, gt)]
-    padded = [cv2.copyMakeBorder(panel, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for panel in panels[:-1]]
-    return np.hstack([*padded, panels[-1]])

@@ -11,13 +11,13 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from hmaca_arch.messages import how_to_install
+from hmaca_arch.messages import how_to_install, suggestion
+from hmaca_arch.networks.registry import find, of_basicsr, register
 
 EXTRA = how_to_install('compare')
 IGNORES_UNKNOWN = ('SwinIR',)  # constructors whose **kwargs lead nowhere
@@ -54,14 +54,14 @@ def stock(name: str) -> type[nn.Module]:
     return spandrel_networks()[name]
 
 
-@ARCH_REGISTRY.register()
+@register
 def HAT(**settings) -> nn.Module:
     """spandrel's HAT; set upscale 1, and leave upsampler at 'pixelshuffle'."""
     check_settings('HAT', settings)
     return stock('HAT')(**settings)
 
 
-@ARCH_REGISTRY.register()
+@register
 def DRCT(**settings) -> nn.Module:
     """spandrel's DRCT; set upsampler 'pixelshuffle'."""
     check_settings('DRCT', settings)
@@ -73,13 +73,13 @@ LAZY = {'HAT': HAT, 'DRCT': DRCT}
 
 def is_known(name: str) -> bool:
     """Whether BasicSR's registry has a network of that name (it gives some a suffix of its own and looks them up without it)."""
-    return name in ARCH_REGISTRY or f'{name}_basicsr' in ARCH_REGISTRY
+    return name in of_basicsr() or f'{name}_basicsr' in of_basicsr()
 
 
 def provide(name: str) -> bool:
     """Register spandrel's network of that class name, unless the registry has one. Returns whether the name is known now."""
     if not is_known(name) and name in (networks := spandrel_networks()):
-        ARCH_REGISTRY.register(networks[name])
+        of_basicsr().register(networks[name])
     return is_known(name)
 
 
@@ -89,7 +89,7 @@ def constructor(name: str) -> Callable[..., nn.Module]:
     Raises:
         ValueError: it is spandrel's, which is not installed.
     """
-    registered = ARCH_REGISTRY.get(name)
+    registered = find(name)
     return stock(name) if registered is LAZY.get(name) else registered
 
 
@@ -103,7 +103,17 @@ def parameters(name: str) -> Mapping[str, inspect.Parameter]:
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Raise a ValueError for settings with which a network does nothing."""
-    if name in NEEDS_PIXELSHUFFLE and ARCH_REGISTRY.get(name) is LAZY[name]:
+    if name in NEEDS_PIXELSHUFFLE and find(name) is LAZY[name]:
         upsampler = settings.get('upsampler', parameters(name)['upsampler'].default)
         if upsampler != 'pixelshuffle':
             raise ValueError(f'{name} with upsampler {upsampler!r} returns its input; set upsampler: pixelshuffle (also at upscale 1)')
+
+
+def refuse_unknown(section: Mapping[str, Any], others: Collection[str] = ()) -> None:
+    """Raise a ValueError if a section has a key that is neither a setting of its network nor one of `others`."""
+    known = parameters(section['type'])
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for key in section:
+        if key not in ('type', *known, *others):
+            raise ValueError(f'network_g:{key}: {section["type"]} has no such setting{suggestion(key, [*known, *others])}')

@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from basicsr.archs.arch_util import Upsample
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -27,6 +25,7 @@ from hmaca_arch.networks.attention import MaskCrossAttention, MaskEncoder, MaskK
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
 from hmaca_arch.networks.checkpoints import ReadsRelease, describe_release, description_of, is_release, refuse_misfit
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
+from hmaca_arch.networks.registry import OWN, register
 from hmaca_arch.networks.settings import check_hmanet, check_mask_settings, require
 from hmaca_arch.networks.windows import pad_to_multiple
 
@@ -34,7 +33,7 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution net
 RECONSTRUCTION_WIDTH = 64  # channels around the upsampler
 
 
-@ARCH_REGISTRY.register()
+@register
 class HMANet(ReadsRelease):
     """Hybrid multi-axis aggregation network: shallow features, RHTBs, reconstruction.
 
@@ -112,7 +111,7 @@ class HMANet(ReadsRelease):
 
         width = RECONSTRUCTION_WIDTH
         self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, width, kernel_size=3, padding=1), nn.LeakyReLU(inplace=True))
-        self.upsample = Upsample(upscale, width)
+        self.upsample = upsampler(upscale, width)
         self.conv_last = nn.Conv2d(width, in_chans, kernel_size=3, padding=1)
         resize = keep_size and upscale > 1
         self.conv_resize = nn.Conv2d(in_chans, in_chans, kernel_size=3, stride=upscale, padding=1) if resize else nn.Identity()
@@ -151,7 +150,7 @@ class HMANet(ReadsRelease):
         return lq + x if self.image_residual else x + self.mean
 
 
-@ARCH_REGISTRY.register()
+@register
 class HMACA(HMANet):
     """HMANet with cross attention to the mask after each RHTB (Eq. 5 and 6, Fig. 7).
 
@@ -231,6 +230,13 @@ class HMACA(HMANet):
         return self.restore(lq, cross_attend, position)
 
 
+def upsampler(scale: int, channels: int) -> nn.Sequential:
+    """Convolutions and pixel shuffles that enlarge (b, channels, h, w) `scale` times: 1, 3 or a power of two."""
+    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    layers = [(nn.Conv2d(channels, factor**2 * channels, kernel_size=3, padding=1), nn.PixelShuffle(factor)) for factor in factors]
+    return nn.Sequential(*(layer for pair in layers for layer in pair))
+
+
 def init_weights(module: nn.Module) -> None:
     """Linear weights trunc-normal(0.02) and biases 0; LayerNorms are 1 and 0 and convolutions torch's default from the start."""
     if isinstance(module, nn.Linear):
@@ -263,7 +269,7 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
         )
     require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
     try:
-        network = ARCH_REGISTRY.get(description['network'])(**description['settings'])
+        network = OWN[description['network']](**description['settings'])
     except TypeError as error:  # a setting that is not known here
         raise ValueError(f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?') from None
     refuse_misfit(network, state_dict)

@@ -16,12 +16,11 @@ from numbers import Integral
 from typing import Any
 
 import torch.nn.functional as F
-from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from hmaca_arch.networks import baselines
 from hmaca_arch.networks.checkpoints import DESCRIPTION, FREE_SETTINGS, SelfDescribing, description_of
+from hmaca_arch.networks.registry import build, register
 from hmaca_arch.networks.settings import require, require_type
 from hmaca_arch.networks.windows import pad_to_multiple
 
@@ -48,7 +47,7 @@ def _add_mask(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> 
     return output + conv(F.pad(mask, (0, right, 0, bottom)))  # the network may have padded the picture by itself
 
 
-@ARCH_REGISTRY.register()
+@register
 class MaskInput(SelfDescribing):
     """Any network of RGB pictures, with the mask as an additional input channel.
 
@@ -76,7 +75,7 @@ class MaskInput(SelfDescribing):
             hint = '' if baselines.has_spandrel() else f"; spandrel's networks need {baselines.EXTRA}"
             raise ValueError(f'mask_input: there is no network {inner["type"]!r}{hint}')
         self.settings = {'mask_input': mask_input, 'pad_to': pad_to, 'inner': with_defaults(inner)}
-        self.network = build_network(dict(inner))
+        self.network = build(inner)
         refuse_mask_network(inner['type'], self.network)
         in_chans = inner.get('in_chans', 3)
         first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == in_chans), None)
@@ -171,7 +170,7 @@ def check_section(section: Mapping[str, Any]) -> None:
 
 
 def network_section(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What `build_network` builds for a section: the network, or `MaskInput` around it; its own copy."""
+    """What `registry.build` builds for a section: the network, or `MaskInput` around it; its own copy."""
     baselines.provide(section['type'])
     check_section(section)
     network = {key: value for key, value in section.items() if key not in KEYS}

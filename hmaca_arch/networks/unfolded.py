@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
 from hmaca_arch.networks.checkpoints import FREE_SETTINGS, SelfDescribing
 from hmaca_arch.networks.mask_input import call, padding, takes_mask, with_defaults
+from hmaca_arch.networks.registry import build, register
 from hmaca_arch.networks.settings import require, require_type
 
 MOST_STEPS = 8
@@ -70,7 +69,7 @@ def first_trust(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
-@ARCH_REGISTRY.register()
+@register
 class Unfolded(SelfDescribing):
     """A network between data steps.
 
@@ -91,7 +90,7 @@ class Unfolded(SelfDescribing):
         require(inner['type'] not in ('Unfolded', 'MaskInput'), 'inner', inner['type'], 'a network that is not wrapped itself')
         self.settings = {'steps': steps, 'inner': with_defaults(inner)}
         self.steps, self.pad_to = steps, padding(dict(inner))
-        self.network = build_network(dict(inner))
+        self.network = build(inner)
         self.takes_mask = takes_mask(self.network)
         channels = inner.get('in_chans', 3)
         first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == channels), None)

@@ -4,7 +4,6 @@
 nothing on it comes from or goes to anywhere else.
 """
 
-import argparse
 import os
 import socket
 import tempfile
@@ -18,14 +17,11 @@ import numpy as np
 
 from datasets_ext import degradations
 from hmaca_arch.files.image_files import largest_change
-from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.metrics import calculate_masked_psnr
-from hmaca_arch.page.guard import Guard, is_loopback, read_auth, read_host
+from hmaca_arch.page.guard import Guard, is_loopback
 from hmaca_arch.page.sessions import LARGEST_UPLOAD, Sessions
-
-DESCRIPTION = """Open a page in the browser on which to try a network: open a picture, paint a region, damage it if you like, restore it.
-Without --weights the ones that ship with the package are used. Ctrl-C ends it."""
 
 INTRODUCTION = """# Restore a region, leave the rest as it was
 Choose an example, or open a picture and paint over a region (or open a mask). If that region is not damaged yet, it can be damaged here.
@@ -276,25 +272,3 @@ def serve(restorer: Restorer, host: str, port: int, names: Iterable[str] = (), a
         print(f'http://{address}:{port} shows the page, Ctrl-C ends it', flush=True)
         config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command.
-
-    Raises:
-        OSError, ValueError: a mistake; nothing was started.
-    """
-    parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION)
-    add = parser.add_argument
-    add('--weights', type=Path, metavar='FILE', help='a checkpoint, net_g_*.pth; it says which network it is')
-    add('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
-    add('--host', default='127.0.0.1', help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)')
-    add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
-    add('--allow-host', action='append', default=[], metavar='NAME', help='a further name the page is served under; may be repeated')
-    add('--auth', metavar='USER:PASSWORD', help='ask for them; HMACA_AUTH in the environment does the same and is in no process list')
-    args = parser.parse_args(argv)
-    auth = args.auth or os.environ.get('HMACA_AUTH')
-    auth, names = auth and read_auth(auth), [read_host(name) for name in args.allow_host]
-    restorer = load_restorer(args.weights, args.device)
-    serve(restorer, args.host, args.port, names, auth or None)
-    return 0

@@ -4,7 +4,7 @@ Why each replacement:
 
 | name | stock BasicSR 1.4.2 |
 | --- | --- |
-| `parse_options` | see `config/files.py` |
+| `parse_options` | see `starting.py` |
 | `make_exp_dirs`, `copy_opt_file` | one process renames and makes folders while others already write to them |
 | `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
@@ -31,6 +31,7 @@ import os
 import platform
 import subprocess
 import sys
+from argparse import Namespace
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
@@ -54,7 +55,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import files as options
 from hmaca_arch.messages import suggestion
-from hmaca_arch.training import distributed, resuming, stopping
+from hmaca_arch.training import distributed, resuming, starting, stopping
 from hmaca_arch.training.progress import ProgressLogger
 from hmaca_arch.training.sampling import GlobalSampler
 
@@ -285,11 +286,11 @@ def install() -> None:
     BaseModel._print_different_keys_loading = print_different_keys
 
 
-def run(command: str, argv: list[str], root_path: str) -> None:
-    """Run BasicSR's training or testing pipeline with the command line `argv`, writing below `root_path`."""
+def run(command: str, args: Namespace, root_path: str) -> None:
+    """Run BasicSR's pipeline 'train' or 'test' with the parsed command line `args`, writing below `root_path`."""
     install()
     module, pipeline = {'train': (basicsr.train, 'train_pipeline'), 'test': (basicsr.test, 'test_pipeline')}[command]
-    module.parse_options = partial(options.parse, argv=argv)
+    module.parse_options = partial(starting.parse, args=args)
     try:
         with stopping.listening() if command == 'train' else nullcontext():
             getattr(module, pipeline)(root_path)

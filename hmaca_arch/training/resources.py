@@ -14,7 +14,7 @@ from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
 from hmaca_arch.config.signatures import trial
-from hmaca_arch.models.masked_restoration_model import strip
+from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
 

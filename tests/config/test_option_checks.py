@@ -13,10 +13,12 @@ from conftest import changed, tiny_options, write_options
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch import cli
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import files as options
 from hmaca_arch.config import signatures
 from hmaca_arch.messages import OptionError, suggestion
+from hmaca_arch.training import starting
 
 
 def lines(opt, is_train=True, created=()):
@@ -225,7 +227,7 @@ def test_a_check_leaves_the_logger_to_the_run(tmp_path, triplets, monkeypatch, c
     """BasicSR sets its logger up once: were it a check that does, the run would write no log file."""
     monkeypatch.setattr(logging.getLogger('basicsr'), 'handlers', [])
     initialized_logger.pop('basicsr', None)
-    options.parse(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', tiny_options(triplets)))])
+    starting.parse(str(tmp_path), True, arguments(['-opt', str(write_options(tmp_path / 'o.yml', tiny_options(triplets)))]))
     assert lines(STOCK) == [] and 'basicsr' not in initialized_logger and logging.getLogger('basicsr').handlers == []
     assert capsys.readouterr() == ('', '')
 

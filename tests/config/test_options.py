@@ -7,9 +7,15 @@ from conftest import tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import files as options
 from hmaca_arch.messages import OptionError
+from hmaca_arch.training import starting
+
+
+def parse_options(root: str, is_train: bool, argv: list[str]) -> tuple:
+    return starting.parse(root, is_train, arguments(argv))
 
 
 def trained(tmp_path):
@@ -77,21 +83,21 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
     opt['val'].pop('save_img')
     path = write_options(tmp_path / 'o.yml', opt)
     with pytest.raises(OptionError, match=r'path:pretrain_network_g: .*tiny/models/net_g_latest\.pth does not exist'):
-        options.parse(str(tmp_path), False, ['-opt', str(path)])
+        parse_options(str(tmp_path), False, ['-opt', str(path)])
     weights = trained(tmp_path)
-    parsed, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
+    parsed, _ = parse_options(str(tmp_path), False, ['-opt', str(path)])
     assert parsed['path']['pretrain_network_g'] == str(weights) and parsed['path']['param_key_g'] == 'params_ema'
     assert parsed['val']['save_img'] is True
-    parsed, _ = options.parse(str(tmp_path), True, ['-opt', str(path)])
+    parsed, _ = parse_options(str(tmp_path), True, ['-opt', str(path)])
     assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
     named = str(tmp_path / 'named.pth')
     shutil.copy(weights, named)
     given = ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}']
     with pytest.raises(ValueError, match=r'names .*named.pth, and this training has made .*net_g_latest.pth: to test what it trained'):
-        options.parse(str(tmp_path), False, given)  # as it was trained, from those weights: which of them is meant?
-    parsed, _ = options.parse(str(tmp_path), False, [*given, 'name=other'])
+        parse_options(str(tmp_path), False, given)  # as it was trained, from those weights: which of them is meant?
+    parsed, _ = parse_options(str(tmp_path), False, [*given, 'name=other'])
     assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
-    parsed, _ = options.parse(str(tmp_path), False, [*given, 'path:pretrain_network_g=~'])
+    parsed, _ = parse_options(str(tmp_path), False, [*given, 'path:pretrain_network_g=~'])
     assert parsed['path']['pretrain_network_g'] == str(weights)
 
 
@@ -105,7 +111,7 @@ def test_override_reads_yaml_and_changes_a_copy():
 def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path, triplets):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
     given = ['-opt', str(path), '--force_yml', 'name=mine', '--force_yml', 'train:total_iter=3', 'train:ema_decay=0.5']
-    opt, _ = options.parse(str(tmp_path), True, given)
+    opt, _ = parse_options(str(tmp_path), True, given)
     assert (opt['name'], opt['train']['total_iter'], opt['train']['ema_decay']) == ('mine', 3, 0.5)
     with pytest.raises(OptionError) as caught:
         options.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
@@ -194,7 +200,7 @@ def test_a_schedule_ends_with_the_run(tmp_path):
 
 
 def test_validation_draws_do_not_depend_on_the_seed_of_the_run(tmp_path, triplets):
-    opt, _ = options.parse(
+    opt, _ = parse_options(
         str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', {**tiny_options(triplets), 'manual_seed': 7}))]
     )
     assert opt['datasets']['train']['seed'] == 7 and opt['datasets']['val']['seed'] == 0
@@ -202,17 +208,17 @@ def test_validation_draws_do_not_depend_on_the_seed_of_the_run(tmp_path, triplet
 
 def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
-    opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
+    opt, _ = parse_options(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
     assert opt['train']['total_iter'] == 9 and opt['is_train'] and not opt['dist'] and opt['world_size'] == 1
     assert opt['path']['models'] == str(tmp_path / 'experiments' / 'tiny' / 'models')
     assert opt['datasets']['train']['phase'] == 'train' and opt['datasets']['train']['seed'] == 0
     trained(tmp_path)
-    opt, _ = options.parse(str(tmp_path), False, ['-opt', str(path)])
+    opt, _ = parse_options(str(tmp_path), False, ['-opt', str(path)])
     assert list(opt['datasets']) == ['val'] and opt['path']['log'] == str(tmp_path / 'results' / 'tiny')
-    opt, _ = options.parse(str(tmp_path), True, ['-opt', str(path), '--debug'])
+    opt, _ = parse_options(str(tmp_path), True, ['-opt', str(path), '--debug'])
     assert opt['name'] == 'debug_tiny' and opt['val']['val_freq'] == 8
     with pytest.raises(ValueError, match='debug_tiny/models/net_g_latest.pth does not exist'):  # and not what `tiny` trained
-        options.parse(str(tmp_path), False, ['-opt', str(path), '--debug'])
+        parse_options(str(tmp_path), False, ['-opt', str(path), '--debug'])
     assert [path.name for path in (tmp_path / 'experiments').rglob('*')] == ['tiny', 'models', 'net_g_latest.pth'], 'nothing is written'
 
 
@@ -220,10 +226,10 @@ def test_missing_things_are_named(tmp_path, triplets):
     good = tiny_options(triplets)
 
     def parse(changed, *more):
-        return options.parse(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', changed)), *more])
+        return parse_options(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', changed)), *more])
 
     with pytest.raises(FileNotFoundError, match=r'opt\.yml does not exist.*did you mean.*o\.yml'):
-        parse(good) and options.parse(str(tmp_path), True, ['-opt', str(tmp_path / 'opt.yml')])
+        parse(good) and parse_options(str(tmp_path), True, ['-opt', str(tmp_path / 'opt.yml')])
     for broken in ({'train': None}, {'network_g': 'HMACA'}, {'datasets': {'train': None}}, {'name': None}):
         with pytest.raises(ValueError, match=next(iter(broken))):
             parse({**good, **broken})

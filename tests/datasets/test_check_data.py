@@ -142,7 +142,7 @@ def test_lmdb_is_read_as_folders_are(tmp_path, spoiled):
     shutil.copy(spoiled / 'train' / 'mask' / '0004.png', spoiled / 'train' / 'mask' / '0002.png')
     gray(spoiled / 'train' / 'mask' / '0005.png', 255)
     gray(spoiled / 'train' / 'mask' / '0001.png', 255)
-    assert make_lmdb.main([str(spoiled / 'train'), '--workers', '1']) in (0, None)
+    make_lmdb.make_lmdb(spoiled / 'train')
     backend = {f'dataroot_{kind}': str(spoiled / 'train' / f'{kind}.lmdb') for kind in ('lq', 'mask', 'gt')}
     report = scan(tmp_path, spoiled, train={**backend, 'io_backend': {'type': 'lmdb'}})
     assert report.failed == ['1 leaked'] and 'gt.lmdb: key 0005, trained on' in report.lines['leaked'][0]

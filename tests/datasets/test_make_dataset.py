@@ -9,12 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import basicsr, killed
+from conftest import basicsr, killed, status_of
 
-from datasets_ext.make_dataset import generator, main, make_dataset
+from datasets_ext.make_dataset import generator, make_dataset
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
 from hmaca_arch.files.images import decode_mask, decode_picture
+
+
+def main(arguments) -> int:
+    return status_of('make-dataset', *arguments)
+
 
 KINDS = ('lq', 'mask', 'gt')
 PIX = {'protocol': 'clean', 'degradation': 'pix', 'size': 32, 'quiet': True}

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from basicsr.data import build_dataset
 from basicsr.utils import FileClient, imfrombytes
-from conftest import killed, make_triplets
+from conftest import killed, make_triplets, status_of
 from PIL import Image
 
 from datasets_ext import make_lmdb as module
-from datasets_ext.make_lmdb import main, make_lmdb, map_size
+from datasets_ext.make_lmdb import make_lmdb, map_size
 from datasets_ext.sources import Lmdb
 from hmaca_arch.files.images import decode_picture, list_pictures
+
+
+def main(arguments) -> int:
+    return status_of('make-lmdb', *arguments)
+
 
 KINDS = ('lq', 'mask', 'gt')
 

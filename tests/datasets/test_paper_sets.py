@@ -6,13 +6,18 @@ import shutil
 
 import lmdb
 import pytest
-from conftest import basicsr
+from conftest import basicsr, status_of
 from test_make_dataset import contents, read, records, write_pictures
 
 from datasets_ext.inputs import find_pictures, hold_out
-from datasets_ext.make_dataset import main, make_dataset
+from datasets_ext.make_dataset import make_dataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from datasets_ext.paper_sets import is_packed
+
+
+def main(arguments) -> int:
+    return status_of('make-dataset', *arguments)
+
 
 KINDS = ('lq', 'mask', 'gt')
 

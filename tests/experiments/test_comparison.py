@@ -1,4 +1,4 @@
-"""scripts/compare.py: agrees with `basicsr test`, and its intervals, costs and sheets are what they say."""
+"""basicsr compare: agrees with `basicsr test`, and its intervals, costs and sheets are what they say."""
 
 import csv
 import json
@@ -21,8 +21,11 @@ import datasets_ext  # noqa: F401
 from datasets_ext.make_dataset import make_dataset
 from datasets_ext.make_lmdb import make_lmdb
 from hmaca_arch import HMACA
+from hmaca_arch.commands import compare as compare_command
+from hmaca_arch.commands.train import arguments as arguments_of
 from hmaca_arch.experiments.bootstrap import Estimate, bootstrap
-from hmaca_arch.experiments.comparison import command, methods
+from hmaca_arch.experiments.comparison import compare as compare_module
+from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.experiments.comparison.data import find_data
 from hmaca_arch.experiments.comparison.measure import Result, lpips_metric, measure
 from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods
@@ -84,7 +87,7 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
     for name, section in networks.items():
         opt.update(name=name, network_g=section, path={'pretrain_network_g': str(checkpoints[name])})
         write_options(inside / f'{name}.yml', opt)
-        training.run('test', ['-opt', f'{name}.yml'], str(inside))
+        training.run('test', arguments_of(['-opt', f'{name}.yml'], 'test'), str(inside))
     run = compare(
         triplets / 'test', '-n', checkpoints['hmaca'], checkpoints['seeing'], 'blind.yml', f'again=hmaca.yml,{checkpoints["hmaca"]}',
         '--threads', 1, '--resamples', 50, '--against', 'seeing',
@@ -291,7 +294,7 @@ def test_mistakes_end_in_one_line_and_write_nothing(arguments, message, inside, 
     (inside / 'broken.pth').write_bytes(b'PK nothing of the kind')
     write_options(inside / 'network.yml', {'name': 'network', 'network_g': SWINIR})
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        command.run(arguments)
+        compare_command.main(arguments)
     if message == 'does; ':
         assert 'data/test does' in str(caught.value)
     else:
@@ -302,9 +305,9 @@ def test_mistakes_end_in_one_line_and_write_nothing(arguments, message, inside, 
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_methods_run(inside, triplets, monkeypatch):
     (inside / 'file').write_text('')
     measured = []
-    monkeypatch.setattr(command, 'in_process', lambda context, method, *_: measured.append(method.label))
+    monkeypatch.setattr(compare_module, 'in_process', lambda context, method, *_: measured.append(method.label))
     with pytest.raises(ValueError, match=r'--output: file/results cannot be written to \(Not a directory\)'):
-        command.run(['data/test', '-c', 'telea', '-o', 'file/results'])
+        compare_command.main(['data/test', '-c', 'telea', '-o', 'file/results'])
     assert measured == [INPUT.label]
 
 
@@ -316,7 +319,7 @@ def test_weights_of_another_network_and_earlier_results(inside, triplets, checkp
     (inside / 'comparison').mkdir()
     (inside / 'comparison' / 'table.md').write_text('mine')
     with pytest.raises(ValueError, match='exists; choose another --output'):
-        command.run(['data/test'])
+        compare_command.main(['data/test'])
 
 
 def test_weights_under_the_key_that_the_option_file_names(inside, checkpoints):
@@ -331,7 +334,7 @@ def test_weights_under_the_key_that_the_option_file_names(inside, checkpoints):
 
 
 def test_results_hold_no_nan():
-    assert command.in_json(Estimate(1.5, float('nan'), float('inf'))) == {'mean': 1.5, 'low': None, 'high': None}
+    assert compare_module.in_json(Estimate(1.5, float('nan'), float('inf'))) == {'mean': 1.5, 'low': None, 'high': None}
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
@@ -350,4 +353,4 @@ def test_a_class_of_pictures_without_regions(inside):
         cv2.imwrite(str(path), np.zeros((32, 32), np.uint8))
     result = measure(Method('telea', 'telea'), find_data('plain'), 'cpu')
     assert np.isnan(result.values['masked_psnr']).all() and np.isfinite(result.values['composite_psnr']).all()
-    assert command.chosen_pictures(result, 3) == ()
+    assert compare_module.chosen_pictures(result, 3) == ()

@@ -1,19 +1,17 @@
 """The matrix of the paper's experiments: its plan, what becomes of the figures, and a small one that is killed on its way."""
 
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, make_triplets
+from conftest import ROOT, command_line, environment, make_triplets, status_of
 from PIL import Image
 
 from hmaca_arch.config import files as options
@@ -21,15 +19,6 @@ from hmaca_arch.experiments.bootstrap import Estimate
 from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
 
 OPTIONS = ROOT / 'options'
-SCRIPT = ROOT / 'scripts' / 'paper_tables.py'
-
-
-@pytest.fixture(scope='module')
-def script():
-    spec = importlib.util.spec_from_file_location('paper_tables', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def loaded(cell: plan.Cell, data='/data', iterations=7) -> dict:
@@ -133,7 +122,7 @@ def test_names_of_pictures_need_not_be_text(tmp_path):
     assert results.read_table(tmp_path / 'table.csv').names == job.shown_pictures(tmp_path / 'table.csv') == ['caf\udce9']
 
 
-def test_a_table_of_networks(tmp_path, script, capsys):
+def test_a_table_of_networks(tmp_path, capsys):
     """Means by hand: a picture that one network restores exactly is left out of all means."""
     cells = plan.plan('1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300)
     by_name = {(cell.network, cell.seed): cell for cell in cells}
@@ -142,7 +131,7 @@ def test_a_table_of_networks(tmp_path, script, capsys):
     write_cell(tmp_path, by_name['HMACA+', 1], [30, 40, 44], [34, 43, 46])
     (tmp_path / 'cells' / f'{by_name["HAT", 1].name}.json').write_text('{"error": "no such thing"}')
     arguments = ['--networks', 'HMANet', 'HAT', 'HMACA+', '--seeds', '0', '1', '--iterations', '300', '--report', '-o', str(tmp_path)]
-    assert script.main(arguments) == 0
+    assert status_of('tables', *arguments) == 0
     output = capsys.readouterr().out
     rows = {
         line.split('|')[1].strip(): [text.strip() for text in line.split('|')[2:-1]]
@@ -160,7 +149,7 @@ def test_a_table_of_networks(tmp_path, script, capsys):
     assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
 
 
-def test_how_far_one_network_is_ahead_of_another(tmp_path, script, capsys):
+def test_how_far_one_network_is_ahead_of_another(tmp_path, capsys):
     """By hand: seeds 0 and 1 have both networks; a picture's difference is its mean over them, 1 and 2 dB; seed 2 has only one."""
     cells = plan.plan('1', 'light', networks=['HMANet', 'HMACA+', 'HAT'], seeds=[0, 1, 2], iterations=300)
     by_name = {(cell.network, cell.seed): cell for cell in cells}
@@ -176,19 +165,19 @@ def test_how_far_one_network_is_ahead_of_another(tmp_path, script, capsys):
     assert results.difference(groups['HMA1',], groups['HMACA+',]) == Estimate(-1.5, -2.0, -1.0)
     assert results.difference(groups['HAT',], groups['HMA1',]) is None
     arguments = ['--networks', 'HMANet', 'HMACA+', 'HAT', '--seeds', '0', '1', '2', '--iterations', '300', '--report', '-o', str(tmp_path)]
-    assert script.main([*arguments, '--against', 'HMANet']) == 0
+    assert status_of('tables', *arguments, '--against', 'HMANet') == 0
     output = capsys.readouterr().out
     last = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in output.splitlines() if line.startswith('| ')}
     assert last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
     assert last['HMACA+'] == '+1.50 [+1.00, +2.00]' and last['HAT'] == 'no common seed' and 'less HMA1: difference in' in output
-    assert script.main([*arguments, '--against', 'DRCT']) == 0
+    assert status_of('tables', *arguments, '--against', 'DRCT') == 0
     assert '| DRCT not run |' in capsys.readouterr().out
-    assert script.main(['--report', '-o', str(tmp_path / 'misspelled')]) == 1 and 'nothing to report' in capsys.readouterr().err
+    assert status_of('tables', '--report', '-o', str(tmp_path / 'misspelled')) == 1 and 'nothing to report' in capsys.readouterr().err
     for wrong, words in ((['--against', 'HMAN'], 'HMAN'), (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks')):
-        assert script.main([*arguments, *wrong]) == 1 and words in capsys.readouterr().err
+        assert status_of('tables', *arguments, *wrong) == 1 and words in capsys.readouterr().err
 
 
-def test_a_table_grows_with_every_command(tmp_path, script, capsys):
+def test_a_table_grows_with_every_command(tmp_path, capsys):
     """Cells of other networks, sets and seeds at the same scale stay in it; those of another scale, and runs over alpha, have their own."""
     own = plan.plan('1', 'light', networks=['HAT'], iterations=300)[0]
     others = [
@@ -206,21 +195,21 @@ def test_a_table_grows_with_every_command(tmp_path, script, capsys):
     write_cell(tmp_path, changed, [30, 40], [31, 41])
     state = job.read_state(tmp_path, changed) | {'identity': {'option file': 'another', 'data': ''}}
     (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(state))
-    assert script.main(['--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    assert status_of('tables', '--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)) == 0
     rows = [line.split(',')[:2] for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]]
     assert rows == [['HAT', 'horse_pix'], ['DRCT', 'horse_pix'], ['HAT', 'horse_blur']]
     assert f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
     assert job.known_cells(tmp_path, 'light_clean') == []
-    assert script.main(['--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)]) == 0
+    assert status_of('tables', '--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)) == 0
     assert 'Cells: 1 done, 2 not run.' in capsys.readouterr().out
 
 
-def test_a_table_over_alpha_with_its_plot(tmp_path, script, capsys):
+def test_a_table_over_alpha_with_its_plot(tmp_path, capsys):
     cells = plan.plan('2', 'light')
     for cell in cells:
         if cell.dataset == 'horse_blur' and cell.alpha in (0.0, 0.5):
             write_cell(tmp_path, cell, [45, 47], [46, 50 if cell.alpha else 47])
-    assert script.main(['--table', '2', '--report', '-o', str(tmp_path)]) == 0
+    assert status_of('tables', '--table', '2', '--report', '-o', str(tmp_path)) == 0
     lines = [
         [text.strip() for text in line.split('|')[1:-1]]
         for line in capsys.readouterr().out.splitlines()
@@ -281,11 +270,11 @@ def test_the_legend_fits(tmp_path, monkeypatch):
     assert (plot[:, -8:] == 255).all() and (plot[:, -30:] < 128).any()
 
 
-def test_figures_of_different_pictures_are_not_mixed(tmp_path, script, capsys):
+def test_figures_of_different_pictures_are_not_mixed(tmp_path, capsys):
     first, second = plan.plan('1', 'light', networks=['HAT', 'DRCT'])
     write_cell(tmp_path, first, [30, 40], [31, 41])
     write_cell(tmp_path, second, [30, 41], [31, 41])
-    assert script.main(['--report', '-o', str(tmp_path), '--networks', 'HAT', 'DRCT']) == 1
+    assert status_of('tables', '--report', '-o', str(tmp_path), '--networks', 'HAT', 'DRCT') == 1
     error = capsys.readouterr().err
     assert error.count('\n') == 1 and f'{first.name} and {second.name} were tested on different pictures' in error
 
@@ -396,26 +385,26 @@ def test_several_processes_are_torchruns(tmp_path):
         (['--alphas', '1.5'], 'alpha is 1.5; expected 0 to 1'),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, script, capsys, arguments, message):
-    assert script.main([*arguments, '-o', str(tmp_path / 'o')]) == 1
+def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, message):
+    assert status_of('tables', *arguments, '-o', str(tmp_path / 'o')) == 1
     error = capsys.readouterr().err
-    assert re.fullmatch(rf'paper_tables\.py: error: {message}.*\n', error), error
+    assert re.fullmatch(rf'basicsr tables: error: {message}.*\n', error), error
     assert not (tmp_path / 'o').exists()
 
 
 @pytest.mark.parametrize(
     'processes, message', [(1, r'clean/horse_pix does not exist; to prepare it: basicsr make-dataset'), (4, 'a batch of 6 cannot')]
 )
-def test_a_cell_that_cannot_run_says_why(tmp_path, script, capsys, processes, message):
+def test_a_cell_that_cannot_run_says_why(tmp_path, capsys, processes, message):
     if processes > 1:
         make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 1)
     arguments = ['--networks', 'HAT', '--data', str(tmp_path / 'data'), '-o', str(tmp_path / 'o'), '--processes', str(processes)]
-    assert script.main(arguments) == 1
+    assert status_of('tables', *arguments) == 1
     output = capsys.readouterr().out
     assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
 
 
-def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, script, capsys):
+def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, capsys):
     """Real processes throughout; the first run is killed without a chance to clean up."""
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 2, size=24, seed=1)
@@ -423,7 +412,7 @@ def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, s
     arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
     (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
     with open(tmp_path / 'first.txt', 'w') as output:
-        first = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment(), stdout=output, stderr=output)
+        first = subprocess.Popen(command_line('tables', *arguments), env=environment(), stdout=output, stderr=output)
     deadline = time.time() + 240
     try:
         while not list(folder.glob('experiments/*/training_states/[0-9]*.state')):
@@ -434,7 +423,7 @@ def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, s
         first.wait()
     assert results.collect([cell], folder, ROOT)[0].status == 'not finished'
 
-    assert script.main(arguments) == 0
+    assert status_of('tables', *arguments) == 0
     output, log = capsys.readouterr().out, (folder / 'logs' / f'{cell.name}.log').read_text()
     resumed = re.search(r'Resuming training from epoch: \d+, iter: (\d+)', log)
     assert resumed and 2 <= int(resumed[1]) < 30
@@ -446,7 +435,7 @@ def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, s
     assert kept == ['net_g_latest.pth'] and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
 
     size = os.path.getsize(folder / 'logs' / f'{cell.name}.log')
-    assert script.main(arguments) == 0
+    assert status_of('tables', *arguments) == 0
     assert '1 cells, 1 of them done already' in capsys.readouterr().out
     assert os.path.getsize(folder / 'logs' / f'{cell.name}.log') == size, 'nothing was run again'
 
@@ -460,9 +449,9 @@ def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
         job.Job(cell, tmp_path, ROOT, tmp_path).start()
 
 
-def test_a_damaged_state_is_named(tmp_path, script, capsys):
+def test_a_damaged_state_is_named(tmp_path, capsys):
     (cell,) = plan.plan('1', 'light', networks=['HAT'])
     (tmp_path / 'cells').mkdir()
     (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterat')
-    assert script.main(['--networks', 'HAT', '-o', str(tmp_path)]) == 1
-    assert re.fullmatch(rf'paper_tables.py: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)
+    assert status_of('tables', '--networks', 'HAT', '-o', str(tmp_path)) == 1
+    assert re.fullmatch(rf'basicsr tables: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)

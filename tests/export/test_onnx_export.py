@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import status_of
 
 from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
@@ -22,7 +23,7 @@ def save(path, network):
 def run(tmp_path, network, *arguments):
     """The script on this network; its exit status and where the file should be."""
     output = tmp_path / 'net.onnx'
-    return onnx_export.main(['--weights', str(save(tmp_path / 'net.pth', network)), '-o', str(output), *arguments]), output
+    return status_of('export', '--weights', save(tmp_path / 'net.pth', network), '-o', output, *arguments), output
 
 
 def windowed(**more):
@@ -168,7 +169,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
     torch.save([1], tmp_path / 'list.pth')
     torch.save({'weight': torch.zeros(1)}, tmp_path / 'other.pth')
     save(tmp_path / 'good.pth', windowed())
-    assert onnx_export.main(arguments) == 1
+    assert status_of('export', *arguments) == 1
     error = capsys.readouterr().err
-    assert says in error and error.count('\n') == 1 and error.startswith('export_onnx.py: error: ')
+    assert says in error and error.count('\n') == 1 and error.startswith('basicsr export: error: ')
     assert not (tmp_path / 'x.onnx').exists()

@@ -9,14 +9,13 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from conftest import command_line, environment, make_triplets
+from conftest import command_line, environment, make_triplets, status_of
 from corpus import Entry, box_mask, corpus, smooth
 from file_checks import CONSUMERS, fate_of, in_process, names_file
 from picture_writers import deep, pillow_reads, png, saved, tiff, turned
 from PIL import Image
 
 from datasets_ext import inputs, sources
-from datasets_ext.make_dataset import main as make_dataset
 from datasets_ext.make_lmdb import make_lmdb
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
@@ -25,6 +24,11 @@ from hmaca_arch.files import images
 from hmaca_arch.files.atomic import write_durably
 from hmaca_arch.files.images import decode, decode_picture, read_file, write_atomically
 from hmaca_arch.inference import load_restorer
+
+
+def make_dataset(arguments) -> int:
+    return status_of('make-dataset', *arguments)
+
 
 ENTRIES = [entry for entry in corpus(1) if not entry.large]
 DECODED = [entry for entry in ENTRIES if isinstance(entry.content, bytes) and entry.role == 'picture']

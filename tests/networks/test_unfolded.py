@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from basicsr.archs import build_network
 
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation
+from hmaca_arch.networks.registry import build
 from hmaca_arch.networks.unfolded import Unfolded, strengths
 
 HMACA = {
@@ -66,7 +66,7 @@ def test_an_image_does_not_depend_on_its_batch():
 
 
 def test_a_checkpoint_describes_itself():
-    network = build_network({'type': 'Unfolded', 'steps': 2, 'inner': HMACA})
+    network = build({'type': 'Unfolded', 'steps': 2, 'inner': HMACA})
     again = build_network_from_state_dict(network.state_dict())
     assert isinstance(again, Unfolded) and again.settings == network.settings
     lq, mask, told = inputs()

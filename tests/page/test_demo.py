@@ -30,6 +30,7 @@ from torch import nn
 
 from datasets_ext import degradations
 from hmaca_arch import cli
+from hmaca_arch.commands.demo import main
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.page import demo
 
@@ -171,7 +172,7 @@ def test_a_place_that_cannot_be_listened_on(host, message):
 def test_a_port_that_is_none_is_told_whether_gradio_is_there_or_not(monkeypatch):
     monkeypatch.setattr(demo, 'import_gradio', Mock())
     with pytest.raises(OSError, match='port 70000'):
-        demo.main(['--device', 'cpu', '--port', '70000'])
+        main(['--device', 'cpu', '--port', '70000'])
     demo.import_gradio.assert_not_called()
 
 

@@ -16,8 +16,8 @@ from conftest import command_line, environment, make_triplets, tiny_options, wri
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch.config import files as options
-from hmaca_arch.training import distributed
+from hmaca_arch.commands.train import arguments
+from hmaca_arch.training import distributed, starting
 from hmaca_arch.training import pipeline as training
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--max-restarts=0']
@@ -26,6 +26,7 @@ TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--ma
 EVERY_RANK = """
 import os, sys, torch
 import datasets_ext, losses_ext
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.models import MaskedRestorationModel
 
@@ -34,7 +35,7 @@ def save_every(self, epoch, current_iter):
     save(self, epoch, current_iter)
     torch.save(self.get_bare_model(self.net_g).state_dict(), f'rank{os.environ["RANK"]}.pth')
 MaskedRestorationModel.save = save_every
-training.run('train', sys.argv[1:], os.getcwd())
+training.run('train', arguments(sys.argv[1:]), os.getcwd())
 """
 
 
@@ -68,7 +69,7 @@ def run_here(folder: Path, command: str, opt: dict, *more: str) -> None:
     """One process: this one."""
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(command, ['-opt', str(write_options(folder / 'o.yml', opt)), *more], str(folder))
+    training.run(command, arguments(['-opt', str(write_options(folder / 'o.yml', opt)), *more]), str(folder))
 
 
 def log_of(folder: Path) -> str:
@@ -332,7 +333,7 @@ def test_the_cpu_can_be_chosen_where_there_are_gpus(monkeypatch, tmp_path, tripl
     opt = {**tiny_options(triplets), 'dist_params': {'port': 1}}
     for num_gpu, use_gpu in ((0, False), ('auto', True), (8, True)):  # 8: of the whole job, on several machines
         path = write_options(tmp_path / 'o.yml', {**opt, 'num_gpu': num_gpu})
-        options.parse(str(tmp_path), True, ['-opt', str(path), '--launcher', 'slurm'])
+        starting.parse(str(tmp_path), True, arguments(['-opt', str(path), '--launcher', 'slurm']))
         assert joined.pop() == ('slurm', {'port': 1}, use_gpu)
 
 

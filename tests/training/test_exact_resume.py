@@ -16,6 +16,7 @@ from conftest import basicsr, command_line, environment, make_triplets, tiny_opt
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.training import pipeline as training
@@ -46,7 +47,7 @@ def options_for(folder):
 def run(folder, options, *more):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run('train', ['-opt', str(write_options(folder / 'options.yml', options)), *more], root_path=str(folder))
+    training.run('train', arguments(['-opt', str(write_options(folder / 'options.yml', options)), *more]), root_path=str(folder))
 
 
 def outcome(folder):

@@ -14,6 +14,7 @@ from conftest import tiny_options
 from torch import nn
 
 import losses_ext  # noqa: F401
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training import progress
 from hmaca_arch.training.progress import ProgressLogger, decibel
@@ -158,7 +159,7 @@ def test_what_tensorboard_shows(tmp_path, triplets):
 
     initialized_logger.clear()
     logging.getLogger('basicsr').handlers.clear()
-    training.run('train', ['-opt', str(write_options(tmp_path / 'o.yml', opt))], str(tmp_path))
+    training.run('train', arguments(['-opt', str(write_options(tmp_path / 'o.yml', opt))]), str(tmp_path))
     events = read_tensorboard(tmp_path / 'tb_logger' / 'tiny')
     scalars = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()['scalars']}
     rows = [f'{row}/tiny_test/{metric}' for row in ('metrics', 'input', 'gain') for metric in opt['val']['metrics']]

@@ -24,6 +24,7 @@ from conftest import basicsr, command_line, environment, make_triplets, tiny_opt
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
+from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training import resuming
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
@@ -87,7 +88,7 @@ def test_the_replaced_sampler_really_ends_early():
 
 def run(folder, options, command='train', *more):
     path = write_options(folder / 'options.yml', options)
-    training.run(command, ['-opt', str(path), *more], root_path=str(folder))
+    training.run(command, arguments(['-opt', str(path), *more]), root_path=str(folder))
 
 
 def weights(folder, label='latest', name='tiny'):

@@ -1,1 +1,1 @@
-"""Networks and classical methods on the same pictures: figures, intervals, cost, and a sheet of pictures (`scripts/compare.py`)."""
+"""Networks and classical methods on the same pictures: figures, intervals, cost, and a sheet of pictures (`basicsr compare`)."""

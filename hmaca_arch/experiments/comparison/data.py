@@ -9,7 +9,7 @@ from typing import Any
 from basicsr.data import build_dataset
 from torch.utils.data import Dataset
 
-from datasets_ext.recipe import PROTOCOLS
+from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.experiments.classical import known_of
 
 KINDS = ('lq', 'gt', 'mask')

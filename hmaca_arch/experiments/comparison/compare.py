@@ -1,9 +1,7 @@
-"""The command line of `scripts/compare.py`."""
+"""`basicsr compare`: runs the methods, and writes tables, figures of every image and a contact sheet."""
 
 import argparse
 import json
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,43 +23,6 @@ from hmaca_arch.files.images import encode_png, write_atomically
 from hmaca_arch.files.outputs import output_folder
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='compare.py',
-        description='Compare networks and classical methods on the same degraded pictures. Every result is composited: only what lies '
-        'inside the mask counts.',
-        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, any network with mask_input: channel), or '
-        '[LABEL=]FILE.yml[,WEIGHTS.pth]; without weights those that the option file trains or names. Classical methods are told the '
-        'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the options below; networks are not.',
-    )
-    parser.add_argument('data', help='folder of lq/, gt/ and mask/ (or lq.lmdb, gt.lmdb and mask.lmdb)')
-    parser.add_argument(
-        '-n', '--networks', nargs='+', default=[], metavar='NETWORK', help='[LABEL=]FILE.pth or [LABEL=]FILE.yml[,FILE.pth]'
-    )
-    parser.add_argument(
-        '-c', '--classical', nargs='+', default=['all'], metavar='METHOD',
-        help='all that fit the degradation (default), none, or names: bicubic, radial-basis, unsharp, landweber, bilateral, '
-        'non-local-means, telea, navier-stokes',
-    )  # fmt: skip
-    parser.add_argument('-o', '--output', default='comparison', help='folder for table.md, pictures.csv, results.json and sheet.png '
-                        '(default: %(default)s)')  # fmt: skip
-    parser.add_argument('--overwrite', action='store_true', help='replace the results of an earlier comparison there')
-    parser.add_argument('--degradation', choices=('pix', 'blur', 'noise'), help='what classical methods are told, instead of the manifest')
-    parser.add_argument('--block', type=int, help='with --degradation pix: side of the blocks in pixels')
-    parser.add_argument('--sigma', type=float, help='with --degradation blur (pixels) or noise (grey levels of 255)')
-    parser.add_argument('--paste', choices=('lq', 'gt'), help='what composite dB pastes outside (default: by the manifest, or lq)')
-    parser.add_argument('--soft-mask', action='store_true', help="keep the masks' gray values")
-    parser.add_argument('--count', type=int, metavar='N', help='only the first N pictures')
-    parser.add_argument('--against', metavar='LABEL', help='row from which paired differences are taken (default: the unrestored input)')
-    parser.add_argument('--resamples', type=int, default=10000, help='of the bootstrap (default: %(default)s)')
-    parser.add_argument('--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)')
-    parser.add_argument('--sheet', type=int, default=4, metavar='N', help='pictures on the sheet; 0: no sheet (default: %(default)s)')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)')
-    return parser
 
 
 def check(args: argparse.Namespace) -> None:
@@ -143,14 +104,16 @@ def record(args: argparse.Namespace, data: Data, device: str, comparison: Compar
     return {**made, **settings, **counted, 'rows': rows}
 
 
-def run(argv: list[str] | None = None) -> None:
+def compare(args: argparse.Namespace, command: str) -> None:
     """Compare and write.
+
+    Args:
+        args: as `commands.compare` parses them.
+        command: the command line, for whoever reads the tables.
 
     Raises:
         FileNotFoundError, ValueError: a user's mistake, in one line, before anything is written.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    args = parser().parse_args(argv)
     check(args)
     output = Path(args.output)
     there = [name for name in FILES if (output / name).exists()]
@@ -166,7 +129,6 @@ def run(argv: list[str] | None = None) -> None:
     shown = chosen_pictures(first, args.sheet)
     results = [first, *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:])]
     comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
-    command = f'python scripts/compare.py {shlex.join(argv)}'
     side = 'x'.join(map(str, results[0].side))
     where = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
     text = (
