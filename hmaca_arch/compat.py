@@ -1,12 +1,19 @@
-"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision.
+"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, and its `torch.load`.
 
 Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training.py`.
 """
 
+import importlib
 import sys
 import types
+from typing import Any
 
 import torch
+
+LOADING = (  # BasicSR's modules that load files, but for `basicsr.train`, where `training.py` replaces what does
+    'basicsr.models.base_model',
+    *(f'basicsr.archs.{name}' for name in ('basicvsr_arch', 'dfdnet_arch', 'inception', 'spynet_arch', 'tof_arch', 'vgg_arch')),
+)
 
 _declared: torch.library.Library | None = None  # declarations live as long as the object that made them
 
@@ -45,6 +52,29 @@ def _provide_functional_tensor() -> None:
         module = types.ModuleType(name, _provide_functional_tensor.__doc__)
         module.rgb_to_grayscale = rgb_to_grayscale
         sys.modules[name] = module
+
+
+class _Torch:
+    """The name `torch` for modules of BasicSR, with another `load`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(path: str, map_location: Any = None) -> Any:
+        """As `checkpoint_files.load_safely`, with the path in its errors. BasicSR copies what it loads to where it computes."""
+        from hmaca_arch.checkpoint_files import load_safely  # late: BasicSR must be importable
+
+        try:
+            return load_safely(path)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from None
+
+
+def load_safely_everywhere() -> None:
+    """Replace `torch.load` in BasicSR's modules, which leave it to torch's version and environment whether code in a file is executed."""
+    for name in LOADING:
+        importlib.import_module(name).torch = _Torch()
 
 
 def apply() -> None:

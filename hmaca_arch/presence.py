@@ -12,9 +12,10 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from hmaca_arch.checkpoint_files import load_safely, weights_in
 from hmaca_arch.checkpoints import refuse_misfit
+from hmaca_arch.described import trial
 from hmaca_arch.mask_input import check_mask_input
 from hmaca_arch.messages import one_line, suggestion
-from hmaca_arch.signatures import network_without_weights, trial
+from hmaca_arch.signatures import network_without_weights
 
 
 def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True, resumes: bool = False) -> list[str]:
