@@ -118,7 +118,7 @@ def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
     """
     stack: list[_Item | None] = []  # None: a mark
     memo: dict[int, _Item] = {}
-    for step, (operation, argument, _) in enumerate(pickletools.genops(program)):
+    for step, (operation, argument, _) in enumerate(_operations(program)):
         name = operation.name
         if step > MOST_STEPS:
             raise ValueError(f'its description takes more than {MOST_STEPS} steps to read')
@@ -148,6 +148,13 @@ def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
                 yield _storage(taken[0].value)
             value = tuple(item.value for item in taken) if 'TUPLE' in name else argument
             stack += [_Item(value, unfolded + 1) for _ in operation.stack_after]
+
+
+def _operations(program: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    try:
+        yield from pickletools.genops(program)
+    except ValueError:
+        raise ValueError(DAMAGED) from None
 
 
 def _take(stack: list[_Item | None], operation: pickletools.OpcodeInfo) -> list[_Item]:

@@ -213,8 +213,8 @@ class Restorer:
         except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
             if _is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f'the network cannot restore this image ({type(error).__name__}: {reason}); its settings are wrong') from error
+            reason = ' '.join(str(error).split())[:200]
+            raise ValueError(f'the network failed on this image ({type(error).__name__}: {reason})') from error
 
     def _free_memory(self) -> None:
         if self.device.type == 'cuda':

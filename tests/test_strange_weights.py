@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import basicsr
 import cv2
 import numpy as np
 import pytest
@@ -22,17 +23,18 @@ import torch
 from basicsr.archs import build_network
 from basicsr.archs.spynet_arch import SpyNet
 from conftest import ROOT, command_line, environment, tiny_options, write_options
-from test_baselines import SECTIONS, SMALL
+from test_baselines import SECTIONS
 from test_checkpoints import SMALL as SMALL_OURS
 from test_checkpoints import as_release
 
-from hmaca_arch import HMACA, HMANet, build_network_from_state_dict, demo, described, onnx_export, option_checks, resuming
+from hmaca_arch import HMACA, HMANet, build_network_from_state_dict, compat, described, file_claims, onnx_export, option_checks, resuming
 from hmaca_arch.checkpoint_files import load_safely, read_weights
 from hmaca_arch.comparison import methods
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.mask_input import network_section
 
 HUGE = 10**9
+DAMAGED = 'it is damaged, or another kind of file'
 OURS = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}
 
 
@@ -62,7 +64,7 @@ def ours(**settings) -> dict:
     return HMACA(**{**OURS, **settings}).state_dict()
 
 
-def within_a_gigabyte(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
+def measured(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
     """Run `basicsr ...` as a real process: exit status, errors, and the peak of its memory in MB."""
     code = (
         'import resource, subprocess, sys\n'
@@ -71,8 +73,8 @@ def within_a_gigabyte(tmp_path: Path, *arguments, **more) -> tuple[int, str, int
         'print(done.stderr)\n'
     )
     command = [sys.executable, '-c', code, *command_line(*arguments)]
-    out = subprocess.run(command, cwd=tmp_path, env={**environment(), **more}, capture_output=True, text=True, timeout=240, check=True).stdout
-    numbers, errors = out.split('\n', 1)
+    done = subprocess.run(command, cwd=tmp_path, env={**environment(), **more}, capture_output=True, text=True, timeout=240, check=True)
+    numbers, errors = done.stdout.split('\n', 1)
     status, megabytes = numbers.split()
     assert 'Traceback' not in errors
     return int(status), errors.strip(), int(megabytes)
@@ -103,7 +105,7 @@ def test_a_description_does_not_open_another_file(tmp_path, image, override):
     inner = {'type': 'SpyNet', 'load_path': str(tmp_path / 'other.bin')}
     saved(tmp_path / 'net.pth', {'_extra_state': description('MaskInput', {'inner': inner}), 'x': torch.zeros(1)})
     how = {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': override}
-    status, errors, _ = within_a_gigabyte(tmp_path, 'restore', *image, '--weights', 'net.pth', **how)
+    status, errors, _ = measured(tmp_path, 'restore', *image, '--weights', 'net.pth', **how)
     assert status == 1 and len(errors.splitlines()) == 1 and "names 'SpyNet' inside MaskInput" in errors and '-opt' in errors
     assert not (tmp_path / 'executed').exists() and not (tmp_path / 'out.png').exists()
 
@@ -259,9 +261,8 @@ def test_without_memory_shapes_alone_are_made():
 )  # fmt: skip
 def test_option_files_are_bounded_too(section):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if section.get('window_size') == HUGE or section.get('upscale') == 2**30 or True:
-        with pytest.raises(ValueError, match='network_g') as caught:
-            option_checks.check_network(section)
+    with pytest.raises(ValueError, match='network_g') as caught:
+        option_checks.check_network(section)
     assert all(len(line) < 500 for line in caught.value.lines)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
@@ -294,13 +295,14 @@ def test_a_sound_file_rewritten_still_loads(tmp_path):
 
 def test_a_compressed_file_is_refused_before_it_is_read(tmp_path, image, tiny_checkpoint):
     """A real process: a file of half a MB that would be half a GB in memory."""
+
     def deflated(data):
         return data, zipfile.ZIP_DEFLATED
 
     path = rewritten(tmp_path / 'net.pth', {'data.pkl': claim(2**27), 'data/0': lambda _: deflated(bytes(2**29))})
     assert path.stat().st_size < 2**20
-    _, _, usual = within_a_gigabyte(tmp_path, 'restore', *image, '--weights', tiny_checkpoint)
-    status, errors, megabytes = within_a_gigabyte(tmp_path, 'restore', *image, '--weights', path)
+    _, _, usual = measured(tmp_path, 'restore', *image, '--weights', tiny_checkpoint)
+    status, errors, megabytes = measured(tmp_path, 'restore', *image, '--weights', path)
     assert status == 1 and len(errors.splitlines()) == 1
     assert 'it is compressed' in errors and 'claim 5368' in errors and megabytes < usual + 100
 
@@ -320,9 +322,6 @@ def test_a_storage_is_no_larger_than_its_member(tmp_path):
         load_safely(rewritten(tmp_path / 'net.pth', {'data.pkl': claim(-1)}))
 
 
-DAMAGED = 'it is damaged, or another kind of file'
-
-
 def test_members_that_overlap_are_counted_each(tmp_path):
     """A directory that names the same bytes a thousand times."""
     path = rewritten(tmp_path / 'net.pth', {'data/0': lambda _: bytes(10**5)})
@@ -333,8 +332,8 @@ def test_members_that_overlap_are_counted_each(tmp_path):
     size = len(data) - start - 22
     one = data.index(b'PK\x01\x02', data.index(entry.filename.encode(), start) - 46)
     record = data[one : one + 46 + len(entry.filename)]
-    many = b''.join(record[:46] + entry.filename[:-4].encode() + b'%04d' % number for number in range(1000))
-    many = b''.join(record[:28] + struct.pack('<H', len(entry.filename)) + record[30:46] + (entry.filename[:-4] + f'{n:04d}').encode() for n in range(1000))
+    head, stem = record[:46], entry.filename[:-4].encode()
+    many = b''.join(head[:28] + struct.pack('<H', len(stem) + 4) + head[30:] + stem + b'%04d' % number for number in range(1000))
     directory = data[start : start + size] + many
     end = struct.pack('<4s4H2LH', b'PK\x05\x06', 0, 0, 1000 + 9, 1000 + 9, len(directory), start, 0)
     path.write_bytes(data[:start] + directory + end)
@@ -360,7 +359,6 @@ PROGRAMS = {  # what torch's own list of harmless names lets a pickle ask for
     'memory': b'\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.',
     'tensor': b'\x80\x02ctorch\nFloatTensor\nJ\xff\xff\xff\x7f\x85R.',
     'storage': b'\x80\x02ctorch.storage\nTypedStorage\nJ\xff\xff\xff\x7f\x85R.',
-    'time': b'\x80\x02)q\x00' + b''.join(b'0h%c' % i + b'h%c' % i * 9 + b'(' + b'h%c' % i * 10 + b't' + b'q%c' % (i + 1) for i in range(0)) + b'.',
     'inst': b'\x80\x02(ios\nsystem\n.',
     'empty': b'\x80\x02.',
     'no end': b'\x80\x02}',
@@ -377,12 +375,19 @@ def nested(open_: bytes, close: bytes, width: int, depth: int) -> bytes:
     level = b'\x80\x02}' + b'K\x01q\x00'
     for number in range(depth):
         level += open_ + b'h%c' % number * width + close + b'q%c' % (number + 1)
-    return level + b'N' * 0 + b'.'
+    return level + b'.'
 
 
 PROGRAMS['time'] = nested(b'(', b't', 10, 12)
 PROGRAMS['text'] = nested(b'](', b'e', 10, 12)
 PROGRAMS['dictionaries'] = b'\x80\x02' + b''.join(b'}(X\x01\x00\x00\x00a' for _ in range(10000)) + b'N' + b'u' * 10000 + b'.'
+
+
+WHY = {
+    'memory': 'it holds __builtin__.bytearray besides', 'tensor': 'it holds torch.FloatTensor besides', 'time': 'it unfolds to more than',
+    'storage': 'it holds torch.storage.TypedStorage besides', 'text': 'it unfolds to more than', 'itself': 'it holds itself',
+    'dictionaries': 'holds no weights', 'large memo': 'holds no weights',
+}  # fmt: skip
 
 
 @pytest.mark.parametrize('name', PROGRAMS)
@@ -399,13 +404,14 @@ def test_programs_that_ask_for_memory_or_time(tmp_path, name, legacy):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError) as caught:
         read_weights(path)
-    assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
+    expected = WHY.get(name, DAMAGED)
+    if legacy and expected == 'holds no weights':  # sound, but what follows is missing
+        expected = DAMAGED
+    assert expected in str(caught.value) and len(str(caught.value)) < 400
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_a_program_that_is_too_long_is_not_followed_to_its_end(tmp_path, monkeypatch):
-    from hmaca_arch import file_claims
-
     monkeypatch.setattr(file_claims, 'MOST_STEPS', 100)
     with pytest.raises(ValueError, match='takes more than 100 steps'):
         load_safely(rewritten(tmp_path / 'net.pth', {'data.pkl': lambda _: b'\x80\x02' + b'N0' * 1000 + b'N.'}))
@@ -422,7 +428,7 @@ def test_the_format_before_zip_loads_and_claims_no_more_than_it_has(tmp_path):
     torch.save({'x': torch.arange(4.0), 'y': torch.ones(2)}, path, _use_new_zipfile_serialization=False)
     assert torch.equal(load_safely(path)['x'], torch.arange(4.0))
     whole = path.read_bytes()
-    path.write_bytes(claim(2**30)(whole))
+    path.write_bytes(whole.replace(b'K\x04Nt', b'J' + struct.pack('<i', 2**30) + b'Nt', 1))
     with pytest.raises(ValueError, match=r'it claims 42949\d+ bytes and has'):
         load_safely(path)
     path.write_bytes(whole[:-4])
@@ -519,9 +525,10 @@ def test_every_way_in_refuses(tmp_path, stranger, monkeypatch, capsys, basicsr_h
     code, error = basicsr_here('demo', '--weights', stranger, '--device', 'cpu')
     assert code == 1 and ("names 'SpyNet'" in error or 'gradio' in error)
     opt = tiny_options(triplets)
-    opt['path']['pretrain_network_g'] = str(stranger)
+    opt['path'].update(pretrain_network_g=str(stranger), param_key_g='params_ema')
     for command in ('check', 'train', 'test'):
-        code, error = basicsr_here(command, '-opt', write_options(tmp_path / 'o.yml', opt))
+        more = ['--data', '--workers', 1] if command == 'check' else []
+        code, error = basicsr_here(command, '-opt', write_options(tmp_path / 'o.yml', opt), *more)
         assert code == 1 and 'mask_input' in error
 
 
@@ -551,17 +558,14 @@ def test_files_that_basicsr_opens_itself(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'flow\.pth: it holds .*mkdir besides'):
         SpyNet(load_path=str(tmp_path / 'flow.pth'))
     assert not (tmp_path / 'executed').exists()
-    flow = SpyNet()
-    torch.save({'params': flow.state_dict()}, tmp_path / 'flow.pth')
-    again = SpyNet(load_path=str(tmp_path / 'flow.pth'))
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in flow.state_dict().items())
+    flow = {key: value for key, value in SpyNet().state_dict().items() if key not in ('mean', 'std')}
+    torch.save({'params': flow}, tmp_path / 'flow.pth')
+    again = SpyNet(load_path=str(tmp_path / 'flow.pth')).state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in flow.items())
 
 
 def test_every_load_of_torch_is_ours_or_safe():
     """In this project: `weights_only=True` is said. In BasicSR: `compat.LOADING` names each module that calls torch.load."""
-    import basicsr
-
-    from hmaca_arch import compat
 
     def calls(path):
         for node in ast.walk(ast.parse(path.read_text())):

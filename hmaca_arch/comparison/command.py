@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
         prog='compare.py',
         description='Compare networks and classical methods on the same degraded pictures. Every result is composited: only what lies '
         'inside the mask counts.',
-        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, any network with mask_input: channel), or '
+        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, '
+        'and SwinIR, HAT, DRCT, NAFNet or HMANet with mask_input: channel), or '
         '[LABEL=]FILE.yml[,WEIGHTS.pth]; without weights those that the option file trains or names. Classical methods are told the '
         'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the options below; networks are not.',
     )
