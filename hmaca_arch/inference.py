@@ -206,8 +206,14 @@ class Restorer:
     @torch.inference_mode()
     def _call(self, lq: Tensor, mask: Tensor, precision: str) -> Tensor:
         dtype = PRECISIONS[precision]
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return mask_input.call(self.network, lq, mask, takes_mask=self.takes_mask, pad_to=self.pad_to).float()
+        try:
+            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+                return mask_input.call(self.network, lq, mask, takes_mask=self.takes_mask, pad_to=self.pad_to).float()
+        except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
+            if _is_out_of_memory(error):
+                raise
+            reason = ' '.join(str(error).split())[:200]
+            raise ValueError(f'the network failed on this image ({type(error).__name__}: {reason})') from error
 
     def _free_memory(self) -> None:
         if self.device.type == 'cuda':

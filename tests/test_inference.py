@@ -221,7 +221,7 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
 
 
 def test_other_errors_are_not_taken_for_memory():
-    with pytest.raises(RuntimeError, match='broken'):
+    with pytest.raises(ValueError, match=r'the network failed on this image \(RuntimeError: broken\)'):
         Restorer(Fails(0, RuntimeError('broken'))).restore(picture(20, 20, 3), square(20, 20, 5, 5, 4))
 
 

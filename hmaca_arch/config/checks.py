@@ -18,6 +18,7 @@ from hmaca_arch.config import schema, signatures
 from hmaca_arch.config.schema import Kind, wrong_value
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.described import too_large, trial
 
 SCHEDULERS = {  # BasicSR's names
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
@@ -94,7 +95,7 @@ class Checker:
     def tried(self, place: str, name: str, build: Callable[[], Any]) -> Iterator[str]:
         """A line if a constructor refuses its settings."""
         try:
-            with signatures.trial():
+            with trial():
                 build()
         except Exception as error:  # a constructor may refuse with anything
             reason = one_line(error)
@@ -194,7 +195,7 @@ class Checker:
     def network(self, place: str, section: Mapping) -> Iterator[str]:
         name = section.get('type')
         try:
-            with signatures.trial():
+            with trial():
                 baselines.provide(str(name))
                 unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
                 parameters = {} if unknown else baselines.parameters(name)
@@ -207,6 +208,7 @@ class Checker:
         anything = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
         parameters = {key: typed.get(key, item) for key, item in parameters.items()}
         lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
+        lines += [f'{place}:{line}' for line in too_large(section)]
         for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
             lines += self.tried(place, name, check)
         yield from lines or self.tried(place, name, lambda: signatures.try_network(section))

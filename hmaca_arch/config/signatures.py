@@ -2,26 +2,22 @@
 what a section gives."""
 
 import ast
-import contextlib
 import functools
 import inspect
-import io
+import itertools
 import json
-import logging
 import textwrap
 import types
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 from basicsr.archs import build_network
-from basicsr.utils.logger import initialized_logger
-from torch.overrides import TorchFunctionMode
 
 from hmaca_arch.config.schema import ANY, FLAG, LIST, NOTHING, SECTION, Kind, choice, either, list_of, number, optional, whole
 from hmaca_arch.networks import mask_input
+from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
 
 _TEXT = Kind('a text', lambda value: isinstance(value, str))  # '' too
 _PLAIN = {bool: FLAG, int: whole(), float: number(), str: _TEXT, type(None): NOTHING, dict: SECTION, Mapping: SECTION}
@@ -97,32 +93,6 @@ def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
     return keys_read(cls), False
 
 
-@contextlib.contextmanager
-def trial() -> Iterator[None]:
-    """Around what is built only to see whether it can be: it says nothing, draws none of the run's random numbers, and does not set up
-    BasicSR's logger, which would then write no file in the run."""
-    logger = logging.getLogger('basicsr')
-    handlers, propagate, known = list(logger.handlers), logger.propagate, dict(initialized_logger)
-    logging.disable(logging.WARNING)
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-        logger.handlers[:], logger.propagate = handlers, propagate
-        initialized_logger.clear()
-        initialized_logger.update(known)
-
-
-class _WithoutWeights(TorchFunctionMode):
-    """Weights that are allocated inside have shapes and no memory; what is computed for buffers is computed."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        return func(*args, **{**kwargs, 'device': 'meta'} if func is torch.empty else kwargs)
-
-
 def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
     """A network as its section says, no memory for its weights; the random numbers that come next stay as they are.
 
@@ -132,10 +102,16 @@ def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
     section = mask_input.network_section(section)
     with trial():
         try:
-            with _WithoutWeights():
-                return build_network(section)
+            with Bounded():
+                network = build_network(section)
+            if sum(value.numel() for value in itertools.chain(network.parameters(), network.buffers())) > MOST_ELEMENTS:
+                raise TooLarge(f'the network has more than {MOST_ELEMENTS} weights: a setting is too large')
+            return network
+        except TooLarge:
+            raise
         except Exception:  # a constructor that computes with its weights: only a real one can tell
-            return build_network(section)
+            with Bounded(elements=MOST_IN_MEMORY, memory=True):
+                return build_network(section)
 
 
 def try_network(section: Mapping[str, Any]) -> int:
