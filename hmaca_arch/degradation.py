@@ -151,13 +151,7 @@ class Degradation:
         Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions,
         the crop's degradation is `unknown`.
         """
-        edges = (
-            self.edges[0] and top == 0,
-            self.edges[1] and left == 0,
-            self.edges[2] and top + height == mask.shape[0],
-            self.edges[3] and left + width == mask.shape[1],
-        )
-        inside = replace(self, edges=edges, offset=(self.offset[0] - top, self.offset[1] - left))
+        inside = self.seen_from(top, left, top + height, left + width, mask.shape)
         if self.kind != 'pix' or self.anchor == ('offset', 'offset'):
             return inside
         boxes = regions(mask)[1]
@@ -165,12 +159,18 @@ class Degradation:
         if not cut:
             return inside
         if len(boxes) > 1:
-            return Degradation(jpeg=self.jpeg, edges=edges)
+            return Degradation(jpeg=self.jpeg, edges=inside.edges)
         box, moved = boxes[0], (top, left)
         offset = tuple(
             {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis]) - moved[axis] for axis in (0, 1)
         )
         return replace(inside, anchor=('offset and box', 'offset and box'), offset=offset)
+
+    def seen_from(self, top: int, left: int, bottom: int, right: int, shape: tuple[int, int]) -> 'Degradation':
+        """Return what holds in a part of an array of this shape (h, w) that cuts no region."""
+        inside = (top == 0, left == 0, bottom == shape[0], right == shape[1])
+        edges = tuple(mine and here for mine, here in zip(self.edges, inside))
+        return replace(self, edges=edges, offset=(self.offset[0] - top, self.offset[1] - left))
 
     def flipped(self, axis: int, length: int) -> 'Degradation':
         """Return what holds after a flip along an axis (0: top to bottom, 1: left to right) of `length` pixels."""

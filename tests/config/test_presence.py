@@ -54,7 +54,9 @@ def test_bf16_is_refused_without_a_launcher_only(triplets, tmp_path, refused, mo
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     opt = changed(tiny_options(triplets), {'num_gpu': 'auto', 'train:amp': 'bf16'})
     assert 'bf16 becomes float16' in refused(opt)
-    assert cli.run('check', ['-opt', str(tmp_path / 'o.yml')]) == 0
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['check', '-opt', str(tmp_path / 'o.yml')])
+    assert not ended.value.code
 
 
 def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
