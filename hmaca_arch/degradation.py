@@ -204,7 +204,8 @@ class Blocks(NamedTuple):
     """The equations of pixelization in a batch, pixels counted through (b, h, w).
 
     member, group: pixel and equation of each term: the mean of an equation's pixels is its colour. colour: a pixel of y that shows the
-    colour, by equation. inside: which terms lie in R. phase: (2, b, h, w), where in its block a pixel of R lies, -0.5 to 0.5.
+    colour, by equation. inside: which terms an equation may change: those in R, of its own region where blocks begin at regions, so that
+    no pixel is changed by two equations. phase: (2, b, h, w), where in its block a pixel of R lies, -0.5 to 0.5.
     """
 
     member: Tensor
@@ -266,12 +267,15 @@ def find_blocks(mask: Tensor, degradations: Sequence[Degradation]) -> Blocks:
     """
     masks = (mask[:, 0] > 0).cpu().numpy()
     height, width = masks.shape[1:]
-    members, groups, colours = [], [], []
+    members, groups, colours, changed = [], [], [], []
     phase = np.zeros((2, *masks.shape), np.float32)
     for b, (one, d) in enumerate(zip(masks, degradations)):
         if d.kind != 'pix':
             continue
         labels, boxes = regions(one)
+        if boxes and all(anchor.startswith('offset') for anchor in d.anchor):  # one grid for all, also for what a crop has cut in parts
+            top, left, bottom, right = np.array(boxes).T
+            labels, boxes = one, [(min(top), min(left), max(bottom), max(right))]
         for label, box in enumerate(boxes, start=1):
             for top, left, bottom, right, holds, own in _region_blocks(one, labels, label, box, d):
                 phase[0, b][own[:, 0], own[:, 1]] = (own[:, 0] - top + 0.5) / (bottom - top) - 0.5
@@ -281,16 +285,18 @@ def find_blocks(mask: Tensor, degradations: Sequence[Degradation]) -> Blocks:
                 y, x = np.arange(top, bottom), np.arange(left, right)
                 if d.pool == 'centre':
                     y, x = (np.unique([side[(len(side) - 1) // 2], side[len(side) // 2]]) for side in (y, x))
-                if not one[np.ix_(y, x)].any():
+                mine = labels[np.ix_(y, x)] == label
+                if not mine.any():
                     continue
                 terms = ((b * height + y[:, None]) * width + x).ravel()
                 members.append(terms)
+                changed.append(mine.ravel())
                 groups.append(np.full(len(terms), len(colours)))
                 colours.append((b * height + own[0, 0]) * width + own[0, 1])
     empty = [np.zeros(0, np.int64)]
     member, group = (torch.from_numpy(np.concatenate(parts or empty)).to(mask.device) for parts in (members, groups))
     colour = torch.tensor(colours, dtype=torch.int64, device=mask.device)
-    inside = (mask[:, 0] > 0).reshape(-1)[member]
+    inside = torch.from_numpy(np.concatenate(changed or [np.zeros(0, bool)])).to(mask.device)
     return Blocks(member, group, colour, inside, torch.from_numpy(phase).to(mask.device))
 
 
