@@ -148,8 +148,8 @@ class Degradation:
     def cropped(self, mask: np.ndarray, top: int, left: int, height: int, width: int) -> 'Degradation':
         """Return what holds in a crop of an image with this mask (h, w) bool.
 
-        Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions,
-        the crop's degradation is `unknown`.
+        Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions, or
+        the crop's part of the region does not show where the box ends, the crop's degradation is `unknown`.
         """
         inside = self.seen_from(top, left, top + height, left + width, mask.shape)
         if self.kind != 'pix' or self.anchor == ('offset', 'offset'):
@@ -158,9 +158,12 @@ class Degradation:
         cut = [box for box in boxes if box[0] < top or box[1] < left or box[2] > top + height or box[3] > left + width]
         if not cut:
             return inside
-        if len(boxes) > 1:
-            return Degradation(jpeg=self.jpeg, edges=inside.edges)
         box, moved = boxes[0], (top, left)
+        rows, columns = np.nonzero(mask[top : top + height, left : left + width])
+        seen = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) if len(rows) else ()
+        ends = (max(box[0] - top, 0), max(box[1] - left, 0), min(box[2] - top, height), min(box[3] - left, width))
+        if len(boxes) > 1 or seen != ends:  # nobody could tell from the crop where the box ends
+            return Degradation(jpeg=self.jpeg, edges=inside.edges)
         offset = tuple(
             {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis]) - moved[axis] for axis in (0, 1)
         )
