@@ -1,12 +1,9 @@
-"""What a constructor may be given, read from its signature (of BasicSR's models and data sets: from their source); and whether it takes
-what a section gives."""
+"""What a constructor may be given, read from its signature; and whether it takes what a section gives."""
 
-import ast
 import functools
 import inspect
 import itertools
 import json
-import textwrap
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -73,28 +70,10 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(called).parameters)
 
 
-@functools.cache
-def keys_read(cls: type) -> frozenset[str]:
-    """What the methods of one of BasicSR's classes read from dictionaries: `opt['x']`, `opt.get('x')`, `opt.pop('x')`."""
-    found = set()
-    for part in cls.__mro__:
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))) if part.__module__.startswith('basicsr.') else ():
-            if isinstance(node, ast.Subscript):
-                found.add(node.slice)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ('get', 'pop') and node.args:
-                found.add(node.args[0])
-    return frozenset(node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str))
+def built(section: Mapping[str, Any]) -> torch.nn.Module:
+    """Build a network as its section says, only to look at it; the random numbers that come next stay as they are.
 
-
-def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
-    """What a model or data set that has no schema here reads besides, and whether it may read anything."""
-    if cls is None or not cls.__module__.startswith('basicsr.'):
-        return frozenset(), True
-    return keys_read(cls), False
-
-
-def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
-    """A network as its section says, no memory for its weights; the random numbers that come next stay as they are.
+    Its weights have no memory where the constructor allows it, so that no setting can ask for all there is.
 
     Raises:
         Exception: whatever the constructor refuses the section with.
@@ -115,10 +94,10 @@ def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def try_network(section: Mapping[str, Any]) -> int:
-    """The number of parameters of a network; errors as in `network_without_weights`. A section is tried once."""
+    """The number of parameters of a network; errors as in `built`. A section is tried once."""
     return _try_network(json.dumps(section, sort_keys=True))
 
 
 @functools.cache
 def _try_network(section: str) -> int:
-    return sum(parameter.numel() for parameter in network_without_weights(json.loads(section)).parameters())
+    return sum(parameter.numel() for parameter in built(json.loads(section)).parameters())

@@ -78,7 +78,7 @@ def make(args: argparse.Namespace, command: str) -> int:
         table: plan.plan(
             table, args.preset, protocol=args.protocol, networks=args.networks, sets=args.sets, alphas=args.alphas,
             outside=args.outside, seeds=args.seeds,
-            processes=args.processes, iterations=args.iterations, minutes=args.minutes_per_cell,
+            processes=args.processes, iterations=args.iterations,
         )
         for table in dict.fromkeys(args.table)
     }  # fmt: skip
