@@ -72,8 +72,9 @@ def grid_of(measured: Measured) -> tuple[int, int]:
     return corner[0] % found.block, corner[1] % found.block
 
 
-def judge(truth: Degradation, measured: list[Measured]) -> dict:
-    """What is right about a measurement: kind, value (block and offset, or sigma), pool, all; and the relative error of sigma."""
+def judge(truth: Degradation, measured: list[Measured], area: np.ndarray) -> dict:
+    """What is right about a measurement: kind, value (block and offset, or sigma), pool, all; the relative error of sigma; and the overlap
+    (intersection over union) of the area."""
     found = measured[0].degradation if len(measured) == 1 else Degradation()
     right = {'kind': found.kind == truth.kind, 'unknown': found.kind == 'unknown', 'value': found.kind == truth.kind}
     if right['kind'] and truth.kind == 'pix':
@@ -84,12 +85,14 @@ def judge(truth: Degradation, measured: list[Measured]) -> dict:
     elif right['kind'] and truth.kind in ('blur', 'noise'):
         right['error'] = abs(found.sigma / truth.sigma - 1)
         right['value'] = right['error'] <= 0.1
+    if right['kind'] and truth.kind != 'none':
+        right['overlap'] = (measured[0].area & area).sum() / (measured[0].area | area).sum()
     right['all'] = right['value'] and right.get('pool', True)
     return right
 
 
 def trials(folders: list[Path], number: int, seed: int, quality: int, told: bool, masks: tuple, kinds: tuple) -> Iterator[tuple]:
-    """(kind, mask, number of the trial, truth, measurement, seconds)."""
+    """(kind, mask, number of the trial, truth, measurement, the degraded pixels inside the mask, seconds)."""
     paths = [path for folder in folders for path in list_pictures(folder).values()]
     for kind in kinds:
         for how in masks:
@@ -105,7 +108,7 @@ def trials(folders: list[Path], number: int, seed: int, quality: int, told: bool
                 given = painted(mask, how, rng)
                 start = time.perf_counter()
                 found = measure(degraded, given, jpeg=quality if told else None)
-                yield kind, how, i, truth, found, time.perf_counter() - start
+                yield kind, how, i, truth, found, mask & given, time.perf_counter() - start
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,23 +126,25 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     told = bool(args.jpeg) and not args.pixels_only
     results, seconds = defaultdict(list), []
-    for kind, how, i, truth, found, took in trials(
+    for kind, how, i, truth, found, area, took in trials(
         args.folders, args.number, args.seed, args.jpeg, told, tuple(args.masks), tuple(args.kinds)
     ):
-        right = judge(truth, found)
+        right = judge(truth, found, area)
         results[kind, how].append(right)
         seconds.append(took)
         if args.each and not right['all']:
             text = '; '.join(f'{one.degradation} ({one.confidence:.2f})' for one in found)
             print(f'{kind}, {how}, {i}: {truth} measured as {text}')
-    print('| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma |')
-    print('|---|---|---|---|---|---|---|---|')
+    print('| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma | overlap |')
+    print('|---|---|---|---|---|---|---|---|---|')
     for (kind, how), rights in results.items():
         percent = {name: f'{100 * np.mean([right.get(name, 0) for right in rights]):.0f} %' for name in ('all', 'kind', 'value', 'unknown')}
         pool = f'{100 * np.mean([right["pool"] for right in rights]):.0f} %' if 'pool' in rights[0] else ''
         errors = [right['error'] for right in rights if 'error' in right]
         error = f'{100 * np.median(errors):.1f} %' if errors else ''
-        print(f'| {kind} | {how} | {percent["all"]} | {percent["kind"]} | {percent["value"]} | {pool} | {percent["unknown"]} | {error} |')
+        overlaps = [right['overlap'] for right in rights if 'overlap' in right]
+        overlap = f'{100 * np.mean(overlaps):.0f} %' if overlaps else ''
+        print(f'| {kind} | {how} | {percent["all"]} | {percent["kind"]} | {percent["value"]} | {pool} | {percent["unknown"]} | {error} | {overlap} |')
     print(f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most')
     return 0
 
