@@ -12,15 +12,17 @@ import numpy as np
 
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
-from hmaca_arch.restoring.measuring.blur import measure_blur
+from hmaca_arch.restoring.measuring.blur import blur_activity, measure_blur
 from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
+from hmaca_arch.restoring.measuring.pool import pool_evidence
 
+POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 48  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
 SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5  # log likelihood by pixel, and grey levels, below which there is no noise
-BLUR_GAIN, BLUR_LEAST = 8.0, 0.45  # the same for blur, and pixels
+BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
 BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
 
@@ -101,7 +103,7 @@ def _measure_region(image: np.ndarray, mask: np.ndarray, every: np.ndarray) -> M
     """Measure one region of a crop. every: (h, w) bool, all masked pixels of the crop."""
     grid = exact_grid(image, mask)
     if grid is not None:
-        return _pixelized(image, grid)
+        return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
     if mask.sum() < SMALLEST or (~near).sum() < SMALLEST:
         return Measured(Degradation(), 0.0, mask, 0, 'too few pixels to tell what was done')
@@ -110,9 +112,23 @@ def _measure_region(image: np.ndarray, mask: np.ndarray, every: np.ndarray) -> M
     return _noisy_or_blurred(image, mask, ~near)
 
 
-def _pixelized(image: np.ndarray, grid: Grid) -> Measured:
-    degradation = Degradation('pix', block=grid.block, anchor=('offset', 'offset'), offset=grid.offset)
-    return Measured(degradation, 0.5, grid.area, grid.spill, '')
+def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid) -> Measured:
+    """Complete a grid: where its blocks are cut, and how they were coloured."""
+    rows, columns = np.flatnonzero(grid.area.any(axis=1)), np.flatnonzero(grid.area.any(axis=0))
+    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    block, offset = grid.block, grid.offset
+    at_corner = not grid.spill and all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
+    cut = at_corner and any((box[axis + 2] - offset[axis]) % block for axis in (0, 1))
+    known = ~(every & ~mask) & ~grid.area
+    if grid.spill:
+        known &= cv2.dilate(grid.area.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
+    evidence = pool_evidence(image.astype(np.float32), grid, known, cut)
+    pool = 'centre' if evidence > 0 else 'mean'
+    same_box = bool((grid.area == mask).all())
+    anchor = ('start', 'start') if cut or (at_corner and same_box) else ('offset', 'offset')
+    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30))))
+    degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
+    return Measured(degradation, confidence, grid.area, grid.spill, '')
 
 
 def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Measured:
@@ -127,6 +143,7 @@ def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) 
     if gained > NOISE_GAIN and sigma > NOISE_LEAST:
         confidence = min(1.0, gained / (2 * NOISE_GAIN) - 0.1)
         return Measured(Degradation('noise', sigma=round(sigma, 2)), confidence, area, 0, f'noise of {sigma:.1f} grey levels')
+    area = find_area(blur_activity(image), mask, band)
     sigma, gained, misfit = measure_blur(image, area, outside)
     if gained > BLUR_GAIN and sigma > BLUR_LEAST:
         confidence = min(1.0, gained / (4 * BLUR_GAIN) + 0.2)

@@ -100,8 +100,9 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
             continue
         counts = [(change & core & _before(core, axis)).sum(axis=1 - axis) for axis, change in enumerate(changed)]
         found = _fit_lines(counts, _extent(labels, core, sizes))
-        evidence = sum(int(count.sum()) for count in counts) * np.log(found[0]) if found else 0
-        if evidence > most:
+        changes = sum(int(count.sum()) for count in counts)
+        evidence = changes * np.log(found[0]) if found else 0.0
+        if evidence > most and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
     if best is None or _continues(changed, ~mask, *best[1:]):
         return None

@@ -15,13 +15,20 @@ from hmaca_arch.restoring.measuring.border import depth_of
 
 SIGMAS = np.concatenate([[0], np.exp(np.linspace(np.log(0.3), np.log(5.2), 60))])
 RINGS, FINE = 28, 56  # of frequencies, 0 to pi: of what is observed, and of what is expected
-PATCH, STEP, CLASSES = 24, 8, 4  # of the surroundings, in pixels; and in how many classes they are sorted
+PATCH, STEP, CLASSES = 32, 8, 4  # of the surroundings, in pixels; and in how many classes they are sorted
 GAINS, GAIN_SPREAD = np.linspace(-3, 3, 13), 0.6  # logarithms; chosen on training images, as are the others
 TILTS, TILT_SPREAD = np.linspace(-1, 1, 5), 0.3
-FLOORS = (1 / 36, 1 / 20, 1 / 12)  # variance of rounding in the mean of three channels that differ, or that do not
-TRUST = 0.1  # of a frequency against what is expected of natural images
-SOFT = 0.4  # over how much of the cost sigma is averaged
+FLOORS = (1 / 36, 1 / 28)  # variance of rounding in the mean of three channels
+TRUST = 0.15  # of a frequency against what is expected of natural images
 _FREQUENCY = (np.arange(FINE) + 0.5) * np.pi / FINE
+
+
+def blur_activity(image: np.ndarray) -> np.ndarray:
+    """(h, w) of what a blur removes first: the Laplacian's Laplacian of the mean of the channels."""
+    values = image.mean(axis=2, dtype=np.float32)
+    for _ in range(2):
+        values = cv2.Laplacian(values, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
+    return np.abs(values)
 
 
 def _laplacian(wide: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -133,14 +140,16 @@ def measure_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tu
     power, count, matrix, white = _observed(values[box], area[box])
     used = (count > 0) & (np.arange(RINGS) > 0)
     power, weight, matrix, white = power[used], TRUST * count[used], matrix[used], white[used]
+    floors = np.array(FLOORS) * (1 if np.ptp(image[area], axis=1).mean() > 1 else 3)  # grey: three equal channels are one
     tilts = np.exp(TILTS[:, None] * np.log(_FREQUENCY))
     prior = 0.5 * (TILTS / TILT_SPREAD)[:, None, None] ** 2 + 0.5 * (GAINS / GAIN_SPREAD)[:, None] ** 2
     costs = []
     for spectrum in spectra:
         shape = (_responses()[:, None] * tilts * spectrum) @ matrix.T
-        model = shape[:, :, None, None] * np.exp(GAINS)[:, None, None] + np.array(FLOORS)[:, None] * white
-        costs.append((((power / model + np.log(model)) @ weight) + prior).min(axis=(1, 2, 3)))
-    cost = np.min(costs, axis=0)
-    likely = np.exp(-(cost - cost.min())[1:] / SOFT)
+        model = shape[:, :, None, None] * np.exp(GAINS)[:, None, None] + floors[:, None] * white
+        costs.append(((power / model + np.log(model)) @ weight + prior).reshape(len(SIGMAS), -1))
+    cost = np.concatenate(costs, axis=1)
+    least = cost.min()
+    likely = np.exp(least - cost[1:]).sum(axis=1)
     sigma = float(np.exp((likely * np.log(SIGMAS[1:])).sum() / likely.sum()))
-    return sigma, float(cost[0] - cost.min()), float((cost.min() - weight @ (1 + np.log(power))) / weight.sum())
+    return sigma, float(cost[0].min() - least), float((least - weight @ (1 + np.log(power))) / weight.sum())
