@@ -117,18 +117,16 @@ def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Gri
     rows, columns = np.flatnonzero(grid.area.any(axis=1)), np.flatnonzero(grid.area.any(axis=0))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     block, offset = grid.block, grid.offset
-    at_corner = not grid.spill and all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
+    at_corner = all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
     cut = at_corner and any((box[axis + 2] - offset[axis]) % block for axis in (0, 1))
     known = ~(every & ~mask) & ~grid.area
-    if grid.spill:
-        known &= cv2.dilate(grid.area.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
     evidence = pool_evidence(image.astype(np.float32), grid, known, cut)
     pool = 'centre' if evidence > 0 else 'mean'
     same_box = bool((grid.area == mask).all())
-    anchor = ('start', 'start') if cut or (at_corner and same_box) else ('offset', 'offset')
+    anchor = ('start', 'start') if not grid.spill and (cut or (at_corner and same_box)) else ('offset', 'offset')
     confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30))))
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
-    return Measured(degradation, confidence, grid.area, grid.spill, '')
+    return Measured(degradation, confidence, grid.area & mask, grid.spill, '')
 
 
 def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Measured:

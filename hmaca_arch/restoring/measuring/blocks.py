@@ -16,8 +16,8 @@ FEWEST = 4
 
 
 class Grid(NamedTuple):
-    """A block grid. offset: row and column of a block's corner, below `block`. area: (h, w) bool, the pixels it covers inside the mask.
-    spill: pixels by which it reaches beyond the mask."""
+    """A block grid. offset: row and column of a block's corner, below `block`. area: (h, w) bool, the pixels it covers, inside the
+    mask and beyond. spill: pixels by which it reaches beyond the mask."""
 
     block: int
     offset: tuple[int, int]
@@ -145,7 +145,7 @@ def _continues(changed: list[np.ndarray], outside: np.ndarray, block: int, offse
 def _grow(
     changed: list[np.ndarray], labels: np.ndarray, mask: np.ndarray, core: np.ndarray, block: int, offset: tuple[int, int]
 ) -> tuple[np.ndarray, int]:
-    """The pixels of the mask that the grid covers, from a core that it does; and by how much it reaches beyond the mask."""
+    """The pixels that the grid covers, from a core that it does; and by how much they reach beyond the mask."""
     inner = _off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]
     rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
@@ -164,8 +164,7 @@ def _grow(
     area[box[0] : box[2], box[1] : box[3]] = True
     outside = area & ~mask
     depth = cv2.distanceTransform((~np.pad(mask, 1)).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
-    beyond = int(np.median(depth[outside])) if outside.sum() > 8 else 0
-    return area & mask, max(beyond, int(depth[outside].max(initial=0)) if beyond else 0)
+    return (area, int(depth[outside].max())) if outside.sum() > 8 else (area & mask, 0)
 
 
 def _push(box: list[int], side: int, torn: list[np.ndarray]) -> None:

@@ -8,11 +8,12 @@ Gaussian processes with that covariance, given the known pixels around the regio
 import cv2
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.ndimage import uniform_filter1d
 
 from hmaca_arch.restoring.measuring.blocks import Grid
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # distances at which pixels outside are compared
-MOST_CELLS, MOST_KNOWN = 144, 160
+MOST_CELLS, MOST_KNOWN = 144, 120
 SCALES, SCALE_SPREAD = np.linspace(-2, 2, 9), 0.5  # logarithms: the region's variance over that of the surroundings
 OWN = 0.3  # variance of a pixel by itself, such as rounding
 CERTAIN = 50.0  # log likelihood ratio of what is known exactly
@@ -72,10 +73,12 @@ def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndar
     """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` with a pixel, of two squares. They begin at corners."""
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
-    one = np.ones(size) / size
-    both = np.convolve(one, one)
-    square = cv2.sepFilter2D(pixels, cv2.CV_64F, one, one, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    squares = cv2.sepFilter2D(pixels, cv2.CV_64F, both, both, anchor=(size - 1, size - 1), borderType=cv2.BORDER_REPLICATE)
+    square = pixels
+    for axis in (0, 1):
+        square = uniform_filter1d(square, size, axis, mode='nearest', origin=-(size // 2))  # from here onwards
+    squares = square
+    for axis in (0, 1):
+        squares = uniform_filter1d(squares, size, axis, mode='nearest', origin=(size - 1) // 2)  # up to here
     return pixels, square, squares
 
 
