@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite_image
-from hmaca_arch.files.atomic import read_weights
+from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
 from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.hmaca import build_network_from_state_dict

@@ -21,8 +21,8 @@ from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
-from hmaca_arch.files.atomic import read_weights  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
+from hmaca_arch.files.torch_files import read_weights  # noqa: E402
 from hmaca_arch.networks.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
 
 SIZE, REGION = 128, 20

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from hmaca_arch.files.atomic import write_durably
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_mask_file, read_picture, verify, write_picture
 from hmaca_arch.files.images import list_pictures
 from hmaca_arch.files.outputs import output_folder
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if args.json:
             text = json.dumps(report_of(args, restorer, report, len(jobs)), indent=1) + '\n'
-            write_durably(args.json, lambda file: file.write(text.encode()))
+            write_atomically(args.json, text.encode())
     failed = sum('error' in entry for entry in report)
     for entry in report if len(jobs) == 1 and not failed else []:
         print(f'{entry["output"]}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{", verified" if args.verify else ""}')

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from basicsr.utils import check_resume
 
-from hmaca_arch.files.atomic import load_safely, read_checkpoint
+from hmaca_arch.files.atomic import replace
+from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.training import distributed
 
 try:
@@ -141,7 +142,7 @@ def set_aside(states: Path, iteration: int) -> None:
     newest by the next resume, and count for `keep_last`."""
     for path in states.glob('*.state'):
         if path.stem.isdigit() and int(path.stem) > iteration:
-            path.replace(path.with_suffix('.state.left'))
+            replace(path, path.with_suffix('.state.left'))
             print(f'{path} is newer than what is resumed: renamed to {path.name}.left', flush=True)
 
 

@@ -19,7 +19,8 @@ from hmaca_arch.experiments.comparison.measure import Result, clean_processes, i
 from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods, network
 from hmaca_arch.experiments.comparison.sheet import contact_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
-from hmaca_arch.files.images import encode_png, write_atomically
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.images import encode_png
 from hmaca_arch.files.outputs import output_folder
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')

@@ -13,7 +13,7 @@ from hmaca_arch.config import files as options
 from hmaca_arch.config.checks import check_network
 from hmaca_arch.config.presence import weights_that_do_not_fit
 from hmaca_arch.experiments import classical
-from hmaca_arch.files.atomic import read_checkpoint
+from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.messages import suggestion
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.networks.checkpoints import decode, description_of

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from hmaca_arch.config import files as options
 from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
+from hmaca_arch.files.atomic import write_atomically
 
 MEASURED = 12  # iterations, of which the first third is the start's
 SHOWN = 6  # restored pictures that a finished cell keeps
@@ -231,8 +232,7 @@ class Job:
             self.state['training_seconds' if self.phase == 'train' else 'test_seconds'] += now - self.since
         self.since = now
         path = self.folder / 'cells' / f'{self.cell.name}.json'
-        path.with_suffix('.tmp').write_text(json.dumps(self.state, indent=1), encoding='utf-8')
-        os.replace(path.with_suffix('.tmp'), path)
+        write_atomically(path, json.dumps(self.state, indent=1).encode())
 
     def output(self) -> str:
         """What the present process has printed."""
