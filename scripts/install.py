@@ -87,7 +87,8 @@ def installer() -> list[str]:
     """Give the command line that installs into this Python: uv's if it is there, else pip's."""
     if uv := shutil.which('uv'):
         return [uv, 'pip', 'install', '--python', sys.executable]
-    return [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install']
+    # PEP 517 as uv does it: pip before 25.3 else runs setup.py, which fetches a second torch.
+    return [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--use-pep517']
 
 
 def commands(choice: Choice, extras: Sequence[str], editable: bool) -> list[list[str]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from hmaca_arch import devices
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_mask_file, read_picture, verify, write_picture
 from hmaca_arch.files.images import list_pictures
@@ -50,7 +51,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar='FILE',
         help='option file of the training, for networks whose checkpoints do not say (SwinIR, HAT, DRCT)',
     )
-    add('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
+    add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
     add('--context', type=int, default=32, metavar='N', help='pixels around a region that the network sees (32)')
     add('--feather', type=int, default=0, metavar='N', help='pixels over which the restored region fades in, inside the mask (0)')
