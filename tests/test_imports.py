@@ -21,7 +21,7 @@ FLOORS = [
     (
         'hmaca_arch.files', 'hmaca_arch.degradation', 'hmaca_arch.compositing', 'hmaca_arch.messages', 'hmaca_arch.compat',
         'hmaca_arch.devices',
-    ),  # fmt: skip
+    ),
 ]
 MAY_IMPORT_DATASETS = ('hmaca_arch.commands', 'hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export', 'hmaca_arch.models')
 PACKAGES = ('hmaca_arch', 'datasets_ext', 'losses_ext')
