@@ -19,11 +19,13 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
     package_data={'hmaca_arch': ['weights/*.pth']},
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     install_requires=[
         'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's
         'torch>=2.4',

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from datasets_ext.parallel import Workers, default_workers
 from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, open_source, read_meta_info
 from hmaca_arch.config.presence import no_folder
-from hmaca_arch.files.images import decode_mask, decode_picture, read_file, write_atomically
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.images import decode_mask, decode_picture, read_file
 
 ERRORS = ('unreadable', 'mis-sized', 'missing', 'leaked')
 WARNINGS = ('duplicate', 'empty mask', 'full mask', 'unused', 'not looked into')
@@ -129,7 +130,7 @@ def look_at(places: Sequence[Place], cache: Path, workers: int) -> dict[Place, S
             {f'{place.kind} {place}': [identities[place], seen[place]] for place in new if place in seen and not seen[place].error}
         )
         cache.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache, json.dumps(known).encode())
+        write_atomically(cache, json.dumps(known).encode(), durable=False)
     return seen
 
 

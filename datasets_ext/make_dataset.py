@@ -21,7 +21,8 @@ from datasets_ext.inputs import Picture, find_pictures, hold_out, twins, without
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
 from hmaca_arch.config.schema import PROTOCOLS
-from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit, write_atomically
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit
 from hmaca_arch.files.outputs import output_folder
 
 KINDS = ('lq', 'mask', 'gt')
@@ -67,7 +68,7 @@ def make_triplet(job: tuple[Picture, dict | None], *, output: Path, recipe: Reci
         return {'name': picture.name, 'error': text if text.startswith(str(picture)) else f'{picture}: {text}'}
     encoded = {'lq': encode_png(lq), 'mask': encode_png(mask.astype(np.uint8) * 255), 'gt': encode_png(gt)}
     for kind in KINDS:
-        write_atomically(files[kind], encoded[kind])
+        write_atomically(files[kind], encoded[kind], durable=False)  # thousands; their checksums are kept
     return {
         'name': picture.name,
         'source': picture.member,
@@ -107,7 +108,7 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
         for path in (
             output / 'manifest.jsonl',
             output / 'manifest.partial.jsonl',
-            *(path for path in there if path.suffix in ('.png', '.partial')),
+            *(path for path in there if path.suffix in ('.png', '.tmp')),
         ):
             path.unlink(missing_ok=True)
         made.unlink(missing_ok=True)  # last, so that killing this leaves a folder that is still known as ours
@@ -125,7 +126,7 @@ def _prepare(output: Path, settings: dict, names: set[str], overwrite: bool) -> 
             raise ValueError(f'{output} holds {len(extra)} pictures not asked for now, such as {extra[0]}; remove them or --overwrite')
     for kind in KINDS:
         output_folder(output / kind)
-        for path in (output / kind).glob('.*.partial'):
+        for path in (output / kind).glob('.*.tmp'):
             path.unlink()  # of a run that was killed while writing it
     if not made.is_file():
         write_atomically(made, (json.dumps(settings, indent=1, sort_keys=True) + '\n').encode())

@@ -8,7 +8,6 @@ upright: 16 bits, grayscale and masks survive bit for bit. Each LMDB is built in
 back and compared, and only then is it moved there.
 """
 
-import os
 import shutil
 from contextlib import closing
 from functools import partial
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import MANIFEST
+from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
 from hmaca_arch.files.outputs import output_folder
 
@@ -166,8 +166,8 @@ def make_lmdb(
                         shutil.copyfile(manifest, temporary / target.name / MANIFEST)
                 for _, target in here:  # only now, when all are verified
                     if target.exists():
-                        os.replace(target, temporary / f'old-{target.name}')
-                    os.replace(temporary / target.name, target)
+                        replace(target, temporary / f'old-{target.name}')
+                    replace(temporary / target.name, target)
             finally:
                 shutil.rmtree(temporary)
     return counts

@@ -96,8 +96,8 @@ class _Torch:
 
     @staticmethod
     def load(path: str, map_location: Any = None) -> Any:
-        """As `files.atomic.load_safely`, with the path in its errors. BasicSR copies what it loads to where it computes."""
-        from hmaca_arch.files.atomic import load_safely  # late: this module is light
+        """As `files.torch_files.load_safely`, with the path in its errors. BasicSR copies what it loads to where it computes."""
+        from hmaca_arch.files.torch_files import load_safely  # late: this module is light
 
         try:
             return load_safely(path)

@@ -8,6 +8,7 @@ Only crops around the regions (see `regions`) go through the network, at native 
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.atomic import read_weights
+from hmaca_arch.devices import choose_device
+from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
 from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.hmaca import build_network_from_state_dict
@@ -219,7 +221,7 @@ class Restorer:
     def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor | None, precision: str) -> Tensor:
         dtype = PRECISIONS[precision]
         try:
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
                 how = {'takes_mask': self.takes_mask, 'pad_to': self.pad_to, 'degradation': degradation}
                 return mask_input.call(self.network, lq, mask, **how).float()
         except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
@@ -231,6 +233,8 @@ class Restorer:
     def _free_memory(self) -> None:
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
+        elif self.device.type == 'mps':
+            torch.mps.empty_cache()
 
 
 def tile_degradation(told: Degradation, mask: np.ndarray, region: Region, tile: Box) -> Degradation:
@@ -250,19 +254,20 @@ def check_settings(context: int, feather: int, batch: int, tile: int) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has a class for GPUs; its CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or 'not enough memory' in str(error)
+    """torch has a class for CUDA; the allocators of the CPU and of Apple's GPUs raise a plain RuntimeError."""
+    said = ("can't allocate memory", 'not enough memory', 'MPS backend out of memory')
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in said)
 
 
 def load_restorer(
-    weights: str | Path | None = None, device: str = 'auto', precision: str = 'fp32', opt: Mapping[str, Any] | None = None
+    weights: str | Path | None = None, device: str | torch.device = 'auto', precision: str = 'fp32', opt: Mapping[str, Any] | None = None
 ) -> Restorer:
     """A `Restorer` from a checkpoint.
 
     Args:
         weights: a checkpoint of this project, which says which network it belongs to, or of the published HMA. None: the weights that
             ship with the package.
-        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or another of torch's names.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps' (Apple's GPUs).
         precision: 'fp32' or 'bf16'.
         opt: for networks whose checkpoints do not describe themselves (SwinIR, HAT, DRCT): the options of their training, of which
             only the section `network_g` is used.
@@ -270,11 +275,7 @@ def load_restorer(
     Raises:
         FileNotFoundError, ValueError: in one line.
     """
-    device = str(device)
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise ValueError(f'device is {device!r}, but torch sees no GPU; use auto or cpu')
+    device = choose_device(device)
     if weights is None and opt is not None:
         raise ValueError('an option file says which network it is; its weights have to be given as well (--weights)')
     path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()

@@ -1,51 +1,62 @@
 # Sourced by quickstart.sh and test.sh: leaves a Python that can run this checkout in $PYTHON.
+# Run alone (`bash scripts/environment.sh`), it installs that Python and its packages.
 #
-# The active environment is used as it is if it has what is needed, so that a CUDA torch, say, is never replaced. Otherwise .venv is made here and
-# filled with the versions of constraints.txt.
+# The active environment is used as it is if it has what is needed. Otherwise .venv is made here
+# and filled by install.py, which chooses torch's build; --cpu and --cuda choose it by hand.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-# Both, because old pip takes the first for isolated builds and new pip the second; without a pin BasicSR's build fetches the newest torch.
-# Relative, because pip splits these at spaces.
-export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+export PIP_CONSTRAINT=constraints.txt # of what scripts install later; relative, as pip splits it at spaces
 
-has_what_is_needed() {
-    command -v "$1" >/dev/null 2>&1 && "$1" -c 'import hmaca_arch, datasets_ext, losses_ext' >/dev/null 2>&1
+torch_build= # --cpu, --cuda, or nothing
+for argument in "$@"; do
+    case $argument in --cpu | --cuda) torch_build=$argument ;; esac
+done
+
+in_environment() { # the Python of .venv, on Windows elsewhere
+    if [ -x "$root/.venv/Scripts/python.exe" ]; then
+        echo "$root/.venv/Scripts/python.exe"
+    else
+        echo "$root/.venv/bin/python"
+    fi
 }
 
-python_to_build_with() { # BasicSR 1.4.2 does not build on Python 3.13
+has_what_is_needed() {
+    command -v "$1" >/dev/null 2>&1 && "$1" -c 'import basicsr, datasets_ext, hmaca_arch, losses_ext' >/dev/null 2>&1
+}
+
+make_environment() { # an empty .venv of the first Python that will do
     local name
-    for name in python3 python python3.12 python3.11 python3.10; do
-        if "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1; then
-            echo "$name"
+    for name in python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then
+            echo "Installing into $root/.venv ($("$name" --version)); this takes a few minutes once."
+            if command -v uv >/dev/null; then
+                uv venv --quiet --seed --allow-existing --python "$name" "$root/.venv"
+            else
+                "$name" -m venv "$root/.venv"
+            fi
             return
         fi
     done
-    echo "No Python from 3.10 to 3.12 found: install one, or activate an environment that has one." >&2
+    if command -v uv >/dev/null; then
+        uv venv --quiet --seed --allow-existing --python 3.12 "$root/.venv" # which fetches one
+        return
+    fi
+    echo "No Python 3.10 or later found: install one, or activate an environment that has one." >&2
     return 1
 }
 
-install_environment() {
-    local base
-    base=$(python_to_build_with) || return 1
-    echo "Installing into $root/.venv ($("$base" --version)); this takes a few minutes once."
-    "$base" -m venv "$root/.venv" || return 1
-    # torch first, then BasicSR without an isolated build: that would unpack another torch only to throw it away.
-    pip_install torch torchvision numpy cython setuptools wheel \
-        && pip_install --no-build-isolation basicsr \
-        && pip_install --no-build-isolation -e .
-}
-
-pip_install() { "$root/.venv/bin/python" -m pip --disable-pip-version-check install "$@"; }
-
 if has_what_is_needed python; then
     PYTHON=python
-elif has_what_is_needed "$root/.venv/bin/python"; then
-    PYTHON="$root/.venv/bin/python"
+elif has_what_is_needed "$(in_environment)"; then
+    PYTHON=$(in_environment)
 else
-    install_environment || { echo "The installation failed: the lines above say why." >&2; exit 1; }
-    PYTHON="$root/.venv/bin/python"
-    has_what_is_needed "$PYTHON" || { "$PYTHON" -c 'import hmaca_arch, datasets_ext, losses_ext'; exit 1; }
+    make_environment || { echo "No environment could be made: the lines above say why." >&2; exit 1; }
+    PYTHON=$(in_environment)
+    "$PYTHON" scripts/install.py --editable $torch_build || exit 1
+    torch_build=
+    has_what_is_needed "$PYTHON" || { "$PYTHON" -c 'import basicsr, datasets_ext, hmaca_arch, losses_ext'; exit 1; }
 fi
+[ -z "$torch_build" ] || echo "$torch_build changes nothing: the environment is there. For another torch: remove .venv, or $PYTHON scripts/install.py $torch_build"
 echo "Using $(command -v "$PYTHON") ($("$PYTHON" -c 'import platform, torch; print(f"Python {platform.python_version()}, torch {torch.__version__}")'))"

@@ -21,8 +21,9 @@ from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
-from hmaca_arch.files.atomic import read_weights  # noqa: E402
+from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
+from hmaca_arch.files.torch_files import read_weights  # noqa: E402
 from hmaca_arch.networks.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
 
 SIZE, REGION = 128, 20
@@ -119,8 +120,7 @@ def run(argv: list[str]) -> None:
         for column, panel in enumerate((outlined, first, second, error_map(first, second, max(1.0, largest)))):
             sheet[top : top + CELL, column * (CELL + GAP) : column * (CELL + GAP) + CELL] = fitted(panel)
         labels.append((0, top + CELL + 2, f'{name}: difference from 0 (black) to {max(1.0, largest):.2g} grey levels (bright)'))
-    if not cv2.imwrite(str(args.output), written(sheet, labels)):
-        raise ValueError(f'{args.output} cannot be written')
+    write_atomically(args.output, cv2.imencode(args.output.suffix, written(sheet, labels))[1].tobytes())
     print(f'\n{args.output}')
 
 

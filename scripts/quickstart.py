@@ -1,4 +1,4 @@
-"""The two ends of `quickstart.sh`: pictures to start from, and the table and picture to end with."""
+"""What `quickstart.sh` starts from and ends with: images to restore and to train on, and what became of them."""
 
 import argparse
 import csv
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import restore_examples  # which stands beside this script
 from skimage import data
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
 from hmaca_arch.cli import end
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.images import encode_png
 from hmaca_arch.metrics.summary import mean_of_finite
 
 # Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
@@ -37,10 +41,31 @@ def write_tiles(folder: Path, names: tuple[str, ...], size: int, step: int) -> N
         picture = photograph(name)
         for row, y in enumerate(range(0, picture.shape[0] - size + 1, step)):
             for column, x in enumerate(range(0, picture.shape[1] - size + 1, step)):
-                tile = cv2.cvtColor(picture[y : y + size, x : x + size], cv2.COLOR_RGB2BGR)
-                cv2.imwrite(str(folder / f'{name}_{row}_{column}.png'), tile)
+                tile = picture[y : y + size, x : x + size]
+                write_atomically(folder / f'{name}_{row}_{column}.png', encode_png(tile), durable=False)
                 count += 1
     print(f'{folder}: {count} tiles of {size}x{size} from {", ".join(names)}')
+
+
+def write_degraded(folder: Path) -> None:
+    """Write the photographs of restore_examples.py: folder/{degraded,masks,originals}/NAME.png."""
+    for name, photograph, mask, degraded in restore_examples.examples():
+        for kind, pixels in (('degraded', degraded), ('masks', mask.astype(np.uint8) * 255), ('originals', photograph)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / kind / f'{name.split(",")[0]}.png', encode_png(pixels))
+    print(f'{folder}: {len(list((folder / "degraded").iterdir()))} photographs with a degraded region, masks and originals')
+
+
+def before_after(folder: Path) -> None:
+    """Stack what `basicsr restore` made of them: folder/before_after.png."""
+    rows = []
+    for path in sorted((folder / 'restored').glob('*.png')):
+        degraded, mask, original = (read_picture(folder / kind / path.name).pixels for kind in ('degraded', 'masks', 'originals'))
+        files = (original, mask > 0, degraded, read_picture(path).pixels)
+        print(f'{path}: {restore_examples.inside(*files)}')
+        rows.append(restore_examples.row(*files))
+    write_atomically(folder / 'before_after.png', encode_png(np.vstack(rows)))
+    print(f'before, with the region outlined | after | original: {folder / "before_after.png"}')
 
 
 def report(table: Path, pictures: Path, output: Path) -> float:
@@ -55,9 +80,9 @@ def report(table: Path, pictures: Path, output: Path) -> float:
         print(f'| {label} | {means[kind][0]:.2f} | {means[kind][1]:.2f} | {means[kind][2]:.4f} |')
     by_gain = sorted(rows, key=lambda row: float(row['result_composite_psnr']) - float(row['input_composite_psnr']))
     shown = [by_gain[int(q * (len(by_gain) - 1))]['picture'] for q in (1.0, 0.75, 0.5, 0.25)]  # best to below the median: not only the best
-    strips = [cv2.imread(str(next(pictures.glob(f'{name}_*_strip.png')))) for name in shown]
+    strips = [read_picture(next(pictures.glob(f'{name}_*_strip.png'))).pixels for name in shown]
     picture = cv2.resize(np.vstack(strips), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(output), picture)
+    write_atomically(output, encode_png(picture))
     gain = means['result'][0] - means['input'][0]
     print(f'\nGain over the unrestored input: {gain:+.2f} dB')
     print(f'lq | mask | restored | gt of four pictures (best, upper quartile, median, lower quartile): {output}')
@@ -67,6 +92,10 @@ def report(table: Path, pictures: Path, output: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
+    first = commands.add_parser('degraded', help='write the photographs to restore first')
+    second = commands.add_parser('before-after', help='put what became of them into one image')
+    for parser_of_folder in (first, second):
+        parser_of_folder.add_argument('folder', type=Path)
     tiles = commands.add_parser('pictures', help='cut the photographs of scikit-image into FOLDER/trainA and FOLDER/testA')
     tiles.add_argument('folder', type=Path)
     results = commands.add_parser('report', help='print the table of a test and write the strips of four of its pictures')
@@ -74,7 +103,11 @@ def main() -> None:
     results.add_argument('pictures', type=Path, help='the folder of its pictures')
     results.add_argument('output', type=Path, help='the picture to write')
     args = parser.parse_args()
-    if args.command == 'pictures':
+    if args.command == 'degraded':
+        write_degraded(args.folder)
+    elif args.command == 'before-after':
+        before_after(args.folder)
+    elif args.command == 'pictures':
         write_tiles(args.folder / 'trainA', TRAIN, size=128, step=96)
         write_tiles(args.folder / 'testA', TEST, size=128, step=128)
     elif report(args.table, args.pictures, args.output) < 1:

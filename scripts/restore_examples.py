@@ -15,6 +15,7 @@ sys.path.append(str(ROOT))  # last: an installed package goes first
 
 from datasets_ext import degradations  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
+from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
@@ -38,6 +39,20 @@ def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     ]
 
 
+def row(photograph: np.ndarray, mask: np.ndarray, damaged: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """damaged, with the region outlined | restored | original, side by side; (h, w, 3) uint8, mask (h, w, 1) bool."""
+    outlines, _ = cv2.findContours(mask[..., 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlined = cv2.drawContours(damaged.copy(), outlines, -1, (255, 255, 0), 1)
+    panels = [cv2.copyMakeBorder(p, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in (outlined, restored, photograph)]
+    return np.hstack(panels)
+
+
+def inside(photograph: np.ndarray, mask: np.ndarray, damaged: np.ndarray, restored: np.ndarray) -> str:
+    """How far the region is from the photograph, before and after."""
+    before, after = (calculate_masked_psnr(version, photograph, damaged, mask.astype(np.float64)) for version in (damaged, restored))
+    return f'{before:.2f} -> {after:.2f} dB inside the region'
+
+
 def run(argv: list[str] | None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -48,15 +63,10 @@ def run(argv: list[str] | None) -> None:
     rows = []
     for name, photograph, mask, damaged in examples():
         restored = restorer.restore(damaged, mask[..., 0])
-        before, after = (calculate_masked_psnr(version, photograph, damaged, mask.astype(np.float64)) for version in (damaged, restored))
-        print(f'{name}: {before:.2f} -> {after:.2f} dB inside the region')
-        outlines, _ = cv2.findContours(mask[..., 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        outlined = cv2.drawContours(damaged.copy(), outlines, -1, (255, 255, 0), 1)
-        panels = [cv2.copyMakeBorder(p, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in (outlined, restored, photograph)]
-        rows.append(np.hstack(panels))
+        print(f'{name}: {inside(photograph, mask, damaged, restored)}')
+        rows.append(row(photograph, mask, damaged, restored))
     sheet = np.vstack(rows)[:-GAP, :-GAP, ::-1]
-    if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88]):
-        raise OSError(f'{path} cannot be written')
+    write_atomically(path, cv2.imencode(path.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
     print(path)
 
 

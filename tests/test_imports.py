@@ -18,7 +18,10 @@ FLOORS = [
     ('hmaca_arch.config',),
     ('hmaca_arch.inference', 'hmaca_arch.spandrel_support'),
     ('hmaca_arch.networks', 'hmaca_arch.restoring', 'hmaca_arch.metrics'),
-    ('hmaca_arch.files', 'hmaca_arch.degradation', 'hmaca_arch.compositing', 'hmaca_arch.messages', 'hmaca_arch.compat'),
+    (
+        'hmaca_arch.files', 'hmaca_arch.degradation', 'hmaca_arch.compositing', 'hmaca_arch.messages', 'hmaca_arch.compat',
+        'hmaca_arch.devices',
+    ),
 ]
 MAY_IMPORT_DATASETS = ('hmaca_arch.commands', 'hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export', 'hmaca_arch.models')
 PACKAGES = ('hmaca_arch', 'datasets_ext', 'losses_ext')

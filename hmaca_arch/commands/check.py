@@ -13,6 +13,7 @@ import losses_ext  # noqa: F401  (registers the losses)
 from datasets_ext import check_data
 from hmaca_arch.config import files as options
 from hmaca_arch.config import presence, signatures
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import refuse
 from hmaca_arch.training import resources as estimate
 
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     report = check_data.scan(resolved['datasets'], folder / 'pictures.json', args.workers)
     folder = folder / resolved['name']
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'report.txt').write_text(report.text(), encoding='utf-8', errors='backslashreplace')  # names need not be text
+    write_atomically(folder / 'report.txt', report.text().encode(errors='backslashreplace'))  # names need not be text
     print(report.text(most=20), end='', file=out)
     lines = [line for line in absent if not line.startswith('datasets:')]  # the report has the folders
     if report.failed:
@@ -71,8 +72,7 @@ def main(argv: list[str]) -> None:
         dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
     samples = estimate.first_samples(opt)
     picture = folder / 'first_batch.png'
-    if not cv2.imwrite(str(picture), estimate.draw(samples)):
-        raise OSError(f'{picture} cannot be written')
+    write_atomically(picture, cv2.imencode('.png', estimate.draw(samples))[1].tobytes())
     print(f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {picture}', file=out)
     if is_train:
         found = estimate.measure(opt, samples)

@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 import datasets_ext  # noqa: F401  (registers the data sets)
+from hmaca_arch import devices
 from hmaca_arch.experiments.comparison.compare import compare
 
 
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)')
     parser.add_argument('--sheet', type=int, default=4, metavar='N', help='pictures on the sheet; 0: no sheet (default: %(default)s)')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--device', default='auto', metavar='NAME', help=devices.HELP)
     parser.add_argument('--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)')
     return parser
 

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from hmaca_arch import devices
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
 from hmaca_arch.page.guard import read_auth, read_host
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION)
     add = parser.add_argument
     add('--weights', type=Path, metavar='FILE', help='a checkpoint, net_g_*.pth; it says which network it is')
-    add('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
+    add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--host', default='127.0.0.1', help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)')
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
     add('--allow-host', action='append', default=[], metavar='NAME', help='a further name the page is served under; may be repeated')

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from hmaca_arch import devices
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.atomic import write_durably
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_mask_file, read_picture, verify, write_picture
 from hmaca_arch.files.images import list_pictures
 from hmaca_arch.files.outputs import output_folder
@@ -58,7 +59,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help='what was done to the region: pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 if it was saved so; none; '
         'unknown (default)',
     )
-    add('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
+    add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
     add('--context', type=int, default=32, metavar='N', help='pixels around a region that the network sees (32)')
     add('--feather', type=int, default=0, metavar='N', help='pixels over which the restored region fades in, inside the mask (0)')
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if args.json:
             text = json.dumps(report_of(args, restorer, report, len(jobs)), indent=1) + '\n'
-            write_durably(args.json, lambda file: file.write(text.encode()))
+            write_atomically(args.json, text.encode())
     failed = sum('error' in entry for entry in report)
     for entry in report if len(jobs) == 1 and not failed else []:
         print(f'{entry["output"]}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{", verified" if args.verify else ""}')

@@ -11,7 +11,7 @@ import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from hmaca_arch.config.signatures import built
-from hmaca_arch.files.atomic import load_safely, weights_in
+from hmaca_arch.files.torch_files import load_safely, weights_in
 from hmaca_arch.messages import one_line, suggestion
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.described import trial

@@ -162,7 +162,7 @@ LOGGER = {
     'use_tb_logger': FLAG,
     'wandb': optional(SECTION),
 }
-LOGGER_OWN = {'keep_last': optional(whole(1)), 'keep_best': FLAG}
+LOGGER_OWN = {'keep_last': optional(whole(1)), 'keep_best': FLAG, 'pbar': FLAG}
 WANDB = {'project': optional(TEXT), 'resume_id': optional(TEXT)}
 
 REQUIRED = {  # what the pipelines read without a default

@@ -11,7 +11,6 @@ networks other than HMACA.
 """
 
 import contextlib
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite
-from hmaca_arch.files.atomic import read_weights
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import hmaca
 
@@ -144,7 +144,7 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
     shortest = shortest_side(network)
     given = size or (3 * network.multiple - 1, 4 * network.multiple - 2)  # an example of a dynamic size: no side like another
     axes = None if size else {name: {2: 'h', 3: 'w'} for name in ('lq', 'mask', 'restored')}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         temporary = Path(folder) / path.name
         with quiet(), torch.no_grad():
             torch.onnx.export(
@@ -157,7 +157,7 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
         worst = np.max(list(found.values()))
         if not worst <= tolerance:  # nor where it is NaN
             raise ValueError(f'onnxruntime differs from PyTorch by {worst:.1e}, more than {tolerance:.0e}: the file is not written')
-        os.replace(temporary, path)
+        write_atomically(path, temporary.read_bytes())
     return found
 
 

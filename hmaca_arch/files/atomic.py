@@ -1,112 +1,127 @@
-"""Writing files so that what stands under the final name is always a whole one, and reading weights that may be anything."""
+"""The one way to write a file: the whole of it or nothing, on every system."""
 
+import errno
 import os
-import stat
-import warnings
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
-import torch
-from torch import Tensor
+# What file systems answer that cannot sync a folder, or a file: Windows does not open folders,
+# FUSE, VirtualBox and some network shares refuse the call.
+CANNOT_SYNC = {
+    errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS,
+    errno.EISDIR, errno.EBADF,
+}  # fmt: skip
+IN_USE = {errno.EACCES, errno.EPERM, errno.EBUSY}  # a virus scanner or an indexer has it open
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
+WAITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between the tries
 
-from hmaca_arch.files.claims import DAMAGED, refuse_claims, refuse_odd_tensors
 
+def write_atomically(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], object], durable: bool = True) -> None:
+    """Write a temporary file beside `path` and rename it to `path`.
 
-def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """`torch.save`, whole or not at all (see `write_durably`)."""
-    write_durably(path, lambda file: torch.save(data, file))
+    A pipe or a device is written to as it is: nothing may take its place.
 
-
-def write_durably(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it onto `path`.
+    Args:
+        path: where the file goes. An existing file is replaced.
+        content: the bytes, or a function that writes them into an open binary file.
+        durable: wait until the disk has them. Without it a power cut may leave an empty file.
 
     Raises:
-        OSError, or what torch.save raises: whatever went wrong, with the file's name; `path` then is what it was before, and no temporary
-            file is left.
+        OSError, or what `content` raises: `path` is what it was before, and no temporary file
+            is left. An OSError names `path`; of a full disk it gives the bytes as well.
     """
     path = os.fspath(path)
-    parent, name = os.path.split(path)
-    temporary = os.path.join(parent, f'{name[:60]}.{os.getpid()}.tmp')  # cut, as names have at most 255 bytes
+    fill = content if callable(content) else lambda file: file.write(content)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, 'wb') as device:
+            fill(device)
+        return
+    # Short: a long name may be at its system's limit already. Hidden: nothing takes it for data.
+    temporary = os.path.join(os.path.dirname(path), f'.{secrets.token_hex(4)}.tmp')
+    written = 0
     try:
-        with open(temporary, 'wb') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with open(temporary, 'xb') as file:
+            try:
+                fill(file)
+                file.flush()
+            finally:
+                written = _position(file)
+            if durable:
+                _sync(file.fileno())
+        replace(temporary, path)
     except BaseException as error:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
-            error = error.__context__  # torch's own complaint hides that the disk is full
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = path  # the system does not say what could not be written
-        raise error from None
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+        with suppress(OSError):
+            _patiently(os.remove, temporary)
+        needed = f'more than {written:,}' if callable(content) else f'{len(content):,}'
+        raise _explained(error, path, temporary, needed) from None
+    if durable:
+        _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
-def load_safely(path: str | os.PathLike) -> Any:
-    """Load what `torch.save` wrote, on the CPU. Nothing in it is executed, whatever torch's version and environment.
+def replace(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Rename a file or a folder as `os.replace` does, and wait for whoever has it open.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is torn or something else, claims more than it has, or holds more than tensors and plain values; in one short line,
-            without the path.
+        OSError: it is still refused after 1.6 seconds, or fails for another reason.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError('it is no file')  # opening a pipe would wait for whoever writes to it
-    with open(path, 'rb') as file:
-        whole = refuse_claims(file)
+    _patiently(os.replace, source, target)
+
+
+def _patiently(call: Callable[..., Any], *arguments) -> None:
+    """Call again while the file is in use; on Windows open files can't be renamed or removed."""
+    for seconds in WAITS:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')  # of formats that are refused anyway
-                return torch.load(whole, map_location='cpu', weights_only=True)
-        except (OSError, MemoryError):
+            return call(*arguments)
+        except OSError as error:
+            if error.errno not in IN_USE:
+                raise
+        time.sleep(seconds)
+    return call(*arguments)
+
+
+def _sync(descriptor: int) -> None:
+    """Wait until the disk has it, where the file system can say so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
             raise
-        except Exception as error:  # whatever a torn file makes the reader raise
-            text = ' '.join(str(error).split())
-    if 'weights_only' in text:  # torch goes on with advice to load it all the same
-        raise ValueError(DAMAGED)
-    raise ValueError(text[:120] or DAMAGED)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint file, or its only ones; errors as in `read_checkpoint`."""
-    return read_checkpoint(path)[0]
-
-
-def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys` they are, the first that is there;
-    None where it holds nothing else.
-
-    Raises:
-        FileNotFoundError, ValueError: in one line.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth')
+def _sync_folder(folder: str) -> None:
+    """Make the rename itself durable, where the system can."""
     try:
-        checkpoint = load_safely(path)
-    except ValueError as error:
-        raise ValueError(f'{path}: not a checkpoint that can be read: {error}') from None
-    return weights_in(checkpoint, path, keys)
-
-
-def weights_in(checkpoint: Any, path: Path, keys: Iterable[str]) -> tuple[dict[str, Tensor], str | None]:
-    """As `read_checkpoint`, of what was loaded from `path`."""
-    key = next((key for key in keys if isinstance(checkpoint, dict) and key in checkpoint), None)
-    weights = checkpoint[key] if key else checkpoint
-    if (
-        not isinstance(weights, dict)
-        or not weights
-        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
-    ):
-        raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+        return
     try:
-        refuse_odd_tensors(weights)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
-    return {name.removeprefix('module.'): value for name, value in weights.items()}, key
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _position(file: BinaryIO) -> int:
+    try:
+        return file.tell()
+    except (OSError, ValueError):  # closed by `content`, or the flush that it makes fails
+        return 0
+
+
+def _explained(error: BaseException, path: str, temporary: str, needed: str) -> BaseException:
+    """Give the error to raise: one that names `path`, and of a full disk the bytes."""
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+        error = error.__context__  # torch's own complaint hides that the disk is full
+    if not isinstance(error, OSError) or not error.errno or error.filename not in (None, temporary):
+        return error
+    reason = error.strerror
+    if error.errno in FULL:
+        with suppress(OSError):
+            free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+            reason += f' ({needed} bytes to write, {free:,} bytes free)'
+    return OSError(error.errno, reason, path)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hmaca_arch.files.atomic import write_durably
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import PNG, decode, decode_as_stored, read_file
 
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
@@ -106,8 +106,7 @@ def write_picture(path: Path, picture: Picture) -> None:
         OSError, ValueError: it cannot be written.
     """
     check_output(path, picture.pixels)
-    data = encode(path.suffix.lower(), picture)
-    write_durably(path, lambda file: file.write(data))
+    write_atomically(path, encode(path.suffix.lower(), picture))
 
 
 def encode(ending: str, picture: Picture) -> bytes:

@@ -259,11 +259,3 @@ def encode_png(pixels: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f'cannot encode {pixels.dtype} pixels of shape {pixels.shape} as PNG')
     return data.tobytes()
-
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it, also when this process is killed; `.NAME.PROCESS.partial` may be left behind."""
-    path = Path(path)
-    partial = path.with_name(f'.{path.name[:50]}.{os.getpid()}.partial')  # cut, as names have at most 255 bytes
-    partial.write_bytes(data)
-    os.replace(partial, path)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hmaca_arch.files.images import write_atomically
+from hmaca_arch.files.atomic import write_atomically
 
 
 def mean_of_finite(values: Iterable[float]) -> float:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hmaca_arch.compositing import composite
 from hmaca_arch.config.checks import learns_nothing
-from hmaca_arch.files.atomic import write_durably
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.networks.checkpoints import refuse_misfit
@@ -265,8 +265,7 @@ class MaskedRestorationModel(ResumableModel):
             folder, label = os.path.join(self.opt['path']['visualization'], dataset), self.opt['val'].get('suffix') or self.opt['name']
         os.makedirs(folder, exist_ok=True)
         for suffix, picture in (('', pictures['output']), ('_strip', strip(**pictures))):
-            data = cv2.imencode('.png', picture)[1]
-            write_durably(os.path.join(folder, f'{name}_{label}{suffix}.png'), lambda file, data=data: file.write(data))
+            write_atomically(os.path.join(folder, f'{name}_{label}{suffix}.png'), cv2.imencode('.png', picture)[1].tobytes())
 
     def log_validation(self, dataset: str, table: ValidationTable, current_iter, tb_logger) -> None:
         """Log the table, keep BasicSR's best results up to date, and write scalars or a CSV."""

@@ -8,7 +8,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
-from hmaca_arch.files.atomic import read_checkpoint, save_atomically
+from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
 from hmaca_arch.training import distributed, resuming, stopping
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # settings of an optimizer that only some of its versions have

@@ -148,7 +148,7 @@ def examples(folder: Path) -> list[list[str]]:
         picture = getattr(data, name)()
         files = [str(folder / f'{name}.png'), str(folder / f'{name}_mask.png')]
         for file, pixels in zip(files, (picture[..., ::-1], draw(np.zeros(picture.shape[:2], np.uint8)))):
-            cv2.imwrite(file, pixels)
+            Path(file).write_bytes(cv2.imencode('.png', pixels)[1].tobytes())
         found.append([*files, damage])
     return found
 

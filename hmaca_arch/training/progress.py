@@ -5,7 +5,8 @@ import time
 from datetime import timedelta
 
 from basicsr.utils import MessageLogger
-from basicsr.utils.dist_util import master_only
+from basicsr.utils.dist_util import get_dist_info, master_only
+from tqdm import tqdm
 
 
 def decibel(mean_squared_error: float) -> float:
@@ -30,6 +31,10 @@ class ProgressLogger(MessageLogger):
         self.val_freq = (opt.get('val') or {}).get('val_freq', math.inf) if any('val' in phase for phase in opt['datasets']) else math.inf
         self.since = (start_iter, self.start_time, 0.0)  # iteration, time, seconds spent in validation until then
         self.settled = False
+        # `logger: pbar`: a bar below the lines. tqdm shows none where stderr is no terminal (disable=None).
+        hidden = None if opt['logger'].get('pbar') and get_dist_info()[0] == 0 else True
+        form = '{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
+        self.bar = tqdm(desc=self.exp_name, total=self.max_iters, initial=start_iter, bar_format=form, disable=hidden)
 
     def reset_start_time(self) -> None:
         """BasicSR's training calls this after iteration 1 of a run that starts from nothing."""
@@ -56,6 +61,13 @@ class ProgressLogger(MessageLogger):
             left += (math.ceil(self.max_iters / self.val_freq) - math.ceil(iteration / self.val_freq) + 1) * validation_time / validations
         return left
 
+    def show(self, iteration: int, left: float) -> None:
+        """Move the bar, with the seconds that are left, and end it after the last iteration."""
+        self.bar.n = iteration
+        self.bar.set_postfix_str(f'{timedelta(seconds=round(left))} left')
+        if iteration >= self.max_iters:
+            self.bar.close()
+
     @master_only
     def __call__(self, log_vars: dict) -> None:
         """Log a line and TensorBoard's scalars.
@@ -76,7 +88,9 @@ class ProgressLogger(MessageLogger):
         )
         if decibels:
             message += ' dB inside: ' + ', '.join(f'{name} {value:.2f}' for name, value in decibels.items())
+        self.bar.clear()
         self.logger.info(message)
+        self.show(iteration, left)
         if self.tb_logger:
             for name, value in values.items():
                 self.tb_logger.add_scalar(f'losses/{name}' if name.startswith('l_') else name, value, iteration)

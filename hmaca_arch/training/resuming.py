@@ -7,7 +7,8 @@ from typing import Any
 
 from basicsr.utils import check_resume
 
-from hmaca_arch.files.atomic import load_safely, read_checkpoint
+from hmaca_arch.files.atomic import replace
+from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.messages import show
 from hmaca_arch.training import distributed
 
@@ -158,7 +159,7 @@ def set_aside(states: Path, iteration: int) -> None:
     newest by the next resume, and count for `keep_last`."""
     for path in states.glob('*.state'):
         if path.stem.isdigit() and int(path.stem) > iteration:
-            path.replace(path.with_suffix('.state.left'))
+            replace(path, path.with_suffix('.state.left'))
             print(f'{path} is newer than what is resumed: renamed to {path.name}.left', flush=True)
 
 

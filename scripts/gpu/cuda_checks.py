@@ -25,7 +25,7 @@ import losses_ext  # noqa: E402, F401
 from basicsr.archs import build_network  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
-from hmaca_arch.files.atomic import load_safely  # noqa: E402
+from hmaca_arch.files.torch_files import load_safely  # noqa: E402
 from hmaca_arch.networks import attention, mask_input  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 from hmaca_arch.compositing import composite  # noqa: E402

@@ -121,7 +121,7 @@ def test_a_second_run_makes_only_what_is_missing_or_damaged(source, tmp_path):
     (out / 'gt' / 'n0.png').unlink()
     (out / 'lq' / 'n1.png').write_bytes(before['lq/n1.png'][:50])
     (out / 'mask' / 'n2.png').write_bytes(before['mask/n3.png'])  # whole, but not its own
-    (out / 'lq' / '.n5.png.partial').write_bytes(b'of a killed run')
+    (out / 'lq' / '.n5.png.tmp').write_bytes(b'of a killed run')
     assert make_dataset(source, out, **PIX)['']['kept'] == 3
     assert contents(out) == before
     assert {path.stem for path, then in times.items() if path.stat().st_mtime_ns != then} == {'n0', 'n1', 'n2'}

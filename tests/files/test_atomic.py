@@ -1,72 +1,110 @@
-"""Writing whole files or none, reading weights that may be anything, and what a training saves and takes back."""
+"""Writing whole files or none, on systems that this one is not: each is simulated by the error numbers that it gives."""
 
 import errno
-import io
 import os
-import pickle
-import zipfile
-from collections import OrderedDict
+import shutil
+import stat
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import torch
 
-from hmaca_arch.files import atomic as checkpoint_files
-from hmaca_arch.files.atomic import load_safely, read_checkpoint, read_weights, save_atomically, write_durably
+from hmaca_arch.files import atomic
+from hmaca_arch.files.atomic import replace, write_atomically
 
-WEIGHTS = {'a': torch.ones(2, 3)}
+CANNOT_SYNC = [errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EBADF]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_instant(monkeypatch):
+    monkeypatch.setattr(atomic, 'WAITS', (0,) * len(atomic.WAITS))
+
+
+def failing(number: int, times: int = 10**9):
+    """A stand-in for a function of `os` that fails with an error number so many times, then does nothing; and its calls."""
+    calls = []
+
+    def call(*arguments, **_):
+        calls.append(arguments)
+        if len(calls) <= times:
+            raise OSError(number, os.strerror(number), str(arguments[0]))
+
+    return call, calls
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path):
     path = tmp_path / 'file'
-    write_durably(path, lambda file: file.write(b'one'))
-    write_durably(str(path), lambda file: file.write(b'two'))
+    write_atomically(path, lambda file: file.write(b'one'))
+    write_atomically(str(path), b'two', durable=False)
     assert path.read_bytes() == b'two' and os.listdir(tmp_path) == ['file']
+    write_atomically(path, b'')
+    assert path.read_bytes() == b''
+
+
+def test_a_relative_name_lies_below_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_atomically('file', b'one')
+    write_atomically(Path('file'), b'two')
+    assert (tmp_path / 'file').read_bytes() == b'two'
+
+
+def test_rights_are_those_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / 'file', b'')
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / 'file').stat().st_mode) == 0o640
 
 
 def test_the_temporary_file_lies_beside_the_final_one(tmp_path, monkeypatch):
-    """Only within a file system is a rename atomic."""
+    """Only within a file system is a rename atomic. It is hidden, so that nothing takes it for an image."""
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
-    folders = []
-    write_durably(tmp_path / 'file', lambda file: folders.append(Path(file.name).resolve().parent))
-    assert folders == [tmp_path]
+    found = []
+    write_atomically(tmp_path / 'file.png', lambda file: found.append(Path(file.name).resolve()))
+    assert found[0].parent == tmp_path and found[0].name.startswith('.') and found[0].suffix == '.tmp'
 
 
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='descriptors are told apart by /proc')
 def test_file_and_folder_are_flushed_in_this_order(tmp_path, monkeypatch):
     """Contents, then the name, then the folder that holds the name; all descriptors are closed."""
     done, opened = [], set()
-    fsync, replace, close, open_folder = os.fsync, os.replace, os.close, os.open
+    fsync, rename, close, open_folder = os.fsync, os.replace, os.close, os.open
 
     def noted_fsync(descriptor):
         target = Path(os.readlink(f'/proc/self/fd/{descriptor}'))
-        done.append(('fsync', target.name, target.read_bytes() if target.is_file() else b''))
+        done.append(('fsync', target.suffix, target.read_bytes() if target.is_file() else b''))
         fsync(descriptor)
 
     def noted_open(*args):
         opened.add(descriptor := open_folder(*args))
         return descriptor
 
-    monkeypatch.setattr(checkpoint_files.os, 'fsync', noted_fsync)
-    monkeypatch.setattr(checkpoint_files.os, 'open', noted_open)
-    monkeypatch.setattr(checkpoint_files.os, 'close', lambda descriptor: (opened.remove(descriptor), close(descriptor)))
-    monkeypatch.setattr(
-        checkpoint_files.os, 'replace', lambda old, new: (done.append(('replace', Path(old).name, Path(new).name)), replace(old, new))
-    )
-    folder = tmp_path / 'folder'
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    write_durably('file', lambda file: file.write(b'all of it'))
-    temporary = f'file.{os.getpid()}.tmp'
-    assert done == [('fsync', temporary, b'all of it'), ('replace', temporary, 'file'), ('fsync', 'folder', b'')]
+    def noted_rename(old, new):
+        done.append(('replace', Path(new).name))
+        rename(old, new)
+
+    monkeypatch.setattr(os, 'fsync', noted_fsync)
+    monkeypatch.setattr(os, 'open', noted_open)
+    monkeypatch.setattr(os, 'close', lambda descriptor: (opened.remove(descriptor), close(descriptor)))
+    monkeypatch.setattr(os, 'replace', noted_rename)
+    monkeypatch.chdir(tmp_path)
+    write_atomically('file', b'all of it')
+    assert done == [('fsync', '.tmp', b'all of it'), ('replace', 'file'), ('fsync', '', b'')]
     assert not opened
+    done.clear()
+    write_atomically('file', b'less', durable=False)
+    assert done == [('replace', 'file')]
 
 
 class Interrupted(BaseException):
     pass
 
 
-@pytest.mark.parametrize('error', [OSError(errno.EIO, 'broken'), OSError('in words only'), RuntimeError('odd'), Interrupted()])
+@pytest.mark.parametrize('error', [OSError('in words only'), RuntimeError('odd'), ValueError('wrong'), Interrupted()])
 def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
     path = tmp_path / 'file'
     path.write_bytes(b'old')
@@ -76,171 +114,245 @@ def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
         raise error
 
     with pytest.raises(type(error)) as caught:
-        write_durably(path, write)
-    assert caught.value is error and 'None' not in str(error) and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+        write_atomically(path, write)
+    assert caught.value is error and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+
+
+def test_a_writer_that_closes_its_file_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(ValueError, match='closed file'):
+        write_atomically(tmp_path / 'file', lambda file: file.close())
+    assert not os.listdir(tmp_path)
 
 
 def test_an_error_names_the_file_unless_it_names_another(tmp_path):
     def write(file):
-        raise OSError(errno.ENOSPC, 'No space left on device')
+        raise OSError(errno.EIO, 'broken')
 
     with pytest.raises(OSError) as caught:
-        write_durably(tmp_path / 'file', write)
-    assert str(caught.value) == f"[Errno {errno.ENOSPC}] No space left on device: '{tmp_path / 'file'}'"
+        write_atomically(tmp_path / 'file', write)
+    assert str(caught.value) == f"[Errno {errno.EIO}] broken: '{tmp_path / 'file'}'"
     with pytest.raises(FileNotFoundError) as caught:
-        write_durably(tmp_path / 'file', lambda file: (tmp_path / 'source').read_bytes())
+        write_atomically(tmp_path / 'file', lambda file: (tmp_path / 'source').read_bytes())
     assert caught.value.filename == str(tmp_path / 'source')
     with pytest.raises(FileNotFoundError) as caught:
-        write_durably(tmp_path / 'nowhere' / 'file', lambda file: None)
-    assert str(tmp_path / 'nowhere' / 'file') in str(caught.value)
+        write_atomically(tmp_path / 'nowhere' / 'file', b'')
+    assert str(caught.value).endswith(f": '{tmp_path / 'nowhere' / 'file'}'")
 
 
-def test_a_full_disk_is_called_so_whatever_torch_makes_of_it(tmp_path, monkeypatch):
-    """torch.save's own error, about its file writer, hides the reason; an error that has none of the system stays as it is."""
-
-    class Full(io.FileIO):
-        def write(self, data):
-            raise OSError(errno.ENOSPC, 'No space left on device')
-
-    def as_torch_says_it(data, file):
-        try:
-            file.write(b'')
-        except OSError:
-            raise RuntimeError('unexpected pos 64 vs 0')  # noqa: B904
-
-    monkeypatch.setattr(checkpoint_files, 'open', Full, raising=False)
-    for save in (torch.save, as_torch_says_it):
-        monkeypatch.setattr(torch, 'save', save)
-        with pytest.raises(OSError) as caught:
-            save_atomically(WEIGHTS, tmp_path / 'net.pth')
-        assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / 'net.pth')
-        assert caught.value.__suppress_context__ and os.listdir(tmp_path) == []
-    monkeypatch.undo()
-
-    def write(file):
-        try:
-            raise KeyError('inner')
-        except KeyError:
-            raise RuntimeError('outer')  # noqa: B904
-
-    with pytest.raises(RuntimeError, match='outer'):
-        write_durably(tmp_path / 'net.pth', write)
+def test_a_folder_of_that_name_stays(tmp_path):
+    (tmp_path / 'there').mkdir()
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / 'there', b'1')
+    assert caught.value.filename == str(tmp_path / 'there') and os.listdir(tmp_path) == ['there']
 
 
-def test_saved_is_what_loads(tmp_path):
-    save_atomically({'iter': 3, 'params': WEIGHTS, 'text': 'x', 'list': [1, None]}, tmp_path / '3.state')
-    state = load_safely(tmp_path / '3.state')
-    assert state['iter'] == 3 and torch.equal(state['params']['a'], WEIGHTS['a']) and state['list'] == [1, None]
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    """As root a rename would put a file in the place of /dev/null."""
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / 'pipe', b'text')
+        assert os.read(reader, 9) == b'text' and os.listdir(tmp_path) == ['pipe']
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / 'pipe').stat().st_mode)
 
 
-def test_what_was_saved_on_a_gpu_loads_without_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.serialization, 'location_tag', lambda storage: 'cuda:7')  # of a machine with eight
-    torch.save(WEIGHTS, tmp_path / 'net.pth')
-    monkeypatch.undo()
-    with pytest.raises(RuntimeError, match='CUDA'):
-        torch.load(tmp_path / 'net.pth', weights_only=True)
-    assert load_safely(tmp_path / 'net.pth')['a'].device.type == 'cpu'
+# Windows
 
 
-class Program:
-    """What a pickle of this does when it is loaded without care: make a file."""
+def test_windows_has_no_folder_handles(tmp_path, monkeypatch):
+    """os.open of a folder gives EACCES there."""
+    real = os.open
 
-    def __init__(self, path):
-        self.path = str(path)
+    def as_on_windows(path, *more):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return real(path, *more)
 
-    def __reduce__(self):
-        return open, (self.path, 'w')
+    monkeypatch.setattr(os, 'open', as_on_windows)
+    write_atomically(tmp_path / 'file', b'1')
+    assert (tmp_path / 'file').read_bytes() == b'1' and os.listdir(tmp_path) == ['file']
 
 
-@pytest.mark.parametrize('form', ['zip', 'legacy', 'pickle'])
-def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, form):
-    trace, path = tmp_path / 'executed', tmp_path / 'net.pth'
-    content = {'params': {**WEIGHTS, 'b': Program(trace)}}
-    if form == 'pickle':
-        path.write_bytes(pickle.dumps(Program(trace), protocol=2))
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EPERM, errno.EBUSY])
+def test_a_scanner_that_holds_the_file_is_waited_for(tmp_path, monkeypatch, number):
+    refuse, calls = failing(number, times=3)
+    real = os.replace
+    monkeypatch.setattr(os, 'replace', lambda *names: (refuse(*names), real(*names)))
+    write_atomically(tmp_path / 'file', b'1')
+    assert len(calls) == 4 and (tmp_path / 'file').read_bytes() == b'1' and os.listdir(tmp_path) == ['file']
+
+
+def test_a_file_that_stays_open_is_an_error_in_the_end(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_bytes(b'old')
+    refuse, calls = failing(errno.EACCES)
+    monkeypatch.setattr(os, 'replace', refuse)
+    with pytest.raises(PermissionError) as caught:
+        write_atomically(tmp_path / 'file', b'new')
+    assert str(caught.value) == f"[Errno {errno.EACCES}] Permission denied: '{tmp_path / 'file'}'"
+    assert len(calls) == len(atomic.WAITS) + 1 and os.listdir(tmp_path) == ['file']
+    assert (tmp_path / 'file').read_bytes() == b'old'
+
+
+def test_what_is_no_open_file_is_not_waited_for(tmp_path, monkeypatch):
+    refuse, calls = failing(errno.EIO)
+    monkeypatch.setattr(os, 'replace', refuse)
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / 'file', b'new')
+    assert len(calls) == 1 and not os.listdir(tmp_path)
+
+
+def test_a_temporary_file_that_a_scanner_holds_is_removed_once_it_is_free(tmp_path, monkeypatch):
+    refuse, calls = failing(errno.EACCES, times=2)
+    real = os.remove
+    monkeypatch.setattr(os, 'remove', lambda name: (refuse(name), real(name)))
+    with pytest.raises(RuntimeError, match='odd'):
+        write_atomically(tmp_path / 'file', lambda file: (_ for _ in ()).throw(RuntimeError('odd')))
+    assert len(calls) == 3 and not os.listdir(tmp_path)
+
+
+def test_folders_are_renamed_patiently_too(tmp_path, monkeypatch):
+    (tmp_path / 'old').mkdir()
+    refuse, calls = failing(errno.EACCES, times=1)
+    real = os.replace
+    monkeypatch.setattr(os, 'replace', lambda *names: (refuse(*names), real(*names)))
+    replace(tmp_path / 'old', tmp_path / 'new')
+    assert len(calls) == 2 and os.listdir(tmp_path) == ['new']
+
+
+# Shares, FUSE, full and read-only disks
+
+
+@pytest.mark.parametrize('number', CANNOT_SYNC)
+def test_a_file_system_without_sync_is_written_to(tmp_path, monkeypatch, number):
+    call, calls = failing(number)
+    monkeypatch.setattr(os, 'fsync', call)
+    write_atomically(tmp_path / 'file', b'1')
+    assert len(calls) == 2 and (tmp_path / 'file').read_bytes() == b'1' and os.listdir(tmp_path) == ['file']
+
+
+def test_a_disk_that_breaks_while_it_is_synced_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError(errno.EIO, 'Input/output error')))
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / 'file', b'1')
+    assert caught.value.errno == errno.EIO and caught.value.filename == str(tmp_path / 'file') and not os.listdir(tmp_path)
+
+
+def test_no_hard_links_are_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'link', failing(errno.EPERM)[0])
+    write_atomically(tmp_path / 'file', b'1')
+    assert (tmp_path / 'file').read_bytes() == b'1'
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize('fails', ['write', 'fsync', 'replace'])
+def test_a_full_disk_is_told_with_path_and_bytes(tmp_path, monkeypatch, number, fails):
+    """Some systems find out only when they sync, or rename."""
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=10))
+
+    def fail(*_):
+        raise OSError(number, 'No space left')
+
+    if fails != 'write':
+        monkeypatch.setattr(os, fails, fail)
+        content, needed = b'x' * 12345, '12,345'
     else:
-        torch.save(content, path, _use_new_zipfile_serialization=form == 'zip')
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # what a user may have set for other programs
-    with pytest.raises(ValueError) as caught:
-        load_safely(path)
-    refused = f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
-    assert str(caught.value) == ('it is damaged, or another kind of file' if form == 'pickle' else refused)
-    assert caught.value.__context__ is None and not trace.exists()
-    torch.load(path, weights_only=False) if form != 'pickle' else pickle.loads(path.read_bytes())
-    assert trace.exists(), 'the file would have done it'
+        content, needed = lambda file: (file.write(b'x' * 2000), file.flush(), fail()), 'more than 2,000'
+    with pytest.raises(OSError) as caught:
+        write_atomically(path, content)
+    assert str(caught.value) == f"[Errno {number}] No space left ({needed} bytes to write, 10 bytes free): '{path}'"
+    assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
 
 
-def test_what_is_no_checkpoint_is_told_in_a_short_line(tmp_path, recwarn):
-    save_atomically({'params': WEIGHTS}, tmp_path / 'whole.pth')
-    whole = (tmp_path / 'whole.pth').read_bytes()
-    path = tmp_path / 'net.pth'
-    for data, message in (
-        (b'', 'it is cut short'),
-        (b'not a checkpoint', 'it is damaged, or another kind of file'),
-        (pickle.dumps({'a': 1}, protocol=5), 'it is damaged, or another kind of file'),
-        (whole[: len(whole) // 2], 'it is damaged, or another kind of file'),
-        (b'PK\x03\x04' + bytes(100), 'it is damaged, or another kind of file'),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(ValueError) as caught:
-            load_safely(path)
-        text = str(caught.value)
-        assert text.startswith(message) and len(text) <= 120 and '\n' not in text
-    with pytest.raises(FileNotFoundError):
-        load_safely(tmp_path / 'nowhere.pth')
-    assert not recwarn.list
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
+    """The kernel's own error comes when Python's buffer is flushed, and once more when the file is closed."""
+    made = []
+
+    def on_a_full_disk(path, mode):
+        made.append(open(path, mode))  # noqa: SIM115 (closed below)
+        return open('/dev/full', 'wb')
+
+    monkeypatch.setattr(atomic, 'open', on_a_full_disk, raising=False)
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / 'file', b'12345')
+    made[0].close()
+    assert caught.value.errno == errno.ENOSPC and '(5 bytes to write, ' in str(caught.value)
+    assert caught.value.filename == str(tmp_path / 'file') and not os.listdir(tmp_path)
 
 
-def test_memory_that_runs_out_is_not_a_damaged_file(tmp_path, monkeypatch):
-    def load(*_, **__):
-        raise MemoryError
+def test_a_read_only_disk_is_named(tmp_path, monkeypatch):
+    def on_a_read_only_disk(path, mode):
+        raise OSError(errno.EROFS, 'Read-only file system', path)
 
-    save_atomically({'params': WEIGHTS}, tmp_path / 'net.pth')
-    monkeypatch.setattr(torch, 'load', load)
-    with pytest.raises(MemoryError):
-        load_safely(tmp_path / 'net.pth')
-
-
-def test_long_names_are_cut(tmp_path):
-    with zipfile.ZipFile(tmp_path / 'net.pth', 'w') as file:
-        file.writestr('net/data.pkl', b'\x80\x02cx\n' + b'x' * 500 + b'\n.')
-    with pytest.raises(ValueError, match=r'^it holds x\.x{78} besides'):
-        load_safely(tmp_path / 'net.pth')
+    monkeypatch.setattr(atomic, 'open', on_a_read_only_disk, raising=False)
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / 'file', b'1')
+    assert str(caught.value) == f"[Errno {errno.EROFS}] Read-only file system: '{tmp_path / 'file'}'"
 
 
-def test_averaged_weights_come_first_and_the_key_is_told(tmp_path):
-    path, other = tmp_path / 'net.pth', {'b': torch.zeros(1)}
-    for content, key, name in (
-        ({'params': WEIGHTS, 'params_ema': other}, 'params_ema', 'b'),
-        ({'params': WEIGHTS}, 'params', 'a'),
-        (WEIGHTS, None, 'a'),
-        (OrderedDict(WEIGHTS), None, 'a'),
-    ):
-        torch.save(content, path)
-        found, found_key = read_checkpoint(path)
-        assert list(found) == [name] and found_key == key and list(read_weights(path)) == [name]
-    torch.save({'params': WEIGHTS, 'params_ema': other}, path)
-    assert read_checkpoint(path, ('params',))[1] == 'params' and read_checkpoint(path, ('x', 'params_ema'))[1] == 'params_ema'
+def test_names_as_long_as_a_system_allows_are_written(tmp_path):
+    for name in ('x' * 251 + '.png', 'ü' * 125 + '.png', os.fsdecode(b'\xff' * 251) + '.png'):
+        write_atomically(tmp_path / name, b'1')
+        assert (tmp_path / name).read_bytes() == b'1'
+    assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize(
-    'content',
-    [{}, {'params': {}}, {'iter': 3}, {'params': {'a': 1}}, {'params': {1: torch.ones(1)}}, [torch.ones(1)], torch.ones(1), 'params'],
-)
-def test_what_holds_no_weights_is_named(tmp_path, content):
-    torch.save(content, tmp_path / 'net.pth')
-    with pytest.raises(ValueError) as caught:
-        read_checkpoint(tmp_path / 'net.pth')
-    assert str(caught.value) == f'{tmp_path / "net.pth"}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema'
+@pytest.mark.parametrize('name', ['x' * 256, '/'.join(['x' * 250] * 20)])
+def test_a_path_that_is_too_long_is_named(tmp_path, name):
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / name, b'1')
+    assert caught.value.errno == errno.ENAMETOOLONG and caught.value.filename == str(tmp_path / name) and not os.listdir(tmp_path)
 
 
-def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    (tmp_path / 'net.pth').write_bytes(b'')
-    with pytest.raises(ValueError) as caught:
-        read_checkpoint(tmp_path / 'net.pth')
-    assert str(caught.value) == f'{tmp_path / "net.pth"}: not a checkpoint that can be read: it is cut short'
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError) as caught:
-        read_checkpoint(Path('gone.pth'))
-    path = tmp_path / 'gone.pth'
-    assert str(caught.value) == f'weights: {path} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
+# In real processes, whose system is changed before the program is imported
+
+SIMULATED = {
+    'Windows: folders cannot be opened': (
+        'def as_there(path, *more, real=os.open):\n'
+        '    if os.path.isdir(path):\n'
+        '        raise PermissionError(errno.EACCES, "Permission denied", path)\n'
+        '    return real(path, *more)\n'
+        'os.open = as_there\n'
+    ),
+    'shares: folders cannot be synced': (
+        'def as_there(descriptor, real=os.fsync):\n'
+        '    if stat.S_ISDIR(os.fstat(descriptor).st_mode):\n'
+        '        raise OSError(errno.EINVAL, "Invalid argument")\n'
+        '    return real(descriptor)\n'
+        'os.fsync = as_there\n'
+    ),
+}
+
+
+@pytest.fixture(params=SIMULATED, ids=['windows', 'share'])
+def on_another_system(request, tmp_path):
+    """Run `basicsr ...` in a process of its own, on that system, below tmp_path; returns it, ended."""
+    from conftest import environment
+
+    code = f'import errno, os, stat, sys\n{SIMULATED[request.param]}from hmaca_arch.cli import main\nmain(sys.argv[1:])\n'
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        command = [sys.executable, '-c', code, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+def test_restore_on_another_system(on_another_system, tmp_path, triplets, tiny_checkpoint):
+    files = ('-i', triplets / 'test' / 'lq' / '0000.png', '-m', triplets / 'test' / 'mask' / '0000.png', '-o', 'out.png')
+    done = on_another_system('restore', *files, '--weights', tiny_checkpoint, '--device', 'cpu', '--verify', '--json', 'report.json')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'out.png').is_file() and (tmp_path / 'report.json').is_file()
+
+
+def test_a_training_on_another_system(on_another_system, tmp_path, triplets):
+    from conftest import tiny_options, write_options
+
+    done = on_another_system('train', '-opt', write_options(tmp_path / 'o.yml', tiny_options(triplets)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'experiments' / 'tiny' / 'training_states' / '4.state').is_file()
+    assert not list(tmp_path.rglob('*.tmp'))

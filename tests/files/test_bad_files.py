@@ -21,8 +21,7 @@ from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.commands import restore as restore_command
 from hmaca_arch.files import images
-from hmaca_arch.files.atomic import write_durably
-from hmaca_arch.files.images import decode, decode_picture, read_file, write_atomically
+from hmaca_arch.files.images import decode, decode_picture, read_file
 from hmaca_arch.inference import load_restorer
 
 
@@ -153,14 +152,6 @@ def test_files_that_never_end_are_not_read(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf'^{re.escape(str(tmp_path))}/{name}\.png: .*{message}'):
             read_file(tmp_path / f'{name}.png')
-
-
-def test_names_of_255_bytes_can_be_written(tmp_path):
-    for name in ('x' * 251 + '.png', 'ü' * 125 + '.png', os.fsdecode(b'\xff' * 251) + '.png'):
-        write_atomically(tmp_path / name, b'1')
-        write_durably(tmp_path / name, lambda file: file.write(b'2'))
-        assert (tmp_path / name).read_bytes() == b'2'
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_names_that_are_no_text_can_be_told(tmp_path, tiny_checkpoint):

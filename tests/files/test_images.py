@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_mask, decode_picture, encode_png, list_pictures, to_8_bit, write_atomically
+from hmaca_arch.files.images import decode_mask, decode_picture, encode_png, list_pictures, to_8_bit
 
 
 @pytest.fixture(scope='module')
@@ -171,11 +171,3 @@ def test_list_pictures(tmp_path, picture):
         list_pictures(tmp_path / 'empty')
 
 
-def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
-    path = tmp_path / 'a.png'
-    write_atomically(path, b'old')
-    monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
-    with pytest.raises(OSError, match='disk full'):
-        write_atomically(path, b'new')
-    assert path.read_bytes() == b'old'
-    assert list(list_pictures(tmp_path)) == ['a']

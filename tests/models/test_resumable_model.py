@@ -9,7 +9,7 @@ from basicsr.models import build_model
 from conftest import tiny_options
 
 import losses_ext  # noqa: F401
-from hmaca_arch.files.atomic import load_safely, save_atomically
+from hmaca_arch.files.torch_files import load_safely, save_atomically
 from hmaca_arch.training import distributed, resuming, stopping
 from hmaca_arch.training import pipeline as training
 

@@ -56,6 +56,9 @@ class Disk:
             def flush(self):
                 file.flush()
 
+            def tell(self):
+                return file.tell()
+
             def fileno(self):
                 return file.fileno()
 

@@ -1,5 +1,7 @@
 """What a run logs, and the time it says is left, against a clock that the tests turn."""
 
+import functools
+import io
 import logging
 import math
 import re
@@ -181,3 +183,29 @@ def test_what_tensorboard_shows(tmp_path, triplets):
     log = next((tmp_path / 'experiments' / 'tiny').glob('train_*.log')).read_text()
     assert len(re.findall(r'iter: +\d,.* l_pix: \S+ l_inside: \S+ l_outside: \S+ dB inside: input \d+\.\d\d, result \d+\.\d\d\n', log)) == 2
     assert len(re.findall(r'composite_psnr +input +\d+\.\d+ +result +\d+\.\d+ +gain', log)) == 2
+
+
+class Terminal(io.StringIO):
+    encoding = 'ascii'  # the least that a console can show
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_a_bar_and_what_is_left_in_a_terminal_only(clock, monkeypatch, terminal):
+    opt = tiny_options(Path('nowhere'))
+    opt['train']['total_iter'], opt['logger']['pbar'] = 4, True
+    opt['val'], screen = {}, Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(progress, 'tqdm', functools.partial(progress.tqdm, file=screen))
+    logger = ProgressLogger(opt, 0, None)
+    logger.reset_start_time()
+    for iteration in (2, 4):
+        clock.now += 2 * ITERATION
+        logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-3], 'time': ITERATION, 'data_time': 0.0})
+    shown = screen.getvalue()
+    if not terminal:
+        assert shown == ''
+        return
+    assert re.search(r'tiny:  50%\|#+ *\| 2/4, 0:00:0\d left', shown) and re.search(r'tiny: 100%\|#+\| 4/4, 0:00:00 left', shown)
+    assert shown.isascii() and '\x1b[3' not in shown, 'no colours'

@@ -218,7 +218,7 @@ def test_auto_resume_skips_torn_files_and_never_starts_over_silently(trained, tm
 
 
 def test_a_failed_save_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
-    from hmaca_arch.files.atomic import save_atomically
+    from hmaca_arch.files.torch_files import save_atomically
 
     path = tmp_path / 'net.pth'
     save_atomically({'a': 1}, path)

@@ -13,13 +13,15 @@ import skimage
 import torch
 from basicsr.utils import tensor2img
 
+from hmaca_arch.devices import choose_device
 from hmaca_arch.experiments.bootstrap import Estimate
 from hmaca_arch.experiments.comparison.data import Data, find_data
 from hmaca_arch.experiments.comparison.measure import Result, clean_processes, in_process
 from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods, network
 from hmaca_arch.experiments.comparison.sheet import contact_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
-from hmaca_arch.files.images import encode_png, write_atomically
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.images import encode_png
 from hmaca_arch.files.outputs import output_folder
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
@@ -33,8 +35,6 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{name} is {value}, expected at least {least}')
     if not 0 < args.confidence < 1:
         raise ValueError(f'--confidence is {args.confidence}, expected a number between 0 and 1, 0.95 for example')
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('--device cuda: torch sees no GPU; use --device cpu')
     needed = {'pix': 'block', 'blur': 'sigma', 'noise': 'sigma', None: None}[args.degradation]
     for name in ('block', 'sigma'):
         if (getattr(args, name) is not None) != (name == needed):
@@ -115,6 +115,7 @@ def compare(args: argparse.Namespace, command: str) -> None:
         FileNotFoundError, ValueError: a user's mistake, in one line, before anything is written.
     """
     check(args)
+    device = str(choose_device(args.device))
     output = Path(args.output)
     there = [name for name in FILES if (output / name).exists()]
     if there and not args.overwrite:
@@ -122,7 +123,6 @@ def compare(args: argparse.Namespace, command: str) -> None:
     told = {'type': args.degradation, 'block': args.block, 'sigma': args.sigma} if args.degradation else None
     data = find_data(args.data, count=args.count, soft=args.soft_mask, paste=args.paste, told=told)
     methods = chosen_methods(args, data.degradations(data.dataset().names))
-    device = 'cuda' if args.device == 'auto' and torch.cuda.is_available() else 'cpu' if args.device == 'auto' else args.device
     context = clean_processes()
     first = in_process(context, methods[0], data, device, args.threads)
     output_folder(output)
@@ -130,7 +130,10 @@ def compare(args: argparse.Namespace, command: str) -> None:
     results = [first, *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:])]
     comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
     side = 'x'.join(map(str, results[0].side))
-    where = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
+    where = {'cuda': 'a GPU', 'mps': 'an Apple GPU'}.get(device.split(':')[0])
+    where = where or f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
+    if device.startswith('cuda'):
+        where = torch.cuda.get_device_name(device)
     text = (
         f'`{command}`\n\n{len(results[0].names)} pictures, composite dB pastes {data.paste} outside the region; seed {args.seed}, '
         f'{args.resamples} resamples. ms: median of a picture on {where}; GMAC: of the first picture ({side}); MiB: peak beyond the '

@@ -100,8 +100,8 @@ def multiply_accumulates(restorer: NetworkRestorer, item: dict) -> int:
 
 def peak_memory(device: str) -> float:
     """MiB so far: of this process, or allocated on the GPU."""
-    if device == 'cuda':
-        return torch.cuda.max_memory_allocated() / 2**20
+    if device.startswith('cuda'):
+        return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         import resource
     except ImportError:  # Windows
@@ -114,7 +114,7 @@ def measure(method: Method, data: Data, device: str, threads: int | None = None,
 
     Args:
         method, data: what, on what.
-        device: cpu or cuda.
+        device: cpu, cuda, cuda:N or mps.
         threads: of torch and OpenCV; None: as they choose.
         shown: pictures to return.
 

@@ -13,7 +13,7 @@ from hmaca_arch.config import files as options
 from hmaca_arch.config.checks import check_network
 from hmaca_arch.config.presence import weights_that_do_not_fit
 from hmaca_arch.experiments import classical
-from hmaca_arch.files.atomic import read_checkpoint
+from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.messages import suggestion
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.networks.checkpoints import decode, description_of
@@ -44,10 +44,11 @@ class ClassicalRestorer(Restorer):
 class NetworkRestorer(Restorer):
     """`basicsr test`'s model: how it loads weights, pads, hands in the mask and uses mixed precision is not done twice."""
 
-    def __init__(self, opt: dict[str, Any]) -> None:
+    def __init__(self, opt: dict[str, Any], device: str) -> None:
         training.install()
-        self.model = MaskedRestorationModel(opt)
-        self.model.net_g.eval()
+        self.model = MaskedRestorationModel({**opt, 'num_gpu': 0, 'dist': False, 'is_train': False})
+        self.model.device = torch.device(device)  # BasicSR knows the CPU and the first CUDA GPU
+        self.model.net_g.to(device).eval()
         self.parameters = sum(parameter.numel() for parameter in self.model.net_g.parameters())
 
     def __call__(self, item: Mapping[str, Any], known: Mapping[str, Any]) -> Tensor:
@@ -64,7 +65,7 @@ class Method:
     settings: str | dict[str, Any] | None = None
 
     def ready(self, device: str) -> Restorer:
-        """Build it on `device`, cpu or cuda (classical methods run on the CPU).
+        """Build it on `device`, cpu, cuda, cuda:N or mps (classical methods run on the CPU).
 
         Raises:
             ValueError: weights do not fit.
@@ -73,7 +74,7 @@ class Method:
             return Restorer()
         if isinstance(self.settings, str):
             return ClassicalRestorer(classical.METHODS[self.settings])
-        return NetworkRestorer({**self.settings, 'num_gpu': int(device == 'cuda'), 'dist': False, 'is_train': False})
+        return NetworkRestorer(self.settings, device)
 
 
 INPUT = Method('unrestored input')

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hmaca_arch.config import files as options
 from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
+from hmaca_arch.files.atomic import write_atomically
 
 SHOWN = 6  # restored pictures that a finished cell keeps
 STAMP = re.compile(r'^(\S+ \S+) INFO: .*?iter: *([\d,]*\d),', re.M)
@@ -199,8 +200,7 @@ class Job:
             self.state['training_seconds' if self.phase == 'train' else 'test_seconds'] += now - self.since
         self.since = now
         path = self.folder / 'cells' / f'{self.cell.name}.json'
-        path.with_suffix('.tmp').write_text(json.dumps(self.state, indent=1), encoding='utf-8')
-        os.replace(path.with_suffix('.tmp'), path)
+        write_atomically(path, json.dumps(self.state, indent=1).encode())
 
     def output(self) -> str:
         """What the present process has printed."""

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
+from hmaca_arch.files.atomic import write_atomically
 
 
 def root() -> Path:
@@ -44,13 +45,13 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
         base = args.output / f'table{number}_{of_table[0].scale}'
         written = {base.with_name(f'{base.name}.md'): text, base.with_name(f'{base.name}.csv'): report.table_csv(found)}
         for path, content in written.items():
-            path.write_text(content, encoding='utf-8')
+            write_atomically(path, content.encode())
         pictures = {f'{base.name}_alpha.png': figures.alpha_plot(found)}
         for (dataset,), group in report.grouped(found, 'dataset').items():
             pictures[f'{base.name}_{dataset}.png'] = figures.sheet(group, args.output, args.data)
         for name, picture in pictures.items():
             if picture is not None:
-                picture.save(args.output / name)
+                write_atomically(args.output / name, lambda file, picture=picture: picture.save(file, 'PNG'))
                 written[args.output / name] = ''
         print(f'\n{text}\nwritten: {", ".join(str(path) for path in written)}')
 

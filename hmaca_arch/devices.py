@@ -1,0 +1,30 @@
+"""Choosing the device that a network runs on, by the name that a user gives."""
+
+import re
+
+import torch
+
+EXPECTED = 'auto, cpu, cuda, cuda:N or mps'
+HELP = f'{EXPECTED}; auto (the default): an NVIDIA or Apple GPU if there is one'
+
+
+def choose_device(name: str | torch.device = 'auto') -> torch.device:
+    """Give the device of that name; `auto` is the first of CUDA, Apple's GPU (mps) and the CPU that there is.
+
+    Raises:
+        ValueError: no such name, or torch sees no such device; in one line.
+    """
+    name = str(name)
+    has_mps = torch.backends.mps.is_available()
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'mps' if has_mps else 'cpu')
+    if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', name):
+        raise ValueError(f'device is {name!r}; expected {EXPECTED}')
+    if name == 'mps' and not has_mps:
+        raise ValueError("device is 'mps', but torch sees no Apple GPU; use auto or cpu")
+    if name.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f'device is {name!r}, but torch sees no GPU; use auto or cpu')
+    device = torch.device(name)
+    if device.type == 'cuda' and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(f'device is {name!r}, but torch sees {count} GPU{"s" if count > 1 else ""}; the first is cuda:0')
+    return device
