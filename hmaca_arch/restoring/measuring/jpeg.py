@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-
 import numpy as np
 from scipy import fft
 
