@@ -15,7 +15,7 @@ from hmaca_arch.restoring.regions import Box
 
 AROUND = 72  # pixels around the regions that measuring looks at
 MOST = 24  # regions; more are restored as if their degradation were unknown
-SURE = 0.5  # confidence below which a measurement is not used
+SURE = 0.5  # confidence below which a measurement is not used, except of blocks: taken for the other pool they still gain
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
@@ -65,7 +65,8 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         if one.degradation.kind == 'none' and one.confidence >= SURE:
             continue
         degraded |= one.area
-        d = one.degradation if one.confidence >= SURE else Degradation(jpeg=one.degradation.jpeg)
+        usable = one.confidence >= SURE or one.degradation.kind == 'pix'
+        d = one.degradation if usable else Degradation(jpeg=one.degradation.jpeg)
         told.append(Told(box, replace(d, offset=(d.offset[0] + place.top, d.offset[1] + place.left))))
     if found and not degraded.any():
         notes.append('no degradation found: nothing is restored')
@@ -81,7 +82,7 @@ def told_of(box: Box, told: Sequence[Told]) -> Degradation:
     if all(one == first for one in inside):
         return first
     sigmas = [one.sigma for one in inside]
-    same_kind = all(replace(one, sigma=0.0) == replace(first, sigma=0.0) for one in inside)
+    same_kind = all(replace(one, sigma=first.sigma) == first for one in inside)
     if first.kind in ('blur', 'noise') and same_kind and max(sigmas) <= ALIKE * min(sigmas):
         return replace(first, sigma=float(np.mean(sigmas)))
     return UNKNOWN
