@@ -411,7 +411,7 @@ def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, c
     folder = tmp_path / 'o'
     arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
     (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
-    with open(tmp_path / 'first.txt', 'w') as output:
+    with open(tmp_path / 'first.txt', 'w', encoding='utf-8') as output:
         first = subprocess.Popen(command_line('tables', *arguments), env=environment(), stdout=output, stderr=output)
     deadline = time.time() + 240
     try:
