@@ -404,6 +404,7 @@ def test_a_cell_that_cannot_run_says_why(tmp_path, capsys, processes, message):
     assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
 
 
+@pytest.mark.slow
 def test_a_matrix_is_trained_killed_resumed_tabulated_and_left_alone(tmp_path, capsys):
     """Real processes throughout; the first run is killed without a chance to clean up."""
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
