@@ -24,7 +24,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
-    package_data={'hmaca_arch': ['weights/*.pth']},
+    package_data={'hmaca_arch': ['py.typed', 'weights/*.pth'], 'datasets_ext': ['py.typed'], 'losses_ext': ['py.typed']},
     python_requires='>=3.10',
     install_requires=[
         'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's

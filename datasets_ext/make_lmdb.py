@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from datasets_ext.make_dataset import KINDS
 from datasets_ext.parallel import Workers
+from datasets_ext.recipe import MANIFEST
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
 from hmaca_arch.files.outputs import output_folder
@@ -160,6 +161,9 @@ def make_lmdb(
             try:
                 for source, target in here:
                     counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
+                    manifest = source.parent / MANIFEST
+                    if manifest.is_file():  # with the LMDB wherever it goes: it says how the images were degraded
+                        shutil.copyfile(manifest, temporary / target.name / MANIFEST)
                 for _, target in here:  # only now, when all are verified
                     if target.exists():
                         replace(target, temporary / f'old-{target.name}')

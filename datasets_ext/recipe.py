@@ -5,6 +5,7 @@
 
 import difflib
 import json
+import logging
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.degradation import Degradation
 
 DEGRADATIONS = ('pix', 'blur', 'noise')  # the paper's
+MANIFEST = 'manifest.jsonl'
 REGION_SIZE = 20 / 128  # of the shorter side: 20 px of 128, 10 of 64; the release's 40 of 256
 _DEFAULTS = {'pix': {'block': 5, 'pool': 'centre', 'offset': 'region'}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}, 'none': {}}
 _COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': [30, 100]}
@@ -108,11 +110,17 @@ def degradation_of(record: dict) -> Degradation:
 
 def read_degradations(folder: str) -> dict[str, Degradation]:
     """{name: degradation} of the data set that a folder or LMDB of its images belongs to; nothing where it has no manifest."""
-    manifest = Path(folder).absolute().parent / 'manifest.jsonl'
-    if not manifest.is_file():
+    places = Path(folder).absolute(), Path(folder).absolute().parent  # an LMDB carries a copy
+    manifest = next((place / MANIFEST for place in places if (place / MANIFEST).is_file()), None)
+    if manifest is None:
         return {}
-    records = [json.loads(line) for line in manifest.read_text(encoding='utf-8').splitlines()]
-    return {record['name']: degradation_of(record) for record in records}
+    try:
+        records = [json.loads(line) for line in manifest.read_text(encoding='utf-8').splitlines() if line.strip()]
+        return {record['name']: degradation_of(record) for record in records}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f'{type(error).__name__}: {" ".join(str(error).split())[:100]}'
+        logging.getLogger('basicsr').warning(f'{manifest}: is no manifest of basicsr make-dataset ({reason}): degradations are unknown')
+        return {}
 
 
 class Recipe:

@@ -29,6 +29,7 @@ def __dir__() -> list[str]:
 def _register() -> None:
     """Put what this package has into BasicSR's registries."""
     import_module('hmaca_arch.networks').add_to_basicsr()
+    compat.load_safely_everywhere()
     for room in ('metrics', 'models'):  # these register themselves
         import_module(f'hmaca_arch.{room}')
 

@@ -46,7 +46,7 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
     if hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
     try:
-        status = call()
+        status = call() or 0
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise

@@ -1,15 +1,22 @@
-"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when either is imported.
+"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when either is imported; its `torch.load`.
 
 Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training/pipeline.py`.
 """
 
+import importlib
 import sys
 import types
 from collections.abc import Callable
 from functools import partial
 from importlib.abc import MetaPathFinder
+from typing import Any
 
 Execute = Callable[[types.ModuleType], None]
+
+LOADING = (  # BasicSR's modules that load files, but for `basicsr.train`, where `training/pipeline.py` replaces what does
+    'basicsr.models.base_model',
+    *(f'basicsr.archs.{name}' for name in ('basicvsr_arch', 'dfdnet_arch', 'inception', 'spynet_arch', 'tof_arch', 'vgg_arch')),
+)
 
 _declared = None  # a torch.library.Library: declarations live as long as the object that made them
 
@@ -77,3 +84,28 @@ def with_basicsr(then: Callable[[], None]) -> None:
     sys.meta_path.insert(0, _OnImport(then))
     if 'basicsr' in sys.modules:
         then()
+
+
+class _Torch:
+    """The name `torch` for modules of BasicSR, with another `load`."""
+
+    def __getattr__(self, name: str) -> Any:
+        import torch
+
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(path: str, map_location: Any = None) -> Any:
+        """As `files.torch_files.load_safely`, with the path in its errors. BasicSR copies what it loads to where it computes."""
+        from hmaca_arch.files.torch_files import load_safely  # late: this module is light
+
+        try:
+            return load_safely(path)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from None
+
+
+def load_safely_everywhere() -> None:
+    """Replace `torch.load` in BasicSR's modules, which leave it to torch's version and environment whether code in a file is executed."""
+    for name in LOADING:
+        importlib.import_module(name).torch = _Torch()

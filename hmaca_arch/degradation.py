@@ -148,29 +148,32 @@ class Degradation:
     def cropped(self, mask: np.ndarray, top: int, left: int, height: int, width: int) -> 'Degradation':
         """Return what holds in a crop of an image with this mask (h, w) bool.
 
-        Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions,
-        the crop's degradation is `unknown`.
+        Where the crop cuts the only region, a block grid that begins at its box is given by its offset. If there are several regions, or
+        the crop's part of the region does not show where the box ends, the crop's degradation is `unknown`.
         """
-        edges = (
-            self.edges[0] and top == 0,
-            self.edges[1] and left == 0,
-            self.edges[2] and top + height == mask.shape[0],
-            self.edges[3] and left + width == mask.shape[1],
-        )
-        inside = replace(self, edges=edges, offset=(self.offset[0] - top, self.offset[1] - left))
+        inside = self.seen_from(top, left, top + height, left + width, mask.shape)
         if self.kind != 'pix' or self.anchor == ('offset', 'offset'):
             return inside
         boxes = regions(mask)[1]
         cut = [box for box in boxes if box[0] < top or box[1] < left or box[2] > top + height or box[3] > left + width]
         if not cut:
             return inside
-        if len(boxes) > 1:
-            return Degradation(jpeg=self.jpeg, edges=edges)
         box, moved = boxes[0], (top, left)
+        rows, columns = np.nonzero(mask[top : top + height, left : left + width])
+        seen = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) if len(rows) else ()
+        ends = (max(box[0] - top, 0), max(box[1] - left, 0), min(box[2] - top, height), min(box[3] - left, width))
+        if len(boxes) > 1 or seen != ends:  # nobody could tell from the crop where the box ends
+            return Degradation(jpeg=self.jpeg, edges=inside.edges)
         offset = tuple(
             {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis]) - moved[axis] for axis in (0, 1)
         )
         return replace(inside, anchor=('offset and box', 'offset and box'), offset=offset)
+
+    def seen_from(self, top: int, left: int, bottom: int, right: int, shape: tuple[int, int]) -> 'Degradation':
+        """Return what holds in a part of an array of this shape (h, w) that cuts no region."""
+        inside = (top == 0, left == 0, bottom == shape[0], right == shape[1])
+        edges = tuple(mine and here for mine, here in zip(self.edges, inside))
+        return replace(self, edges=edges, offset=(self.offset[0] - top, self.offset[1] - left))
 
     def flipped(self, axis: int, length: int) -> 'Degradation':
         """Return what holds after a flip along an axis (0: top to bottom, 1: left to right) of `length` pixels."""
@@ -204,7 +207,8 @@ class Blocks(NamedTuple):
     """The equations of pixelization in a batch, pixels counted through (b, h, w).
 
     member, group: pixel and equation of each term: the mean of an equation's pixels is its colour. colour: a pixel of y that shows the
-    colour, by equation. inside: which terms lie in R. phase: (2, b, h, w), where in its block a pixel of R lies, -0.5 to 0.5.
+    colour, by equation. inside: which terms an equation may change: those in R, of its own region where blocks begin at regions, so that
+    no pixel is changed by two equations. phase: (2, b, h, w), where in its block a pixel of R lies, -0.5 to 0.5.
     """
 
     member: Tensor
@@ -266,12 +270,15 @@ def find_blocks(mask: Tensor, degradations: Sequence[Degradation]) -> Blocks:
     """
     masks = (mask[:, 0] > 0).cpu().numpy()
     height, width = masks.shape[1:]
-    members, groups, colours = [], [], []
+    members, groups, colours, changed = [], [], [], []
     phase = np.zeros((2, *masks.shape), np.float32)
     for b, (one, d) in enumerate(zip(masks, degradations)):
         if d.kind != 'pix':
             continue
         labels, boxes = regions(one)
+        if boxes and all(anchor.startswith('offset') for anchor in d.anchor):  # one grid for all, also for what a crop has cut in parts
+            top, left, bottom, right = np.array(boxes).T
+            labels, boxes = one, [(min(top), min(left), max(bottom), max(right))]
         for label, box in enumerate(boxes, start=1):
             for top, left, bottom, right, holds, own in _region_blocks(one, labels, label, box, d):
                 phase[0, b][own[:, 0], own[:, 1]] = (own[:, 0] - top + 0.5) / (bottom - top) - 0.5
@@ -281,16 +288,18 @@ def find_blocks(mask: Tensor, degradations: Sequence[Degradation]) -> Blocks:
                 y, x = np.arange(top, bottom), np.arange(left, right)
                 if d.pool == 'centre':
                     y, x = (np.unique([side[(len(side) - 1) // 2], side[len(side) // 2]]) for side in (y, x))
-                if not one[np.ix_(y, x)].any():
+                mine = labels[np.ix_(y, x)] == label
+                if not mine.any():
                     continue
                 terms = ((b * height + y[:, None]) * width + x).ravel()
                 members.append(terms)
+                changed.append(mine.ravel())
                 groups.append(np.full(len(terms), len(colours)))
                 colours.append((b * height + own[0, 0]) * width + own[0, 1])
     empty = [np.zeros(0, np.int64)]
     member, group = (torch.from_numpy(np.concatenate(parts or empty)).to(mask.device) for parts in (members, groups))
     colour = torch.tensor(colours, dtype=torch.int64, device=mask.device)
-    inside = (mask[:, 0] > 0).reshape(-1)[member]
+    inside = torch.from_numpy(np.concatenate(changed or [np.zeros(0, bool)])).to(mask.device)
     return Blocks(member, group, colour, inside, torch.from_numpy(phase).to(mask.device))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite_image
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
@@ -64,6 +65,7 @@ class Restorer:
         self.device, self.precision, self.pad_to = torch.device(device), precision, pad_to
         self.network = network.to(self.device).eval()
         self.takes_mask = mask_input.takes_mask(network)
+        self.takes_degradation = mask_input.takes_degradation(network)
         self.channels = 1 if getattr(network, 'in_chans', 3) == 1 else 3
         self.fitting_batch = self.fitting_tile = 2**31  # what is known to fit into memory; less after running out of it
 
@@ -76,6 +78,7 @@ class Restorer:
         soft_mask: bool = False,
         batch: int = 8,
         tile: int = TILE,
+        degradation: str | Degradation = 'unknown',
     ) -> np.ndarray | Tensor:
         """Restore the masked region of one picture. What is doubtful is logged as a warning (logger `hmaca_arch`).
 
@@ -88,6 +91,8 @@ class Restorer:
             soft_mask: blend by the mask's gray values; otherwise pixels above the middle are restored, all others left.
             batch: most crops of equal size that go through the network at once.
             tile: longest side of what goes through the network at once; larger regions are tiled.
+            degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5', 'noise:15' or 'noise:15+jpeg:75' (see
+                `Degradation.parse`); 'none' or 'unknown'. The region is the whole mask: pixels outside it are taken for sound.
 
         Returns:
             A new picture of the same type, shape, dtype and device; bit-identical to `image` where the mask is 0.
@@ -96,7 +101,7 @@ class Restorer:
             ValueError: for a picture, mask or number that cannot work; for an output that is not finite; where memory does not suffice
                 for the smallest tile.
         """
-        done = self.run(image, mask, context, feather, soft_mask, batch, tile)
+        done = self.run(image, mask, context, feather, soft_mask, batch, tile, degradation)
         for note in done.notes:
             logger.warning(note)
         return done.picture
@@ -110,9 +115,11 @@ class Restorer:
         soft_mask: bool = False,
         batch: int = 8,
         tile: int = TILE,
+        degradation: str | Degradation = 'unknown',
     ) -> Restoration:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
+        told = Degradation.parse(degradation) if isinstance(degradation, str) else degradation
         pixels, as_given = picture_array(image)
         given = check_mask(mask_array(mask))
         if given.shape != pixels.shape[:2]:
@@ -126,25 +133,28 @@ class Restorer:
             notes.append('the mask is empty (black): nothing is restored')
         elif mask.shape == given.shape and mask.min() == 1:
             notes.append('the mask is full (white): the whole picture is restored')
+        if told.kind != 'unknown' and not self.takes_degradation:
+            notes.append(f'this network is not told the degradation ({told}); it restores as if it were unknown')
+        told = told.seen_from(*window, given.shape)
         colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray pictures, and this one has colours')
         restored = pixels.copy()
         target = restored[window.area][..., : colours.shape[2]]
-        for region, values in zip(regions, self._restored(colours, mask, regions, batch, tile, notes)):
+        for region, values in zip(regions, self._restored(colours, mask, told, regions, batch, tile, notes)):
             crop = colours[region.crop.area]
             target[region.crop.area] = composite_image(as_type(values, crop.dtype), crop, paste_weights(mask, region, feather))
         regions = [Region(*(box.moved(window.top, window.left) for box in region)) for region in regions]
         return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
 
     def _restored(
-        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, tile: int, notes: list[str]
+        self, colours: np.ndarray, mask: np.ndarray, told: Degradation, regions: list[Region], batch: int, tile: int, notes: list[str]
     ) -> list[np.ndarray]:
         """The crops of all regions through the network: (h, w, c) float32 each. Out of memory, the batch and then the tile is halved."""
         while True:
             limit = min(tile, self.fitting_tile)
             try:
-                return self._attempt(colours, mask, regions, min(batch, self.fitting_batch), limit, notes)
+                return self._attempt(colours, mask, told, regions, min(batch, self.fitting_batch), limit, notes)
             except _OutOfMemory:
                 pass  # leaving the handler frees what the traceback holds
             if limit // 2 < SMALLEST_TILE:
@@ -154,22 +164,23 @@ class Restorer:
             self._free_memory()
 
     def _attempt(
-        self, colours: np.ndarray, mask: np.ndarray, regions: list[Region], batch: int, limit: int, notes: list[str]
+        self, colours: np.ndarray, mask: np.ndarray, told: Degradation, regions: list[Region], batch: int, limit: int, notes: list[str]
     ) -> list[np.ndarray]:
         """`_restored` with tiles of `limit`; raises `_OutOfMemory` if one of them alone does not fit."""
         overlap = min(OVERLAP, limit // 3)
         blends = [Blend(region, colours.shape[2], overlap) for region in regions]
-        pieces: dict[tuple, list[tuple[Blend, Box]]] = {}
+        pieces: dict[tuple, list[tuple[Blend, Box, Degradation]]] = {}
         for region, blend in zip(regions, blends):
             for box in cut(region, mask, limit, overlap):
                 # networks treat soft masks in another way than binary ones: they never share a batch
                 binary = mask.dtype == np.uint8 or bool(np.isin(mask[box.area], (0, 1)).all())
-                pieces.setdefault((box.shape, binary), []).append((blend, box))
+                pieces.setdefault((box.shape, binary), []).append((blend, box, tile_degradation(told, mask, region, box)))
         for waiting in pieces.values():
             while waiting:
                 now = waiting[:batch]
                 try:
-                    outputs = self._forward([colours[box.area] for _, box in now], [mask[box.area] for _, box in now], notes)
+                    areas = [box.area for _, box, _ in now]
+                    outputs = self._forward([colours[area] for area in areas], [mask[area] for area in areas], [d for *_, d in now], notes)
                 except (torch.OutOfMemoryError, RuntimeError) as error:
                     if not _is_out_of_memory(error):
                         raise
@@ -181,12 +192,12 @@ class Restorer:
                     notes.append(f'out of memory on {self.device}: batches of {batch} instead of {len(now)}')
                     self._free_memory()
                     continue
-                for (blend, box), output in zip(now, outputs):
+                for (blend, box, _), output in zip(now, outputs):
                     blend.add(box, output)
                 del waiting[:batch]
         return [blend.result() for blend in blends]
 
-    def _forward(self, crops: list[np.ndarray], masks: list[np.ndarray], notes: list[str]) -> np.ndarray:
+    def _forward(self, crops: list[np.ndarray], masks: list[np.ndarray], told: list[Degradation], notes: list[str]) -> np.ndarray:
         """Crops (h, w, c) of one size, of any type, and masks (h, w) -> (b, h, w, c) float32 in [0, 1]."""
         lq = np.stack([as_unit(crop) for crop in crops])
         if not (np.isfinite(lq).all() and lq.min() >= 0 and lq.max() <= 1):
@@ -195,10 +206,11 @@ class Restorer:
         lq = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.device)
         lq = lq.expand(-1, self.channels, -1, -1).contiguous()
         mask = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None].to(self.device)
-        output = self._call(lq, mask, self.precision)
+        vectors = torch.from_numpy(np.stack([d.vector() for d in told])).to(self.device) if self.takes_degradation else None
+        output = self._call(lq, mask, vectors, self.precision)
         if not torch.isfinite(output).all() and self.precision != 'fp32':
             notes.append(f'output that was not finite in {self.precision} was computed again in fp32')
-            output = self._call(lq, mask, 'fp32')
+            output = self._call(lq, mask, vectors, 'fp32')
         if not torch.isfinite(output).all():
             raise ValueError("the network's output is not finite; its weights are damaged, or belong to other settings")
         if gray:
@@ -206,16 +218,32 @@ class Restorer:
         return output.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def _call(self, lq: Tensor, mask: Tensor, precision: str) -> Tensor:
+    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor | None, precision: str) -> Tensor:
         dtype = PRECISIONS[precision]
-        with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-            return mask_input.call(self.network, lq, mask, takes_mask=self.takes_mask, pad_to=self.pad_to).float()
+        try:
+            with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
+                how = {'takes_mask': self.takes_mask, 'pad_to': self.pad_to, 'degradation': degradation}
+                return mask_input.call(self.network, lq, mask, **how).float()
+        except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
+            if _is_out_of_memory(error):
+                raise
+            reason = ' '.join(str(error).split())[:200]
+            raise ValueError(f'the network failed on this image ({type(error).__name__}: {reason})') from error
 
     def _free_memory(self) -> None:
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
         elif self.device.type == 'mps':
             torch.mps.empty_cache()
+
+
+def tile_degradation(told: Degradation, mask: np.ndarray, region: Region, tile: Box) -> Degradation:
+    """Return what holds in a tile of a region; mask (h, w) of the array that `told` is about."""
+    told = told.seen_from(*region.crop, mask.shape)
+    if tile == region.crop:
+        return told
+    inside = tile.within(region.crop)
+    return told.cropped(mask[region.crop.area] > 0, inside.top, inside.left, *tile.shape)
 
 
 def check_settings(context: int, feather: int, batch: int, tile: int) -> None:

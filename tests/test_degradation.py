@@ -147,6 +147,29 @@ def test_blocks_are_solved_as_dense_algebra_does(rng, pool, block):
     assert np.abs(x.ravel() - expected).max() < 1e-12
 
 
+def test_blocks_that_several_regions_share_are_one_equation(rng):
+    """Two equations for one block, or a pixel in two, would each shift it: the start was not finite."""
+    mask = region(30, 30, (2, 2, 9, 9), (4, 12, 8, 20), (12, 3, 20, 15))
+    given = rng.random((30, 30))
+    for degradation in (
+        Degradation('pix', block=20, pool='mean', anchor=('offset', 'offset'), edges=(False,) * 4),
+        Degradation('pix', block=7, pool='mean', anchor=('offset', 'offset'), offset=(3, 5)),
+        Degradation('pix', block=6, pool='centre'),
+    ):
+        blocks = find_blocks(batch(mask), [degradation])
+        changed = blocks.member[blocks.inside]
+        assert len(changed) == len(changed.unique()) > 0
+        start = Equations(batch(given), batch(mask), [degradation]).start()
+        assert torch.isfinite(start).all()
+    nested = np.zeros((30, 30), bool)
+    nested[5:25, 5:25] = True
+    nested[8:22, 8:22] = False
+    nested[12:16, 12:17] = True  # a region inside the box of another
+    blocks = find_blocks(batch(nested), [Degradation('pix', block=5, pool='mean')])
+    changed = blocks.member[blocks.inside]
+    assert len(changed) == len(changed.unique()) == nested.sum()
+
+
 def test_rounding_is_not_blown_up_where_little_of_a_block_is_unknown():
     """One unknown pixel in a block of 144: an error of 0.4 grey levels in the colour would be one of 58 in the pixel."""
     image = np.full((12, 12), 100 / 255)

@@ -124,7 +124,7 @@ def test_one_function_ends_every_command():
 def loaded(code: str) -> set[str]:
     """The modules that a fresh process has after running the code."""
     result = subprocess.run(
-        [sys.executable, '-c', f'import sys\n{code}\nprint(*sys.modules)'], env=environment(), capture_output=True, text=True, timeout=120
+        [sys.executable, '-c', f'import sys\n{code}\nprint(*sys.modules)'], env=environment(), capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     return set(result.stdout.splitlines()[-1].split())

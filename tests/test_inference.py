@@ -10,8 +10,10 @@ from torch import nn
 
 import hmaca_arch
 from hmaca_arch import inference
+from hmaca_arch.config.files import read_network
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.networks import registry
 
 
 class Pointwise(nn.Module):
@@ -221,7 +223,7 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
 
 
 def test_other_errors_are_not_taken_for_memory():
-    with pytest.raises(RuntimeError, match='broken'):
+    with pytest.raises(ValueError, match=r'the network failed on this image \(RuntimeError: broken\)'):
         Restorer(Fails(0, RuntimeError('broken'))).restore(picture(20, 20, 3), square(20, 20, 5, 5, 4))
 
 
@@ -309,14 +311,16 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
     if name != 'SwinIR':
         pytest.importorskip('spandrel')
     section = OTHERS[name]
-    network = inference.build_network(inference.mask_input.network_section(section)).eval()
+    network = registry.build(inference.mask_input.network_section(section)).eval()
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     options = write_options(tmp_path / 'train.yml', {'name': 'x', 'network_g': section})
     image, mask = picture(50, 61, 3), square(50, 61)
-    for opt in (options, {'network_g': section}):
+    for opt in (read_network(options), {'network_g': section}):
         result = load_restorer(tmp_path / 'net.pth', device='cpu', opt=opt).restore(image, mask)
         np.testing.assert_array_equal(result[mask == 0], image[mask == 0])
         assert (result[mask > 0] != image[mask > 0]).any()
+    with pytest.raises(ValueError, match=r"opt is .*train.yml'\); expected the options themselves: opt=hmaca_arch.config.files.load"):
+        load_restorer(tmp_path / 'net.pth', device='cpu', opt=options)
     with pytest.raises(ValueError, match=r'net.pth: .*SwinIR, HAT, DRCT and others need the option file'):
         load_restorer(tmp_path / 'net.pth', device='cpu')
 
@@ -328,7 +332,7 @@ def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tm
     assert restorer.takes_mask and restorer.pad_to == 8
     assert restorer.restore(picture(50, 61, 3), square(50, 61)).shape == (50, 61, 3)
     section = {**SWINIR, 'mask_input': 'channel', 'pad_to': 16}
-    network = inference.build_network(inference.mask_input.network_section(section))
+    network = registry.build(inference.mask_input.network_section(section))
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     assert load_restorer(tmp_path / 'net.pth', device='cpu').pad_to == 16, "the option file's, though there is only the checkpoint"
     assert methods.network(str(tmp_path / 'net.pth')).settings['network_g']['pad_to'] == 16

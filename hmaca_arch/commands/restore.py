@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from hmaca_arch import devices
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_mask_file, read_picture, verify, write_picture
 from hmaca_arch.files.images import list_pictures
@@ -50,6 +51,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         metavar='FILE',
         help='option file of the training, for networks whose checkpoints do not say (SwinIR, HAT, DRCT)',
+    )
+    add(
+        '--degradation',
+        default='unknown',
+        metavar='WHAT',
+        help='what was done to the region: pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 if it was saved so; none; '
+        'unknown (default)',
     )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
@@ -116,7 +124,14 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     output_folder(job.output.parent)
     start = time.perf_counter()
     done = restorer.run(
-        picture.pixels, mask if args.soft_mask else mask.astype(bool), args.context, args.feather, args.soft_mask, args.batch, args.tile
+        picture.pixels,
+        mask if args.soft_mask else mask.astype(bool),
+        args.context,
+        args.feather,
+        args.soft_mask,
+        args.batch,
+        args.tile,
+        args.degradation,
     )
     seconds = time.perf_counter() - start
     notes = [*picture.notes, *file_notes, *mask_notes, *done.notes]
@@ -145,6 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = arguments(argv)
     check_settings(args.context, args.feather, args.batch, args.tile)
+    Degradation.parse(args.degradation)
     jobs = plan(args)
     if args.json:
         check_report(args, jobs)
@@ -208,6 +224,7 @@ def report_of(args: argparse.Namespace, restorer: Restorer, entries: list[dict],
         'precision': args.precision,
         'context': args.context,
         'feather': args.feather,
+        'degradation': args.degradation,
         'asked': asked,
         'restored': sum('error' not in entry for entry in entries),
         'pictures': entries,

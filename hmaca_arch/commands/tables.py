@@ -45,11 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('--outside', nargs='+', choices=('complement', 'image'), default=[], help="of the loss (the option file's)")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument('--iterations', type=positive(int), metavar='N', help="of each cell (the option file's)")
-    budget.add_argument(
-        '--minutes-per-cell', type=positive(float), metavar='M', help='train each cell for about so long, as a short run measures'
-    )
+    parser.add_argument('--iterations', type=positive(int), metavar='N', help="of each cell (the option file's)")
     parser.add_argument('--processes', type=positive(int), default=1, metavar='N', help='that share a cell, by torchrun (1)')
     parser.add_argument('--jobs', type=positive(int), metavar='N', help='cells at a time (as many as the GPUs serve; without GPUs 1)')
     parser.add_argument('--data', type=Path, default=Path('datasets'), help='what basicsr make-dataset -o has made (datasets)')

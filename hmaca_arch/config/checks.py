@@ -2,8 +2,8 @@
 allowed and the closest known name.
 
 Sections are checked against `schema.py` (what the pipelines, the model and the data sets read) and against the signatures of what they
-configure (network, losses, metrics, optimizers, schedules). Models and data sets of BasicSR know what is found in their source. Of those
-from elsewhere the known keys are checked and others pass: they read their options as they like.
+configure (network, losses, metrics, optimizers, schedules). Of models and data sets that are not this project's the known keys are checked
+and others pass: they read their options as they like.
 """
 
 import inspect
@@ -18,11 +18,16 @@ from hmaca_arch.config import schema, signatures
 from hmaca_arch.config.schema import Kind, wrong_value
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.described import too_large, trial
 
 SCHEDULERS = {  # BasicSR's names
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
     'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
     'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
+}
+REMOVED = {  # what older option files say, and what became of it
+    key: 'is no longer an option, worker processes read ahead by themselves; leave it out'
+    for key in ('prefetch_mode', 'num_prefetch_queue')
 }
 METRIC_GIVEN = ('img', 'img2', 'lq', 'mask')  # what validation hands to a metric
 CONSTRUCTED = ('hmaca_arch', 'datasets_ext', 'losses_ext', 'basicsr')  # whose losses may be, to see whether they can
@@ -59,9 +64,9 @@ class Checker:
         self.model = None
 
     def keys(
-        self, place: str, section: Any, known: Mapping[str, Kind], required: Iterable[str] = (), also=frozenset(), anything: bool = False
+        self, place: str, section: Any, known: Mapping[str, Kind], required: Iterable[str] = (), anything: bool = False
     ) -> Iterator[str]:
-        """Keys and values against a schema. `also`: keys of any value; `anything`: unknown keys pass."""
+        """Keys and values against a schema. `anything`: unknown keys pass."""
         if not isinstance(section, Mapping):
             yield f'{place}: got {show(section)}, expected a section'
             return
@@ -72,8 +77,11 @@ class Checker:
         for key, value in section.items():
             if key in known:
                 yield from wrong_value(f'{inside}{key}', value, known[key])
-            elif key not in also and (not anything or f'{inside}{key}' in self.created):
-                yield f'{inside}{key}: there is no such setting{suggestion(key, {*known, *also})}'
+            elif key in REMOVED and place.startswith('datasets:'):
+                if value is not None:  # BasicSR's own files say null
+                    yield f'{inside}{key}: {REMOVED[key]}'
+            elif not anything or f'{inside}{key}' in self.created:
+                yield f'{inside}{key}: there is no such setting{suggestion(key, known)}'
 
     def bound(
         self, place: str, section: Mapping, parameters: Mapping[str, inspect.Parameter], *, given=(), own=(), required=(), anything=False
@@ -94,7 +102,7 @@ class Checker:
     def tried(self, place: str, name: str, build: Callable[[], Any]) -> Iterator[str]:
         """A line if a constructor refuses its settings."""
         try:
-            with signatures.trial():
+            with trial():
                 build()
         except Exception as error:  # a constructor may refuse with anything
             reason = one_line(error)
@@ -111,11 +119,10 @@ class Checker:
             else:
                 yield f'model_type: there is no {model_type!r}{suggestion(model_type, registry.MODEL_REGISTRY.keys())}'
         own = self.model is None or model_type == schema.OWN_MODEL
-        also, anything = (frozenset(), False) if own else signatures.foreign_keys(self.model)
         if own:
             networks = ['network_g'] if 'network_g' in networks else []
         top = schema.TOP | dict.fromkeys(networks, schema.SECTION)
-        yield from self.keys('', options, top, required, also, anything)
+        yield from self.keys('', options, top, required, not own)
         if not self.is_train and options.get('val', {}) is None:
             yield 'val: got None, expected a section: a test reads it'
         if isinstance(options.get('dist_params'), Mapping):
@@ -136,7 +143,7 @@ class Checker:
         ):  # fmt: skip
             section, needed = options.get(name), schema.REQUIRED.get(name, ()) if self.is_train else ()
             if isinstance(section, Mapping):
-                yield from self.keys(name, section, known | (own_keys if own else {}), needed, also, anything)
+                yield from self.keys(name, section, known | (own_keys if own else {}), needed, not own)
         if isinstance(options.get('train'), Mapping):
             yield from self.train(options['train'], own)
         metrics = (options.get('val') or {}).get('metrics') if isinstance(options.get('val'), Mapping) else None
@@ -169,16 +176,13 @@ class Checker:
         kind = section.get('type') if isinstance(section, Mapping) else None
         cls = registry.DATASET_REGISTRY.get(kind) if isinstance(kind, str) and kind in registry.DATASET_REGISTRY else None
         known = getattr(cls, 'option_kinds', None)
-        also, anything = (frozenset(), False) if known else signatures.foreign_keys(cls)
         required = [*schema.REQUIRED['dataset'], *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ())]
         required += [key for key in known or () if key.startswith('dataroot')]
-        yield from self.keys(place, section, known or schema.DATASET, required, also, anything)
+        yield from self.keys(place, section, known or schema.DATASET, required, cls is not None and not known)
         if not isinstance(section, Mapping):
             return
         if 'type' in section:
             yield from known_as(place, kind, registry.DATASET_REGISTRY)
-        if section.get('prefetch_mode') == 'cuda' and section.get('pin_memory') is not True:
-            yield f'{place}:pin_memory: prefetch_mode: cuda needs pin_memory: true'
         if section.get('persistent_workers') and phase != 'train':
             yield f'{place}:persistent_workers: for datasets:train alone; pictures are tested without worker processes'
         if section.get('use_shuffle') is False and phase == 'train':
@@ -194,7 +198,7 @@ class Checker:
     def network(self, place: str, section: Mapping) -> Iterator[str]:
         name = section.get('type')
         try:
-            with signatures.trial():
+            with trial():
                 baselines.provide(str(name))
                 unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
                 parameters = {} if unknown else baselines.parameters(name)
@@ -207,6 +211,7 @@ class Checker:
         anything = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
         parameters = {key: typed.get(key, item) for key, item in parameters.items()}
         lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
+        lines += [f'{place}:{line}' for line in too_large(section)]
         for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
             lines += self.tried(place, name, check)
         yield from lines or self.tried(place, name, lambda: signatures.try_network(section))

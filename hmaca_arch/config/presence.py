@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from hmaca_arch.config.signatures import network_without_weights, trial
+from hmaca_arch.config.signatures import built
 from hmaca_arch.files.torch_files import load_safely, weights_in
 from hmaca_arch.messages import one_line, suggestion
 from hmaca_arch.networks.checkpoints import refuse_misfit
+from hmaca_arch.networks.described import trial
 from hmaca_arch.networks.mask_input import check_mask_input
 
 
@@ -30,8 +31,6 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
     if opt['num_gpu'] != 'auto' and opt['num_gpu'] > gpus and not (distributed and gpus):
         lines.append(f'num_gpu: the file asks for {opt["num_gpu"]}, torch sees {gpus}; set num_gpu: auto (or 0 for the CPU)')
     for phase, dataset in opt['datasets'].items():
-        if dataset.get('prefetch_mode') == 'cuda' and not (gpus and opt['num_gpu']):
-            lines.append(f'datasets:{phase}:prefetch_mode: cuda needs a GPU; leave it away, or say cpu')
         absent = no_folder(f'datasets:{phase}', dataset)
         lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
     for key, value in opt['path'].items():
@@ -95,7 +94,7 @@ def weights_that_do_not_fit(opt: Mapping[str, Any], key: str) -> Iterator[str]:
     elif isinstance(opt.get(f'network_{part}'), Mapping):
         try:
             weights, _ = weights_in(states, Path(file), (param_key, 'params') if param_key else ())
-            network = network_without_weights(opt[f'network_{part}'])
+            network = built(opt[f'network_{part}'])
             check_mask_input(network, weights)
             if path.get(f'strict_load_{part}', True):
                 refuse_misfit(network, weights)

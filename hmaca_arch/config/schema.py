@@ -1,7 +1,7 @@
 """What option files may say: the keys of each section and the kinds of their values, as plain data. `checks.py` reads it.
 
-What a network, loss, metric, optimizer or schedule may be given is not here: its constructor's signature says so. Neither is what BasicSR's
-own models and data sets read besides: it is found in their source (`signatures.keys_read`).
+What a network, loss, metric, optimizer or schedule may be given is not here: its constructor's signature says so. What models and data
+sets from elsewhere read besides is not known here, and passes.
 """
 
 import difflib
@@ -182,8 +182,6 @@ DATASET = {  # what BasicSR's trainer and loader put into, or read from, any dat
     'num_worker_per_gpu': whole(0),
     'dataset_enlarge_ratio': number(0.001),
     'use_shuffle': FLAG,
-    'prefetch_mode': choice('cpu', 'cuda', None),
-    'num_prefetch_queue': whole(1),
     'pin_memory': FLAG,
     'persistent_workers': FLAG,
     'prepare': TEXT,  # what to run to make the data, for the message when they are missing

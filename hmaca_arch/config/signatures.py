@@ -1,27 +1,20 @@
-"""What a constructor may be given, read from its signature (of BasicSR's models and data sets: from their source); and whether it takes
-what a section gives."""
+"""What a constructor may be given, read from its signature; and whether it takes what a section gives."""
 
-import ast
-import contextlib
 import functools
 import inspect
-import io
+import itertools
 import json
-import logging
-import textwrap
 import types
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 from basicsr.archs import build_network
-from basicsr.utils.logger import initialized_logger
-from torch.overrides import TorchFunctionMode
 
 from hmaca_arch.config.schema import ANY, FLAG, LIST, NOTHING, SECTION, Kind, choice, either, list_of, number, optional, whole
 from hmaca_arch.networks import mask_input
+from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
 
 _TEXT = Kind('a text', lambda value: isinstance(value, str))  # '' too
 _PLAIN = {bool: FLAG, int: whole(), float: number(), str: _TEXT, type(None): NOTHING, dict: SECTION, Mapping: SECTION}
@@ -77,54 +70,10 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(called).parameters)
 
 
-@functools.cache
-def keys_read(cls: type) -> frozenset[str]:
-    """What the methods of one of BasicSR's classes read from dictionaries: `opt['x']`, `opt.get('x')`, `opt.pop('x')`."""
-    found = set()
-    for part in cls.__mro__:
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))) if part.__module__.startswith('basicsr.') else ():
-            if isinstance(node, ast.Subscript):
-                found.add(node.slice)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ('get', 'pop') and node.args:
-                found.add(node.args[0])
-    return frozenset(node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str))
+def built(section: Mapping[str, Any]) -> torch.nn.Module:
+    """Build a network as its section says, only to look at it; the random numbers that come next stay as they are.
 
-
-def foreign_keys(cls: type | None) -> tuple[frozenset[str], bool]:
-    """What a model or data set that has no schema here reads besides, and whether it may read anything."""
-    if cls is None or not cls.__module__.startswith('basicsr.'):
-        return frozenset(), True
-    return keys_read(cls), False
-
-
-@contextlib.contextmanager
-def trial() -> Iterator[None]:
-    """Around what is built only to see whether it can be: it says nothing, draws none of the run's random numbers, and does not set up
-    BasicSR's logger, which would then write no file in the run."""
-    logger = logging.getLogger('basicsr')
-    handlers, propagate, known = list(logger.handlers), logger.propagate, dict(initialized_logger)
-    logging.disable(logging.WARNING)
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-        logger.handlers[:], logger.propagate = handlers, propagate
-        initialized_logger.clear()
-        initialized_logger.update(known)
-
-
-class _WithoutWeights(TorchFunctionMode):
-    """Weights that are allocated inside have shapes and no memory; what is computed for buffers is computed."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        return func(*args, **{**kwargs, 'device': 'meta'} if func is torch.empty else kwargs)
-
-
-def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
-    """A network as its section says, no memory for its weights; the random numbers that come next stay as they are.
+    Its weights have no memory where the constructor allows it, so that no setting can ask for all there is.
 
     Raises:
         Exception: whatever the constructor refuses the section with.
@@ -132,17 +81,23 @@ def network_without_weights(section: Mapping[str, Any]) -> torch.nn.Module:
     section = mask_input.network_section(section)
     with trial():
         try:
-            with _WithoutWeights():
-                return build_network(section)
+            with Bounded():
+                network = build_network(section)
+            if sum(value.numel() for value in itertools.chain(network.parameters(), network.buffers())) > MOST_ELEMENTS:
+                raise TooLarge(f'the network has more than {MOST_ELEMENTS} weights: a setting is too large')
+            return network
+        except TooLarge:
+            raise
         except Exception:  # a constructor that computes with its weights: only a real one can tell
-            return build_network(section)
+            with Bounded(elements=MOST_IN_MEMORY, memory=True):
+                return build_network(section)
 
 
 def try_network(section: Mapping[str, Any]) -> int:
-    """The number of parameters of a network; errors as in `network_without_weights`. A section is tried once."""
+    """The number of parameters of a network; errors as in `built`. A section is tried once."""
     return _try_network(json.dumps(section, sort_keys=True))
 
 
 @functools.cache
 def _try_network(section: str) -> int:
-    return sum(parameter.numel() for parameter in network_without_weights(json.loads(section)).parameters())
+    return sum(parameter.numel() for parameter in built(json.loads(section)).parameters())

@@ -2,13 +2,8 @@
 
 The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
 where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
-any size several times as long, and needs onnxscript. What is traced is the same network with four pieces in another form of equal result:
-
-* `attend` looks its position bias up by index. The original loops over rows of queries, and through strided views that a
-  graph for any size cannot have.
-* `strips` is one strip: what fits a processor's cache is the runtime's business.
-* `pad_to_multiple` mirrors without asking how much, and so needs sides longer than that where the size is dynamic.
-* A LayerNorm over one value is its bias.
+any size several times as long, and needs onnxscript. What is traced computes the same in another form, as `attend`,
+`strips` and `pad_to_multiple` say, and here a LayerNorm over one value is its bias.
 
 Not exported, and refused: `cross_attention: global`, whose keys are the distinct neighbourhoods of the mask, as many as the *values* of the
 mask say, while a graph's sizes may depend on its inputs' sizes only; networks that enlarge (there is nothing to composite with); and
@@ -22,53 +17,19 @@ from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.messages import how_to_install
-from hmaca_arch.networks import attention, blocks, hmaca
+from hmaca_arch.networks import hmaca
 
 TOLERANCE = 1e-3
 OPSET = 18
-
-
-def attend_by_index(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
-    """`attention.attend` with the bias looked up by offset, all of it at once."""
-    y = torch.arange(rows)[:, None].expand(rows, cols).reshape(-1)
-    x = torch.arange(cols)[None].expand(rows, cols).reshape(-1)
-    middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
-    bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-
-
-def one_strip(x: Tensor, channels: int, elements: int) -> list[slice]:
-    """`blocks.strips`: all rows."""
-    return [slice(0, x.shape[1])]
-
-
-def pad_mirrored(x: Tensor, multiple: int, mode: str) -> Tensor:
-    """`windows.pad_to_multiple` where sides are longer than the padding, without a branch on how much it is."""
-    h, w = x.shape[-2:]
-    bottom, right = ((n + multiple - 1) // multiple * multiple - n for n in (h, w))
-    return F.pad(x, (0, right, 0, bottom), mode='constant' if mode == 'mask' else 'reflect')
-
-
-@contextlib.contextmanager
-def exportable(dynamic: bool) -> Iterator[None]:
-    """The networks in the form that is exported, in this whole process, until the context ends."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(attention, 'attend', attend_by_index))
-        stack.enter_context(mock.patch.object(blocks, 'strips', one_strip))
-        if dynamic:
-            stack.enter_context(mock.patch.object(hmaca, 'pad_to_multiple', pad_mirrored))
-        yield
 
 
 class Composited(nn.Module):
@@ -143,7 +104,7 @@ def example(network: hmaca.HMACA, size: tuple[int, int], whole: bool) -> tuple[T
 
 
 def difference(session: Any, network: hmaca.HMACA, size: tuple[int, int]) -> float:
-    """The largest difference of onnxruntime's result to PyTorch's, as the network is without `exportable`; on [0, 1].
+    """The largest difference of onnxruntime's result to PyTorch's, on [0, 1].
 
     Raises:
         ValueError: a pixel outside the mask is not what it was.
@@ -185,7 +146,7 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
     axes = None if size else {name: {2: 'h', 3: 'w'} for name in ('lq', 'mask', 'restored')}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         temporary = Path(folder) / path.name
-        with exportable(size is None), quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             torch.onnx.export(
                 Composited(without_norms_of_one(network)).eval(), example(network, given, whole=False), temporary,
                 dynamo=False, opset_version=OPSET, input_names=['lq', 'mask'], output_names=['restored'], dynamic_axes=axes,

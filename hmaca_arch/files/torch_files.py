@@ -1,7 +1,7 @@
 """Files of torch: saved whole or not at all, and read although they may be anything."""
 
 import os
-import re
+import stat
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.claims import DAMAGED, refuse_claims, refuse_odd_tensors
 
 
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
@@ -19,25 +20,28 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
 
 
 def load_safely(path: str | os.PathLike) -> Any:
-    """What a file made by `torch.save` holds, on the CPU. Nothing in it is executed, whatever torch's version and environment.
+    """Load what `torch.save` wrote, on the CPU. Nothing in it is executed, whatever torch's version and environment.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is torn or something else, or holds more than tensors and plain values; in one short line, without the path.
+        ValueError: it is torn or something else, claims more than it has, or holds more than tensors and plain values; in one short line,
+            without the path.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of formats that are refused anyway
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever a torn file, or another kind of file, makes the reader raise
-        text = ' '.join(str(error).split())
-    if name := re.search(r'GLOBAL (\S+)', text):
-        raise ValueError(f'it holds {name[1][:80]} besides tensors and plain values, and loading that could execute code')
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError('it is no file')  # opening a pipe would wait for whoever writes to it
+    with open(path, 'rb') as file:
+        whole = refuse_claims(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of formats that are refused anyway
+                return torch.load(whole, map_location='cpu', weights_only=True)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever a torn file makes the reader raise
+            text = ' '.join(str(error).split())
     if 'weights_only' in text:  # torch goes on with advice to load it all the same
-        raise ValueError('it is damaged, or another kind of file')
-    raise ValueError(text[:120] or 'it is cut short')
+        raise ValueError(DAMAGED)
+    raise ValueError(text[:120] or DAMAGED)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -71,4 +75,8 @@ def weights_in(checkpoint: Any, path: Path, keys: Iterable[str]) -> tuple[dict[s
         or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
     ):
         raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
+    try:
+        refuse_odd_tensors(weights)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
     return {name.removeprefix('module.'): value for name, value in weights.items()}, key

@@ -93,8 +93,14 @@ class ResumableModel(SRModel):
         optimizer's settings are.
 
         Raises:
-            ValueError: the state is of another optimizer.
+            ValueError: the state is of another optimizer, or none.
         """
+        try:
+            self._resume(resume_state)
+        except (KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError) as error:
+            raise ValueError(f'the training state does not fit this run ({type(error).__name__}: {str(error)[:150]})') from error
+
+    def _resume(self, resume_state: dict) -> None:
         kept = ('last_epoch', '_step_count', '_last_lr')
         schedulers = [{key: state[key] for key in kept if key in state} for state in resume_state['schedulers']]
         settings = [

@@ -38,6 +38,15 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
     return scores.softmax(-1) @ v
 
 
+def attend_by_index(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
+    """`attend` for graphs of any size: the bias is looked up by offset, all of it at once, instead of through strided views."""
+    y = torch.arange(rows)[:, None].expand(rows, cols).reshape(-1)
+    x = torch.arange(cols)[None].expand(rows, cols).reshape(-1)
+    middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
+    bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
     """SoftMax(Q K^T / sqrt(d) + B) V over n rectangles of rows x cols pixels that share one B per head.
 
@@ -50,6 +59,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int)
     Returns:
         (heads, n, rows * cols, d).
     """
+    if torch.jit.is_tracing():
+        return attend_by_index(q, k, v, table, rows, cols)
     most = BIAS_ELEMENTS_CPU_INFERENCE if q.is_cpu and not torch.is_grad_enabled() else BIAS_ELEMENTS
     step = max(1, most // (len(q) * rows * cols * cols))
     # torch has no fused kernel for a CPU and a bias that learns: its own way through is slower than the formula written out

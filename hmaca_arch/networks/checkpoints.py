@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hmaca_arch.networks.settings import require
+
 logger = logging.getLogger('hmaca_arch')
 
 DESCRIPTION = '_extra_state'
@@ -67,31 +69,47 @@ def decode(state: Tensor) -> dict[str, Any]:
             raise ValueError(f'{str(state.dtype).removeprefix("torch.")}, shape {tuple(state.shape)}')
         description = json.loads(bytes(state.cpu().tolist()))
         return {'network': str(description['network']), 'settings': dict(description['settings'])}
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f'{DESCRIPTION} of the checkpoint is not a description of a network ({str(error)[:100]})') from error
 
 
 def describe_release(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings of HMANet that a release checkpoint's shapes imply; shifted_windows 'strips', interval_size 4, img_range 1."""
-    first = state_dict['conv_first.weight']
-    tables: dict[int, list[Tensor]] = {}
-    for key, value in state_dict.items():
-        match = re.match(r'layers\.(\d+)\.residual_group\.blocks\.\d+\.attn\.relative_position_bias_table$', key)
-        if match:
-            tables.setdefault(int(match[1]), []).append(value)
-    hidden = next(value for key, value in state_dict.items() if key.endswith('mlp.fc1.weight')).shape[0]
+    """The settings of HMANet that a release checkpoint's shapes imply; shifted_windows 'strips', interval_size 4, img_range 1.
+
+    Raises:
+        ValueError: a weight that tells a setting is missing, or has no such shape.
+    """
+
+    def found(pattern: str, dimensions: int) -> dict[str, tuple[int, ...]]:
+        shapes = {key: tuple(value.shape) for key, value in state_dict.items() if re.fullmatch(pattern, key)}
+        for key, shape in shapes.items():
+            require(len(shape) == dimensions and 0 not in shape, f'shape of {key[:80]}', shape, f'{dimensions} dimensions, none of them 0')
+        return shapes
+
+    def first(pattern: str, dimensions: int) -> tuple[int, ...]:
+        shapes = found(pattern, dimensions)
+        if not shapes:
+            raise ValueError(f'the checkpoint has keys of the published HMA, but none like {pattern}')
+        return next(iter(shapes.values()))
+
+    embed_dim, in_chans = first(r'conv_first\.weight', 4)[:2]
+    hidden = first(r'.*mlp\.fc1\.weight', 2)[0]
+    tables: dict[int, list[tuple[int, ...]]] = {}
+    for key, shape in found(r'layers\.\d{1,4}\.residual_group\.blocks\.\d+\.attn\.relative_position_bias_table', 2).items():
+        tables.setdefault(int(key.split('.')[1]), []).append(shape)
+    if not tables:
+        raise ValueError('the checkpoint has keys of the published HMA, but no relative_position_bias_table')
     upscale = 1
-    for key, value in state_dict.items():
-        if re.match(r'upsample\.\d+\.weight$', key):
-            upscale *= math.isqrt(value.shape[0] // value.shape[1])
+    for out, inside, *_ in found(r'upsample\.\d+\.weight', 4).values():
+        upscale *= math.isqrt(out // inside)
     return {
-        'in_chans': first.shape[1],
-        'embed_dim': first.shape[0],
+        'in_chans': in_chans,
+        'embed_dim': embed_dim,
         'depths': [len(tables[i]) for i in sorted(tables)],
-        'num_heads': [tables[i][0].shape[1] for i in sorted(tables)],
-        'window_size': (math.isqrt(tables[0][0].shape[0]) + 1) // 2,
+        'num_heads': [tables[i][0][1] for i in sorted(tables)],
+        'window_size': (math.isqrt(next(iter(tables.values()))[0][0]) + 1) // 2,
         'interval_size': 4,
-        'mlp_ratio': hidden / first.shape[0],
+        'mlp_ratio': hidden / embed_dim,
         'upscale': upscale,
         'img_range': 1.0,
         'resi_connection': '1conv' if 'conv_after_body.weight' in state_dict else 'identity',

@@ -21,12 +21,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from hmaca_arch.files.claims import refuse_odd_tensors
+from hmaca_arch.networks import described
 from hmaca_arch.networks.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
-from hmaca_arch.networks.checkpoints import ReadsRelease, describe_release, description_of, is_release, refuse_misfit
+from hmaca_arch.networks.checkpoints import ReadsRelease, describe_release, description_of, is_release
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
-from hmaca_arch.networks.registry import OWN, register
-from hmaca_arch.networks.settings import check_hmanet, check_mask_settings, require
+from hmaca_arch.networks.registry import register
+from hmaca_arch.networks.settings import check_hmanet, check_mask_settings
 from hmaca_arch.networks.windows import pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
@@ -245,9 +247,6 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-NETWORKS = ('HMANet', 'HMACA', 'MaskInput', 'Unfolded')  # those whose checkpoints describe themselves
-
-
 def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
     """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
 
@@ -258,6 +257,7 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
         ValueError: the state dict neither describes itself nor has the release's keys, or it is not what it says.
     """
     description = description_of(state_dict)
+    refuse_odd_tensors(state_dict)
     if description is None and is_release(state_dict):
         description = {'network': 'HMANet', 'settings': describe_release(state_dict)}
     if description is None:
@@ -267,11 +267,6 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
             'HMACA or a network with mask_input: channel as state_dict() gives them, or of the published HMA. Otherwise build the network '
             'and use load_state_dict'
         )
-    require(description['network'] in NETWORKS, 'network of the checkpoint', description['network'], ' or '.join(NETWORKS))
-    try:
-        network = OWN[description['network']](**description['settings'])
-    except TypeError as error:  # a setting that is not known here
-        raise ValueError(f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?') from None
-    refuse_misfit(network, state_dict)
+    network = described.build(description, state_dict)
     network.load_state_dict(state_dict)
     return network.eval()

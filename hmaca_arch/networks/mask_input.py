@@ -225,4 +225,7 @@ def padding(section: Mapping[str, Any]) -> int:
         return 1
     default = baselines.parameters(section['type']).get('window_size')
     window = section.get('window_size', default.default if default else 1)
-    return window if isinstance(window, Integral) else 1
+    if not isinstance(window, Integral):
+        return 1
+    require(1 <= window <= MOST_PADDED, 'window_size', window, f'1 to {MOST_PADDED}')
+    return window

@@ -1,5 +1,6 @@
 """Which settings of the networks work, and a ValueError that names the one that does not."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -18,6 +19,12 @@ def require_type(name: str, value: Any, kind: type) -> None:
     else:
         words = {Integral: 'a whole number', Real: 'a number'}
         require(isinstance(value, kind) and not isinstance(value, bool), name, value, words[kind])
+
+
+LARGEST_SIDE = 1024  # pixels: images are padded to multiples of windows and grids
+LARGEST_DIM = 2**14
+MOST_CHANNELS = 256  # of an image
+LARGEST_UPSCALE = 16
 
 
 def is_power_of_two(n: int) -> bool:
@@ -55,9 +62,10 @@ def check_hmanet(
         whole = listed and all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in value)
         require(whole and len(value) > 0, name, value, 'a list of whole numbers >= 1, one for each RHTB')
 
-    require(in_chans >= 1, 'in_chans', in_chans, 'at least 1')
+    require(1 <= in_chans <= MOST_CHANNELS, 'in_chans', in_chans, f'1 to {MOST_CHANNELS}')
     require(embed_dim % 4 == 0, 'embed_dim', embed_dim, 'a multiple of 4')
     require(embed_dim >= 32, 'embed_dim', embed_dim, 'at least 32 (the position MLP has embed_dim / 32 channels; 96 or more is useful)')
+    require(embed_dim <= LARGEST_DIM, 'embed_dim', embed_dim, f'at most {LARGEST_DIM}')
     require(len(num_heads) == len(depths), 'num_heads', num_heads, f'as many numbers as depths has, {len(depths)}')
     usable = [n for n in range(2, embed_dim + 1, 2) if embed_dim % n == 0 and embed_dim // 4 % (n // 2) == 0]
     for heads in num_heads:
@@ -65,9 +73,14 @@ def check_hmanet(
         require(heads in usable, 'num_heads', num_heads, f'numbers that fit embed_dim {embed_dim} ({reason}): any of {usable}')
     require(window_size >= 2, 'window_size', window_size, 'at least 2')
     require(interval_size >= 1, 'interval_size', interval_size, 'at least 1')
+    multiple, most = math.lcm(window_size, interval_size), f'no common multiple with window_size {window_size} above {LARGEST_SIDE}'
+    require(window_size <= LARGEST_SIDE, 'window_size', window_size, f'at most {LARGEST_SIDE}')
+    require(multiple <= LARGEST_SIDE, 'interval_size', interval_size, most)
+    require(0 < mlp_ratio <= LARGEST_DIM, 'mlp_ratio', mlp_ratio, f'above 0 and at most {LARGEST_DIM}')
     require(int(embed_dim * mlp_ratio) >= 1, 'mlp_ratio', mlp_ratio, f'at least {1 / embed_dim:.3g}, one hidden channel')
-    require(upscale == 3 or is_power_of_two(upscale), 'upscale', upscale, '1, 3 or a power of two')
-    require(img_range > 0, 'img_range', img_range, 'a positive number')
+    allowed = upscale == 3 or (is_power_of_two(upscale) and upscale <= LARGEST_UPSCALE)
+    require(allowed, 'upscale', upscale, f'1, 3 or a power of two up to {LARGEST_UPSCALE}')
+    require(0 < img_range < math.inf, 'img_range', img_range, 'a positive number')
     require(0 <= drop_path_rate < 1, 'drop_path_rate', drop_path_rate, 'at least 0 and less than 1')
     require(resi_connection in ('1conv', 'identity'), 'resi_connection', resi_connection, "'1conv' or 'identity'")
     require(shifted_windows in ('windows', 'strips'), 'shifted_windows', shifted_windows, "'windows' or 'strips'")

@@ -41,7 +41,7 @@ def pad_to_multiple(x: Tensor, multiple: int, mode: str) -> Tensor:
     mode 'mask': zeros, "nothing to restore".
     """
     h, w = x.shape[-2:]
-    bottom, right = -h % multiple, -w % multiple
+    bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in (h, w))  # as a traced graph can compute it too
     if mode == 'mask':
         return F.pad(x, (0, right, 0, bottom))
     if right:

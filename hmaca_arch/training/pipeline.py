@@ -14,9 +14,7 @@ Why each replacement:
 | `get_time_str` | names a log by the second: a run that is resumed within it empties the log of the one before |
 | `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
 | `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
-| `PrefetchGenerator` | an error while reading ends its thread, and training waits forever |
 | `CPUPrefetcher` | begins to read before `reset` begins to read: two readers, of one iterator where the workers persist |
-| `logging.Handler.handleError` | (Python's) swallows torch's word that a worker was killed, which arrives as a signal, wherever Python is |
 | `BaseModel.get_optimizer` | Adam only |
 | `BaseModel.model_to_device` | wraps for a GPU that may not be there |
 | `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
@@ -26,12 +24,10 @@ BasicSR's version is checked before anything is replaced.
 
 import hashlib
 import json
-import logging
 import math
 import os
 import platform
 import subprocess
-import sys
 from argparse import Namespace
 from contextlib import nullcontext
 from datetime import datetime
@@ -45,7 +41,7 @@ import basicsr.test
 import basicsr.train
 import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchGenerator
+from basicsr.data.prefetch_dataloader import CPUPrefetcher
 from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import make_exp_dirs
@@ -154,37 +150,9 @@ def create_train_val_dataloader(opt: dict, logger):
     return train_loader, sampler, val_loaders, total_epochs, total_iters
 
 
-def prefetch_all(self) -> None:
-    """As BasicSR's `PrefetchGenerator.run`, and what goes wrong is handed on."""
-    try:
-        for item in self.generator:
-            self.queue.put(item)
-        self.queue.put(None)
-    except Exception as error:
-        self.queue.put(error)
-
-
-def next_prefetched(self):
-    """As BasicSR's `PrefetchGenerator.__next__`; raises what `prefetch_all` handed on."""
-    item = self.queue.get()
-    if isinstance(item, Exception):
-        raise item
-    if item is None:
-        raise StopIteration
-    return item
-
-
 def keep_loader(self, loader) -> None:
     """As `CPUPrefetcher.__init__`, which `reset` follows before anything is read."""
     self.ori_loader = loader
-
-
-def hand_on(self, record) -> None:
-    """As `logging.Handler.handleError`, but an error that a signal's handler raised while something was logged ends the run."""
-    error = sys.exc_info()[1]
-    if isinstance(error, RuntimeError) and 'DataLoader' in str(error):
-        raise error
-    _stock_handle_error(self, record)
 
 
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
@@ -213,7 +181,6 @@ def print_different_keys(self, crt_net, load_net: dict, strict: bool = True) -> 
 
 
 _stock_model_to_device = BaseModel.model_to_device
-_stock_handle_error = logging.Handler.handleError
 _stock_worker_init = basicsr.data.worker_init_fn
 _stock_print_different_keys = BaseModel._print_different_keys_loading
 
@@ -278,9 +245,7 @@ def install() -> None:
     basicsr.train.get_time_str = basicsr.test.get_time_str = microsecond
     basicsr.train.MessageLogger = start_logging
     basicsr.data.worker_init_fn = init_worker
-    PrefetchGenerator.run, PrefetchGenerator.__next__ = prefetch_all, next_prefetched
     CPUPrefetcher.__init__ = keep_loader
-    logging.Handler.handleError = hand_on
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device
     BaseModel._print_different_keys_loading = print_different_keys

@@ -13,7 +13,7 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
-from hmaca_arch.config.signatures import trial
+from hmaca_arch.networks.described import trial
 from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler

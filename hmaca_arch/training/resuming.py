@@ -3,11 +3,13 @@
 import glob
 import os
 from pathlib import Path
+from typing import Any
 
 from basicsr.utils import check_resume
 
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
+from hmaca_arch.messages import show
 from hmaca_arch.training import distributed
 
 try:
@@ -16,6 +18,20 @@ except ImportError:  # Windows
     fcntl = None
 
 _locks: list = []  # files that this process holds locks on
+
+
+def check_state(state: Any) -> None:
+    """Raise a ValueError, KeyError or TypeError for what is no training state: a stranger's file may hold anything."""
+    for key in ('epoch', 'iter'):
+        number = state[key]
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
+            raise ValueError(f'{key} is {show(number)}; expected a whole number')
+    for key in ('optimizers', 'schedulers'):
+        if not isinstance(state[key], list) or not all(isinstance(part, dict) for part in state[key]):
+            raise ValueError(f'{key} is no list of states')
+    for key in ('sampling', 'best', 'scaler'):
+        if not isinstance(state.get(key, {}), dict):
+            raise ValueError(f'{key} is {show(state[key])}; expected a section')
 
 
 def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
@@ -29,6 +45,7 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
     for path in found:
         try:
             state = load_safely(path)
+            check_state(state)
             load_safely(models / f'net_g_{state["iter"]}.pth')
             return path, state
         except (PermissionError, MemoryError):
@@ -97,7 +114,7 @@ def load_resume_state(opt: dict) -> dict | None:
     if state is None:
         try:
             state = load_safely(path)
-            state['epoch'], state['iter'], state['optimizers'], state['schedulers']
+            check_state(state)
         except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
             reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
             raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error

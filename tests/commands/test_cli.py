@@ -79,10 +79,19 @@ def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):
     assert {p for p in after - before if p.parts[len(ROOT.parts)] in ('experiments', 'results', 'tb_logger')} == set()
 
 
-@pytest.mark.parametrize('script', sorted(path.name for path in (ROOT / 'scripts').glob('*.py')))
+MOVED = {'paper_tables.py': 'basicsr tables', 'export_onnx.py': 'basicsr export'}
+
+
+@pytest.mark.parametrize('script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED)))
 def test_each_script_explains_itself_from_any_folder(script, tmp_path):
     env = {key: value for key, value in environment().items() if key != 'PYTHONPATH'}
     result = subprocess.run(
         [sys.executable, str(ROOT / 'scripts' / script), '--help'], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert result.returncode == 0 and 'usage' in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize('script', MOVED)
+def test_a_script_that_is_gone_names_the_command(script):
+    result = subprocess.run([sys.executable, str(ROOT / 'scripts' / script), '--help'], capture_output=True, text=True)
+    assert result.returncode == 1 and f'`{MOVED[script]}` now' in result.stderr and result.stderr.count('\n') == 1

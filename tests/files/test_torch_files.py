@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, form):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # what a user may have set for other programs
     with pytest.raises(ValueError) as caught:
         load_safely(path)
-    assert str(caught.value) == f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
+    refused = f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
+    assert str(caught.value) == ('it is damaged, or another kind of file' if form == 'pickle' else refused)
     assert caught.value.__context__ is None and not trace.exists()
     torch.load(path, weights_only=False) if form != 'pickle' else pickle.loads(path.read_bytes())
     assert trace.exists(), 'the file would have done it'
@@ -88,8 +90,8 @@ def test_what_is_no_checkpoint_is_told_in_a_short_line(tmp_path, recwarn):
         (b'', 'it is cut short'),
         (b'not a checkpoint', 'it is damaged, or another kind of file'),
         (pickle.dumps({'a': 1}, protocol=5), 'it is damaged, or another kind of file'),
-        (whole[: len(whole) // 2], 'PytorchStreamReader failed reading zip archive: '),
-        (b'PK\x03\x04' + bytes(100), 'PytorchStreamReader failed '),
+        (whole[: len(whole) // 2], 'it is damaged, or another kind of file'),
+        (b'PK\x03\x04' + bytes(100), 'it is damaged, or another kind of file'),
     ):
         path.write_bytes(data)
         with pytest.raises(ValueError) as caught:
@@ -105,18 +107,17 @@ def test_memory_that_runs_out_is_not_a_damaged_file(tmp_path, monkeypatch):
     def load(*_, **__):
         raise MemoryError
 
+    save_atomically({'params': WEIGHTS}, tmp_path / 'net.pth')
     monkeypatch.setattr(torch, 'load', load)
     with pytest.raises(MemoryError):
-        load_safely(tmp_path)
+        load_safely(tmp_path / 'net.pth')
 
 
-def test_long_names_are_cut(tmp_path, monkeypatch):
-    def load(*_, **__):
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {"x" * 500} was not allowed')
-
-    monkeypatch.setattr(torch, 'load', load)
-    with pytest.raises(ValueError, match='^it holds x{80} besides'):
-        load_safely(tmp_path)
+def test_long_names_are_cut(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'net.pth', 'w') as file:
+        file.writestr('net/data.pkl', b'\x80\x02cx\n' + b'x' * 500 + b'\n.')
+    with pytest.raises(ValueError, match=r'^it holds x\.x{78} besides'):
+        load_safely(tmp_path / 'net.pth')
 
 
 def test_averaged_weights_come_first_and_the_key_is_told(tmp_path):

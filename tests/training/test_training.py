@@ -391,9 +391,9 @@ def test_the_first_reader_is_the_one_that_is_read():
     assert loader.__iter__.call_count == 2
 
 
-def test_prefetching_with_persistent_workers_changes_nothing(tmp_path, triplets):
+def test_persistent_workers_change_nothing(tmp_path, triplets):
     weights = []
-    for i, reader in enumerate(({}, {'prefetch_mode': 'cpu', 'num_worker_per_gpu': 2, 'persistent_workers': True})):
+    for i, reader in enumerate(({}, {'num_worker_per_gpu': 2, 'persistent_workers': True})):
         options = tiny_options(triplets)
         options['datasets']['train'].update(reader)
         (tmp_path / str(i)).mkdir()
@@ -403,7 +403,7 @@ def test_prefetching_with_persistent_workers_changes_nothing(tmp_path, triplets)
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-@pytest.mark.parametrize('reader', [{'prefetch_mode': 'cpu'}, {'num_worker_per_gpu': 1}])
+@pytest.mark.parametrize('reader', [{'num_worker_per_gpu': 0}, {'num_worker_per_gpu': 1}])
 def test_a_damaged_picture_ends_training_in_one_line_that_names_it(tmp_path, triplets, reader):
     picture = triplets / 'train' / 'lq' / '0003.png'
     picture.write_bytes(picture.read_bytes()[:100])

@@ -109,7 +109,7 @@ def classical_methods(names: list[str], degradations: set[str | None]) -> list[M
 def network(text: str) -> Method:
     """A network of the command line: [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth].
 
-    A checkpoint by itself has to say which network it is of (HMANet, HMACA, and any network with mask_input: channel do). An option
+    A checkpoint by itself has to say which network it is of. HMANet, HMACA and the networks of `described.NESTED` do. An option
     file's own weights are those that `basicsr test -opt FILE` would test in the current folder.
 
     Raises:

@@ -1,40 +1,28 @@
-"""One cell on its way: measured (if it trains by the clock), trained, tested; each by a process of its own.
+"""One cell on its way: trained and tested, each by a process of its own.
 
 Below the output folder: `experiments/` and `results/` (BasicSR's), `logs/CELL.log` (what the processes print) and `cells/CELL.json`: what
 is done, the settings it was done with, and the seconds spent.
 """
 
 import csv
-import ctypes
 import hashlib
 import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from hmaca_arch.config import files as options
 from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
 from hmaca_arch.files.atomic import write_atomically
 
-MEASURED = 12  # iterations, of which the first third is the start's
 SHOWN = 6  # restored pictures that a finished cell keeps
 STAMP = re.compile(r'^(\S+ \S+) INFO: .*?iter: *([\d,]*\d),', re.M)
-
-
-LIBRARY = ctypes.CDLL(None) if sys.platform == 'linux' else None
-
-
-def die_with_parent() -> None:
-    """In the child: a killed parent leaves no training behind (Linux; elsewhere it goes on to its end)."""
-    LIBRARY.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def read_state(folder: Path, cell: Cell) -> dict:
@@ -52,7 +40,10 @@ def known_cells(folder: Path, scale: str) -> list[Cell]:
     cells = []
     for path in sorted((folder / 'cells').glob(f'*_{scale}_*.json')):
         try:
-            cell = Cell(**json.loads(path.read_text(encoding='utf-8'))['cell'])
+            fields = json.loads(path.read_text(encoding='utf-8'))['cell']
+            if fields.get('minutes') is None:  # cells were once trained by the clock too
+                fields.pop('minutes', None)
+            cell = Cell(**fields)
         except (ValueError, KeyError, TypeError):
             continue
         if cell.scale == scale and (cell.network in NETWORKS and cell.dataset in SETS):
@@ -72,19 +63,6 @@ def begin_anew(cell: Cell) -> str:
 
 def is_done(folder: Path, cell: Cell) -> bool:
     return bool(read_state(folder, cell).get('done')) and table_of_test(folder, cell).is_file()
-
-
-def seconds_an_iteration(log: str) -> float:
-    """From the times at which a log with a line an iteration printed them; the start is left out.
-
-    Raises:
-        ValueError: there are no two such lines.
-    """
-    times = [datetime.strptime(stamp, '%Y-%m-%d %H:%M:%S,%f') for stamp, _ in STAMP.findall(log)]
-    times = times[len(times) // 3 :]
-    if len(times) < 2:
-        raise ValueError('the log shows no times of iterations')
-    return max((times[-1] - times[0]).total_seconds() / (len(times) - 1), 1e-3)
 
 
 def shown_pictures(table: Path) -> list[str]:
@@ -142,12 +120,9 @@ class Job:
             raise FileNotFoundError(
                 f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
             )
-        if 'iterations' not in self.state and self.cell.minutes is None:
-            self.state['iterations'] = self.cell.default_iterations(self.root / 'options')
         if 'iterations' not in self.state:
-            self.measure()
-        else:
-            self.train_or_test()
+            self.state['iterations'] = self.cell.default_iterations(self.root / 'options')
+        self.train_or_test()
 
     def check_identity(self) -> None:
         """Remember what the option file says and which data these are; a cell of that name goes on, and stands in a table, as no other.
@@ -176,12 +151,6 @@ class Job:
 
     def changes(self, iterations: int) -> list[str]:
         return self.cell.changes(self.root / 'options', self.data, iterations)
-
-    def measure(self) -> None:
-        """A short training under another name, to find how many iterations the cell's minutes are."""
-        shutil.rmtree(self.folder / 'experiments' / f'{self.cell.name}_measure', ignore_errors=True)
-        changes = [*self.changes(MEASURED), f'name={self.cell.name}_measure', 'val=null', 'logger:use_tb_logger=false']
-        self.run('measure', 'train', [*changes, 'logger:print_freq=1', f'logger:save_checkpoint_freq={2 * MEASURED}'])
 
     def train_or_test(self) -> None:
         changes = self.changes(self.state['iterations'])
@@ -220,7 +189,6 @@ class Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends it
-                preexec_fn=die_with_parent if LIBRARY else None,
             )
         self.phase, self.since = phase, time.time()
         self.save()
@@ -251,11 +219,6 @@ class Job:
             if code:
                 errors = re.findall(r'^basicsr \w+: (error.*)', output, re.M) or output.splitlines()[-1:] or ['nothing was printed']
                 raise ValueError(f'{self.phase} ended with {code}: {errors[0]}')
-            if self.phase == 'measure':
-                shutil.rmtree(self.folder / 'experiments' / f'{self.cell.name}_measure', ignore_errors=True)
-                self.state['iterations'] = max(1, int(60 * self.cell.minutes / seconds_an_iteration(output)))
-                self.train_or_test()
-                return True
             if self.phase == 'train':
                 self.state['trained'] = True
                 self.train_or_test()
@@ -294,14 +257,6 @@ class Job:
     def progress(self) -> str:
         reached = [iteration for _, iteration in STAMP.findall(self.output())] if self.phase == 'train' else []
         return f'{self.cell.name}: {self.phase}' + (f' {reached[-1]}/{self.state["iterations"]:,}' if reached else '')
-
-    def seconds_left(self) -> float | None:
-        """Of the training, as its own log estimates; None if it does not yet."""
-        found = re.findall(r'\[eta: (?:(\d+) days?, )?(\d+):(\d+):(\d+)', self.output()) if self.phase == 'train' else []
-        if not found:
-            return None
-        days, hours, minutes, seconds = (int(number or 0) for number in found[-1])
-        return 86400 * days + 3600 * hours + 60 * minutes + seconds
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

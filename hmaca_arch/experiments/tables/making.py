@@ -67,7 +67,6 @@ def make(args: argparse.Namespace, command: str) -> int:
         KeyboardInterrupt: interrupted, or told to end; the tables of what is done are written.
         ValueError, OSError: a user's mistake, in one line.
     """
-    signal.signal(signal.SIGTERM, _stop)
     args.output, args.data = args.output.expanduser().resolve(), args.data.expanduser().resolve()
     if args.report and not args.output.is_dir():
         raise ValueError(f'--report: there is nothing to report, the folder {args.output} does not exist')
@@ -79,17 +78,20 @@ def make(args: argparse.Namespace, command: str) -> int:
         table: plan.plan(
             table, args.preset, protocol=args.protocol, networks=args.networks, sets=args.sets, alphas=args.alphas,
             outside=args.outside, seeds=args.seeds,
-            processes=args.processes, iterations=args.iterations, minutes=args.minutes_per_cell,
+            processes=args.processes, iterations=args.iterations,
         )
         for table in dict.fromkeys(args.table)
     }  # fmt: skip
     every = list(dict.fromkeys(cell for of_table in cells.values() for cell in of_table))
+    before = signal.signal(signal.SIGTERM, _stop)
     interrupted = False
-    if not args.report:
-        try:
+    try:
+        if not args.report:
             runner.run(every, args.output, root(), args.data, args.jobs)
-        except KeyboardInterrupt:
-            interrupted = True
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        signal.signal(signal.SIGTERM, before)
     write_tables(args, cells, command)
     if interrupted:
         raise KeyboardInterrupt('the same command goes on from here')

@@ -75,8 +75,7 @@ class Cell:
         alpha, outside: of AlphaMaskedL1Loss; None: as the option file has it.
         seed: manual_seed.
         processes: how many train and test together; the batch over all of them stays the option file's.
-        iterations: total_iter; None: the option file's, unless there are `minutes`.
-        minutes: train for about this long; the iterations come from a measurement (see `runner`).
+        iterations: total_iter; None: the option file's.
     """
 
     network: str
@@ -88,14 +87,12 @@ class Cell:
     seed: int = 0
     processes: int = 1
     iterations: int | None = None
-    minutes: float | None = None
 
     @property
     def scale(self) -> str:
         """What cells of one table share: 'light_clean_300it_2p'."""
         parts = [self.preset, self.protocol]
         parts += [f'{self.iterations}it'] if self.iterations else []
-        parts += [f'{exact(self.minutes)}min'] if self.minutes else []
         parts += [f'{self.processes}p'] if self.processes > 1 else []
         return '_'.join(parts)
 
@@ -168,7 +165,7 @@ class Cell:
         return [*entries, 'datasets:train:gt_size=16']
 
     def default_iterations(self, root: Path) -> int:
-        """How many to train where nothing is measured."""
+        """How many to train where nothing is said."""
         if self.iterations:
             return self.iterations
         return 4 if self.preset == 'smoke' else int(self.options(root)['train']['total_iter'])
@@ -186,7 +183,7 @@ def plan(
     seeds: Sequence[int] = (0,),
     **budget,
 ) -> list[Cell]:
-    """The cells of a table; what is not given is the paper's. `budget`: processes, iterations, minutes.
+    """The cells of a table; what is not given is the paper's. `budget`: processes, iterations.
 
     Networks with a + train on the region alone, where alpha only scales the loss: they have one cell a data set and seed.
     """

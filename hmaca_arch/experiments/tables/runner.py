@@ -3,13 +3,11 @@
 import os
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
-from statistics import mean
 
 import torch
 
-from hmaca_arch.experiments.tables.job import Job, is_done, read_state
+from hmaca_arch.experiments.tables.job import Job, is_done
 from hmaca_arch.experiments.tables.plan import Cell
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.training import resuming
@@ -38,22 +36,6 @@ def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | 
     return [groups[i % len(groups)] for i in range(jobs or len(groups))]
 
 
-def seconds_left(waiting: Sequence[Cell], running: Sequence[Job], costs: dict[str, list[float]], at_a_time: int) -> float | None:
-    """Until all is done; None while nothing is known.
-
-    Args:
-        costs: network -> seconds of its cells that are done.
-    """
-    known = [seconds for of_network in costs.values() for seconds in of_network]
-    trainings = [job.spent + left for job in running if (left := job.seconds_left()) is not None]
-    if not known and not trainings:
-        return None
-    overall = mean(known or trainings)
-    cost = {cell: mean(costs.get(cell.network) or [overall]) for cell in [*waiting, *(job.cell for job in running)]}
-    left = sum(cost[cell] for cell in waiting) + sum(max(job.seconds_left() or 0.0, cost[job.cell] - job.spent, 0.0) for job in running)
-    return left / min(at_a_time, max(1, len(waiting) + len(running)))
-
-
 def say(text: str) -> None:
     print(f'{time.strftime("%H:%M:%S")} {text}', flush=True)
 
@@ -79,29 +61,20 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
         raise ValueError(f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o') from None
     waiting = [cell for cell in cells if not is_done(folder, cell)]
     done = [cell for cell in cells if cell not in waiting]
-    costs: dict[str, list[float]] = {}
     for cell in done:
         job = Job(cell, folder, root, data)
         job.check_identity()
         job.save()
-        state = read_state(folder, cell)
-        costs.setdefault(cell.network, []).append(state['training_seconds'] + state['test_seconds'])
     say(f'{len(cells)} cells, {len(done)} of them done already')
     places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
     running: dict[int, Job] = {}  # by place
     told = time.time()
     finished = len(done)
 
-    def left() -> str:
-        seconds = seconds_left(waiting, list(running.values()), costs, len(places))
-        return '' if seconds is None else f', about {timedelta(seconds=round(seconds))} left'
-
     def report(job: Job) -> None:
         nonlocal finished
         finished += 1
-        if 'error' not in job.state:
-            costs.setdefault(job.cell.network, []).append(job.spent)
-        say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)}{left()})')
+        say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)})')
 
     try:
         while waiting or running:
@@ -126,7 +99,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
                 for job in running.values():
                     job.save()
                     job.delete_checkpoints(keep=2)  # two, for the case that one is torn
-                say('; '.join(job.progress() for job in running.values()) + left())
+                say('; '.join(job.progress() for job in running.values()))
     finally:
         for job in running.values():
             job.stop()

@@ -1,0 +1,86 @@
+"""Find the degraded part of a mask that is too wide: where the local statistics change along its border."""
+
+import cv2
+import numpy as np
+
+WIDEST = 16  # pixels by which a mask may be too wide
+LEAST = 12  # shortest side that is left of it, in pixels
+GAINED = 20.0  # log likelihood that a smaller area must gain; chosen on training images
+
+
+def is_rectangle(mask: np.ndarray) -> bool:
+    """Whether the mask (h, w) bool fills its bounding box."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return bool(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.98)
+
+
+def depth_of(mask: np.ndarray) -> np.ndarray:
+    """(h, w) distance in pixels (chessboard) to the nearest pixel outside the mask; outside the image counts as outside."""
+    return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
+
+
+def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.ndarray:
+    """Split the mask where the mean activity changes.
+
+    Args:
+        activity: (h, w) not negative, its mean differs between what is degraded and what is not.
+        mask: (h, w) bool, one region.
+        band: (h, w) bool, pixels around it that are known to be clean.
+
+    Returns:
+        (h, w) bool, inside the mask: the mask itself unless a smaller area fits much better.
+    """
+    depth = depth_of(mask)
+    clean, cleans = float(activity[band].sum()), int(band.sum())
+    whole, pixels = float(activity[mask].sum()), int(mask.sum())
+
+    def cost(total: float, count: int) -> float:
+        others, rest = clean + whole - total, cleans + pixels - count
+        return count * np.log(total / count + 1e-6) + rest * np.log(others / rest + 1e-6)
+
+    plain = cost(whole, pixels)
+    best, at = plain, 0
+    for erosion in range(1, WIDEST + 1):
+        inner = depth > erosion
+        if inner.sum() < LEAST**2:
+            break
+        value = cost(float(activity[inner].sum()), int(inner.sum()))
+        if value < best:
+            best, at = value, erosion
+    if not is_rectangle(mask):
+        return depth > at if plain - best > GAINED else mask
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1]
+    sums = cv2.integral(activity.astype(np.float64))
+    area = np.zeros_like(mask)
+    found = _best_box(box, at, sums, cost)
+    gained = plain - cost(*_box_sum(found, sums))
+    if gained <= GAINED:
+        return mask
+    area[found[0] : found[2], found[1] : found[3]] = True
+    return area & mask
+
+
+def _box_sum(box: list[int], sums: np.ndarray) -> tuple[float, int]:
+    top, left, bottom, right = box
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return float(total), (bottom - top) * (right - left)
+
+
+def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
+    """Move the four sides inwards, one after the other, to where the cost is least."""
+    best = None
+    for at in {start, 0}:
+        insets = [at] * 4
+        for _ in range(3):
+            for side in range(4):
+                options = []
+                for inset in range(WIDEST + 1):
+                    tried = [*insets[:side], inset, *insets[side + 1 :]]
+                    inner = [box[0] + tried[0], box[1] + tried[1], box[2] - tried[2], box[3] - tried[3]]
+                    if min(inner[2] - inner[0], inner[3] - inner[1]) >= min(LEAST, box[2] - box[0], box[3] - box[1]):
+                        options.append((cost(*_box_sum(inner, sums)), inset, inner))
+                value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
+        if best is None or value < best[0]:
+            best = (value, inner)
+    return best[1]

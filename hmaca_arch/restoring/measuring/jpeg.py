@@ -1,0 +1,80 @@
+"""The quality of a JPEG file, from its quantisation tables or from its pixels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import fft
+
+# Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales it by quality.
+LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+FEWEST_VALUES = 60  # coefficients that are not 0 and coarse enough to tell
+CLEAR = 0.55  # mean distance to the nearest step, over that of values that know no steps; chosen on training images
+COARSE = 3  # steps below this are lost in the rounding of the pixels
+
+
+def table_of(quality: int) -> np.ndarray:
+    """The 8x8 luminance table of a quality from 1 to 100."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((LUMINANCE * scale + 50) // 100, 1, 255)
+
+
+def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
+    """The quality, 1 to 100, whose luminance table is nearest to a file's first one (as Pillow's `image.quantization` has it)."""
+    own = np.sort(np.asarray(tables[0], float))  # sorted: older versions of Pillow give them in zigzag order
+    distances = [np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum() for quality in range(1, 101)]
+    return 1 + int(np.argmin(distances))
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """(h, w) float32 brightness as JPEG defines it, of (h, w, 1 or 3) RGB."""
+    values = image.astype(np.float32)
+    return values[..., 0] if image.shape[2] == 1 else values @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def coefficients(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """(n, 8, 8) DCT of the whole 8x8 blocks, counted from the first pixel, that lie in the area (h, w) bool."""
+    height, width = (side // 8 * 8 for side in values.shape)
+    split = lambda array: array[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)  # noqa: E731
+    blocks = split(values)[split(area).all(axis=(2, 3))]
+    basis = fft.dct(np.eye(8, dtype=np.float32), axis=0, norm='ortho')
+    return basis @ (blocks - 128) @ basis.T
+
+
+def quality_of_pixels(image: np.ndarray, area: np.ndarray) -> int:
+    """The quality of the JPEG that the pixels of an area come from, by the steps their coefficients keep to.
+
+    Conservative: fine steps (a quality of about 93 and more), another grid than that of the image's corner, and small or flat areas count
+    as no JPEG.
+
+    Args:
+        image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block.
+        area: (h, w) bool.
+
+    Returns:
+        1 to 100, or 0 for none.
+    """
+    found = coefficients(luma(image), area)
+    best, at = CLEAR, 0
+    for quality in range(1, 101):
+        table = table_of(quality)
+        steps = np.broadcast_to(table, found.shape)
+        used = (steps >= COARSE) & (np.abs(found) > steps / 2)
+        used[:, 0, 0] = False
+        if used.sum() < FEWEST_VALUES:
+            continue
+        ratio = found[used] / steps[used]
+        distance = float(np.abs(ratio - np.round(ratio)).mean() * 4)  # 1 where values know no steps
+        if distance < best:
+            best, at = distance, quality
+    return at

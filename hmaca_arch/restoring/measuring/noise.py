@@ -1,0 +1,81 @@
+"""Measure Gaussian noise: what varies independently from channel to channel, more than the surroundings' texture explains."""
+
+import cv2
+import numpy as np
+from scipy.special import ndtr
+
+ROUNDING = 1 / 12  # variance of rounding to whole grey levels
+GAINS = np.exp(np.linspace(np.log(0.02), np.log(20), 29))  # the region's texture over that of its surroundings
+GAIN_SPREAD = 1.2  # of the logarithm of that, before anything is measured
+SIGMAS = np.exp(np.linspace(np.log(0.5), np.log(110), 90))
+FAR = 16.3  # squared distance, in standard deviations of three channels, that noise exceeds in 1 of 1000 pixels
+
+
+def residual(image: np.ndarray) -> np.ndarray:
+    """(h, w, c) float32: what second differences in both directions leave of an image; white noise keeps its variance."""
+    line = np.array([1, -2, 1], np.float32) / np.sqrt(6, dtype=np.float32)
+    filtered = cv2.sepFilter2D(image.astype(np.float32), cv2.CV_32F, line, line, borderType=cv2.BORDER_REFLECT_101)
+    return filtered.reshape(image.shape)
+
+
+def covariance(values: np.ndarray) -> np.ndarray:
+    """(c, c) of values (n, c) whose mean is 0."""
+    return values.T @ values / max(1, len(values))
+
+
+def clipped_variance(mean: np.ndarray, sigma: float) -> np.ndarray:
+    """The variance of clip(x + sigma * n, 0, 255), where `mean` is what the clipped values average to."""
+    x = np.linspace(0, 255, 256)
+    low, high = -x / sigma, (255 - x) / sigma
+    inside = ndtr(high) - ndtr(low)
+    density_low, density_high = (np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi) for t in (low, high))
+    first = x * inside + sigma * (density_low - density_high) + 255 * ndtr(-high)
+    second = (x**2 + sigma**2) * inside + 2 * x * sigma * (density_low - density_high)
+    second += sigma**2 * (low * density_low - high * density_high) + 255**2 * ndtr(-high)
+    return np.interp(mean, first, second - first**2)
+
+
+def _fit(inside: np.ndarray, texture: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
+    """The best sigma, and the log likelihood by pixel that it gains over no noise.
+
+    inside, texture: (c, c) covariances. noise: (sigmas, c) variances by sigma; the first is none.
+    """
+    eye = np.eye(len(inside))
+    model = GAINS[None, :, None, None] * texture + (noise[:, None, :, None] + ROUNDING) * eye
+    fit = -0.5 * (np.linalg.slogdet(model)[1] + np.trace(np.linalg.solve(model, np.broadcast_to(inside, model.shape)), axis1=2, axis2=3))
+    fit -= 0.5 * (np.log(GAINS) / GAIN_SPREAD) ** 2 / 100
+    best = fit.max(axis=1)
+    at = int(best.argmax())
+    gained = best[at] - best[0]
+    if at < 2 or at == len(best) - 1:
+        return (0.0 if at == 0 else float(SIGMAS[at - 1])), float(gained)
+    left, middle, right = best[at - 1 : at + 2]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float(np.exp(np.log(SIGMAS[at - 1]) + shift * np.log(SIGMAS[1] / SIGMAS[0]))), float(gained)
+
+
+def measure_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
+    """Measure white noise in an area.
+
+    Args:
+        image: (h, w, c) in grey levels of 0 to 255.
+        area, outside: (h, w) bool: what may be degraded, and what is not.
+
+    Returns:
+        sigma in grey levels, and the log likelihood by pixel that noise gains over texture alone.
+    """
+    values = residual(image)
+    texture = covariance(values[outside])
+    inner = values[area]
+    means = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2.0).reshape(image.shape)[area]
+    means = means[:: max(1, len(means) // 500)]
+    noise = np.array([np.zeros(image.shape[2]), *(clipped_variance(means, sigma).mean(axis=0) for sigma in SIGMAS)])
+    kept = inner
+    for _ in range(3):
+        inverse = np.linalg.inv(covariance(kept) + 1e-3 * np.eye(image.shape[2]))
+        near = np.einsum('ni,ij,nj->n', inner, inverse, inner) < FAR
+        if near.sum() < 30:
+            break
+        kept = inner[near]
+    return _fit(covariance(kept), texture, noise)
