@@ -218,7 +218,8 @@ class MaskedRestorationModel(ResumableModel):
         metrics = self.opt['val'].get('metrics') or {}
         in_tensorboard = self.opt['val'].get('tb_images', 4) if self.is_train and self.opt['logger'].get('use_tb_logger') else 0
         rows = []
-        bar = tqdm(dataloader, desc=dataset, unit='picture', disable=distributed.rank() > 0 or not self.opt['val'].get('pbar', False))
+        hidden = distributed.rank() > 0 or not self.opt['val'].get('pbar', False)
+        bar = tqdm(dataloader, desc=dataset, unit='picture', disable=hidden or None)  # None: unless stderr is a terminal
         for data, number in zip(bar, numbers):
             self.feed_data(data)
             self.test()

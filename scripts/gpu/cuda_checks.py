@@ -65,7 +65,7 @@ def check(name):
             with contextlib.suppress(Exception):
                 torch.cuda.synchronize()
         found.append({'check': name, 'ok': ok, 'seconds': round(time.time() - start, 1), **figures})
-        Path(args.out).write_text(json.dumps(found, indent=1))
+        Path(args.out).write_text(json.dumps(found, indent=1), encoding='utf-8')
         print(f'{"OK  " if ok else "FAIL"} {name} ({time.time() - start:.1f} s) {json.dumps(figures)}', flush=True)
         return function
 

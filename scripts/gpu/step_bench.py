@@ -136,6 +136,6 @@ for cell in args.cells:
     model = data = None
     rows.append(row)
     machine = {'gpu': torch.cuda.get_device_name() if CUDA else 'CPU', 'torch': torch.__version__}
-    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1))
+    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1), encoding='utf-8')
     print(json.dumps(row), flush=True)
 print(f'left out: {left_out}' if left_out else 'all cells', flush=True)

@@ -145,6 +145,7 @@ def test_either_protocol_is_one_setting_away(name):
         assert opt['datasets']['train']['gt_size'] == (whole if network in LARGE else 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', map(of, FILES))
 def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, data, tmp_path):
     """Only the network's size, pictures and batch are cut down; data sets, losses, optimizer, schedule and metrics are the file's."""

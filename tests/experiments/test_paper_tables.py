@@ -383,6 +383,7 @@ def test_a_cell_that_cannot_run_says_why(tmp_path, capsys, processes, message):
     assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
 
 
+@pytest.mark.slow
 def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, capsys):
     """Real processes throughout; the first run is killed without a chance to clean up."""
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
@@ -390,7 +391,7 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     folder = tmp_path / 'o'
     arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
     (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
-    with open(tmp_path / 'first.txt', 'w') as output:
+    with open(tmp_path / 'first.txt', 'w', encoding='utf-8') as output:
         first = subprocess.Popen(command_line('tables', *arguments), env=environment(), stdout=output, stderr=output)
     deadline = time.time() + 240
     try:

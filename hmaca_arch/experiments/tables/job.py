@@ -264,6 +264,9 @@ class Job:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
+                if hasattr(os, 'killpg'):
+                    os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
+                else:  # Windows
+                    self.process.kill()
                 self.process.wait()
             self.save()
