@@ -101,6 +101,12 @@ PHASES = ('train', 'val', 'test')  # and val_NAME, test_NAME
 PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
 OWN_MODEL = 'MaskedRestorationModel'
 
+FILE = {  # how a file is put together, before it is checked
+    'base': either(TEXT, LIST),
+    'data': optional(TEXT),
+}
+DATA_FILE = {'datasets': SECTION, 'val': SECTION}  # what a data file may have
+
 TOP = {
     'name': FOLDER_NAME,
     'model_type': TEXT,

@@ -53,7 +53,7 @@ from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import files as options
+from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.messages import suggestion
 from hmaca_arch.training import distributed, resuming, starting, stopping
 from hmaca_arch.training.progress import ProgressLogger
@@ -250,7 +250,7 @@ def record_run(opt: dict, folder: str) -> None:
     with open(os.path.join(folder, 'versions.json'), 'w', encoding='utf-8') as file:
         json.dump(versions, file, indent=2)
     with open(os.path.join(folder, 'options_resolved.yml'), 'w', encoding='utf-8') as file:
-        file.write(options.dump(opt))
+        file.write(dump(opt))
 
 
 def make_dirs(opt: dict) -> None:
