@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.recipe import one_of
-from hmaca_arch.config.schema import PHASES, Kind, wrong_value
+from hmaca_arch.config.kinds import Kind, wrong_value
+from hmaca_arch.config.schema import PHASES
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.images import list_pictures, read_file
 from hmaca_arch.messages import refuse

@@ -22,7 +22,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='basicsr check', description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.'
     )
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML): a path, or the name of a shipped one such as train_HMACA1')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file: a path, or a shipped one by name (train_HMACA1)')
     options.add_overrides(parser)
     parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(

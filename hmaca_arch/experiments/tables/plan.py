@@ -139,7 +139,8 @@ class Cell:
         batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
             raise ValueError(f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor')
-        entries = [f'data={self.dataset}', f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}', *NETWORKS[self.network][2]]
+        entries = [f'data={self.dataset}', f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}']
+        entries += NETWORKS[self.network][2]
         for key, value in self.training(root).items():
             whole = not isinstance(value, dict) or 'type' in value  # settings of another type are other settings
             entries += [f'train:{key}={json.dumps(value)}'] if whole else [f'train:{key}:{k}={json.dumps(v)}' for k, v in value.items()]
