@@ -129,6 +129,17 @@ NETWORK_OWN = {  # read by the model, not by the network
         'Pad images to multiples of it, and crop the result.', '16', "window_size; none for networks that pad by themselves"),
 }  # fmt: skip
 
+METRIC = {  # what the signatures of the metrics do not say
+    'crop_border': whole(0).says('Pixels at each side that are not measured.', '4', '0'),
+    'input_order': choice('HWC', 'CHW').says("Set by the program to the images' layout.", 'HWC', 'HWC'),
+    'test_y_channel': FLAG.says('Measure luma alone.', 'true', 'false'),
+    'paste': choice('lq', 'gt').says(
+        'What replaces everything outside the mask. Protocol release needs gt, as its lq differs from gt there.', 'gt', 'lq'
+    ),
+    'width': number(0).says('How far from the edge of the region is measured, in pixels.', '8', '8'),
+    'better': choice('higher', 'lower').says('Which of two values is the better one.', 'lower', 'higher'),
+}
+
 REQUIRED = {  # what the pipelines read without a default
     'train': ('total_iter', 'optim_g', 'scheduler'),
     'logger': ('print_freq', 'save_checkpoint_freq'),
