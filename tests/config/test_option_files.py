@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -11,7 +13,7 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.models import build_model
-from conftest import ROOT, make_triplets
+from conftest import ROOT, environment, make_triplets
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
@@ -197,6 +199,23 @@ def test_an_old_path_ends_in_a_line_that_says_the_new_command(old, new, data, tm
     (tmp_path / 'mine.yml').write_text(f'base: {ROOT}/options/{old}')
     with pytest.raises(FileNotFoundError, match=rf'instead: base: \S+/{new}.yml{f" and data: {data}" if data else ""}$'):
         options.load('mine.yml')
+
+
+def test_an_installation_has_all_files_and_finds_them_by_name(tmp_path):
+    pytest.importorskip('setuptools')
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'egg_info', '-e', tmp_path, 'build_py', '-d', tmp_path / 'lib'],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    folder = tmp_path / 'lib' / 'hmaca_arch' / 'option_files'
+    for path in [*FILES, *DATA, OPTIONS / 'paper.yml', OPTIONS / 'schema.json']:
+        assert (folder / path.relative_to(OPTIONS)).read_bytes() == path.read_bytes()
+    code = 'from hmaca_arch.config import files, shipped; print(shipped.FOLDER, files.load("train_HMACA1", ["data=imagenet_blur"])["name"])'
+    run = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
+        env={**environment(), 'PYTHONPATH': str(tmp_path / 'lib')},
+    )  # fmt: skip
+    assert run.stdout.split() == [str(folder), 'train_HMACA1_imagenet_blur'], run.stderr
 
 
 @pytest.mark.parametrize('path', map(of, FILES))

@@ -125,7 +125,8 @@ def test_the_shipped_files_are_right_by_the_json_schema(path, rules):
     'text',
     [
         'train: {totl_iter: 5}', 'train: {total_iter: 0}', 'train: {amp: fp8}', 'network_g: {type: HMACA, cross_attention: globl}',
-        'nam: x', 'network_g: {type: HMANet, cross_attention: global}', 'train: {pixel_opt: {type: AlphaMaskedL1Loss, outside: img}}', 'name: a/b',
+        'nam: x', 'network_g: {type: HMANet, cross_attention: global}', 'name: a/b',
+        'train: {pixel_opt: {type: AlphaMaskedL1Loss, outside: img}}',
         'datasets: {trian: {}}', 'datasets: {val_2: {type: MaskedPairedImageDataset, gt_sise: 4}}', 'path: {pretrain_network_g: 5}',
         'val: {metrics: {a: {type: calculate_composite_psnr, paste: lg}}}', 'logger: {keep_last: 0}', 'protocol: cleen', 'base: 5',
     ],
