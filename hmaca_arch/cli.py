@@ -13,6 +13,7 @@ COMMANDS = {
     'test': 'measure a trained network as an option file says, and write its pictures',
     'check': 'say what is wrong with an option file, and with its data',
     'restore': 'restore the masked region of a picture, or of a folder of pictures',
+    'estimate': 'measure what was done to the masked regions of an image',
     'demo': 'a page in the browser to try it on',
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
     'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
@@ -43,6 +44,10 @@ def run(command: str, argv: list[str]) -> int | None:
         from hmaca_arch.commands import restore as restore_command
 
         return restore_command.main(argv)
+    if command == 'estimate':
+        from hmaca_arch.commands import estimate
+
+        return estimate.main(argv)
     if command == 'demo':
         from hmaca_arch.page import demo
 
