@@ -12,6 +12,7 @@ COMMANDS = {
     'test': 'measure a trained network as an option file says, and write its pictures',
     'check': 'say what is wrong with an option file, and with its data',
     'restore': 'restore the masked region of a picture, or of a folder of pictures',
+    'estimate': 'measure what was done to the masked regions of an image',
     'demo': 'a page in the browser to try it on',
     'export': 'write an HMACA as an ONNX file',
     'compare': 'compare networks and classical methods on the same pictures',

@@ -111,6 +111,17 @@ def trials(folders: list[Path], number: int, seed: int, quality: int, told: bool
                 yield kind, how, i, truth, found, mask & given, time.perf_counter() - start
 
 
+def cells(rights: list[dict]) -> list[str]:
+    """The cells of a line of the table."""
+
+    def percent(name: str, average=np.mean, form: str = '.0f') -> str:
+        values = [right[name] for right in rights if name in right]
+        return f'{100 * average(values):{form}} %' if values else ''
+
+    shares = [percent(name) for name in ('all', 'kind', 'value', 'pool', 'unknown')]
+    return [*shares, percent('error', np.median, '.1f'), percent('overlap')]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
@@ -138,15 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     print('| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma | overlap |')
     print('|---|---|---|---|---|---|---|---|---|')
     for (kind, how), rights in results.items():
-        percent = {name: f'{100 * np.mean([right.get(name, 0) for right in rights]):.0f} %' for name in ('all', 'kind', 'value', 'unknown')}
-        pool = f'{100 * np.mean([right["pool"] for right in rights]):.0f} %' if 'pool' in rights[0] else ''
-        errors = [right['error'] for right in rights if 'error' in right]
-        error = f'{100 * np.median(errors):.1f} %' if errors else ''
-        overlaps = [right['overlap'] for right in rights if 'overlap' in right]
-        overlap = f'{100 * np.mean(overlaps):.0f} %' if overlaps else ''
-        print(
-            f'| {kind} | {how} | {percent["all"]} | {percent["kind"]} | {percent["value"]} | {pool} | {percent["unknown"]} | {error} | {overlap} |'
-        )
+        print(f'| {kind} | {how} | ' + ' | '.join(cells(rights)) + ' |')
     print(f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most')
     return 0
 

@@ -27,7 +27,7 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5  # log likelihood by pixel, and grey levels, below which there is no noise
 BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
-LOSSY_NONE, LOSSY_GAIN = 25.0, 40.0  # cost saved by noise or blur before JPEG: below the first nothing is wrong, above the second it counts
+LOSSY_NONE, LOSSY_GAIN = 2.5, 6.0  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
@@ -198,14 +198,15 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
     band = _band(mask, outside)
     near_blocks = depth_of(outside) > 7  # JPEG carries what was done up to 7 pixels further
     rough, smooth = find_area(_activity(image, outside), mask, band), find_area(blur_activity(image), mask, band)
-    noise, noise_gain, _ = lossy_noise(image, rough, near_blocks, quality)
-    blur, blur_gain, _ = lossy_blur(image, smooth, near_blocks, quality)
-    gain = max(noise_gain, blur_gain)
-    if gain < LOSSY_NONE:
+    noise, noise_gain, noise_left = lossy_noise(image, rough, near_blocks, quality)
+    blur, blur_gain, blur_left = lossy_blur(image, smooth, near_blocks, quality)
+    noisy, blurred = noise_gain / (noise_left + 3), blur_gain / (blur_left + 3)
+    most = max(noisy, blurred)
+    if most < LOSSY_NONE:
         return Measured(Degradation('none'), 0.7, mask, 0, '')
-    confidence = min(0.9, gain / LOSSY_GAIN / 4)
-    if gain < LOSSY_GAIN:
+    if most < LOSSY_GAIN:
         return Measured(Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why')
-    if noise_gain > blur_gain:
+    confidence = min(0.8, most / LOSSY_GAIN / 4)
+    if noisy > blurred:
         return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
     return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')

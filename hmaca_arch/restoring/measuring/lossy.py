@@ -13,8 +13,9 @@ from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectan
 from hmaca_arch.restoring.measuring.jpeg import coefficients, luma
 
 BLOCKS = range(3, 33)
+ALONG = 5  # pixels over which differences are averaged along a line
 NEAR_LINE = 2  # pixels
-GRID_GAIN = 0.3  # log likelihood by pixel that a grid must gain; chosen on training images
+GRID_GAIN = 0.28  # log likelihood by pixel that a grid must gain; chosen on training images
 AT_CORNER, CORNER_GAIN = 0.1, 0.1  # a grid that begins at the mask's corner is more likely
 NOISES = np.exp(np.linspace(np.log(2.5), np.log(110), 16))
 BLURS = np.exp(np.linspace(np.log(0.4), np.log(5.2), 12))
@@ -145,8 +146,8 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     """Find a block grid, by the energy of the differences between neighbours; None if there is none."""
     values = luma(image)
     steps = [np.zeros_like(values), np.zeros_like(values)]
-    steps[0][1:] = np.abs(np.diff(values, axis=0))
-    steps[1][:, 1:] = np.abs(np.diff(values, axis=1))
+    steps[0][1:] = np.abs(cv2.blur(np.diff(values, axis=0), (ALONG, 1)))  # along a block's side all steps are equal
+    steps[1][:, 1:] = np.abs(cv2.blur(np.diff(values, axis=1), (1, ALONG)))
     depth = depth_of(mask)
     best, most = None, 0.0
     for erosion in (0, 3, 6, 10, 16):
@@ -156,9 +157,12 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
         gained, block, offset = _best_grid(steps, core, np.argwhere(mask).min(axis=0))
         if gained / core.sum() ** 0.75 > most:
             best, most = (gained / core.sum(), block, offset), gained / core.sum() ** 0.75
-    if best is None or best[0] < GRID_GAIN:
+    if best is None:
         return None
-    _, block, offset = best
+    gained, block, offset = best
+    own = block % 8 == 0 and offset[0] % 8 == offset[1] % 8 == 0  # the lines are also those of JPEG's blocks
+    if gained < GRID_GAIN * (2 if own else 1):
+        return None
     inner = off_grid(mask.shape, block, offset)
     activity = np.where(inner[0], steps[0], 0) + np.where(inner[1], steps[1], 0)
     return Grid(block, offset, _snapped(find_area(activity, mask, depth == 0), block, offset), 0)

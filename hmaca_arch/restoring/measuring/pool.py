@@ -70,7 +70,7 @@ def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 
 
 def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` with a pixel, of two squares. They begin at corners."""
+    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` (its first pixel counts) with a pixel, of two."""
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
     square = pixels

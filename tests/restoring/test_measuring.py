@@ -1,0 +1,244 @@
+"""Measuring a degradation: degrade a region of a real image, measure it, and compare."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from datasets_ext import degradations
+from hmaca_arch.degradation import Degradation
+from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring.border import find_area
+from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, quality_of_tables, table_of
+from hmaca_arch.restoring.measuring.noise import clipped_variance
+
+TOP, LEFT = 61, 90  # no multiple of a block
+
+
+@pytest.fixture(scope='module')
+def clean() -> np.ndarray:
+    return data.chelsea()[20:220, 100:320]
+
+
+def box(image: np.ndarray, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+    mask = np.zeros((*image.shape[:2], 1), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def square(image: np.ndarray, side: int = 48, wider: int = 0) -> np.ndarray:
+    return box(image, TOP - wider, LEFT - wider, TOP + side + wider, LEFT + side + wider)
+
+
+def only(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None):
+    found = measure(image, mask, jpeg)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize('pool', ['mean', 'centre'])
+@pytest.mark.parametrize('block', [4, 6, 12])
+def test_blocks_that_fill_the_mask_are_written_from_its_corner(clean, block, pool):
+    mask = square(clean)
+    found = only(degradations.pixelate(clean, mask, block, pool), mask)
+    assert str(found.degradation) == f'pix:{block}:{pool}'
+    assert (found.area == mask[..., 0]).all() and found.spill == 0
+    assert f'blocks of {block} pixels' in found.words and f'grid at {TOP % block},{LEFT % block}' in found.words
+
+
+def test_blocks_cut_at_the_region_are_told_from_whole_ones(clean):
+    mask = square(clean)
+    cut = only(degradations.pixelate(clean, mask, 7, 'mean'), mask).degradation  # 48 = 6 * 7 + 6
+    whole = only(degradations.pixelate_grid(clean, mask, 7, 'mean', (2, 5)), mask).degradation
+    assert cut.block == 7 and cut.anchor == ('start', 'start')
+    assert str(whole) == 'pix:7:mean@2,5'
+
+
+def test_known_pixels_inside_blocks_tell_the_pool_exactly(clean):
+    mask = square(clean, 45)
+    for pool in ('mean', 'centre'):
+        found = only(degradations.pixelate_grid(clean, mask, 9, pool, (4, 7)), mask)
+        assert str(found.degradation) == f'pix:9:{pool}@4,7' and found.confidence > 0.99
+
+
+@pytest.mark.parametrize('wider', [1, 5, 16])
+def test_blocks_inside_a_mask_that_is_too_wide(clean, wider):
+    region = square(clean)
+    found = only(degradations.pixelate(clean, region, 8, 'mean'), square(clean, wider=wider))
+    assert str(found.degradation) == f'pix:8:mean@{TOP % 8},{LEFT % 8}'
+    assert (found.area == region[..., 0]).all()
+
+
+def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
+    region, mask = square(clean), square(clean, wider=-2)
+    found = only(degradations.pixelate(clean, region, 8, 'mean'), mask)
+    assert str(found.degradation) == f'pix:8:mean@{TOP % 8},{LEFT % 8}'
+    assert found.spill == 2 and 'the mask is 2 pixels too narrow' in found.words
+    assert (found.area == mask[..., 0]).all()
+
+
+@pytest.mark.parametrize('sigma', [6, 20, 60])
+def test_noise(clean, sigma):
+    mask = square(clean)
+    found = only(degradations.noise(clean, mask, np.random.default_rng(sigma), sigma), mask)
+    assert found.degradation.kind == 'noise' and found.degradation.sigma == pytest.approx(sigma, rel=0.1)
+
+
+def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimated(clean):
+    dark = (clean // 12).astype(np.uint8)
+    mask = square(clean)
+    degraded = degradations.noise(dark, mask, np.random.default_rng(0), 30)
+    assert (degraded[mask[..., 0]] == 0).mean() > 0.35 and degraded[mask[..., 0]].std() < 23
+    assert only(degraded, mask).degradation.sigma == pytest.approx(30, rel=0.1)
+
+
+def test_variance_of_clipped_noise_agrees_with_draws():
+    draws = np.clip(40 + 50 * np.random.default_rng(0).standard_normal(400_000), 0, 255)
+    assert clipped_variance(np.array([draws.mean()]), 50.0)[0] == pytest.approx(draws.var(), rel=0.01)
+
+
+@pytest.mark.parametrize('sigma', [0.8, 1.5, 3.0])
+def test_blur(clean, sigma):
+    mask = square(clean, 64)
+    found = only(degradations.blur(clean, mask, sigma), mask)
+    assert found.degradation.kind == 'blur' and found.degradation.sigma == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize('kind', ['noise', 'blur'])
+def test_the_degraded_part_of_a_wide_mask(clean, kind):
+    region, mask = square(clean), square(clean, wider=9)
+    change = {
+        'noise': lambda: degradations.noise(clean, region, np.random.default_rng(1), 25),
+        'blur': lambda: degradations.blur(clean, region, 2.0),
+    }
+    found = only(change[kind](), mask)
+    assert found.degradation.kind == kind
+    inside, overlap = region[..., 0], (found.area & region[..., 0]).sum()
+    assert overlap / (found.area | inside).sum() > 0.85 and overlap / mask.sum() < 0.7
+    assert not (found.area & ~mask[..., 0]).any()
+
+
+def test_find_area_moves_each_side_by_itself():
+    activity, mask = np.ones((80, 80)), np.zeros((80, 80), bool)
+    activity[20:50, 22:60] = 6
+    mask[12:53, 20:75] = True
+    area = find_area(activity, mask, ~mask)
+    assert np.array_equal(np.argwhere(area).min(axis=0), [20, 22]) and np.array_equal(np.argwhere(area).max(axis=0), [49, 59])
+
+
+@pytest.mark.parametrize('wider', [0, 8, -6])
+def test_nothing_wrong(clean, wider):
+    assert str(only(clean, square(clean, wider=wider)).degradation) == 'none'
+
+
+def test_one_colour_and_too_few_pixels_are_unknown(clean):
+    black = np.where(square(clean), 0, clean).astype(np.uint8)
+    assert str(only(black, square(clean)).degradation) == 'unknown'
+    found = only(clean, box(clean, 50, 50, 58, 58))
+    assert str(found.degradation) == 'unknown' and found.confidence == 0 and 'too few pixels' in found.words
+
+
+def test_an_enlarged_image_is_not_a_pixelized_region(clean):
+    large = np.repeat(np.repeat(clean[:100, :100], 3, axis=0), 3, axis=1)
+    assert only(large, square(large)).degradation.kind != 'pix'
+
+
+def test_regions_are_measured_one_by_one_from_top_to_bottom(clean):
+    first, second = box(clean, 20, 120, 68, 168), box(clean, 110, 30, 158, 78)
+    degraded = degradations.pixelate(clean, first, 8, 'mean')
+    degraded = degradations.noise(degraded, second, np.random.default_rng(0), 20)
+    found = measure(degraded, first | second)
+    assert [one.degradation.kind for one in found] == ['pix', 'noise']
+    assert (found[0].area == first[..., 0]).all() and not (found[1].area & ~second[..., 0]).any()
+
+
+def test_grey_deep_and_transparent_images(clean):
+    mask = square(clean)
+    grey = degradations.pixelate(clean, mask, 6, 'mean')[..., 1]
+    for image in (grey, grey[..., None], grey.astype(np.uint16) * 257, np.dstack([grey, np.full_like(grey, 255)])):
+        assert str(only(image, mask).degradation) == 'pix:6:mean'
+    assert only(degradations.noise(clean, mask, np.random.default_rng(0), 25)[..., :1], mask).degradation.sigma == pytest.approx(
+        25, rel=0.1
+    )
+
+
+def test_mistakes_are_named(clean):
+    with pytest.raises(ValueError, match=r'mask is \(5, 5\).*equal heights'):
+        measure(clean, np.ones((5, 5), bool))
+    with pytest.raises(ValueError, match='expected .* uint8 or uint16'):
+        measure(clean.astype(np.float32), square(clean))
+    with pytest.raises(ValueError, match='JPEG quality 101'):
+        measure(clean, square(clean), jpeg=101)
+    assert measure(clean, np.zeros(clean.shape[:2], bool)) == []
+
+
+@pytest.mark.parametrize('quality', [1, 30, 49, 50, 75, 95, 100])
+def test_quality_of_a_jpeg_file_from_its_tables(clean, quality):
+    file = io.BytesIO()
+    Image.fromarray(clean).save(file, 'JPEG', quality=quality)
+    tables = Image.open(file).quantization
+    assert quality_of_tables(tables) == quality
+    assert sorted(tables[0]) == sorted(table_of(quality).ravel())
+
+
+@pytest.mark.parametrize('quality', [40, 75, 90])
+def test_quality_of_a_jpeg_from_its_pixels(clean, quality):
+    everywhere = np.ones(clean.shape[:2], bool)
+    assert abs(quality_of_pixels(degradations.jpeg(clean, quality), everywhere) - quality) <= 1
+    assert quality_of_pixels(clean, everywhere) == 0
+    assert quality_of_pixels(degradations.jpeg(clean, quality)[3:, 5:], everywhere[3:, 5:]) == 0, 'another grid than the corner'
+
+
+@pytest.mark.parametrize('told', [True, False])
+def test_blocks_before_jpeg(clean, told):
+    mask = square(clean)
+    degraded = degradations.jpeg(degradations.pixelate(clean, mask, 12, 'mean'), 75)
+    found = only(degraded, mask, 75 if told else None).degradation
+    assert found.kind == 'pix' and found.block == 12 and found.jpeg in (74, 75)
+    assert (found.offset[0] % 12, found.offset[1] % 12) == (TOP % 12, LEFT % 12)
+
+
+def test_noise_and_nothing_before_jpeg(clean):
+    mask = square(clean, 64)
+    noisy = degradations.jpeg(degradations.noise(clean, mask, np.random.default_rng(0), 40), 75)
+    found = only(noisy, mask, 75).degradation
+    assert found.kind == 'noise' and found.jpeg == 75 and found.sigma == pytest.approx(40, rel=0.15)
+    assert str(only(degradations.jpeg(clean, 75), mask, 75).degradation) == 'none+jpeg:75'
+
+
+def save(path, pixels: np.ndarray) -> str:
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+def test_the_command_prints_a_line_a_region_and_json(tmp_path, clean):
+    mask = square(clean)
+    files = [
+        '-i', save(tmp_path / 'image.png', degradations.pixelate(clean, mask, 8, 'mean')),
+        '-m', save(tmp_path / 'mask.png', mask[..., 0].astype(np.uint8) * 255),
+    ]  # fmt: skip
+    command = [sys.executable, '-m', 'hmaca_arch', 'estimate', *files]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert text.startswith(f'{TOP},{LEFT},{TOP + 48},{LEFT + 48}  pix:8:mean  ') and text.count('\n') == 1
+    (entry,) = json.loads(subprocess.run([*command, '--json'], capture_output=True, text=True, check=True).stdout)
+    assert Degradation.parse(entry['degradation']) == Degradation('pix', block=8) and entry['degraded_pixels'] == 48 * 48
+
+
+def test_the_command_reads_the_quality_of_a_jpeg_file_and_names_mistakes(tmp_path, clean, capsys):
+    from hmaca_arch.commands import estimate
+
+    Image.fromarray(clean).save(tmp_path / 'image.jpg', quality=88)
+    mask = save(tmp_path / 'mask.png', square(clean)[..., 0].astype(np.uint8) * 255)
+    assert estimate.main(['-i', str(tmp_path / 'image.jpg'), '-m', mask]) == 0
+    assert '  none+jpeg:88  ' in capsys.readouterr().out
+    small = save(tmp_path / 'small.png', np.full((5, 7), 255, np.uint8))
+    with pytest.raises(ValueError, match='7x5 pixels, the image 220x200'):
+        estimate.main(['-i', str(tmp_path / 'image.jpg'), '-m', small])
+    black = save(tmp_path / 'black.png', np.zeros(clean.shape[:2], np.uint8))
+    with pytest.raises(ValueError, match='nothing to measure'):
+        estimate.main(['-i', str(tmp_path / 'image.jpg'), '-m', black])
