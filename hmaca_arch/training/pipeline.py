@@ -49,7 +49,7 @@ from basicsr.utils.dist_util import master_only
 from torch.nn.parallel import DistributedDataParallel
 
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import files as options
+from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import suggestion
 from hmaca_arch.training import distributed, resuming, run_record, starting, stopping
@@ -216,7 +216,7 @@ def record_run(opt: dict, folder: str) -> None:
     if (source / '.git').exists():
         versions['commit'] = commit(source)
     write_atomically(os.path.join(folder, 'versions.json'), json.dumps(versions, indent=2).encode())
-    write_atomically(os.path.join(folder, 'options_resolved.yml'), options.dump(opt).encode(errors='surrogateescape'))
+    write_atomically(os.path.join(folder, 'options_resolved.yml'), dump(opt).encode(errors='surrogateescape'))
 
 
 def make_dirs(opt: dict) -> None:
