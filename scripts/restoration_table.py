@@ -28,7 +28,11 @@ from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.experiments.bootstrap import bootstrap
 from hmaca_arch.inference import Restorer, load_restorer
 
-ROWS = ['pix:4:mean', 'pix:8:mean', 'pix:12:mean', 'pix:16:mean', 'pix:4:centre', 'pix:8:centre', 'pix:12:centre', 'pix:16:centre', 'blur:0.7', 'blur:1.5', 'blur:3', 'noise:10', 'noise:25', 'noise:50', 'pix:8:mean+jpeg:75', 'blur:1.5+jpeg:75', 'noise:25+jpeg:75', 'none']
+ROWS = [
+    *(f'pix:{block}:{pool}' for pool in ('mean', 'centre') for block in (4, 8, 12, 16)),
+    *('blur:0.7', 'blur:1.5', 'blur:3', 'noise:10', 'noise:25', 'noise:50'),
+    *('pix:8:mean+jpeg:75', 'blur:1.5+jpeg:75', 'noise:25+jpeg:75', 'none'),
+]
 AROUND = 72  # pixels around the region that are kept
 LEVELS = {'pix': (30, 2, 12), 'blur': (10, 1, 20)}  # of plug and play: first, last, steps
 LEAST = 1e-2  # mean square error in grey levels below which a region counts as exact
