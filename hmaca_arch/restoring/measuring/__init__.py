@@ -208,7 +208,7 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(Degradation('none'), 0.7, mask, 0, '')
     if most < LOSSY_GAIN:
         return Measured(Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why')
-    confidence = min(0.8, most / LOSSY_GAIN / 4)
+    confidence = min(0.5, most / LOSSY_GAIN / 4)  # the kind is surer than sigma, which is often off by a fifth
     if noisy > blurred:
         return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
     return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')
