@@ -27,7 +27,7 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5  # log likelihood by pixel, and grey levels, below which there is no noise
 BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
-LOSSY_NONE, LOSSY_GAIN = 2.5, 6.0  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
+LOSSY_NONE, LOSSY_GAIN = 6.0, 8.0  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
@@ -61,6 +61,8 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4) or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f'measure: got an image of shape {image.shape} and type {image.dtype}, expected (h, w, 1 to 4), uint8 or uint16')
     image = image[..., : 1 if image.shape[2] < 3 else 3]
+    if image.shape[2] == 3 and (image == image[..., :1]).all():
+        image = image[..., :1]  # grey
     return image if image.dtype == np.uint8 else image / np.float32(257)
 
 
@@ -168,7 +170,7 @@ def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Gri
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those outside."""
     values = residual(image)
-    inverse = np.linalg.inv(covariance(values[outside]) + np.eye(image.shape[2]) / 12)
+    inverse = np.linalg.inv(covariance(values[outside]) + np.eye(values.shape[2]) / 12)
     return np.sqrt(np.maximum(np.einsum('hwi,ij,hwj->hw', values, inverse, values), 0))
 
 
@@ -206,7 +208,7 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(Degradation('none'), 0.7, mask, 0, '')
     if most < LOSSY_GAIN:
         return Measured(Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why')
-    confidence = min(0.8, most / LOSSY_GAIN / 4)
+    confidence = min(0.5, most / LOSSY_GAIN / 4)  # the kind is surer than sigma, which is often off by a fifth
     if noisy > blurred:
         return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
     return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')

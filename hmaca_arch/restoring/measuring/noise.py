@@ -1,21 +1,27 @@
-"""Measure Gaussian noise: what varies independently from channel to channel, more than the surroundings' texture explains."""
+"""Measure Gaussian noise: what varies from channel to channel or pixel to pixel, and the surroundings' texture does not explain."""
 
 import cv2
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import chdtri, ndtr
 
 ROUNDING = 1 / 12  # variance of rounding to whole grey levels
 GAINS = np.exp(np.linspace(np.log(0.02), np.log(20), 29))  # the region's texture over that of its surroundings
 GAIN_SPREAD = 1.2  # of the logarithm of that, before anything is measured
 SIGMAS = np.exp(np.linspace(np.log(0.5), np.log(110), 90))
-FAR = 16.3  # squared distance, in standard deviations of three channels, that noise exceeds in 1 of 1000 pixels
+RARE = 0.001  # part of the noise that is left out as edges
 
 
 def residual(image: np.ndarray) -> np.ndarray:
-    """(h, w, c) float32: what second differences in both directions leave of an image; white noise keeps its variance."""
-    line = np.array([1, -2, 1], np.float32) / np.sqrt(6, dtype=np.float32)
-    filtered = cv2.sepFilter2D(image.astype(np.float32), cv2.CV_32F, line, line, borderType=cv2.BORDER_REFLECT_101)
-    return filtered.reshape(image.shape)
+    """What filters that see no even ground leave of an image: (h, w, 3) of three channels, (h, w, 4) of one.
+
+    White noise of the image is white in it, and as strong. Three channels are told from texture by their independence; one channel by four
+    filters, of which texture passes the coarser ones more.
+    """
+    values = image.astype(np.float32)
+    fine, coarse = (np.array(line, np.float32) / np.sqrt(np.square(line).sum()) for line in ([1, -2, 1], [1, 0, -1]))
+    pairs = [(fine, fine)] if image.shape[2] == 3 else [(fine, fine), (fine, coarse), (coarse, fine), (coarse, coarse)]
+    filtered = [cv2.sepFilter2D(values, cv2.CV_32F, *pair, borderType=cv2.BORDER_REFLECT_101) for pair in pairs]
+    return np.stack(filtered, axis=2) if len(pairs) > 1 else filtered[0]
 
 
 def covariance(values: np.ndarray) -> np.ndarray:
@@ -71,10 +77,12 @@ def measure_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> t
     means = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2.0).reshape(image.shape)[area]
     means = means[:: max(1, len(means) // 500)]
     noise = np.array([np.zeros(image.shape[2]), *(clipped_variance(means, sigma).mean(axis=0) for sigma in SIGMAS)])
+    noise = np.broadcast_to(noise, (len(noise), values.shape[2]))
+    limit = chdtri(values.shape[2], RARE)
     kept = inner
     for _ in range(3):
-        inverse = np.linalg.inv(covariance(kept) + 1e-3 * np.eye(image.shape[2]))
-        near = np.einsum('ni,ij,nj->n', inner, inverse, inner) < FAR
+        inverse = np.linalg.inv(covariance(kept) + 1e-3 * np.eye(values.shape[2]))
+        near = np.einsum('ni,ij,nj->n', inner, inverse, inner) < limit
         if near.sum() < 30:
             break
         kept = inner[near]
