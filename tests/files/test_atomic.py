@@ -337,7 +337,7 @@ def on_another_system(request, tmp_path):
 
     def run(*arguments) -> subprocess.CompletedProcess:
         command = [sys.executable, '-c', code, *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600)
+        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
 
     return run
 

@@ -424,7 +424,7 @@ def test_texts_are_utf_8_whatever_the_system_writes(tmp_path, triplets):
     (tmp_path / 'o.yml').write_bytes(text.encode())
     where = {**environment(), 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii'}
     result = subprocess.run(
-        command_line('train', '-opt', 'o.yml'), cwd=tmp_path, env=where, capture_output=True, text=True, timeout=600
+        command_line('train', '-opt', 'o.yml'), cwd=tmp_path, env=where, capture_output=True, text=True
     )
     assert result.returncode == 0 and 'Logging error' not in result.stderr, result.stderr
     run = tmp_path / 'experiments' / 'tiny'
