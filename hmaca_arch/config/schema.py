@@ -135,6 +135,7 @@ TRAIN = {
 TRAIN_OWN = {
     'composite': FLAG,
     'amp': choice('bf16', 'fp16', False),
+    'accum_iter': whole(1),
     'grad_clip': optional(number(0)),
     'compile': either(FLAG, SECTION),
     'deterministic': FLAG,

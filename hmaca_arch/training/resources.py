@@ -1,5 +1,6 @@
 """What a training will take, from its first step; and a picture of its first batch, to look at before it starts."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from basicsr.utils import tensor2img
 
 from hmaca_arch.networks.described import trial
 from hmaca_arch.restoring.strips import strip
+from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
 
@@ -43,7 +45,7 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
         dataset = build_dataset(section)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]
-    batch = section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)  # without a launcher one process feeds all GPUs
+    batch = batches_a_step(opt) * section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)  # without a launcher one process feeds all GPUs
     sampler = GlobalSampler(size=len(dataset), global_batch=batch, epoch_iters=1, total_iters=1, seed=opt['manual_seed'])
     return [dataset[i] for i in sampler]
 
@@ -82,11 +84,11 @@ def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Est
     opt['path'] = {'pretrain_network_g': None}
     opt['train'].pop('compile', None)
     model = build_model(opt)
-    cuda = model.device.type == 'cuda'
+    cuda, in_parts = model.device.type == 'cuda', InParts(batches_a_step(opt))
 
     def step(count: int) -> float:
         start = time.perf_counter()
-        model.feed_data(torch.utils.data.default_collate(list(samples[:count])))
+        model.feed_data(in_parts(samples[:count]))
         model.optimize_parameters(1)
         if cuda:
             torch.cuda.synchronize()
@@ -107,5 +109,5 @@ def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Est
     if single * len(samples) <= PATIENCE:
         step(len(samples))
         return Estimate(step(len(samples)), _peak(), 'measured, the second step on the first batch')
-    memory = None if before is None else before + len(samples) * (_peak() - before)
+    memory = None if before is None else before + math.ceil(len(samples) / in_parts.count) * (_peak() - before)
     return Estimate(single * len(samples), memory, f'computed, {len(samples)} times what a step on one sample took')
