@@ -18,6 +18,7 @@ from hmaca_arch.config import schema, signatures
 from hmaca_arch.config.schema import Kind, wrong_value
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.channels import GRAY, RGB, image_channels, setting_of
 from hmaca_arch.networks.described import too_large, trial
 
 SCHEDULERS = {  # BasicSR's names
@@ -168,9 +169,23 @@ class Checker:
         names = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
         for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
             yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
+        yield from self.channels(datasets)
         for phase, section in datasets.items():
             if phase == 'train' or str(phase).split('_')[0] in ('val', 'test'):
                 yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
+
+    def channels(self, datasets: Mapping) -> Iterator[str]:
+        """A line where this project's data sets cannot give the images that the network takes."""
+        network = self.options.get('network_g')
+        ours = {key: item for key, item in datasets.items() if isinstance(item, Mapping) and item.get('type') in schema.DATASETS}
+        if not isinstance(network, Mapping) or not ours or not schema.whole(1).accepts(image_channels(network)):
+            return
+        wanted = image_channels(network)
+        if wanted not in (GRAY, RGB):
+            yield f'network_g:{setting_of(network)}: got {wanted}, expected 1 (gray) or 3 (RGB): the data sets give such images'
+        for phase, section in ours.items():
+            if section.get('channels', wanted) != wanted:
+                yield f'datasets:{phase}:channels: got {show(section["channels"])}, expected {wanted}, what network_g takes; leave it out'
 
     def dataset(self, place: str, section: Any, phase: str) -> Iterator[str]:
         kind = section.get('type') if isinstance(section, Mapping) else None

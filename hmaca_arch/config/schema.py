@@ -192,6 +192,7 @@ _MASKED = {
     'scale': choice(1),  # lq, mask and gt have one size (see the networks' keep_size)
     'io_backend': SECTION,
     'meta_info_file': optional(TEXT),
+    'channels': choice(1, 3),
     'gt_size': optional(whole(1)),
     'min_mask_ratio': number(0, 1),
     'use_hflip': FLAG,

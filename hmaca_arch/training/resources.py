@@ -60,7 +60,7 @@ def draw(samples: Sequence[Mapping[str, torch.Tensor]]) -> np.ndarray:
         size = (factor * width, factor * height)
         pictures = {key: cv2.resize(item, size, interpolation=cv2.INTER_NEAREST) for key, item in pictures.items()}
         lq, mask = pictures['lq'], pictures.get('mask', np.zeros(size[::-1], np.uint8))
-        marked = lq.copy()
+        marked = lq.copy() if lq.ndim == 3 else cv2.cvtColor(lq, cv2.COLOR_GRAY2BGR)
         edges, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(marked, edges, -1, (0, 255, 0), 1)
         rows.append(strip(lq=lq, mask=mask, output=marked, gt=pictures.get('gt', lq)))
