@@ -23,8 +23,14 @@ setup(
         'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
-    packages=find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
-    package_data={'hmaca_arch': ['weights/*.pth']},
+    packages=[*find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']), 'hmaca_arch.option_files'],
+    package_dir={'hmaca_arch.option_files': 'options'},  # found by name after installation: hmaca_arch/config/shipped.py
+    package_data={
+        'hmaca_arch': ['py.typed', 'weights/*.pth'],
+        'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
+        'datasets_ext': ['py.typed'],
+        'losses_ext': ['py.typed'],
+    },
     python_requires='>=3.10',
     install_requires=[
         'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's

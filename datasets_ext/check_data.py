@@ -118,7 +118,7 @@ def look_at(places: Sequence[Place], cache: Path, workers: int) -> dict[Place, S
     new = [place for place in identities if place not in seen]
     chunks = [new[i : i + 32] for i in range(0, len(new), 32)]
     try:
-        with tqdm(total=len(new), desc='looking at pictures', unit='picture', disable=not new) as bar:
+        with tqdm(total=len(new), desc='looking at pictures', unit='picture', disable=None if new else True) as bar:
             if new:
                 with Workers(min(workers, len(chunks))) as pool:
                     for chunk, found in zip(chunks, pool.map(_look_at_all, chunks)):

@@ -16,12 +16,7 @@ RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region
 class MaskedDegradationDataset(MaskedDataset):
     """Clean pictures from a folder or LMDB, degraded in a random region at each visit.
 
-    Options, besides those of `MaskedDataset`:
-
-    dataroot_gt: a folder of clean pictures, or X.lmdb with `io_backend: {type: lmdb}`. 16-bit pictures are rounded to 8 bits.
-    protocol, degradation, degradation_count, region, region_size, size, jpeg: see `recipe.Recipe`.
-
-    unknown: how often a sample's degradation is not told, 0 to 1, default 0.
+    `schema.DATASETS` and `recipe.Recipe` say what its options mean (docs/options.md). 16-bit pictures are rounded to 8 bits.
 
     The triplet is made on the whole picture (of `size`), then cropped: regions lie anywhere, and blur sees its surroundings. lq_path and
     mask_path are the clean picture's path.

@@ -16,11 +16,7 @@ from hmaca_arch.files.images import decode_mask
 class MaskedPairedImageDataset(MaskedDataset):
     """Triplets from folders or LMDB, matched by name whatever the files' endings.
 
-    Options, besides those of `MaskedDataset`:
-
-    dataroot_lq, dataroot_gt: folders of pictures, or X.lmdb with `io_backend: {type: lmdb}`.
-    dataroot_mask: likewise; or a single file, one mask for every picture.
-    soft_mask: keep a mask's gray values; default false: above 127 is 1, everything else 0.
+    `schema.DATASETS` says what its options mean (docs/options.md).
 
     gt's names decide: every one needs its lq and mask; further files are ignored. The three LMDBs' keys must agree. 8- and 16-bit pictures
     are scaled to [0, 1] at their own depth.

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.recipe import one_of
-from hmaca_arch.config.schema import PHASES, Kind, wrong_value
+from hmaca_arch.config.kinds import Kind, wrong_value
+from hmaca_arch.config.schema import PHASES
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.images import decode_picture, list_pictures, read_file
 from hmaca_arch.messages import refuse
@@ -160,16 +161,7 @@ def check_pixels(picture: np.ndarray, where: str) -> None:
 
 
 class MaskedDataset(Dataset, ABC):
-    """Common half of the two data sets. Options that both have:
-
-    io_backend: {type: disk} (default) or {type: lmdb}.
-    meta_info_file: use only the pictures that it lists, in its order.
-    channels: 3 (default): RGB, gray images replicated. 1: gray, colours turned into their luma. `train` and `test` set what network_g takes.
-    gt_size: side of random square crops in training, in pixels; without it pictures stay whole.
-    min_mask_ratio: what part of the mask's area a crop holds at least (see `crops.crop_position`), 0 to 1, default 0.5.
-    use_hflip, use_rot: random flips and rotations in training, default false.
-    seed: all randomness comes from (seed, global sample number), default 0.
-    prepare: what to run to make the data, for the message when they are missing.
+    """Common half of the two data sets. `hmaca_arch.config.schema` says what their options mean (docs/options.md).
 
     A sample's number is `index.number` where the sampler provides it (an int that carries the position of the sample in the whole training
     run) and the index itself otherwise. Outside of training nothing is cropped or flipped.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite_image
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
@@ -27,6 +27,7 @@ from hmaca_arch.networks.hmaca import build_network_from_state_dict
 from hmaca_arch.networks.registry import build
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
+from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -79,7 +80,8 @@ class Restorer:
         soft_mask: bool = False,
         batch: int = 8,
         tile: int = TILE,
-        degradation: str | Degradation = 'unknown',
+        degradation: str | Degradation = 'auto',
+        jpeg: int | None = None,
     ) -> np.ndarray | Tensor:
         """Restore the masked region of one picture. What is doubtful is logged as a warning (logger `hmaca_arch`).
 
@@ -93,7 +95,9 @@ class Restorer:
             batch: most crops of equal size that go through the network at once.
             tile: longest side of what goes through the network at once; larger regions are tiled.
             degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5', 'noise:15' or 'noise:15+jpeg:75' (see
-                `Degradation.parse`); 'none' or 'unknown'. The region is the whole mask: pixels outside it are taken for sound.
+                `Degradation.parse`); 'none' or 'unknown'. The region is then the whole mask. 'auto' measures each region, and restores
+                the part of the mask that is degraded.
+            jpeg: for 'auto': the quality of the JPEG file that the image is from, 0 if it is from none, None to find out.
 
         Returns:
             A new picture of the same type, shape, dtype and device; bit-identical to `image` where the mask is 0.
@@ -102,7 +106,7 @@ class Restorer:
             ValueError: for a picture, mask or number that cannot work; for an output that is not finite; where memory does not suffice
                 for the smallest tile.
         """
-        done = self.run(image, mask, context, feather, soft_mask, batch, tile, degradation)
+        done = self.run(image, mask, context, feather, soft_mask, batch, tile, degradation, jpeg)
         for note in done.notes:
             logger.warning(note)
         return done.picture
@@ -116,11 +120,14 @@ class Restorer:
         soft_mask: bool = False,
         batch: int = 8,
         tile: int = TILE,
-        degradation: str | Degradation = 'unknown',
+        degradation: str | Degradation = 'auto',
+        jpeg: int | None = None,
     ) -> Restoration:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
-        told = Degradation.parse(degradation) if isinstance(degradation, str) else degradation
+        measured, told = degradation == 'auto' and self.takes_degradation, UNKNOWN
+        if degradation != 'auto':
+            told = Degradation.parse(degradation) if isinstance(degradation, str) else degradation
         pixels, as_given = picture_array(image)
         given = check_mask(mask_array(mask))
         if given.shape != pixels.shape[:2]:
@@ -129,27 +136,39 @@ class Restorer:
         # context, so that feathering sees where the region ends.
         window = marked_box(given).grown(context + 1, *given.shape)
         mask, notes = read_mask(given[window.area], soft_mask)
+        seen: list[Told] = []
+        if measured:
+            around = marked_box(given).grown(AROUND, *given.shape)
+            inside = window.within(around).area
+            binary = np.zeros(around.shape, bool)
+            binary[inside] = mask > 0
+            degraded, seen, found = look(pixels[around.area], binary, around, jpeg)
+            mask = mask * degraded[inside].astype(mask.dtype)
+            notes += found
         regions = find_regions(mask, context)
-        if not regions:
+        if not regions and not seen and not (measured and notes):
             notes.append('the mask is empty (black): nothing is restored')
         elif mask.shape == given.shape and mask.min() == 1:
             notes.append('the mask is full (white): the whole picture is restored')
         if told.kind != 'unknown' and not self.takes_degradation:
             notes.append(f'this network is not told the degradation ({told}); it restores as if it were unknown')
-        told = told.seen_from(*window, given.shape)
+        by_region = [
+            (told_of(region.box.moved(window.top, window.left), seen) if measured else told).seen_from(*window, given.shape)
+            for region in regions
+        ]
         colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray pictures, and this one has colours')
         restored = pixels.copy()
         target = restored[window.area][..., : colours.shape[2]]
-        for region, values in zip(regions, self._restored(colours, mask, told, regions, batch, tile, notes)):
+        for region, values in zip(regions, self._restored(colours, mask, by_region, regions, batch, tile, notes)):
             crop = colours[region.crop.area]
             target[region.crop.area] = composite_image(as_type(values, crop.dtype), crop, paste_weights(mask, region, feather))
         regions = [Region(*(box.moved(window.top, window.left) for box in region)) for region in regions]
         return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
 
     def _restored(
-        self, colours: np.ndarray, mask: np.ndarray, told: Degradation, regions: list[Region], batch: int, tile: int, notes: list[str]
+        self, colours: np.ndarray, mask: np.ndarray, told: list[Degradation], regions: list[Region], batch: int, tile: int, notes: list[str]
     ) -> list[np.ndarray]:
         """The crops of all regions through the network: (h, w, c) float32 each. Out of memory, the batch and then the tile is halved."""
         while True:
@@ -165,17 +184,24 @@ class Restorer:
             self._free_memory()
 
     def _attempt(
-        self, colours: np.ndarray, mask: np.ndarray, told: Degradation, regions: list[Region], batch: int, limit: int, notes: list[str]
+        self,
+        colours: np.ndarray,
+        mask: np.ndarray,
+        told: list[Degradation],
+        regions: list[Region],
+        batch: int,
+        limit: int,
+        notes: list[str],
     ) -> list[np.ndarray]:
         """`_restored` with tiles of `limit`; raises `_OutOfMemory` if one of them alone does not fit."""
         overlap = min(OVERLAP, limit // 3)
         blends = [Blend(region, colours.shape[2], overlap) for region in regions]
         pieces: dict[tuple, list[tuple[Blend, Box, Degradation]]] = {}
-        for region, blend in zip(regions, blends):
+        for region, blend, degradation in zip(regions, blends, told):
             for box in cut(region, mask, limit, overlap):
                 # networks treat soft masks in another way than binary ones: they never share a batch
                 binary = mask.dtype == np.uint8 or bool(np.isin(mask[box.area], (0, 1)).all())
-                pieces.setdefault((box.shape, binary), []).append((blend, box, tile_degradation(told, mask, region, box)))
+                pieces.setdefault((box.shape, binary), []).append((blend, box, tile_degradation(degradation, mask, region, box)))
         for waiting in pieces.values():
             while waiting:
                 now = waiting[:batch]

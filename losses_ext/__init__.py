@@ -4,6 +4,6 @@ import hmaca_arch  # noqa: F401, I001  (first: makes BasicSR importable)
 import basicsr  # noqa: F401
 
 from losses_ext.alpha_masked_l1 import AlphaMaskedL1Loss, alpha_masked_l1
-from losses_ext.masked_psnr import MaskedPSNRLoss
 
-__all__ = ['AlphaMaskedL1Loss', 'MaskedPSNRLoss', 'alpha_masked_l1']
+
+__all__ = ['AlphaMaskedL1Loss', 'alpha_masked_l1']

@@ -36,14 +36,14 @@ from datasets_ext import make_lmdb  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 
-OPTION_FILES = {'paper': 'options/train_hmaca_horse_pix.yml', 'light': 'options/train/train_HMACAplus_light_horse_pix.yml'}
+OPTION_FILES = {'paper': 'options/train_hmaca_horse_pix.yml', 'light': 'options/train/train_HMACAplus_light.yml'}
 TINY = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8}
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 
 
 def load(args: argparse.Namespace) -> dict:
     """The option file of this size, as a model expects it."""
-    opt = options.fill_protocol(options.load(ROOT / OPTION_FILES[args.size]))
+    opt = options.load(ROOT / OPTION_FILES[args.size])
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(args.device == 'cuda'))
     if args.quick:
         opt['network_g'].update(TINY)

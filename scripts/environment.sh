@@ -23,7 +23,7 @@ in_environment() { # the Python of .venv, on Windows elsewhere
 }
 
 has_what_is_needed() {
-    command -v "$1" >/dev/null 2>&1 && "$1" -c 'import basicsr, datasets_ext, hmaca_arch, losses_ext' >/dev/null 2>&1
+    command -v "$1" >/dev/null 2>&1 && "$1" -c 'import hmaca_arch, basicsr, datasets_ext, losses_ext' >/dev/null 2>&1
 }
 
 make_environment() { # an empty .venv of the first Python that will do
@@ -56,7 +56,7 @@ else
     PYTHON=$(in_environment)
     "$PYTHON" scripts/install.py --editable $torch_build || exit 1
     torch_build=
-    has_what_is_needed "$PYTHON" || { "$PYTHON" -c 'import basicsr, datasets_ext, hmaca_arch, losses_ext'; exit 1; }
+    has_what_is_needed "$PYTHON" || { "$PYTHON" -c 'import hmaca_arch, basicsr, datasets_ext, losses_ext'; exit 1; }
 fi
 [ -z "$torch_build" ] || echo "$torch_build changes nothing: the environment is there. For another torch: remove .venv, or $PYTHON scripts/install.py $torch_build"
 echo "Using $(command -v "$PYTHON") ($("$PYTHON" -c 'import platform, torch; print(f"Python {platform.python_version()}, torch {torch.__version__}")'))"

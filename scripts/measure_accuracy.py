@@ -144,7 +144,9 @@ def main(argv: list[str] | None = None) -> int:
         error = f'{100 * np.median(errors):.1f} %' if errors else ''
         overlaps = [right['overlap'] for right in rights if 'overlap' in right]
         overlap = f'{100 * np.mean(overlaps):.0f} %' if overlaps else ''
-        print(f'| {kind} | {how} | {percent["all"]} | {percent["kind"]} | {percent["value"]} | {pool} | {percent["unknown"]} | {error} | {overlap} |')
+        print(
+            f'| {kind} | {how} | {percent["all"]} | {percent["kind"]} | {percent["value"]} | {pool} | {percent["unknown"]} | {error} | {overlap} |'
+        )
     print(f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most')
     return 0
 

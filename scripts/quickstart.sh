@@ -28,7 +28,7 @@ say "3. Training: 600 iterations, minutes on two CPU cores"
 cd quickstart # experiments/, results/ and tb_logger/ go below the current folder
 basicsr train -opt ../options/train/train_quickstart.yml
 say "4. Testing on held-out images"
-basicsr test -opt ../options/test/test_quickstart.yml
+basicsr test -opt ../options/train/train_quickstart.yml
 cd ..
-"$PYTHON" scripts/quickstart.py report quickstart/results/test_quickstart/quickstart_test.csv \
-    quickstart/results/test_quickstart/visualization/quickstart_test quickstart/restored.png
+"$PYTHON" scripts/quickstart.py report quickstart/results/train_quickstart/quickstart_test.csv \
+    quickstart/results/train_quickstart/visualization/quickstart_test quickstart/restored.png

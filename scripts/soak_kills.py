@@ -70,7 +70,7 @@ def start(folder: Path) -> subprocess.Popen:
         'OMP_NUM_THREADS': '1',
         'PYTHONPATH': os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT)))),
     }
-    with open(folder / 'output.txt', 'a') as output:
+    with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 

@@ -103,7 +103,7 @@ def tiny_options(data: Path) -> dict:
 
 
 def write_options(path: Path, options: dict) -> Path:
-    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    path.write_text(yaml.safe_dump(options, sort_keys=False), encoding='utf-8')
     return path
 
 

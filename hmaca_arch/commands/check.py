@@ -13,6 +13,7 @@ import losses_ext  # noqa: F401  (registers the losses)
 from datasets_ext import check_data
 from hmaca_arch.config import files as options
 from hmaca_arch.config import presence, signatures
+from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import refuse
 from hmaca_arch.training import resources as estimate
@@ -22,7 +23,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='basicsr check', description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.'
     )
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML), for example options/train_hmaca_horse_pix.yml')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file: a path, or a shipped one by name (train_HMACA1)')
     options.add_overrides(parser)
     parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     resolved = options.resolve(args.opt, args.force_yml)
     is_train = options.is_training(resolved)
     if args.print:
-        print(options.dump(resolved), end='')
+        print(dump(resolved), end='')
     out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
     size = signatures.try_network(resolved['network_g'])
     print(

@@ -54,10 +54,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add(
         '--degradation',
-        default='unknown',
+        default='auto',
         metavar='WHAT',
-        help='what was done to the region: pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 if it was saved so; none; '
-        'unknown (default)',
+        help='what was done to the region: auto (default; measured), pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 '
+        'if it was saved so; none; unknown',
     )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
@@ -160,7 +160,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = arguments(argv)
     check_settings(args.context, args.feather, args.batch, args.tile)
-    Degradation.parse(args.degradation)
+    if args.degradation != 'auto':
+        Degradation.parse(args.degradation)
     jobs = plan(args)
     if args.json:
         check_report(args, jobs)

@@ -15,7 +15,7 @@ from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 
 from hmaca_arch.config import schema, signatures
-from hmaca_arch.config.schema import Kind, wrong_value
+from hmaca_arch.config.kinds import Kind, wrong_value
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
 from hmaca_arch.networks.channels import GRAY, RGB, image_channels, setting_of

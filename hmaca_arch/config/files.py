@@ -1,69 +1,23 @@
-"""Option files: YAML with one level of inheritance, command line overrides and names that are checked before anything is built.
+"""Option files: YAML with bases, a data set by name, command line overrides and names that are checked before anything is built.
 
-Unlike in BasicSR a file may name another as its `base:`, `1e-4` is a number, and `--force_yml` is read as YAML instead of evaluated.
+Unlike in BasicSR a file may name another as its `base:` and its data set by `data:`, `1e-4` is a number, and `--force_yml` is read as YAML
+instead of evaluated.
 """
 
 import argparse
-import difflib
 import os
-import re
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
-import yaml
-
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config.schema import DATASETS, PROTOCOLS
+from hmaca_arch.config import shipped
+from hmaca_arch.config.schema import DATA_FILE, DATASETS, PROTOCOLS
+from hmaca_arch.config.yaml_files import parse, read_yaml
 from hmaca_arch.messages import refuse, suggestion
 from hmaca_arch.networks.channels import GRAY, image_channels
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but `1e-4` is a number and a key given twice is an error."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f'{node.start_mark.name}: key {twice[0]!r} is given twice in the section at line {node.start_mark.line + 1}')
-        return super().construct_mapping(node, deep)
-
-
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
-    value = loader.construct_yaml_float(node)
-    return int(value) if 'e' in node.value.lower() and value.is_integer() else value  # 3e5 iterations are whole
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads as the same: texts such as '1e5' in quotes."""
-
-    def ignore_aliases(self, data) -> bool:
-        return True
-
-
-def dump(options: dict) -> str:
-    """Options as YAML that reads back as they are."""
-    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-_Loader.add_constructor('tag:yaml.org,2002:float', _float)
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
-
-
-def _read_yaml(path: Path) -> dict:
-    try:
-        with open(path, encoding='utf-8') as file:
-            options = yaml.load(file, Loader=_Loader)
-    except (FileNotFoundError, IsADirectoryError):
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob('*.yml')], n=1) if path.parent.is_dir() else []
-        hint = f' (did you mean {path.parent / near[0]}?)' if near else ''
-        raise FileNotFoundError(f'option file {path} does not exist{hint}') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'option file {path} is not valid YAML: {" ".join(str(error).split())}') from None
-    if not isinstance(options, dict):
-        raise ValueError(f'option file {path} holds no options')
-    return options
+NOT_GIVEN = object()
 
 
 def merge(base: dict, changes: dict) -> dict:
@@ -71,47 +25,113 @@ def merge(base: dict, changes: dict) -> dict:
     merged = deepcopy(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and value.get('type', old.get('type')) == old.get('type'):
+        sections = isinstance(value, dict) and isinstance(old, dict)
+        if sections and not ('type' in value and 'type' in old and value['type'] != old['type']):
             merged[key] = merge(old, value)
         else:
             merged[key] = deepcopy(value)
     return merged
 
 
-def load(path: str | os.PathLike) -> dict:
-    """Read an option file. `base: other.yml`, relative to the file, is read first, or a list of files, each on top of those before it; a
-    base has no base of its own."""
-    path = Path(path).expanduser()
-    options = _read_yaml(path)
-    bases = options.pop('base', [])
+def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict, dict]:
+    """Return what the bases of a file say, each on top of those before it, and what the file says itself."""
+    if path.resolve() in above:
+        raise ValueError(f'{path}: is a base of itself, by way of {above[-1]}')
+    own = read_yaml(path)
+    bases = own.pop('base', [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
         raise ValueError(f'{path}: base: got {bases!r}, expected an option file or a list of them')
     merged: dict = {}
     for name in bases:
-        base = _read_yaml(path.parent / name)
-        if 'base' in base:
-            raise ValueError(f'{path}: its base {path.parent / name} has a base itself; inheritance goes one level deep')
-        merged = merge(merged, base)
-    return merge(merged, options)
+        merged = merge(merged, merge(*_with_bases(shipped.find(name, path.parent), (*above, path.resolve()))))
+    return merged, own
+
+
+def _data_part(name: object) -> tuple[str, dict]:
+    """Return what `{data}` stands for and what the data file says, given the value of `data:`."""
+    if not isinstance(name, str):
+        raise ValueError(f'data: got {name!r}, expected the name of a data set ({", ".join(shipped.data_sets())}) or a data file')
+    path = shipped.find_data(name)
+    part = read_yaml(path)
+    for key in part:
+        if key not in DATA_FILE:
+            raise ValueError(f'data file {path}: {key}: there is no such section{suggestion(key, DATA_FILE)}')
+    return path.stem, part
+
+
+def read(path: str | os.PathLike, data: object = NOT_GIVEN) -> dict:
+    """Read an option file together with its bases and its data set.
+
+    `base: other.yml` (or a list) is relative to the file or the name of a shipped file. `data: horse_pix` names a data file, which is
+    merged on top of the bases; on top of both comes what the file says itself. In its texts `{data}` stands for the data set's name.
+
+    Args:
+        path: a path or the name of a shipped file.
+        data: the data set, instead of the one that the file names.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, is not YAML, or names no data set that could be replaced.
+    """
+    path = shipped.find(path)
+    bases, own = _with_bases(path)
+    of_base = bases.pop('data', None)
+    named = own.pop('data', of_base)
+    if named is None and data is not NOT_GIVEN:
+        raise ValueError(f'data: {path} has data of its own and no key `data` to change; files that have one: train_HMACA1 and others')
+    named = named if data is NOT_GIVEN else data
+    if named is None:
+        options = merge(bases, own)
+        if '{data}' in str(options.get('name')):
+            raise ValueError(f'{path}: name: {options["name"]} stands for the name of a data set, and the file has no key `data`')
+        return options
+    name, part = _data_part(named)
+    return _replace(merge(merge(bases, part), own), {'{data}': name})
+
+
+def _replace(value, texts: dict[str, str]):
+    """Return options with `texts` replaced in everything that is text."""
+    if isinstance(value, dict):
+        return {key: _replace(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace(item, texts) for item in value]
+    if isinstance(value, str):
+        for old, new in texts.items():
+            value = value.replace(old, new)
+    return value
 
 
 def fill_protocol(options: dict) -> dict:
-    """With `protocol: release | clean`, `{protocol}` and `{paste}` in the file's texts stand for it and for what its metric pastes."""
+    """With `protocol: release | clean`, replace `{protocol}` in the texts by it, and `{paste}` by what its metric pastes.
+
+    Raises:
+        ValueError: there is no such protocol, or none and a data set needs one.
+    """
     protocol = options.get('protocol')
-    if protocol is None:
+    if protocol is None and '{protocol}' not in str(options.get('datasets')):
         return options
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise ValueError(f'protocol: there is no {protocol!r}{suggestion(protocol, PROTOCOLS)}')
+    return _replace(options, {'{protocol}': protocol, '{paste}': PROTOCOLS[protocol]})
 
-    def filled(value):
-        if isinstance(value, dict):
-            return {key: filled(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [filled(item) for item in value]
-        return value.replace('{protocol}', protocol).replace('{paste}', PROTOCOLS[protocol]) if isinstance(value, str) else value
 
-    return filled(options)
+def _changed(path: str | os.PathLike, force_yml: list[str]) -> tuple[dict, set[str]]:
+    """Return a file's options with overrides, the protocol not filled in yet, and the places that only the overrides have."""
+    entries, data = [], NOT_GIVEN
+    for entry in force_yml:
+        key, equals, value = entry.partition('=')
+        if key.strip() == 'data' and equals:
+            data = parse(value)
+        else:
+            entries.append(entry)
+    given = read(path, data)
+    options = override(given, entries)
+    return options, _places(options) - _places(given)
+
+
+def load(path: str | os.PathLike, force_yml: Sequence[str] = ()) -> dict:
+    """Load an option file with its bases, data set, overrides and protocol; it is not checked. Errors as in `read` and `override`."""
+    return fill_protocol(_changed(path, list(force_yml))[0])
 
 
 def override(options: dict, entries: list[str]) -> dict:
@@ -141,10 +161,7 @@ def _apply(options: dict, entry: str) -> None:
         if not isinstance(target.get(section), dict):
             raise ValueError(f'there is no section {section!r}{suggestion(section, target)}')
         target = target[section]
-    try:
-        target[key] = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f'the value is not valid YAML: {" ".join(str(error).split())}') from None
+    target[key] = parse(value)
 
 
 def _places(options: dict, inside: str = '') -> set[str]:
@@ -169,13 +186,11 @@ def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None
         OptionError: with every mistake in it.
     """
     try:
-        given = load(path)
-        options = override(given, force_yml)
-        created = _places(options) - _places(given)
+        options, created = _changed(path, force_yml)
         try:
             options = fill_protocol(options)
         except ValueError:  # the check below tells, with the other mistakes
-            options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': options['protocol']}
+            options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': options.get('protocol')}
     except RecursionError:
         raise ValueError(f'option file {path}: a section contains itself') from None
     option_checks.check(options, is_training(options) if is_train is None else is_train, created)
@@ -253,7 +268,7 @@ def read_network(path: str | os.PathLike) -> dict:
     Raises:
         FileNotFoundError, ValueError: the file, or the section in it, is missing or wrong.
     """
-    section = fill_protocol(load(path)).get('network_g')
+    section = load(path).get('network_g')
     if not isinstance(section, dict):
         raise ValueError(f'{path}: the option file has no section network_g')
     option_checks.check_network(section)

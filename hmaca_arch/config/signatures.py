@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 from basicsr.archs import build_network
 
-from hmaca_arch.config.schema import ANY, FLAG, LIST, NOTHING, SECTION, Kind, choice, either, list_of, number, optional, whole
+from hmaca_arch.config.kinds import ANY, FLAG, LIST, NOTHING, SECTION, Kind, choice, either, list_of, number, optional, whole
 from hmaca_arch.networks import mask_input
 from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
 
-_TEXT = Kind('a text', lambda value: isinstance(value, str))  # '' too
+_TEXT = Kind('a text', lambda value: isinstance(value, str), json={'type': 'string'})  # '' too
 _PLAIN = {bool: FLAG, int: whole(), float: number(), str: _TEXT, type(None): NOTHING, dict: SECTION, Mapping: SECTION}
 
 

@@ -38,24 +38,7 @@ AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, False: None}
 class MaskedRestorationModel(ResumableModel):
     """Trains and tests a network on triplets (lq, mask, gt).
 
-    Options beyond `SRModel`'s:
-
-    | key | default | meaning |
-    | --- | --- | --- |
-    | `network_g: mask_input` | none | `channel`: the mask is one more input channel of any network (see `mask_input`) |
-    | `network_g: pad_to` | `window_size` | pad pictures to multiples of it, and crop; networks that pad by themselves need none |
-    | `train: composite` | false | paste the prediction into lq *before* the loss: all gradient then comes from the region |
-    | `train: amp` | false | `bf16` or `fp16`: the network runs in mixed precision; compositing and loss stay in float32 |
-    | `train: accum_iter` | 1 | batches that one iteration takes its gradient from, one after the other: the batch grows, its memory does not |
-    | `train: grad_clip` | none | largest norm of the gradient; 0: none |
-    | `train: ema_decay` | 0 | as `SRModel`'s, but the decay warms up as (1 + n) / (10 + n): a short run keeps nothing of its random start |
-    | `train: compile` | false | torch.compile of the training step's network; a section holds torch.compile's arguments |
-    | `train: deterministic` | false | only algorithms that repeat bit by bit, on a GPU too, where there are such (slower) |
-    | `logger: keep_last` | all | delete all checkpoints but the newest so many |
-    | `logger: keep_best` | false | of those that would be deleted, keep the best by any metric of the validation |
-    | `val: composite` | true | composite before measuring and saving |
-    | `val: save_img` | in tests | write the restored picture and the strip lq, mask, restored, gt |
-    | `val: tb_images` | 4 | TensorBoard shows the strips of this many pictures, the first ones |
+    Options beyond `SRModel`'s are TRAIN_OWN, VAL_OWN, LOGGER_OWN and NETWORK_OWN in `hmaca_arch.config.schema` (docs/options.md).
 
     The mask reaches the network and the losses if their `forward` has an argument of that name, and every metric.
     """
@@ -260,7 +243,8 @@ class MaskedRestorationModel(ResumableModel):
         metrics = self.opt['val'].get('metrics') or {}
         in_tensorboard = self.opt['val'].get('tb_images', 4) if self.is_train and self.opt['logger'].get('use_tb_logger') else 0
         rows = []
-        bar = tqdm(dataloader, desc=dataset, unit='picture', disable=distributed.rank() > 0 or not self.opt['val'].get('pbar', False))
+        hidden = distributed.rank() > 0 or not self.opt['val'].get('pbar', False)
+        bar = tqdm(dataloader, desc=dataset, unit='picture', disable=hidden or None)  # None: unless stderr is a terminal
         for data, number in zip(bar, numbers):
             self.feed_data(data)
             self.test()

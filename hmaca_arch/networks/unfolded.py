@@ -1,11 +1,12 @@
-"""A network unfolded with the equation of the degradation (spec of the equations: `degradation`).
+"""A network unfolded with the equation of the degradation (the equations: `hmaca_arch.degradation`).
 
     x_0 = start;    z_k = network(x_{k-1}, mask, condition_k);    x_k = solve(z_k, y, w_k),    k = 1 .. steps
 
 Zhang et al., "Deep Unfolding Network for Image Super-Resolution" (USRNet, CVPR 2020), Eq. 6 and 7, for a masked region. The steps share one
-network, which is any that maps an image to one of its size. It is told by a condition, added to its first convolution's output, what was
-done, how strongly, which pixels are known, and where in its block a pixel lies. Deviations: the start is the mean of a Gaussian process,
-w_k is learned, and `unknown` is one of the degradations, for which nothing is solved.
+network, which is any that maps an image to one of its size. It works as a denoiser: its condition is the noise level that remains in
+x_{k-1}, which falls from step to step, and which pixels are known. So what it learns from noise serves every degradation. The condition is
+added to its first convolution's output. Deviations: the start is the mean of a Gaussian process; levels and w_k are learned, around an
+annealing; kind and strength of the degradation are a second condition that begins at zero; of an unknown degradation nothing is solved.
 """
 
 import math
@@ -24,8 +25,10 @@ from hmaca_arch.networks.mask_input import call, padding, takes_mask, with_defau
 from hmaca_arch.networks.registry import build, register
 from hmaca_arch.networks.settings import require, require_type
 
-MOST_STEPS = 8
-FAST = 10  # how much faster than the network's weights the trust in its estimates is learned
+MOST_STEPS = 16
+FAST = 10  # how much faster than the network's weights the levels and the trust in its estimates are learned
+FACTS = len(KINDS) + 6
+ITERATED = ('pix', 'blur')  # kinds that every step works on; the others are done after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 
 # What the hook adds to the first convolution's output, in this thread, while the network runs.
@@ -42,7 +45,7 @@ def _add_condition(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
-    """What is known of each degradation, in numbers of order 1: (b, len(KINDS) + 6)."""
+    """Put what is known of each degradation into numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
         pix, blur, noise = (d.kind == kind for kind in ('pix', 'blur', 'noise'))
@@ -60,13 +63,19 @@ def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
 
-def first_trust(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
-    """log w before anything is learned, (b, 1): an estimate is off by 4 grey levels, rounding by sqrt(1 / 12), JPEG by 0.15 a quality."""
-    values = []
+def annealed(degradations: Sequence[Degradation], step: int, steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of the noise level in grey levels and of w before anything is learned, (b, 1) each.
+
+    The level falls geometrically, as in plug and play: pixelization from 30 to 2, blur from 10 to 1. Noise is as strong as it is; what
+    the network leaves of it is taken for a quarter.
+    """
+    rows = []
     for d in degradations:
-        variance = d.variance + d.sigma**2 * (d.kind == 'noise')
-        values.append([math.log(variance / 16)])
-    return torch.tensor(values, dtype=like.dtype, device=like.device)
+        first, last = {'pix': (30, 2), 'blur': (10, 1), 'noise': (d.sigma, d.sigma)}.get(d.kind, (4, 4))
+        level = max(0.5, first * (last / max(first, 0.5)) ** ((step + 0.5) / steps))
+        error, variance = (level / 4, d.variance + d.sigma**2) if d.kind == 'noise' else (level, d.variance)
+        rows.append([math.log(level), math.log(0.5 * variance / error**2)])
+    return torch.tensor(rows, dtype=like.dtype, device=like.device).split(1, dim=1)
 
 
 @register
@@ -75,7 +84,7 @@ class Unfolded(SelfDescribing):
 
     Args:
         inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape and may take the mask.
-        steps: how often the network and the data step follow each other, 1 to 8.
+        steps: how often the network and the data step follow each other, 1 to 16.
 
     Raises:
         ValueError: for a setting that cannot work.
@@ -96,14 +105,13 @@ class Unfolded(SelfDescribing):
         first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == channels), None)
         require(first is not None, 'inner', inner['type'], f'a network with a convolution that takes the {channels} channels of the image')
         first.register_forward_hook(_add_condition)
-        facts = len(KINDS) + 6
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
-        self.conv_condition = nn.Conv2d(
-            5 + channels + facts, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation
-        )
-        self.trust = nn.Linear(facts + 1, 1)  # of the facts and the step: the weights' shapes do not depend on `steps`
-        nn.init.zeros_(self.trust.weight)
-        nn.init.zeros_(self.trust.bias)
+        shape = (first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation)
+        self.conv_condition = nn.Conv2d(3, *shape)  # the mask, the level, and whether it is unknown
+        self.conv_facts = nn.Conv2d(FACTS + 3 + channels, *shape, bias=False)  # the facts, place in the block, known pixels, y - x
+        self.anneal = nn.Linear(FACTS + 1, 2)  # of the facts and the step: no shape depends on `steps`
+        for parameter in (self.conv_facts.weight, self.anneal.weight, self.anneal.bias):
+            nn.init.zeros_(parameter)
 
     def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
         """Restore the masked pixels.
@@ -122,23 +130,29 @@ class Unfolded(SelfDescribing):
         degradations = degradations_of(degradation, len(lq))
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
-            equations = Equations(lq.float() if lq.dtype != torch.float64 else lq, region, degradations)
-            facts = strengths(degradations, equations.y)
-            first = first_trust(degradations, equations.y)
-            maps = [region, equations.known(), equations.blocks.phase.transpose(0, 1).to(equations.y.dtype)]
-            x = equations.start()
-        for k in range(self.steps):
-            known = torch.cat([facts, torch.full_like(first, k)], dim=1)
-            constant = region * known[:, :, None, None]
-            condition = self.conv_condition(self.scale * torch.cat([*maps, equations.y - x, constant], dim=1))
+            equations = Equations(lq if lq.dtype == torch.float64 else lq.float(), region, degradations)
+            x, facts = equations.start(), strengths(degradations, equations.y)
+            unknown = region * (facts[:, :1, None, None] > 0)
+            places = equations.blocks.phase.transpose(0, 1).to(facts)
+            constant = torch.cat([region * facts[:, :, None, None], places, equations.known()], dim=1)
+        iterated = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device).view(-1, 1, 1, 1)
+        for k in range(self.steps if bool(iterated.any()) else 1):
+            with torch.autocast(lq.device.type, enabled=False):
+                learned = FAST * F.linear(torch.cat([facts, torch.full_like(facts[:, :1], k)], dim=1), self.anneal.weight, self.anneal.bias)
+                level, log_w = (a + b for a, b in zip(annealed(degradations, k, self.steps, facts), learned.split(1, dim=1)))
+                level = region * F.softplus(level)[:, :, None, None] / 2
+                w = log_w.clamp(-12, 12).exp().view(-1, 1, 1, 1)
+            told = torch.cat([region, level * (1 - unknown), unknown], dim=1)
+            more = torch.cat([constant, equations.y - x], dim=1)
+            condition = self.conv_condition(self.scale * told) + self.conv_facts(self.scale * more)
             token = _condition.set(condition)
             try:
                 z = call(self.network, x.to(lq.dtype), mask.to(lq.dtype), takes_mask=self.takes_mask, pad_to=self.pad_to)
             finally:
                 _condition.reset(token)
             with torch.autocast(lq.device.type, enabled=False):
-                log_w = first + FAST * F.linear(known, self.trust.weight, self.trust.bias)
-                x = equations.solve(z.to(equations.y.dtype), log_w.clamp(-12, 12).exp().view(-1, 1, 1, 1))
+                solved = equations.solve(z.to(equations.y.dtype), w)
+            x = solved if k == 0 else torch.where(iterated, solved, x)
         return x
 
     def differences(self, description: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ Why each replacement:
 | name | stock BasicSR 1.4.2 |
 | --- | --- |
 | `parse_options` | see `starting.py` |
-| `make_exp_dirs`, `copy_opt_file` | one process renames and makes folders while others already write to them |
+| `make_exp_dirs` | one process renames and makes folders while others already write to them |
+| `copy_opt_file`, `get_root_logger` | likewise; and the system's encoding, which on Windows refuses most names |
 | `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
 | `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
 | | 300; shuffles every run alike; starts an epoch over on resume |
@@ -45,13 +46,13 @@ from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import make_exp_dirs
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.options import copy_opt_file
 from torch.nn.parallel import DistributedDataParallel
 
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import files as options
+from hmaca_arch.config.yaml_files import dump
+from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import suggestion
-from hmaca_arch.training import distributed, resuming, starting, stopping
+from hmaca_arch.training import distributed, resuming, run_record, starting, stopping
 from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.progress import ProgressLogger
 from hmaca_arch.training.sampling import GlobalSampler
@@ -220,10 +221,8 @@ def record_run(opt: dict, folder: str) -> None:
     source = Path(__file__).resolve().parents[2]
     if (source / '.git').exists():
         versions['commit'] = commit(source)
-    with open(os.path.join(folder, 'versions.json'), 'w', encoding='utf-8') as file:
-        json.dump(versions, file, indent=2)
-    with open(os.path.join(folder, 'options_resolved.yml'), 'w', encoding='utf-8') as file:
-        file.write(options.dump(opt))
+    write_atomically(os.path.join(folder, 'versions.json'), json.dumps(versions, indent=2).encode())
+    write_atomically(os.path.join(folder, 'options_resolved.yml'), dump(opt).encode(errors='surrogateescape'))
 
 
 def make_dirs(opt: dict) -> None:
@@ -244,7 +243,8 @@ def install() -> None:
     if basicsr.__version__ != BASICSR:
         raise ValueError(f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}')
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
-    basicsr.train.copy_opt_file = master_only(copy_opt_file)
+    basicsr.train.copy_opt_file = run_record.copy_option_file
+    basicsr.train.get_root_logger = basicsr.test.get_root_logger = run_record.root_logger
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.build_model = build_and_keep_model

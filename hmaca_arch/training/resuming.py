@@ -83,7 +83,7 @@ def lock_experiment(folder: str) -> None:
         return
     parent, name = os.path.split(folder)
     os.makedirs(parent, exist_ok=True)
-    file = open(os.path.join(parent, f'.{name}.lock'), 'w')  # noqa: SIM115 (open as long as the run)
+    file = open(os.path.join(parent, f'.{name}.lock'), 'w', encoding='utf-8')  # noqa: SIM115 (open as long as the run)
     _locks.append(file)
     try:
         # lockf, not flock: a loader's worker that outlives a killed run for some seconds must not hold its lock

@@ -13,7 +13,7 @@ import torch
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
-from hmaca_arch.config import files, presence
+from hmaca_arch.config import files, presence, shipped
 from hmaca_arch.messages import refuse
 from hmaca_arch.training import distributed
 
@@ -32,6 +32,7 @@ def parse(root_path: str, is_train: bool, args: Namespace) -> tuple[dict, Namesp
     Raises:
         FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for data that are not there.
     """
+    args.opt = str(shipped.find(args.opt))  # BasicSR copies it into the experiment's folder
     options = files.resolve(args.opt, args.force_yml, is_train)
     if args.debug and not options['name'].startswith('debug'):
         options['name'] = 'debug_' + options['name']

@@ -140,4 +140,4 @@ for precision in args.precisions:
             row['error'] = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
         q = k = v = table = grad = out = None
         print(json.dumps(row), flush=True)
-        Path(args.out).write_text(json.dumps(rows, indent=1))
+        Path(args.out).write_text(json.dumps(rows, indent=1), encoding='utf-8')

@@ -47,10 +47,10 @@ data() { # PROTOCOL [DEGRADATION...]: seconds on 16 cores
     done
 }
 
-option_file() { case $1 in plus*) echo "train/train_HMACAplus_$SET.yml" ;; hmaca1*) echo "train/train_HMACA1_$SET.yml" ;; hma1*) echo "train/train_HMA1_$SET.yml" ;; *) return 1 ;; esac; }
+option_file() { case $1 in plus*) echo train/train_HMACAplus.yml ;; hmaca1*) echo train/train_HMACA1.yml ;; hma1*) echo train/train_HMA1.yml ;; *) return 1 ;; esac; }
 
 changes() { # NAME ITERATIONS
-    echo "name=${1}_${SET}_${PROTOCOL}" "protocol=$PROTOCOL" "train:total_iter=$2"
+    echo "data=$SET" "name=${1}_${SET}_${PROTOCOL}" "protocol=$PROTOCOL" "train:total_iter=$2"
     case $1 in plus*) echo "train:scheduler:periods=[$2]" ;; esac
     case $1 in *64) echo 'datasets:train:gt_size=64' 'datasets:train:min_mask_ratio=1' 'datasets:train:batch_size_per_gpu=40' ;; esac
     echo "${EXTRA:-}" # more entries, for example a tiny network to try this script

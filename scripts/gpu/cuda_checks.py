@@ -65,7 +65,7 @@ def check(name):
             with contextlib.suppress(Exception):
                 torch.cuda.synchronize()
         found.append({'check': name, 'ok': ok, 'seconds': round(time.time() - start, 1), **figures})
-        Path(args.out).write_text(json.dumps(found, indent=1))
+        Path(args.out).write_text(json.dumps(found, indent=1), encoding='utf-8')
         print(f'{"OK  " if ok else "FAIL"} {name} ({time.time() - start:.1f} s) {json.dumps(figures)}', flush=True)
         return function
 
@@ -235,7 +235,7 @@ def _():
 
 
 def model(folder, **train):
-    opt = options.fill_protocol(options.load(ROOT / 'options/train/train_HMACAplus_horse_pix.yml'))
+    opt = options.load(ROOT / 'options/train/train_HMACAplus.yml')
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA), auto_resume=False)
     network = (
         {'depths': [2], 'num_heads': [6], 'window_size': 16}
@@ -309,7 +309,7 @@ for name in ('SwinIR_light', 'HAT_light', 'DRCT_light'):
 
     @check(f'{name}: forward and backward')
     def _(name=name):
-        section = {**options.load(ROOT / f'options/networks/{name}.yml')['network_g'], 'mask_input': 'channel'}
+        section = {**options.load(ROOT / f'options/train/train_{name}.yml')['network_g'], 'mask_input': 'channel'}
         net = build_network(mask_input.network_section(section)).to(DEVICE)
         net.pad = mask_input.padding(section)
         lq, gt, mask = (t.float().to(DEVICE) for t in batch())

@@ -29,12 +29,12 @@ def split(source: str, folder: str, half: bool) -> None:
     for number, piece in enumerate(pieces):
         Path(folder, f'weights.{number}').write_bytes(piece)
     digest = {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data), 'parts': len(pieces), 'half': half, 'key': key}
-    Path(folder, 'weights.json').write_text(json.dumps(digest))
+    Path(folder, 'weights.json').write_text(json.dumps(digest), encoding='utf-8')
     print(json.dumps(digest))
 
 
 def join(folder: str, target: str) -> None:
-    digest = json.loads(Path(folder, 'weights.json').read_text())
+    digest = json.loads(Path(folder, 'weights.json').read_text(encoding='utf-8'))
     data = b''.join(Path(folder, f'weights.{number}').read_bytes() for number in range(digest['parts']))
     if hashlib.sha256(data).hexdigest() != digest['sha256']:
         raise SystemExit('the parts do not add up: the digest differs')

@@ -30,12 +30,12 @@ from hmaca_arch.networks import attention, windows  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 
 FILES = {
-    'HMACA+': 'options/train/train_HMACAplus_horse_pix.yml',
+    'HMACA+': 'options/train/train_HMACAplus.yml',
     'HMACA1': 'options/train_hmaca_horse_pix.yml',
-    'HMA1': 'options/train/train_HMA1_horse_pix.yml',
-    'SwinIR': 'options/train/train_SwinIR_horse_pix.yml',
-    'HAT': 'options/train/train_HAT_horse_pix.yml',
-    'DRCT': 'options/train/train_DRCT_horse_pix.yml',
+    'HMA1': 'options/train/train_HMA1.yml',
+    'SwinIR': 'options/train/train_SwinIR.yml',
+    'HAT': 'options/train/train_HAT.yml',
+    'DRCT': 'options/train/train_DRCT.yml',
 }
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('--cells', nargs='+', default=['HMACA+:bf16'])
@@ -67,7 +67,7 @@ def sync():
 
 def build(cell):
     network, precision, *more = cell.split(':')
-    opt = options.fill_protocol(options.load(ROOT / FILES[network]))
+    opt = options.load(ROOT / FILES[network])
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA))
     data = opt['datasets']['train']
     size = next((int(m[2:]) for m in more if m.startswith('gt')), 128)
@@ -136,6 +136,6 @@ for cell in args.cells:
     model = data = None
     rows.append(row)
     machine = {'gpu': torch.cuda.get_device_name() if CUDA else 'CPU', 'torch': torch.__version__}
-    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1))
+    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1), encoding='utf-8')
     print(json.dumps(row), flush=True)
 print(f'left out: {left_out}' if left_out else 'all cells', flush=True)

@@ -243,7 +243,7 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     assert code == 0 and 'out of memory on cpu: batches of 1 instead of 2' in err
     expected, found = (read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png'))
     assert np.abs(expected - found).max() <= 1
-    assert 'out of memory' in json.loads(Path('r.json').read_text())['pictures'][0]['notes'][0]
+    assert 'out of memory' in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures'][0]['notes'][0]
 
 
 @pytest.mark.parametrize('error', [MemoryError(), RuntimeError('[enforce fail at alloc_cpu.cpp] not enough memory: 1 TB')])
@@ -257,7 +257,7 @@ def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(run, monkeyp
 
     monkeypatch.setattr(restore_command, 'read_picture', read)
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')
-    report = {Path(entry['file']).name: entry for entry in json.loads(Path('r.json').read_text())['pictures']}
+    report = {Path(entry['file']).name: entry for entry in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures']}
     assert code == 1 and 'pictures/a.png: ' in err and report['a.png']['error'] == (str(error) or 'MemoryError')
     assert len(report) > 1 and all('output' in entry for name, entry in report.items() if name != 'a.png')
 
@@ -269,7 +269,7 @@ def test_a_stopped_run_leaves_whole_files_only(folder, tiny_checkpoint, sent):
     for number in range(3000):
         (folder / 'pictures' / f'n{number}.png').write_bytes(picture)
     arguments = ('-i', 'pictures', '-m', 'mask.png', '-o', 'out', '--weights', tiny_checkpoint, '--device', 'cpu', '--json', 'r.json')
-    with open(folder / 'err', 'w') as err:
+    with open(folder / 'err', 'w', encoding='utf-8') as err:
         process = subprocess.Popen(command_line('restore', *arguments), cwd=folder, env=environment(), stderr=err)
     deadline = time.monotonic() + 120
     while len(list((folder / 'out').glob('*.png')) if (folder / 'out').exists() else []) < 3 and time.monotonic() < deadline:

@@ -250,7 +250,7 @@ def test_print_gives_an_option_file_that_says_the_same(tmp_path, triplets, monke
     assert end.value.code == 0 and 'the options of this training are right' in err
     printed = yaml.safe_load(out)
     assert printed['train']['total_iter'] == 7 and float(printed['train']['optim_g']['lr']) == 1e-5 and 'base' not in printed
-    Path('again.yml').write_text(out)
+    Path('again.yml').write_text(out, encoding='utf-8')
     assert options.resolve('again.yml', []) == options.resolve('o.yml', ['train:optim_g:lr=1e-5'])
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -11,30 +13,28 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.models import build_model
-from conftest import ROOT, make_triplets
+from conftest import ROOT, environment, make_triplets
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import files as options
+from hmaca_arch.config import shipped
 from hmaca_arch.networks import baselines
 from hmaca_arch.training import pipeline as training
 
-PARTS = [path for folder in ('data', 'networks') for path in sorted((ROOT / 'options' / folder).glob('*.yml'))]
-FILES = sorted({*(ROOT / 'options').rglob('*.yml')}.difference(PARTS))
-TRAIN = [path for path in FILES if path.parent.name != 'test']
+OPTIONS = ROOT / 'options'
+FILES = [OPTIONS / 'train_hmaca_horse_pix.yml', *sorted((OPTIONS / 'train').glob('*.yml'))]
+DATA = sorted((OPTIONS / 'data').glob('*.yml'))
 SETS = [f'{name}_{degradation}' for name in ('horse', 'imagenet') for degradation in ('pix', 'blur', 'noise')]
-LARGE = ('HMA1', 'HMACA1', 'HMACAplus', 'SwinIR', 'HAT', 'DRCT')
-OWN = ('train_quickstart', 'train_HMACAplus_light_mixed')  # not on the paper's sets
+LARGE = ('HMA1', 'HMACA1', 'HMA2', 'HMACA2', 'HMACAplus', 'SwinIR', 'HAT', 'DRCT')
 LIGHT = ('HMA_light', 'HMACA_light', 'HMACAplus_light', 'SwinIR_light', 'HAT_light', 'DRCT_light')
+OWN = ('train_quickstart', 'train_mixed_light', 'train_Unfolded_light_mixed')  # not on the paper's sets
+FRONT = 'train_hmaca_horse_pix'
 
 
 def of(path):
     return pytest.param(path, id=path.stem)
-
-
-def load(path, *force_yml):
-    return options.fill_protocol(options.override(options.load(path), list(force_yml)))
 
 
 def skip_without_spandrel(section):
@@ -51,13 +51,15 @@ def millions(section: str) -> float:
 
 
 def count(path) -> float:
-    section = load(path)['network_g']
+    section = options.load(path)['network_g']
     skip_without_spandrel(section)
     return millions(json.dumps(section, sort_keys=True))
 
 
 def shrunk(section: dict) -> dict:
     """A network of the same kind that takes milliseconds."""
+    if 'inner' in section:
+        return {**section, 'inner': shrunk(section['inner'])}
     width = 32 if section['type'].startswith('HM') else 12
     small = {'embed_dim': width, 'depths': [2], 'num_heads': [2], 'window_size': 8, 'mlp_ratio': 2}
     return {**section, **small, **{key: 4 for key in ('squeeze_factor', 'gc') if key in section}}
@@ -71,21 +73,20 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_no_experiment_is_missing_and_no_two_have_one_name():
-    wanted = {f'train_{network}_{name}' for network in (*LARGE, *LIGHT) for name in SETS}
-    wanted |= {'train_HMA2_horse_pix', 'train_HMACA2_horse_pix', 'train_hmaca_horse_pix', *OWN}
-    assert {path.stem for path in TRAIN} == wanted
+def test_no_file_is_missing_and_each_has_the_name_of_its_experiment():
+    assert {path.stem for path in FILES} == {f'train_{network}' for network in (*LARGE, *LIGHT)} | {FRONT, *OWN}
+    assert {*OPTIONS.rglob('*.yml')} == {*FILES, *DATA, OPTIONS / 'paper.yml'} and shipped.option_files().keys() == {p.stem for p in FILES}
     for path in FILES:
-        name = load(path)['name']
-        assert name == ('train_HMACA1_horse_pix' if path.stem == 'train_hmaca_horse_pix' else path.stem)
+        expected = path.stem if path.stem in OWN else f'{path.stem}_horse_pix'
+        assert options.load(path)['name'] == ('train_HMACA1_horse_pix' if path.stem == FRONT else expected)
 
 
-def test_the_front_door_is_complete_and_equals_the_file_with_an_open_protocol():
-    front = yaml.safe_load((ROOT / 'options' / 'train_hmaca_horse_pix.yml').read_text())
-    assert 'base' not in front and front['network_g']['type'] == 'HMACA'
-    same = load(ROOT / 'options' / 'train' / 'train_HMACA1_horse_pix.yml')
+def test_the_front_door_is_complete_and_equals_the_file_whose_data_are_open():
+    front = yaml.safe_load((OPTIONS / f'{FRONT}.yml').read_text())
+    assert not {'base', 'data'} & front.keys() and front['network_g']['type'] == 'HMACA' and '{' not in front['name']
+    front, same = options.load(FRONT), options.load('train_HMACA1')
     assert same.pop('protocol') == 'release'
-    front = load(ROOT / 'options' / 'train_hmaca_horse_pix.yml')
+    assert front['datasets']['train'].pop('gt_size') == 128 and same['datasets']['train'].pop('gt_size') is None, 'the whole image'
     for settings in (same, front):
         for dataset in settings['datasets'].values():
             del dataset['name']
@@ -93,62 +94,135 @@ def test_the_front_door_is_complete_and_equals_the_file_with_an_open_protocol():
     assert same == front
 
 
-@pytest.mark.parametrize('path', map(of, PARTS))
-def test_parts_are_parts(path):
-    part = yaml.safe_load(path.read_text())
-    assert path.read_text().startswith('# A part of option files: ') and not {'name', 'base', 'model_type', 'protocol'} & part.keys()
-    users = [file for file in FILES if f'/{path.parent.name}/{path.name}' in file.read_text()]
-    assert users, 'no file uses it'
-    if path.parent.name == 'networks':
-        stated = re.search(r'; ([\d.]+) M parameters', path.read_text())[1]
-        assert f'{count(users[0]):.{len(stated.split(".")[1])}f}' == stated
+@pytest.mark.parametrize('path', map(of, FILES))
+def test_a_file_says_its_network_itself(path):
+    """And all of it: what it takes from its base has no setting of the network's."""
+    own = yaml.safe_load(path.read_text())
+    if path.stem == 'train_mixed_light':
+        assert own['base'] == 'train_HMACAplus_light.yml' and 'network_g' not in own
+    else:
+        assert own['network_g'] == options.load(path)['network_g']
+
+
+@pytest.mark.parametrize('path', map(of, [*FILES, *DATA]))
+def test_the_first_line_leads_editors_to_the_schema(path):
+    first = path.read_text().splitlines()[0]
+    schema = re.fullmatch(r'# yaml-language-server: \$schema=(\S+)', first)[1]
+    assert (path.parent / schema).resolve() == OPTIONS / 'schema.json' and (OPTIONS / 'schema.json').is_file()
 
 
 @pytest.mark.parametrize('path', map(of, FILES))
 def test_headers_say_what_how_and_how_large(path):
-    header, opt = path.read_text().split('\n\n')[0], load(path)
-    assert f'-opt {path.relative_to(ROOT)}' in header
+    header, opt = path.read_text().split('\n\n')[0], options.load(path)
+    for command in ('train', 'test'):
+        assert f'basicsr {command} -opt {path.relative_to(ROOT)}' in header
     for word in ('Paper:', 'Data'):
         assert f'# {word}' in header
-    if path.parent.name != 'test':
-        stated = re.search(r'# Size: +([\d.]+) M parameters', header)[1]
-        assert f'{count(path):.{len(stated.split(".")[1])}f}' == stated
-    if not path.stem.endswith(('quickstart', 'mixed')):
-        assert '# Needs: ' in header and 'basicsr test -opt options/' in header
+    stated = re.search(r'# Size: +([\d.]+) M parameters', header)[1]
+    assert f'{count(path):.{len(stated.split(".")[1])}f}' == stated
+    if path.stem not in OWN:
+        assert '# Needs: ' in header
         roots = [value for dataset in opt['datasets'].values() for key, value in dataset.items() if key.startswith('dataroot')]
-        root = re.match(r'datasets/(release|clean)/(\w+)/', roots[0])
-        assert all(value.startswith(root[0]) for value in roots) and path.stem.endswith(root[2])
+        root = re.match(r'datasets/(release|clean)/horse_pix/', roots[0])
+        assert all(value.startswith(root[0]) for value in roots)
         assert re.search(rf'make-dataset .*(--protocol {root[1]}|datasets/{root[1]}/)', header), 'the data command makes other data'
-        commands = [*re.findall(r'basicsr (?:train|test) -opt (\S+)', header), 'options/train_hmaca_horse_pix.yml']
-        assert all((ROOT / command).is_file() for command in commands)
+        named = re.findall(r'(?:options/|^# Base: +)(?:\.\./)?((?:train/)?train_\w+\.yml)', header, re.M)
+        assert named and all((OPTIONS / name).is_file() or (path.parent / name).is_file() for name in named)
+        for entry in re.findall(r'--force_yml ([^\s(`]+)', header):
+            options.load(path if path.stem != FRONT else 'train_HMACA1', [entry])
 
 
 @pytest.mark.parametrize('networks', [LARGE, LIGHT])
 def test_baselines_are_as_large_as_hmaca(networks):
     """All networks of a size within 5 %."""
-    sizes = [count(ROOT / 'options' / 'train' / f'train_{network}_horse_pix.yml') for network in networks]
+    sizes = [count(OPTIONS / 'train' / f'train_{network}.yml') for network in networks]
     assert max(sizes) < 1.05 * sizes[1] and min(sizes) > 0.95 * sizes[1]
 
 
-@pytest.mark.parametrize('name', SETS)
-def test_either_protocol_is_one_setting_away(name):
-    for network in (*LARGE, *LIGHT):
+def test_the_papers_figures_are_what_it_prints():
+    paper = yaml.safe_load((OPTIONS / 'paper.yml').read_text())
+    assert paper.pop('table_1') == {'horse_pix': {'HMA1': 39.30, 'HMA2': 38.99, 'HMACA1': 39.32, 'HMACA2': 39.23}}
+    assert paper == {
+        'tables_2_and_3': {
+            'network': 'HMACA1',
+            'alpha': [n / 10 for n in range(11)],
+            'horse_pix': [39.33, 40.19, 39.99, 40.11, 39.81, 39.98, 39.91, 39.81, 39.64, 39.33, 38.26],
+            'horse_blur': [46.91, 51.14, 51.21, 51.35, 51.06, 50.62, 51.13, 50.76, 50.59, 50.43, 48.00],
+            'horse_noise': [51.78, 51.16, 51.01, 51.14, 51.02, 50.91, 50.57, 50.38, 50.86, 50.50, 49.91],
+            'imagenet_pix': [39.32, 42.31, 42.33, 42.35, 42.43, 43.03, 42.44, 42.46, 42.11, 42.34, 41.51],
+            'imagenet_blur': [42.56, 47.83, 48.88, 48.26, 48.31, 48.44, 48.32, 48.58, 48.31, 48.36, 47.43],
+            'imagenet_noise': [48.12, 48.43, 48.79, 48.59, 48.45, 49.10, 48.54, 49.04, 48.56, 48.75, 48.06],
+        }
+    }
+
+
+@pytest.mark.parametrize('network', [*LARGE, *LIGHT])
+def test_every_data_set_under_either_protocol_is_a_setting_away(network, monkeypatch):
+    skip_without_spandrel(options.load(f'train_{network}')['network_g'])
+    built = []
+    monkeypatch.setattr(option_checks.signatures, 'try_network', built.append)  # as large as it is, once for all of them: `count`
+    for name in SETS:
         for protocol, paste in (('release', 'gt'), ('clean', 'lq')):
-            opt = load(ROOT / 'options' / 'train' / f'train_{network}_{name}.yml', f'protocol={protocol}')
-            assert opt['val']['metrics']['composite_psnr']['paste'] == paste
+            opt = options.resolve(f'train_{network}', [f'data={name}', f'protocol={protocol}'])
+            assert opt['name'] == f'train_{network}_{name}' and opt['val']['metrics']['composite_psnr']['paste'] == paste
             for phase, split in (('train', 'train'), ('val', 'test')):
                 dataset = opt['datasets'][phase]
+                assert dataset['name'] == f'{name}_{protocol}_{split}'
                 for kind in ('lq', 'mask', 'gt'):
                     assert dataset[f'dataroot_{kind}'] == f'datasets/{protocol}/{name}/{split}/{kind}'
             assert f'--protocol {protocol}' in opt['datasets']['train']['prepare']
-        whole = 128 if name.startswith('horse') else 64
-        assert opt['datasets']['train']['gt_size'] == (whole if network in LARGE else 32)
+            assert opt['datasets']['train']['gt_size'] == (None if network in LARGE else 32)
+            assert '{' not in json.dumps([opt['name'], opt['datasets'], opt['val']['metrics']]).replace('{"', '')
+    assert len(built) == 12
 
 
+@pytest.mark.parametrize(
+    'old, new, data',
+    [
+        *((f'train/train_{network}_{name}.yml', f'train_{network}', name) for network in (*LARGE, *LIGHT) for name in SETS),
+        *((f'test/test_{network}_horse_pix.yml', f'train_{network}', 'horse_pix') for network in LARGE[:5] + LIGHT[:3]),
+        ('train/train_HMACAplus_light_mixed.yml', 'train_mixed_light', None),
+        ('test/test_quickstart.yml', 'train_quickstart', None),
+        *((f'networks/{network}.yml', f'train_{network}', None) for network in (*LARGE, *LIGHT) if 'HMACA' not in network),
+    ],
+)
+def test_an_old_path_ends_in_a_line_that_says_the_new_command(old, new, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = 'test' if old.startswith('test') else 'train'
+    expected = f'basicsr {command} -opt options/train/{new}.yml' + (f' --force_yml data={data}' if data else '')
+    with pytest.raises(FileNotFoundError) as caught:
+        options.load(f'options/{old}')
+    assert str(caught.value) == f'option file options/{old} is no more; instead: {expected}'
+    monkeypatch.chdir(tmp_path)  # elsewhere the file is found by its name
+    with pytest.raises(FileNotFoundError, match=rf'instead: basicsr {command} -opt {new}( --force_yml data=\w+)?$'):
+        options.load(f'options/{old}')
+    (tmp_path / 'mine.yml').write_text(f'base: {ROOT}/options/{old}')
+    with pytest.raises(FileNotFoundError, match=rf'instead: base: \S+/{new}.yml{f" and data: {data}" if data else ""}$'):
+        options.load('mine.yml')
+
+
+def test_an_installation_has_all_files_and_finds_them_by_name(tmp_path):
+    pytest.importorskip('setuptools')
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'egg_info', '-e', tmp_path, 'build_py', '-d', tmp_path / 'lib'],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    folder = tmp_path / 'lib' / 'hmaca_arch' / 'option_files'
+    for path in [*FILES, *DATA, OPTIONS / 'paper.yml', OPTIONS / 'schema.json']:
+        assert (folder / path.relative_to(OPTIONS)).read_bytes() == path.read_bytes()
+    code = 'from hmaca_arch.config import files, shipped; print(shipped.FOLDER, files.load("train_HMACA1", ["data=imagenet_blur"])["name"])'
+    run = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
+        env={**environment(), 'PYTHONPATH': str(tmp_path / 'lib')},
+    )  # fmt: skip
+    assert run.stdout.split() == [str(folder), 'train_HMACA1_imagenet_blur'], run.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('path', map(of, FILES))
 def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, data, tmp_path):
-    """Only the network's size, pictures and batch are cut down; data sets, losses, optimizer, schedule and metrics are the file's."""
-    opt = load(path)
+    """Only the network's size, images and batch are cut down; data sets, losses, optimizer, schedule and metrics are the file's."""
+    opt = options.load(path)
     skip_without_spandrel(opt['network_g'])
     option_checks.check(opt, options.is_training(opt))
     assert yaml.safe_dump(opt)  # what is saved beside the results
@@ -161,21 +235,20 @@ def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, dat
         if dataset['type'] == 'MaskedDegradationDataset':
             dataset = opt['datasets'][phase] = {key: value for key, value in dataset.items() if key not in ('dataroot_lq', 'dataroot_mask')}
         dataset.update(phase=part if part == 'train' else 'val', io_backend={'type': 'disk'})
-        if 'gt_size' in dataset:
+        if dataset.get('gt_size'):
             dataset['gt_size'] = min(dataset['gt_size'], 20)
     logging.getLogger('basicsr').setLevel(logging.WARNING)
 
     model = build_model(opt)
-    pictures = build_dataset(opt['datasets']['train'])
-    model.feed_data(torch.utils.data.default_collate([pictures[0], pictures[1]]))
+    images = build_dataset(opt['datasets']['train'])
+    model.feed_data(torch.utils.data.default_collate([images[0], images[1]]))
     model.update_learning_rate(1, warmup_iter=opt['train'].get('warmup_iter', -1))
     before = [p.detach().clone() for p in model.net_g.parameters()]
     model.optimize_parameters(1)
     assert any(not torch.equal(p, q) for p, q in zip(model.net_g.parameters(), before))
-    assert model.log_dict['l_pix'] > 0
-    if 'metrics' in (opt.get('val') or {}):
-        loader = torch.utils.data.DataLoader(build_dataset(opt['datasets'].get('val') or opt['datasets']['test']))
-        tables = []
-        model.log_validation = lambda dataset, table, *rest: tables.append(table)
-        model.nondist_validation(loader, 1, None, save_img=False)
-        assert set(tables[0].metrics) == {'composite_psnr', 'masked_psnr', 'masked_ssim'}
+    assert model.log_dict['l_pix'] != 0
+    loader = torch.utils.data.DataLoader(build_dataset(opt['datasets']['val']))
+    tables = []
+    model.log_validation = lambda dataset, table, *rest: tables.append(table)
+    model.nondist_validation(loader, 1, None, save_img=False)
+    assert set(tables[0].metrics) == {'composite_psnr', 'masked_psnr', 'masked_ssim'}

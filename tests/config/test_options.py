@@ -10,6 +10,7 @@ import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import files as options
+from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.messages import OptionError
 from hmaca_arch.training import starting
 
@@ -51,11 +52,82 @@ def test_inheritance_merges_sections_and_replaces_those_of_another_type(tmp_path
     assert read(tmp_path, 'base: base.yml\na: {q: [3]}\n')['a'] == {'type': 'X', 'p': 1, 'q': [3]}
 
 
-def test_inheritance_goes_one_level_deep(tmp_path):
-    (tmp_path / 'deep.yml').write_text('a: 1')
-    (tmp_path / 'base.yml').write_text('base: deep.yml')
-    with pytest.raises(ValueError, match='one level'):
+def test_a_base_may_have_a_base_and_none_is_its_own(tmp_path):
+    (tmp_path / 'deep.yml').write_text('a: 1\nb: 1\nc: 1')
+    (tmp_path / 'base.yml').write_text('base: deep.yml\na: 2\nb: 2')
+    assert read(tmp_path, 'base: base.yml\na: 3') == {'a': 3, 'b': 2, 'c': 1}
+    (tmp_path / 'deep.yml').write_text('base: base.yml')
+    with pytest.raises(ValueError, match=r'base.yml: is a base of itself, by way of .*deep.yml'):
         read(tmp_path, 'base: base.yml')
+    with pytest.raises(FileNotFoundError, match=r'bace.yml does not exist \(did you mean .*base.yml'):
+        read(tmp_path, 'base: bace.yml')
+
+
+def test_a_section_without_a_type_takes_the_one_on_top():
+    assert options.merge({'a': {'p': 1}}, {'a': {'type': 'X'}}) == {'a': {'p': 1, 'type': 'X'}}
+    assert options.merge({'a': {'p': 1, 'type': 'Y'}}, {'a': {'type': 'X'}}) == {'a': {'type': 'X'}}
+
+
+DATA = """
+datasets: {train: {dataroot_gt: 'd/{data}/{protocol}'}, val: {name: '{data}_val'}}
+val: {metrics: {m: {paste: '{paste}'}}}
+"""
+
+
+def test_data_lie_between_the_bases_and_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine.yml').write_text(DATA)
+    (tmp_path / 'other.yml').write_text('datasets: {train: {dataroot_gt: o}}')
+    (tmp_path / 'base.yml').write_text('datasets: {train: {dataroot_gt: b, gt_size: 8}}\ndata: horse_pix')
+    text = 'base: base.yml\nname: x_{data}\ndata: mine.yml\nprotocol: clean\ndatasets: {val: {type: T}}'
+    assert read(tmp_path, text) == {
+        'name': 'x_mine', 'protocol': 'clean',
+        'datasets': {'train': {'dataroot_gt': 'd/mine/clean', 'gt_size': 8}, 'val': {'name': 'mine_val', 'type': 'T'}},
+        'val': {'metrics': {'m': {'paste': 'lq'}}},
+    }  # fmt: skip
+    forced = options.load('options.yml', ['data=other.yml', 'datasets:train:gt_size=4'])
+    assert forced['name'] == 'x_other' and forced['datasets']['train'] == {'dataroot_gt': 'o', 'gt_size': 4}
+    above = read(tmp_path, f'{text.replace("val: {type: T}", "train: {dataroot_gt: own}")}')
+    assert above['datasets']['train'] == {'dataroot_gt': 'own', 'gt_size': 8}, 'what a file says itself wins'
+    from_base = read(tmp_path, 'base: base.yml\nname: x_{data}\nprotocol: clean')
+    assert from_base['name'] == 'x_horse_pix' and from_base['datasets']['train']['dataroot_gt'] == 'datasets/clean/horse_pix/train/gt'
+    assert 'data' not in from_base and 'data' not in read(tmp_path, 'base: base.yml\ndata: ~')
+
+
+@pytest.mark.parametrize(
+    'text, force, message',
+    [
+        ('data: hose_pix', [], "data: there is no 'hose_pix' .did you mean horse_pix"),
+        ('data: horse_pix', ['data=imagenet'], "data: there is no 'imagenet' .did you mean imagenet_"),
+        ('data: [horse_pix]', [], r'data: got \[.*expected the name of a data set'),
+        ('data: gone.yml', [], r'data: gone.yml does not exist \(did you mean gon.yml'),
+        ('data: gon.yml', [], 'data file gon.yml: train: there is no such section'),
+        ('a: 1', ['data=horse_pix'], 'data: options.yml has data of its own and no key `data` to change'),
+        ('data: ~', ['data=horse_pix'], 'has data of its own'),
+        ('name: x_{data}', [], r'name: x_\{data\} stands for the name of a data set'),
+        ('data: horse_pix', [], 'protocol: there is no None'),
+    ],
+)
+def test_mistakes_about_data_are_one_line(tmp_path, monkeypatch, text, force, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'gon.yml').write_text('train: {}')
+    (tmp_path / 'options.yml').write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        options.load('options.yml', force)
+    assert '\n' not in str(caught.value)
+
+
+def test_shipped_files_are_found_by_name_and_a_path_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert options.load('train_SwinIR_light')['network_g']['type'] == 'SwinIR'
+    assert options.load('train_hmaca_horse_pix.yml')['name'] == 'train_HMACA1_horse_pix'
+    assert read(tmp_path, 'base: train_SwinIR_light\nname: mine')['name'] == 'mine'
+    (tmp_path / 'train_SwinIR_light').write_text('a: 1')
+    assert options.load('train_SwinIR_light') == {'a': 1}
+    with pytest.raises(FileNotFoundError, match='option file train_HMAC1 does not exist .did you mean train_HMACA1'):
+        options.load('train_HMAC1')
+    with pytest.raises(FileNotFoundError, match='option file no/train_SwinIR_light.yml does not exist'):
+        options.load('no/train_SwinIR_light.yml')
 
 
 def test_several_bases_are_merged_in_order(tmp_path):
@@ -63,9 +135,6 @@ def test_several_bases_are_merged_in_order(tmp_path):
     (tmp_path / 'two.yml').write_text('a: {q: 2, r: 2}\nb: 2')
     assert read(tmp_path, 'base: [one.yml, two.yml]\nb: 3') == {'a': {'p': 1, 'q': 2, 'r': 2}, 'b': 3, 'c': 1}
     assert read(tmp_path, 'base: [two.yml, one.yml]')['a'] == {'q': 1, 'r': 2, 'p': 1}
-    (tmp_path / 'three.yml').write_text('base: one.yml')
-    with pytest.raises(ValueError, match='one level'):
-        read(tmp_path, 'base: [two.yml, three.yml]')
 
 
 def test_the_protocol_fills_paths_and_what_the_metric_pastes():
@@ -74,6 +143,8 @@ def test_the_protocol_fills_paths_and_what_the_metric_pastes():
     assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {'b': ['x/clean/y', 1], 'paste': 'lq'}
     assert given['a']['paste'] == '{paste}'
     assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, 'without a protocol nothing is meant'
+    with pytest.raises(ValueError, match='protocol: there is no None'):
+        options.fill_protocol({'datasets': {'train': {'dataroot_gt': '{protocol}/gt'}}})
     with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
         options.fill_protocol({'protocol': 'cleen'})
 
@@ -120,7 +191,7 @@ def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path
 
 def test_what_is_printed_reads_back_as_the_same(tmp_path):
     given = {'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'], 'b': {'c': 1e-5, 'd': None, 'e': [True, 3, 1.5, '']}}
-    (tmp_path / 'o.yml').write_text(options.dump(given), encoding='utf-8')
+    (tmp_path / 'o.yml').write_text(dump(given), encoding='utf-8')
     assert options.load(tmp_path / 'o.yml') == given
 
 

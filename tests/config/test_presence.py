@@ -59,7 +59,7 @@ def test_bf16_is_refused_without_a_launcher_only(triplets, tmp_path, refused, mo
 
 def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opt = options.complete(options.load(ROOT / 'options' / 'test' / 'test_HMACA1_horse_pix.yml'), False, str(tmp_path))
+    opt = options.complete(options.load(ROOT / 'options' / 'train_hmaca_horse_pix.yml'), False, str(tmp_path))
     data, weights = presence.missing(opt)
     assert 'datasets:val:dataroot_lq: ' in data and '; to prepare it: get horse2zebra.zip ' in data and 'run `basicsr make-dataset ' in data
     assert weights.endswith('net_g_latest.pth does not exist; expected a checkpoint: train it first, or name another')

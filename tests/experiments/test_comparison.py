@@ -101,12 +101,12 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
                 assert ours['unrestored input', row['picture']][metric] == row[f'input_{metric}']
             assert ours['again', row['picture']]['composite_psnr'] == ours['hmaca', row['picture']]['composite_psnr']
 
-    record = json.loads(Path('comparison/results.json').read_text())
+    record = json.loads(Path('comparison/results.json').read_text(encoding='utf-8'))
     rows = {row['method']: row for row in record['rows']}
     assert rows['unrestored input']['parameters'] is None and rows['Telea inpainting']['multiply_accumulates'] is None
     assert rows['hmaca']['parameters'] == sum(p.numel() for p in HMACA(**_settings(triplets)).parameters())
     assert rows['seeing']['differences']['masked_psnr'] == {'mean': 0, 'low': 0, 'high': 0}
-    text = Path('comparison/table.md').read_text()
+    text = Path('comparison/table.md').read_text(encoding='utf-8')
     assert text in run.stdout and 'Paired differences from "seeing"' in text
     lines = text.splitlines()
     assert lines[[line.startswith('| ---') for line in lines].index(True) + 1].startswith('| unrestored input ')
@@ -120,7 +120,7 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
 
 
 def _read(path: str) -> list[dict]:
-    return list(csv.DictReader(Path(path).read_text().splitlines()))
+    return list(csv.DictReader(Path(path).read_text(encoding='utf-8').splitlines()))
 
 
 def _settings(data: Path) -> dict:

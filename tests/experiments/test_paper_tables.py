@@ -24,7 +24,7 @@ OPTIONS = ROOT / 'options'
 def loaded(cell: plan.Cell, data='/data', iterations=7) -> dict:
     """The options that its training reads."""
     changes = cell.changes(OPTIONS, Path(data), iterations)
-    return options.fill_protocol(options.override(options.load(OPTIONS / cell.option_file), changes))
+    return options.load(OPTIONS / cell.option_file, changes)
 
 
 # The plan.
@@ -44,7 +44,7 @@ def test_the_tables_have_the_papers_cells_and_every_cell_its_own_name(preset):
 
 def test_a_cell_changes_what_it_says_and_nothing_else():
     (cell,) = plan.plan('2', 'light', networks=['HMACA'], sets=['horse_blur'], alphas=[0.3], outside=['image'], seeds=[5], processes=2)
-    opt, file = loaded(cell, iterations=40), options.fill_protocol(options.load(OPTIONS / 'train/train_HMACA_light_horse_blur.yml'))
+    opt, file = loaded(cell, iterations=40), options.load(OPTIONS / 'train/train_HMACA_light.yml', ['data=horse_blur'])
     assert opt['manual_seed'] == 5 and opt['name'] == cell.name
     assert opt['datasets']['train']['batch_size_per_gpu'] == 3  # of 6, by two processes
     assert opt['datasets']['val']['dataroot_gt'] == '/data/clean/horse_blur/test/gt'
@@ -61,7 +61,7 @@ def test_a_cell_changes_what_it_says_and_nothing_else():
 def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
     for network in ('HMA2', 'HMACA2'):
         (cell,) = plan.plan('1', 'paper', networks=[network])
-        assert loaded(cell)['network_g'] == options.load(OPTIONS / f'train/train_{network}_horse_pix.yml')['network_g']
+        assert loaded(cell)['network_g'] == options.load(OPTIONS / f'train/train_{network}.yml')['network_g']
         assert loaded(cell)['datasets']['val']['dataroot_lq'] == '/data/release/horse_pix/test/lq'
 
 
@@ -383,6 +383,7 @@ def test_a_cell_that_cannot_run_says_why(tmp_path, capsys, processes, message):
     assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
 
 
+@pytest.mark.slow
 def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, capsys):
     """Real processes throughout; the first run is killed without a chance to clean up."""
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
@@ -390,7 +391,7 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     folder = tmp_path / 'o'
     arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
     (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
-    with open(tmp_path / 'first.txt', 'w') as output:
+    with open(tmp_path / 'first.txt', 'w', encoding='utf-8') as output:
         first = subprocess.Popen(command_line('tables', *arguments), env=environment(), stdout=output, stderr=output)
     deadline = time.time() + 240
     try:

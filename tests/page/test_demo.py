@@ -428,6 +428,7 @@ def restored_by(browser: Browser, words: str) -> tuple[np.ndarray, str]:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), line
 
 
+@pytest.mark.slow
 def test_page_in_a_browser(server, tiny_checkpoint, tmp_path):
     executable = find_browser()
     if not executable:

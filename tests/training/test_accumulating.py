@@ -62,7 +62,8 @@ def test_one_part_is_not_the_step(tmp_path):
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 def test_mixed_precision_accumulates(tmp_path, amp):
     def batch(parts):
-        return InParts(parts)([{key: getattr(value, 'float', lambda value=value: value)() for key, value in sample(n).items()} for n in range(4)])
+        samples = [sample(number) for number in range(4)]
+        return InParts(parts)([{key: value.float() if torch.is_tensor(value) else value for key, value in item.items()} for item in samples])
 
     weights = []
     for parts in (1, 2):

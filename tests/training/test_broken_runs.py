@@ -213,7 +213,7 @@ def test_a_worker_whose_main_process_hangs_up(capfd):
 
 def workers_of(process: int) -> list[int]:
     """The loader's workers of a training: forked, so that they have its command line."""
-    children = Path(f'/proc/{process}/task/{process}/children').read_text().split()
+    children = Path(f'/proc/{process}/task/{process}/children').read_text(encoding='utf-8').split()
     return [int(child) for child in children if b'hmaca_arch' in Path(f'/proc/{child}/cmdline').read_bytes()]
 
 

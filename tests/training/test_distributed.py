@@ -112,11 +112,13 @@ def together(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_same_weights(together):
     first, second = (torch.load(together / f'rank{rank}.pth', weights_only=True) for rank in range(2))
     assert furthest(first, second) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(alone, together):
     start_to_end = furthest(weights(alone), weights(alone, 2))
     assert start_to_end > 1e-3, 'training does something'
@@ -125,6 +127,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(alone, togethe
     assert len(losses(alone)) == 4 and losses(alone) == losses(together)
 
 
+@pytest.mark.slow
 def test_two_processes_that_accumulate_take_the_same_steps(alone, tmp_path):
     folder, opt = make_data(tmp_path), run_options(tmp_path, 1)
     opt['train']['accum_iter'] = 2
@@ -151,6 +154,7 @@ def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_sharded_validation_gives_the_figures_of_one_process(alone, together):
     expected = tables(log_of(alone))
     assert len(expected) == 2 * 5 and tables(log_of(together)) == expected
@@ -158,6 +162,7 @@ def test_sharded_validation_gives_the_figures_of_one_process(alone, together):
     assert names[0] == names[1] and len(names[0]) == 3 * 2 * 2
 
 
+@pytest.mark.slow
 def test_only_the_first_process_speaks(together):
     text = (together / 'output.txt').read_text()
     for once in ('Training statistics', 'Network: HMACA', 'End of training', 'iter:       4'):
@@ -175,6 +180,7 @@ def interrupt(source: Path, folder: Path) -> None:
         target.write_bytes((source / 'experiments' / 'tiny' / path).read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('before', [1, 2])
 def test_two_processes_go_on_from_one_or_two(alone, together, tmp_path, before):
     """Interrupted after 2 of 4 iterations, as `-m hmaca_arch` and torchrun start it: from one process's state, the same samples follow."""
@@ -192,6 +198,7 @@ def test_two_processes_go_on_from_one_or_two(alone, together, tmp_path, before):
         assert furthest(weights(tmp_path, key=key), weights(source, key=key)) <= furthest_allowed
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_from_two(together, tmp_path):
     interrupt(together, tmp_path)
     run_here(tmp_path, 'train', run_options(tmp_path, 4), '--auto_resume')
@@ -200,6 +207,7 @@ def test_one_process_goes_on_from_two(together, tmp_path):
         assert furthest(weights(tmp_path, key=key), weights(together, key=key)) < 1e-6
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_with_another_global_batch_is_refused(together, tmp_path):
     """Two processes with 2 pictures each, then one with 2."""
     interrupt(together, tmp_path)
@@ -227,6 +235,7 @@ def slurm_tasks(folder: Path, command: str, opt: dict) -> list[subprocess.Popen]
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
     """Slurm's variables, gloo, three pictures, and one, so that a process has none: tables and pictures as of one process."""
     make_triplets(tmp_path / 'one' / 'test', 1, seed=1)
@@ -249,6 +258,7 @@ def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
     assert [(p.name, p.read_bytes()) for p in files[0]] == [(p.name, p.read_bytes()) for p in files[1]]
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_shown_and_ends_all(tmp_path):
     make_data(tmp_path)
     opt = run_options(tmp_path, 2)
@@ -263,6 +273,7 @@ def test_an_error_of_one_process_is_shown_and_ends_all(tmp_path):
     assert not (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').exists()
 
 
+@pytest.mark.slow
 def test_a_task_that_is_killed_ends_the_other_which_says_so(tmp_path):
     make_data(tmp_path)
     opt = run_options(tmp_path, 2)

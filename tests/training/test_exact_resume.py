@@ -168,6 +168,7 @@ def test_a_cut_that_tears_the_newest_files(whole, tmp_path, monkeypatch, torn):
     assert_same(whole, outcome(tmp_path))
 
 
+@pytest.mark.slow
 def test_three_kills_of_a_real_run_with_workers(whole, tmp_path):
     """kill -9 of the whole process group at moments that nobody chose."""
     options = options_for(tmp_path)

@@ -413,3 +413,22 @@ def test_a_damaged_picture_ends_training_in_one_line_that_names_it(tmp_path, tri
     line = result.stdout.strip().splitlines()[-1]
     assert result.returncode == 1 and line.startswith('basicsr train: error: ') and '0003.png' in line
     assert 'Traceback' not in result.stdout
+
+
+def test_texts_are_utf_8_whatever_the_system_writes(tmp_path, triplets):
+    """As on Windows, whose own encoding holds few characters: here it is ASCII, by an environment that no shell sets."""
+    options = tiny_options(triplets)
+    options['datasets']['val']['name'] = 'prüf本'
+    options['val']['val_freq'] = 5
+    text = '# Größe 本\n' + yaml.safe_dump(options, allow_unicode=True)
+    (tmp_path / 'o.yml').write_bytes(text.encode())
+    where = {**environment(), 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii'}
+    result = subprocess.run(
+        command_line('train', '-opt', 'o.yml'), cwd=tmp_path, env=where, capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0 and 'Logging error' not in result.stderr, result.stderr
+    run = tmp_path / 'experiments' / 'tiny'
+    assert (run / 'o.yml').read_bytes().endswith(b'\n\n' + text.encode())
+    log = next(run.glob('train_*.log')).read_text(encoding='utf-8')
+    assert 'Validation prüf本, 2 pictures' in log
+    assert yaml.safe_load((run / 'options_resolved.yml').read_text(encoding='utf-8'))['datasets']['val']['name'] == 'prüf本'

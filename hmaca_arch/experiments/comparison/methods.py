@@ -142,7 +142,7 @@ def _from_checkpoint(file: str) -> dict[str, Any]:
 
 
 def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
-    opt = options.fill_protocol(options.load(file))
+    opt = options.load(file)
     for key in ('name', 'network_g'):
         if key not in opt:
             raise ValueError(f'{file}: {key!r} is missing')

@@ -154,7 +154,8 @@ class Job:
 
     def train_or_test(self) -> None:
         changes = self.changes(self.state['iterations'])
-        settings = [change for change in changes if 'dataroot' not in change]  # data may be moved
+        # Data may be moved, and the cell's name has the data set.
+        settings = [change for change in changes if 'dataroot' not in change and not change.startswith('data=')]
         before = self.state.setdefault('settings', settings)
         if before != settings:
             differing = ', '.join(sorted({*before} ^ {*settings}))
@@ -264,6 +265,9 @@ class Job:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
+                if hasattr(os, 'killpg'):
+                    os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
+                else:  # Windows
+                    self.process.kill()
                 self.process.wait()
             self.save()

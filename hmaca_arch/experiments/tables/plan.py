@@ -5,12 +5,12 @@ stands in its name, so that a cell under the same name is the same experiment.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hmaca_arch.config import files as options
+from hmaca_arch.config.yaml_files import read_yaml
 from hmaca_arch.messages import suggestion
 
 SETS = {
@@ -108,17 +108,18 @@ class Cell:
     def option_file(self) -> str:
         """Relative to the folder `options`."""
         paper, light, _ = NETWORKS[self.network]
-        return f'train/train_{paper if self.preset == "paper" else light}_{self.dataset}.yml'
+        return f'train/train_{paper if self.preset == "paper" else light}.yml'
 
     def options(self, root: Path) -> dict:
-        """What stands in its option file."""
-        return options.load(root / self.option_file)
+        """Return what its option file says on its data set."""
+        return options.read(root / self.option_file, self.dataset)
 
     def training(self, root: Path) -> dict:
-        """The section `train` that a network with a + shares with HMACA+, whose files have it from this part; else nothing."""
+        """Return what a network with a + changes in its section `train`, so that it trains as HMACA+ does; for others nothing."""
         if '+' not in self.network or 'plus' in self.option_file:
             return {}
-        return options.load(root / f'networks/HMACAplus{"" if self.preset == "paper" else "_light"}.yml')['train']
+        own = options.read(root / f'train/train_HMACAplus{"" if self.preset == "paper" else "_light"}.yml')['train']
+        return differing(self.options(root)['train'], own)
 
     def changes(self, root: Path, data: Path, iterations: int) -> list[str]:
         """The `--force_yml` entries of its training and of its test.
@@ -135,7 +136,8 @@ class Cell:
         batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
             raise ValueError(f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor')
-        entries = [f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}', *NETWORKS[self.network][2]]
+        entries = [f'data={self.dataset}', f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}']
+        entries += NETWORKS[self.network][2]
         for key, value in self.training(root).items():
             whole = not isinstance(value, dict) or 'type' in value  # settings of another type are other settings
             entries += [f'train:{key}={json.dumps(value)}'] if whole else [f'train:{key}:{k}={json.dumps(v)}' for k, v in value.items()]
@@ -208,19 +210,29 @@ def belongs(table: str, cell: Cell) -> bool:
     return cell.alpha is None if table == '1' else cell.alpha is not None and cell.dataset in TABLES[table][1]
 
 
+def differing(section: dict, other: dict) -> dict:
+    """Return the part of `other` that merged into `section` makes it `other`; a section of another type is whole."""
+    found = {}
+    for key, value in other.items():
+        old = section.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and value.get('type') == old.get('type'):
+            if changed := differing(old, value):
+                found[key] = changed
+        elif key not in section or value != old:
+            found[key] = value
+    return found
+
+
 def paper_figure(cell: Cell, root: Path) -> float | None:
-    """What the paper's table states (dB), as the header of the option file has it; None where it states nothing.
+    """Return what the paper's table states (dB); None where it states nothing.
 
     Args:
         root: the folder `options`.
     """
-    if '+' in cell.network:
-        return None
-    network = NETWORKS[cell.network][0] if cell.network != 'HMA2' and cell.network != 'HMACA2' else cell.network
-    path = root / f'train/train_{network}_{cell.dataset}.yml'
-    header = path.read_text(encoding='utf-8').split('\n\n')[0] if path.is_file() else ''
+    paper = read_yaml(root / 'paper.yml')
     if cell.alpha is None:
-        found = re.search(r'^# Paper: +([\d.]+) dB', header, re.M)
-        return float(found[1]) if found else None
-    alphas, figures = (re.search(rf'^# +{word} +([\d. ]+)', header, re.M) for word in ('alpha', 'dB'))
-    return alphas and dict(zip(map(float, alphas[1].split()), map(float, figures[1].split()))).get(cell.alpha)
+        return paper['table_1'].get(cell.dataset, {}).get(cell.network)
+    by_alpha = paper['tables_2_and_3']
+    if cell.network != by_alpha['network'] or cell.dataset not in by_alpha:
+        return None
+    return dict(zip(by_alpha['alpha'], by_alpha[cell.dataset], strict=True)).get(cell.alpha)

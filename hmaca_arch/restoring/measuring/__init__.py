@@ -5,6 +5,7 @@ be exact: the degraded part of a mask is found as well. Every threshold was chos
 measures how often the answers are right.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -14,16 +15,21 @@ from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import blur_activity, measure_blur
 from hmaca_arch.restoring.measuring.border import depth_of, find_area
+from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
+from hmaca_arch.restoring.measuring.lossy import flattened, lossy_blur, lossy_grid, lossy_noise
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.pool import pool_evidence
 
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
-CONTEXT = 48  # pixels around a region that are looked at
+CONTEXT = 64  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
 SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5  # log likelihood by pixel, and grey levels, below which there is no noise
 BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
+LOSSY_NONE, LOSSY_GAIN = 25.0, 40.0  # cost saved by noise or blur before JPEG: below the first nothing is wrong, above the second it counts
+FINE = 97  # quality from which JPEG's steps are those of rounding
+SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
 
 
@@ -77,42 +83,72 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
     mask = (mask[..., 0] if mask.ndim == 3 else mask) > 0
     if mask.shape != levels.shape[:2]:
         raise ValueError(f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal heights and widths')
+    if jpeg is not None and not 0 <= jpeg <= 100:
+        raise ValueError(f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None to find out')
     labels, boxes = regions(mask)
     found = []
     for label, (top, left, bottom, right) in sorted(enumerate(boxes, start=1), key=lambda item: item[1]):
-        rows = slice(max(0, top - CONTEXT), min(mask.shape[0], bottom + CONTEXT))
-        columns = slice(max(0, left - CONTEXT), min(mask.shape[1], right + CONTEXT))
-        one = _measure_region(levels[rows, columns], labels[rows, columns] == label, mask[rows, columns])
+        rows = slice(max(0, top - CONTEXT) // 8 * 8, min(mask.shape[0], bottom + CONTEXT))  # at a corner of JPEG's blocks
+        columns = slice(max(0, left - CONTEXT) // 8 * 8, min(mask.shape[1], right + CONTEXT))
+        crop = levels[rows, columns]
+        one = _measure_region(crop, labels[rows, columns] == label, mask[rows, columns], jpeg)
         found.append(_in_image(one, mask.shape, rows.start, columns.start))
     return found
 
 
 def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Measured:
-    """The measurement of a crop in the coordinates of the image."""
+    """The measurement of a crop in the coordinates of the image, with the words for it."""
     area = np.zeros(shape, bool)
     area[top : top + one.area.shape[0], left : left + one.area.shape[1]] = one.area
     degradation = one.degradation
     if degradation.kind == 'pix':
         block = degradation.block
-        offset = ((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block)
-        degradation = Degradation('pix', block=block, pool=degradation.pool, anchor=degradation.anchor, offset=offset, jpeg=degradation.jpeg)
-    return one._replace(area=area, degradation=degradation)
+        degradation = replace(degradation, offset=((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block))
+    one = one._replace(area=area, degradation=degradation)
+    return one._replace(words=_words(one))
 
 
-def _measure_region(image: np.ndarray, mask: np.ndarray, every: np.ndarray) -> Measured:
+def _words(one: Measured) -> str:
+    """Say what was measured, how sure it is, and how the mask fits."""
+    found = one.degradation
+    text = one.words or {'none': 'nothing wrong', 'unknown': 'something else'}.get(found.kind, '')
+    if found.kind == 'pix':
+        colour = 'mean' if found.pool == 'mean' else 'middle pixel'
+        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {found.offset[0]},{found.offset[1]}'
+    elif found.kind == 'blur':
+        text = f'Gaussian blur of {found.sigma:.2g} pixels'
+    elif found.kind == 'noise':
+        text = f'Gaussian noise of {found.sigma:.3g} grey levels'
+    if found.jpeg:
+        text += f', JPEG of quality {found.jpeg}'
+    if found.kind != 'unknown':
+        text += next(f'; {word}' for least, word in SURE if one.confidence >= least)
+    if one.spill:
+        text += f'; the mask is {one.spill} {"pixel" if one.spill == 1 else "pixels"} too narrow'
+    return text
+
+
+def _measure_region(image: np.ndarray, mask: np.ndarray, every: np.ndarray, jpeg: int | None) -> Measured:
     """Measure one region of a crop. every: (h, w) bool, all masked pixels of the crop."""
-    grid = exact_grid(image, mask)
+    grid = exact_grid(image, mask) if not jpeg else None
     if grid is not None:
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
     if mask.sum() < SMALLEST or (~near).sum() < SMALLEST:
-        return Measured(Degradation(), 0.0, mask, 0, 'too few pixels to tell what was done')
+        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'too few pixels to tell what was done')
     if not np.ptp(image[mask], axis=0).any():
-        return Measured(Degradation(), 0.0, mask, 0, 'one colour throughout: nothing is left of the image')
-    return _noisy_or_blurred(image, mask, ~near)
+        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'one colour throughout: nothing is left of the image')
+    quality = quality_of_pixels(image, mask) if jpeg is None else jpeg
+    if quality:
+        grid = lossy_grid(image, mask)
+        if grid is not None:
+            one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
+            return one._replace(degradation=replace(one.degradation, jpeg=quality))
+    one = _noisy_or_blurred(image, mask, ~near) if not 0 < quality < FINE else _lossy(image, mask, ~near, quality)
+    return one._replace(degradation=replace(one.degradation, jpeg=quality))
 
 
-def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid) -> Measured:
+def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid, exact: bool = True) -> Measured:
     """Complete a grid: where its blocks are cut, and how they were coloured."""
     rows, columns = np.flatnonzero(grid.area.any(axis=1)), np.flatnonzero(grid.area.any(axis=0))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -120,32 +156,56 @@ def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Gri
     at_corner = all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
     cut = at_corner and any((box[axis + 2] - offset[axis]) % block for axis in (0, 1))
     known = ~(every & ~mask) & ~grid.area
-    evidence = pool_evidence(image.astype(np.float32), grid, known, cut)
+    evidence = pool_evidence(image.astype(np.float32), grid, known, cut, exact)
     pool = 'centre' if evidence > 0 else 'mean'
     same_box = bool((grid.area == mask).all())
     anchor = ('start', 'start') if not grid.spill and (cut or (at_corner and same_box)) else ('offset', 'offset')
-    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30))))
+    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30)))) * (1 if exact else 0.85)
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
     return Measured(degradation, confidence, grid.area & mask, grid.spill, '')
 
 
-def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Measured:
-    """Measure noise or blur."""
+def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those outside."""
     values = residual(image)
     inverse = np.linalg.inv(covariance(values[outside]) + np.eye(image.shape[2]) / 12)
-    activity = np.sqrt(np.maximum(np.einsum('hwi,ij,hwj->hw', values, inverse, values), 0))
-    band = outside & (cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0)
-    area = find_area(activity, mask, band)
-    inner = depth_of(area) > 1
-    sigma, gained = measure_noise(image, inner, outside)
+    return np.sqrt(np.maximum(np.einsum('hwi,ij,hwj->hw', values, inverse, values), 0))
+
+
+def _band(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """(h, w) bool, the clean pixels within 20 of the mask."""
+    return outside & (cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0)
+
+
+def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Measured:
+    """Measure noise or blur of pixels that no JPEG changed."""
+    band = _band(mask, outside)
+    area = find_area(_activity(image, outside), mask, band)
+    sigma, gained = measure_noise(image, depth_of(area) > 1, outside)
     if gained > NOISE_GAIN and sigma > NOISE_LEAST:
-        confidence = min(1.0, gained / (2 * NOISE_GAIN) - 0.1)
-        return Measured(Degradation('noise', sigma=round(sigma, 2)), confidence, area, 0, f'noise of {sigma:.1f} grey levels')
+        return Measured(Degradation('noise', sigma=round(sigma, 2)), min(1.0, gained / NOISE_GAIN / 2), area, 0, '')
     area = find_area(blur_activity(image), mask, band)
     sigma, gained, misfit = measure_blur(image, area, outside)
     if gained > BLUR_GAIN and sigma > BLUR_LEAST:
-        confidence = min(1.0, gained / (4 * BLUR_GAIN) + 0.2)
         if misfit > BLUR_MISFIT or sigma > BLUR_MOST:
             return Measured(Degradation(), 0.0, area, 0, 'smoother than its surroundings, but not by a Gaussian blur')
-        return Measured(Degradation('blur', sigma=round(sigma, 3)), confidence, area, 0, f'Gaussian blur of {sigma:.2f} pixels')
-    return Measured(Degradation('none'), 0.5, mask, 0, 'nothing wrong')
+        return Measured(Degradation('blur', sigma=round(sigma, 3)), min(1.0, gained / BLUR_GAIN / 4 + 0.2), area, 0, '')
+    return Measured(Degradation('none'), 0.9 - 0.4 * min(1, max(0, gained / BLUR_GAIN)), mask, 0, '')
+
+
+def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:
+    """Measure noise or blur before JPEG."""
+    band = _band(mask, outside)
+    near_blocks = depth_of(outside) > 7  # JPEG carries what was done up to 7 pixels further
+    rough, smooth = find_area(_activity(image, outside), mask, band), find_area(blur_activity(image), mask, band)
+    noise, noise_gain, _ = lossy_noise(image, rough, near_blocks, quality)
+    blur, blur_gain, _ = lossy_blur(image, smooth, near_blocks, quality)
+    gain = max(noise_gain, blur_gain)
+    if gain < LOSSY_NONE:
+        return Measured(Degradation('none'), 0.7, mask, 0, '')
+    confidence = min(0.9, gain / LOSSY_GAIN / 4)
+    if gain < LOSSY_GAIN:
+        return Measured(Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why')
+    if noise_gain > blur_gain:
+        return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
+    return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')

@@ -125,7 +125,7 @@ def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
             yield labels == 1 + int(boxes[1:, cv2.CC_STAT_AREA].argmax())
 
 
-def _off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> list[np.ndarray]:
+def off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> list[np.ndarray]:
     """(h, w) bool for rows and for columns: this pixel and the one before it lie in one block."""
     rows = (np.arange(shape[0]) - offset[0]) % block != 0
     columns = (np.arange(shape[1]) - offset[1]) % block != 0
@@ -135,7 +135,7 @@ def _off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> li
 def _continues(changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]) -> bool:
     """Whether the surroundings lie on the same grid: an enlarged image, and not a degraded region."""
     away = cv2.erode(outside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-    inner = _off_grid(outside.shape, block, offset)
+    inner = off_grid(outside.shape, block, offset)
     pairs = [away & _before(away, axis) for axis in (0, 1)]
     within = sum(int((change & pair & inside).sum()) for change, pair, inside in zip(changed, pairs, inner))
     every = sum(int((change & pair).sum()) for change, pair in zip(changed, pairs))
@@ -146,7 +146,7 @@ def _grow(
     changed: list[np.ndarray], labels: np.ndarray, mask: np.ndarray, core: np.ndarray, block: int, offset: tuple[int, int]
 ) -> tuple[np.ndarray, int]:
     """The pixels that the grid covers, from a core that it does; and by how much they reach beyond the mask."""
-    inner = _off_grid(mask.shape, block, offset)
+    inner = off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]
     rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
     box = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]

@@ -105,7 +105,7 @@ def _surroundings(values: np.ndarray, outside: np.ndarray, patch: int = PATCH) -
     """Spectra (classes + 1, fine rings) of patches outside: of all, and by how much they vary. None without a patch."""
     fits = cv2.erode(outside.astype(np.uint8), np.ones((patch, patch)), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     step = max(1, STEP * patch // PATCH)
-    rows, columns = (place * step for place in np.nonzero(fits[:: step, :: step]))
+    rows, columns = (place * step for place in np.nonzero(fits[::step, ::step]))
     if not len(rows):
         return _surroundings(values, outside, patch // 2) if patch > 6 else None
     line = np.hanning(patch + 2)[1:-1]

@@ -108,7 +108,7 @@ def _likelihood(known: np.ndarray, cells: np.ndarray, tables: tuple, points: np.
     return best
 
 
-def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool) -> float:
+def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, exact: bool = True) -> float:
     """Compare the two pools.
 
     Args:
@@ -116,11 +116,12 @@ def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool) -
         grid: the grid and its area.
         known: (h, w) bool, pixels that are not degraded.
         cut: blocks are cut at the area's box, and not whole.
+        exact: no JPEG changed the colours.
 
     Returns:
         log likelihood of `centre` less that of `mean`.
     """
-    if not cut:
+    if exact and not cut:
         exact = known_middles(image, grid)
         if exact:
             return exact

@@ -1,0 +1,212 @@
+"""Measure a region of an image that went through JPEG after it was degraded.
+
+Quantisation removes what the exact methods look at. So blocks are found by the energy of the differences between neighbouring pixels, and
+noise and blur by trying: the surroundings are degraded by every sigma, compressed with the same quality, and compared by the energy of
+their coefficients.
+"""
+
+import cv2
+import numpy as np
+
+from hmaca_arch.restoring.measuring.blocks import Grid, off_grid
+from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle
+from hmaca_arch.restoring.measuring.jpeg import coefficients, luma
+
+BLOCKS = range(3, 33)
+NEAR_LINE = 2  # pixels
+GRID_GAIN = 0.3  # log likelihood by pixel that a grid must gain; chosen on training images
+AT_CORNER, CORNER_GAIN = 0.1, 0.1  # a grid that begins at the mask's corner is more likely
+NOISES = np.exp(np.linspace(np.log(2.5), np.log(110), 16))
+BLURS = np.exp(np.linspace(np.log(0.4), np.log(5.2), 12))
+GAINS, GAIN_SPREAD = np.linspace(-2.4, 2.4, 13), 0.7  # logarithms
+CONTRASTS = (0.5, 0.75, 1.0, 1.4)
+TRUST = 0.3
+FEWEST_BLOCKS = 9
+STRONG = 22.0  # noise that outweighs texture, in grey levels
+BANDS = 12  # groups of coefficients, by the sum of row and column
+_BAND = np.minimum(np.add.outer(np.arange(8), np.arange(8)), BANDS).ravel()
+_AVERAGE = (_BAND[:, None] == np.arange(1, BANDS + 1)).astype(np.float32)
+_PER_BLOCK = _AVERAGE.sum(axis=0)
+_AVERAGE /= _PER_BLOCK
+
+
+def compressed(values: np.ndarray, quality: int) -> np.ndarray:
+    """(h, w) of 0 to 255 after one round of JPEG, grey."""
+    pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return cv2.imdecode(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE).astype(np.float32)
+
+
+def _by_block(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """(blocks, bands): the mean square of a band's coefficients in each block of the area. The block's mean is left out."""
+    found = coefficients(values, area)
+    return (found**2).reshape(len(found), 64) @ _AVERAGE + 0.1
+
+
+def _energies(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """(bands,): the mean of `_by_block`."""
+    return _by_block(values, area).mean(axis=0)
+
+
+def _classes(energies: np.ndarray) -> np.ndarray:
+    """(classes, bands): the mean of all blocks, and of a third of them each, from smooth to textured."""
+    order = np.argsort(np.log(energies[:, :4]).sum(axis=1))
+    groups = [order, *np.array_split(order, min(3, len(order)))]
+    return np.array([energies[group].mean(axis=0) for group in groups])
+
+
+def _cost(observed: np.ndarray, model: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Whittle's likelihood over bands (last axis), 0 for a perfect fit."""
+    ratio = observed / model
+    return TRUST * ((ratio - 1 - np.log(ratio)) * np.sqrt(size) * 2).sum(axis=-1)
+
+
+def _best(costs: np.ndarray, sigmas: np.ndarray) -> float:
+    """The sigma of least cost, between the ones that were tried."""
+    at = int(costs.argmin())
+    if not 0 < at < len(costs) - 1:
+        return float(sigmas[at])
+    left, middle, right = costs[at - 1 : at + 2]
+    shift = 0.5 * (left - right) / max(left - 2 * middle + right, 1e-9)
+    return float(sigmas[at] * (sigmas[1] / sigmas[0]) ** np.clip(shift, -1, 1))
+
+
+def _tried(values: np.ndarray, mean: np.ndarray, area: np.ndarray, quality: int) -> np.ndarray:
+    """(models, bands): the energies of values, with more and less contrast, after JPEG."""
+    return np.concatenate([_classes(_by_block(compressed(mean + contrast * (values - mean), quality), area)) for contrast in CONTRASTS])
+
+
+def _blocks_in(area: np.ndarray) -> int:
+    """How many whole blocks the area has."""
+    return len(coefficients(area.astype(np.float32), area))
+
+
+def lossy_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int) -> tuple[float, float, float]:
+    """Measure noise before JPEG: sigma in grey levels, the cost that it saves against none, and the cost that remains.
+
+    Args:
+        image: (h, w, c) of 0 to 255; its first pixel begins a block of the JPEG.
+        area, outside: (h, w) bool.
+        quality: of the JPEG.
+    """
+    if min(_blocks_in(area), _blocks_in(outside)) < FEWEST_BLOCKS:
+        return 0.0, 0.0, 0.0
+    values = luma(image)
+    observed, size = _energies(values, area), _PER_BLOCK * _blocks_in(area)
+    texture = np.exp(GAINS)[:, None] * _energies(values, outside)
+    rng = np.random.default_rng(0)
+    mean = cv2.GaussianBlur(values, (0, 0), 12.0)
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 4.0).reshape(image.shape)
+    flat = _energies(compressed(luma(smooth), quality), area)
+    draw = rng.standard_normal(image.shape).astype(np.float32)
+    prior = 0.5 * (GAINS / GAIN_SPREAD) ** 2
+    costs = [_cost(observed, _tried(values, mean, outside, quality), size).min()]
+    for sigma in NOISES:
+        if sigma < STRONG:  # what it does depends on the texture below it
+            noise = sigma * luma(draw)
+            models = [_classes(_by_block(compressed(mean + part * (values - mean) + noise, quality), outside)) for part in CONTRASTS]
+            costs.append(_cost(observed, np.concatenate(models), size).min())
+        else:  # what it does depends on how much of it is clipped
+            noisy = luma(np.clip(smooth + sigma * draw, 0, 255))
+            noise = np.maximum(_energies(compressed(noisy, quality), area) - flat, 0.01)
+            costs.append((_cost(observed, texture + noise, size) + prior).min())
+    costs = np.array(costs)
+    return _best(costs[1:], NOISES), float(costs[0] - costs[1:].min()), float(costs[1:].min())
+
+
+def lossy_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int) -> tuple[float, float, float]:
+    """Measure blur before JPEG: as `lossy_noise`, sigma in pixels."""
+    if min(_blocks_in(area), _blocks_in(outside)) < FEWEST_BLOCKS:
+        return 0.0, 0.0, 0.0
+    values = luma(image)
+    observed, size = _energies(values, area), _PER_BLOCK * _blocks_in(area)
+    mean = cv2.GaussianBlur(values, (0, 0), 12.0)
+    costs = []
+    for sigma in [0.0, *BLURS]:
+        blurred = cv2.GaussianBlur(values, (0, 0), sigma) if sigma else values
+        costs.append(_cost(observed, _tried(blurred, mean, outside, quality), size).min())
+    costs = np.array(costs)
+    return _best(costs[1:], BLURS), float(costs[0] - costs[1:].min()), float(costs[1:].min())
+
+
+def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
+    """The image with each block's pixels in the area replaced by their mean, float32."""
+    rows, columns = np.indices(grid.area.shape)
+    across = grid.area.shape[1] // grid.block + 2
+    number = ((rows - grid.offset[0]) // grid.block + 1) * across + (columns - grid.offset[1]) // grid.block + 1
+    number, result = number[grid.area], image.astype(np.float32)
+    count = np.maximum(np.bincount(number), 1)
+    for channel in range(image.shape[2]):
+        means = np.bincount(number, weights=image[..., channel][grid.area]) / count
+        result[..., channel][grid.area] = means[number]
+    return result
+
+
+def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
+    """Find a block grid, by the energy of the differences between neighbours; None if there is none."""
+    values = luma(image)
+    steps = [np.zeros_like(values), np.zeros_like(values)]
+    steps[0][1:] = np.abs(np.diff(values, axis=0))
+    steps[1][:, 1:] = np.abs(np.diff(values, axis=1))
+    depth = depth_of(mask)
+    best, most = None, 0.0
+    for erosion in (0, 3, 6, 10, 16):
+        core = depth > erosion
+        if core.sum() < 300:
+            break
+        gained, block, offset = _best_grid(steps, core, np.argwhere(mask).min(axis=0))
+        if gained / core.sum() ** 0.75 > most:
+            best, most = (gained / core.sum(), block, offset), gained / core.sum() ** 0.75
+    if best is None or best[0] < GRID_GAIN:
+        return None
+    _, block, offset = best
+    inner = off_grid(mask.shape, block, offset)
+    activity = np.where(inner[0], steps[0], 0) + np.where(inner[1], steps[1], 0)
+    return Grid(block, offset, _snapped(find_area(activity, mask, depth == 0), block, offset), 0)
+
+
+def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarray:
+    """A rectangle whose first row and column are moved to a line of the grid if they are near one."""
+    if not is_rectangle(area):
+        return area
+    corner = np.argwhere(area).min(axis=0)
+    for axis in (0, 1):
+        past = int((corner[axis] - offset[axis]) % block)
+        move = past if past <= NEAR_LINE else past - block
+        if move and abs(move) <= NEAR_LINE:
+            first = max(0, int(corner[axis]) - move)
+            lines = [slice(None)] * 2
+            lines[axis] = slice(min(first, int(corner[axis])), max(first, int(corner[axis])))
+            across = area.any(axis=axis)
+            view = area[tuple(lines)]
+            view[...] = (across[None] if axis == 0 else across[:, None]) if move > 0 else False
+    return area
+
+
+def _best_grid(steps: list[np.ndarray], core: np.ndarray, corner: np.ndarray) -> tuple[float, int, tuple[int, int]]:
+    """Log likelihood gained, block and offset of the grid on whose lines the differences are largest."""
+    sums, counts = [], []
+    for axis, step in enumerate(steps):
+        pairs = core & (depth_of(core) > 1)
+        sums.append(np.where(pairs, step, 0).sum(axis=1 - axis))
+        counts.append(pairs.sum(axis=1 - axis))
+    total, number = sum(one.sum() for one in sums), sum(one.sum() for one in counts)
+    plain = number * np.log(total / number + 0.05)
+    best = (-np.inf, 0, (0, 0))
+    for block in BLOCKS:
+        offset, on, on_count, aligned = [], 0.0, 0, 0
+        for one, count in zip(sums, counts):
+            phase = np.arange(len(one)) % block
+            energy, pixels = (np.bincount(phase, weights=what, minlength=block) for what in (one, count))
+            excess = energy - total / number * pixels
+            excess[corner[len(offset)] % block] += AT_CORNER * max(0.0, excess.max())
+            at = int(excess.argmax())
+            aligned += at == corner[len(offset)] % block
+            offset.append(at)
+            on, on_count = on + energy[at], on_count + pixels[at]
+        rest = number - on_count
+        if on_count < 20 or rest < 20:
+            continue
+        fit = on_count * np.log(on / on_count + 0.05) + rest * np.log((total - on) / rest + 0.05)
+        fit -= CORNER_GAIN * (plain - fit) * (aligned == 2)
+        best = max(best, (float(plain - fit), block, (offset[0], offset[1])))
+    return best
