@@ -4,8 +4,8 @@
 the picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside
 the region too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
 
-Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type and leaves what lies
-outside the mask as it is.
+Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type
+and leaves what lies outside the mask as it is.
 """
 
 from collections.abc import Callable, Sequence

@@ -147,7 +147,8 @@ def create_train_val_dataloader(opt: dict, logger):
         logger.info(
             f'Training statistics:\n\tpictures: {len(dataset)}\n\tbatch over all processes: {global_batch}'
             + (f', in {batches} parts one after the other (accum_iter)' if batches > 1 else '')
-            + f'\n\titerations an epoch: {epoch_iters}\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
+            + f'\n\titerations an epoch: {epoch_iters}'
+            + f'\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
         )
     if train is None:
         raise ValueError('datasets: there is no section train')

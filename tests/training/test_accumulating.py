@@ -63,7 +63,8 @@ def test_one_part_is_not_the_step(tmp_path):
 def test_mixed_precision_accumulates(tmp_path, amp):
     def batch(parts):
         samples = [sample(number) for number in range(4)]
-        return InParts(parts)([{key: value.float() if torch.is_tensor(value) else value for key, value in item.items()} for item in samples])
+        singles = [{key: value.float() if torch.is_tensor(value) else value for key, value in item.items()} for item in samples]
+        return InParts(parts)(singles)
 
     weights = []
     for parts in (1, 2):
