@@ -4,8 +4,8 @@
 the picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside
 the region too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
 
-Pictures are (h, w, 3) RGB uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type and leaves what lies
-outside the mask as it is.
+Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type
+and leaves what lies outside the mask as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarra
         raise ValueError(f'blur: sigma is {sigma}, expected more than 0 pixels')
     size = 2 * int(np.ceil(4 * sigma)) + 1
     blurred = cv2.GaussianBlur(picture.astype(np.float32), (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
-    return np.where(mask, _round(blurred), picture)
+    return np.where(mask, _round(blurred).reshape(picture.shape), picture)  # OpenCV drops a single channel
 
 
 def noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator, sigma: float = 7.07) -> np.ndarray:
@@ -107,7 +107,7 @@ def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     def change(cut: np.ndarray) -> np.ndarray:
         height, width = cut.shape[:2]
         cells = cv2.resize(cut, (min(width, RELEASE_CELLS), min(height, RELEASE_CELLS)), interpolation=cv2.INTER_LINEAR)
-        return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
+        return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).reshape(cut.shape)
 
     return _cut_and_paste(picture, mask, change)
 
@@ -115,7 +115,7 @@ def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def release_blur(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Protocol `release`: an 11x11 Gaussian that sees the cut-out region alone."""
     size, sigma = RELEASE_BLUR
-    return _cut_and_paste(picture, mask, lambda cut: cv2.GaussianBlur(cut, (size, size), sigma))
+    return _cut_and_paste(picture, mask, lambda cut: cv2.GaussianBlur(cut, (size, size), sigma).reshape(cut.shape))
 
 
 def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -129,6 +129,8 @@ def jpeg(picture: np.ndarray, quality: int = 95, subsampled: bool = True) -> np.
     settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
     if not subsampled:
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    if picture.shape[2] == 1:
+        return cv2.imdecode(cv2.imencode('.jpg', picture, settings[:2])[1], cv2.IMREAD_GRAYSCALE)[..., None]
     data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
@@ -162,4 +164,6 @@ def square_of(picture: np.ndarray, side: int) -> np.ndarray:
         raise ValueError(f'the picture is {height}x{width} (height x width), and {side}x{side} is needed')
     top, left = (height - short) // 2, (width - short) // 2
     square = np.ascontiguousarray(picture[top : top + short, left : left + short])
-    return square if short == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
+    if short == side:
+        return square
+    return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).reshape(side, side, picture.shape[2])

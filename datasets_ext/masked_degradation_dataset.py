@@ -7,7 +7,7 @@ from datasets_ext.recipe import Recipe, degradation_of
 from datasets_ext.sources import MaskedDataset, check_pixels, open_source, read_meta_info, refuse_missing
 from hmaca_arch.config.schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN, Degradation
-from hmaca_arch.files.images import decode_picture, to_8_bit
+from hmaca_arch.files.images import to_8_bit
 
 RECIPE_KEYS = ('protocol', 'degradation', 'degradation_count', 'region', 'region_size', 'size', 'jpeg', 'compression', 'unknown')
 
@@ -44,11 +44,12 @@ class MaskedDegradationDataset(MaskedDataset):
 
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
         where = self.source.where(name)
-        picture = to_8_bit(decode_picture(self.source.read(name), where))
+        picture = to_8_bit(self.decoded(self.source.read(name), where))
         if self.recipe.size is None:
             check_pixels(picture, where)
         try:
             lq, mask, gt, record = self.recipe(picture, rng)
+            record['protocol'] = self.recipe.protocol
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from None
         path = self.source.path(name)

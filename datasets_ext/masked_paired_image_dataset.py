@@ -9,7 +9,7 @@ from datasets_ext.recipe import read_degradations
 from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, refuse_missing
 from hmaca_arch.config.schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN, Degradation
-from hmaca_arch.files.images import decode_mask, decode_picture
+from hmaca_arch.files.images import decode_mask
 
 
 @DATASET_REGISTRY.register()
@@ -57,7 +57,7 @@ class MaskedPairedImageDataset(MaskedDataset):
             )
 
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
-        lq, gt = (decode_picture(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
+        lq, gt = (self.decoded(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
         check_pixels(gt, self.sources['gt'].where(name))
         mask_source = self.sources['mask']
         mask = decode_mask(mask_source.read(name), mask_source.where(name), soft=self.soft_mask)

@@ -243,12 +243,12 @@ class Recipe:
         """Make a triplet.
 
         Args:
-            picture: (h, w, 3) RGB uint8, clean.
+            picture: (h, w, 3) RGB or (h, w, 1) gray uint8, clean.
             rng: where all randomness comes from. The region is drawn first: from equal generators, data sets of different degradations have
                 equal regions, so that they can be compared.
 
         Returns:
-            lq (h', w', 3) uint8, mask (h', w', 1) bool, gt (h', w', 3) uint8, and the record: {'region': ..., 'degradations': [...]}. The
+            lq (h', w', c) uint8, mask (h', w', 1) bool, gt (h', w', c) uint8, and the record: {'region': ..., 'degradations': [...]}. The
             record's boxes are [top, left, height, width] of the connected regions where they were drawn: under `release` on the picture of
             twice the working size.
 

@@ -17,7 +17,7 @@ from datasets_ext.recipe import one_of
 from hmaca_arch.config.kinds import Kind, wrong_value
 from hmaca_arch.config.schema import PHASES
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.images import list_pictures, read_file
+from hmaca_arch.files.images import decode_picture, list_pictures, read_file
 from hmaca_arch.messages import refuse
 
 MOST_PIXELS = 2**25  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
@@ -180,6 +180,7 @@ class MaskedDataset(Dataset, ABC):
         one_of(f'{name}: io_backend: type', opt.get('io_backend', {'type': 'disk'}).get('type'), ('disk', 'lmdb'))
         self.gt_size = opt.get('gt_size') if opt['phase'] == 'train' else None
         self.min_mask_ratio = opt.get('min_mask_ratio', 0.5)
+        self.channels = opt.get('channels', 3)
         self.seed = opt.get('seed', 0)
         self.use_hflip, self.use_rot = bool(opt.get('use_hflip', False)), bool(opt.get('use_rot', False))
         self.names: list[str] = []
@@ -188,7 +189,7 @@ class MaskedDataset(Dataset, ABC):
         return len(self.names)
 
     def __getitem__(self, index: int) -> dict:
-        """lq, gt (3, h, w) RGB and mask (1, h, w), float32 in [0, 1], mask 1 = restore; degradation (see
+        """lq, gt (3, h, w) RGB, or (1, h, w) gray, and mask (1, h, w), float32 in [0, 1], mask 1 = restore; degradation (see
         `degradation.FIELDS`); lq_path, gt_path, mask_path (LMDB: the key)."""
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # the workers are the parallelism
@@ -210,6 +211,11 @@ class MaskedDataset(Dataset, ABC):
             'degradation': torch.from_numpy(degradation.vector()),
             **paths,
         }
+
+    def decoded(self, data: bytes, where: str) -> np.ndarray:
+        """An image file's content as (h, w, `channels`)."""
+        image = decode_picture(data, where)
+        return image if self.channels == 3 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
 
     @abstractmethod
     def triplet(

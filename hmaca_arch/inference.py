@@ -21,6 +21,7 @@ from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.channels import image_channels
 from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.hmaca import build_network_from_state_dict
 from hmaca_arch.networks.registry import build
@@ -321,6 +322,8 @@ def load_restorer(
         tells = opt is not None or DESCRIPTION in state_dict
         hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
         raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
+    if section:
+        network.in_chans = image_channels(section)
     return Restorer(network, device, precision, mask_input.padding(section) if section else 1)
 
 

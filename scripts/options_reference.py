@@ -28,7 +28,7 @@ from hmaca_arch.networks import HMACA, HMANet  # noqa: E402
 from hmaca_arch.networks.unfolded import Unfolded  # noqa: E402
 
 NETWORKS = {'HMANet': HMANet, 'HMACA': HMACA, 'Unfolded': Unfolded}
-LOSSES = {name: getattr(losses_ext, name) for name in ('AlphaMaskedL1Loss',)}
+LOSSES = {name: getattr(losses_ext, name) for name in losses_ext.__all__ if name[0].isupper()}
 METRICS = ('calculate_composite_psnr', 'calculate_masked_psnr', 'calculate_masked_ssim', 'calculate_boundary_psnr')
 PLACEHOLDER = {'type': 'string', 'pattern': r'^\{(data|protocol|paste)\}$'}
 WIDTH = 100

@@ -45,10 +45,11 @@ def main(argv: list[str]) -> None:
     if args.print:
         print(dump(resolved), end='')
     out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
-    size = signatures.try_network(resolved['network_g'])
+    files_missing = signatures.absent_files(resolved['network_g'])
+    size = 'not built without its files' if files_missing else f'{signatures.try_network(resolved["network_g"]) / 1e6:.3f} M parameters'
     print(
         f'{args.opt}: the options of this {"training" if is_train else "test"} are right; '
-        f'network_g {resolved["network_g"]["type"]}: {size / 1e6:.3f} M parameters',
+        f'network_g {resolved["network_g"]["type"]}: {size}',
         file=out,
     )
     opt = options.complete(resolved, is_train, root_path)

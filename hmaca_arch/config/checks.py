@@ -7,6 +7,8 @@ and others pass: they read their options as they like.
 """
 
 import inspect
+import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,9 +18,13 @@ from basicsr.utils import registry
 
 from hmaca_arch.config import schema, signatures
 from hmaca_arch.config.kinds import Kind, wrong_value
+from hmaca_arch.config.unread import unread
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.channels import GRAY, RGB, image_channels, setting_of
 from hmaca_arch.networks.described import too_large, trial
+
+logger = logging.getLogger('hmaca_arch')
 
 SCHEDULERS = {  # BasicSR's names
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
@@ -29,6 +35,7 @@ REMOVED = {  # what older option files say, and what became of it
     key: 'is no longer an option, worker processes read ahead by themselves; leave it out'
     for key in ('prefetch_mode', 'num_prefetch_queue')
 }
+MOST_LINES = 50  # mistakes that are told at once
 METRIC_GIVEN = ('img', 'img2', 'lq', 'mask')  # what validation hands to a metric
 CONSTRUCTED = ('hmaca_arch', 'datasets_ext', 'losses_ext', 'basicsr')  # whose losses may be, to see whether they can
 LOADS_WEIGHTS = ('PerceptualLoss',)  # not constructed only to see whether it can be
@@ -39,10 +46,16 @@ def optimizers() -> dict[str, type]:
     return {key: item for key, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)}
 
 
+def find(name: Any, known: registry.Registry) -> Any:
+    """What a registry has under a name, or under the name with BasicSR's suffix; None if there is nothing."""
+    if not isinstance(name, str):
+        return None
+    return next((known.get(key) for key in (name, f'{name}_basicsr') if key in known), None)
+
+
 def known_as(place: str, name: Any, known: registry.Registry) -> Iterator[str]:
     """A line if a registry knows no such name."""
-    # BasicSR registers some names with a suffix of its own and looks them up without it.
-    if not isinstance(name, str) or (name not in known and f'{name}_basicsr' not in known):
+    if find(name, known) is None:
         names, hint = list(known.keys()), ''
         if known is registry.ARCH_REGISTRY:
             names += baselines.spandrel_networks()
@@ -62,6 +75,7 @@ class Checker:
     def __init__(self, options: Mapping[str, Any], is_train: bool, created: Iterable[str] = ()) -> None:
         self.options, self.is_train, self.created = options, is_train, frozenset(created)
         self.model = None
+        self.warnings: list[str] = []  # what is no mistake
 
     def keys(
         self, place: str, section: Any, known: Mapping[str, Kind], required: Iterable[str] = (), anything: bool = False
@@ -80,8 +94,15 @@ class Checker:
             elif key in REMOVED and place.startswith('datasets:'):
                 if value is not None:  # BasicSR's own files say null
                     yield f'{inside}{key}: {REMOVED[key]}'
-            elif not anything or f'{inside}{key}' in self.created:
+            elif anything and f'{inside}{key}' not in self.created:
+                if self.of_basicsr():
+                    self.warnings += unread(inside, {key: value}, known)
+            else:
                 yield f'{inside}{key}: there is no such setting{suggestion(key, known)}'
+
+    def of_basicsr(self) -> bool:
+        """Whether the file's model is BasicSR's own: what it and its data sets read can be looked up."""
+        return self.model is not None and self.model.__module__.startswith('basicsr.')
 
     def bound(
         self, place: str, section: Mapping, parameters: Mapping[str, inspect.Parameter], *, given=(), own=(), required=(), anything=False
@@ -114,9 +135,8 @@ class Checker:
         required = ['name', 'model_type', 'datasets', 'network_g', *(('train', 'logger') if self.is_train else ('val',))]
         model_type = options.get('model_type')
         if isinstance(model_type, str):
-            if model_type in registry.MODEL_REGISTRY:
-                self.model = registry.MODEL_REGISTRY.get(model_type)
-            else:
+            self.model = find(model_type, registry.MODEL_REGISTRY)
+            if self.model is None:
                 yield f'model_type: there is no {model_type!r}{suggestion(model_type, registry.MODEL_REGISTRY.keys())}'
         own = self.model is None or model_type == schema.OWN_MODEL
         if own:
@@ -168,13 +188,27 @@ class Checker:
         names = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
         for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
             yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
+        yield from self.channels(datasets)
         for phase, section in datasets.items():
             if phase == 'train' or str(phase).split('_')[0] in ('val', 'test'):
                 yield from self.dataset(f'datasets:{phase}', section, str(phase).split('_')[0])
 
+    def channels(self, datasets: Mapping) -> Iterator[str]:
+        """A line where this project's data sets cannot give the images that the network takes."""
+        network = self.options.get('network_g')
+        ours = {key: item for key, item in datasets.items() if isinstance(item, Mapping) and str(item.get('type')) in schema.DATASETS}
+        if not isinstance(network, Mapping) or not ours or not schema.whole(1).accepts(image_channels(network)):
+            return
+        wanted = image_channels(network)
+        if wanted not in (GRAY, RGB):
+            yield f'network_g:{setting_of(network)}: got {wanted}, expected 1 (gray) or 3 (RGB): the data sets give such images'
+        for phase, section in ours.items():
+            if section.get('channels', wanted) != wanted:
+                yield f'datasets:{phase}:channels: got {show(section["channels"])}, expected {wanted}, what network_g takes; leave it out'
+
     def dataset(self, place: str, section: Any, phase: str) -> Iterator[str]:
         kind = section.get('type') if isinstance(section, Mapping) else None
-        cls = registry.DATASET_REGISTRY.get(kind) if isinstance(kind, str) and kind in registry.DATASET_REGISTRY else None
+        cls = find(kind, registry.DATASET_REGISTRY)
         known = getattr(cls, 'option_kinds', None)
         required = [*schema.REQUIRED['dataset'], *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ())]
         required += [key for key in known or () if key.startswith('dataroot')]
@@ -209,12 +243,17 @@ class Checker:
             yield from unknown
             return
         anything = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+        if self.of_basicsr() and name in baselines.IGNORES_UNKNOWN:
+            anything = True
+            self.warnings += unread(f'{place}:', section, ('type', *parameters, *mask_input.KEYS))
         parameters = {key: typed.get(key, item) for key, item in parameters.items()}
         lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
         lines += [f'{place}:{line}' for line in too_large(section)]
         for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
             lines += self.tried(place, name, check)
-        yield from lines or self.tried(place, name, lambda: signatures.try_network(section))
+        if not lines and not signatures.absent_files(section):  # weights that are not there yet are no mistake of the file
+            yield from self.tried(place, name, lambda: signatures.try_network(section))
+        yield from lines
 
     def train(self, train: Mapping, own: bool) -> Iterator[str]:
         """Losses, optimizers, the schedule; and that there is something to learn from."""
@@ -249,7 +288,7 @@ class Checker:
             yield learns_nothing(train)
 
     def loss(self, place: str, section: Mapping) -> Iterator[str]:
-        called = registry.LOSS_REGISTRY.get(section['type'])
+        called = find(section['type'], registry.LOSS_REGISTRY)
         lines = list(self.bound(place, section, signatures.parameters(called)))
         if not lines and called.__module__.split('.')[0] in CONSTRUCTED and section['type'] not in LOADS_WEIGHTS:
             settings = {key: value for key, value in section.items() if key != 'type'}
@@ -291,7 +330,7 @@ class Checker:
             unknown = list(known_as(place, section.get('type'), registry.METRIC_REGISTRY))
             yield from unknown
             if not unknown:
-                called = registry.METRIC_REGISTRY.get(section['type'])
+                called = find(section['type'], registry.METRIC_REGISTRY)
                 yield from self.bound(place, section, signatures.parameters(called), given=METRIC_GIVEN, own=('better',))
                 if 'input_order' in section:  # BasicSR's metrics say this when they are first called
                     yield from wrong_value(f'{place}:input_order', section['input_order'], schema.choice('HWC', 'CHW'))
@@ -315,7 +354,11 @@ def learns_nothing(train: Mapping) -> str | None:
 
 def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[str] = ()) -> None:
     """Raise an OptionError with every mistake in an option file; see `Checker`."""
-    refuse(Checker(options, is_train, created).lines())
+    checker = Checker(options, is_train, created)
+    lines = list(itertools.islice(checker.lines(), MOST_LINES + 1))
+    refuse([*lines[:MOST_LINES], 'and more'] if len(lines) > MOST_LINES else lines)
+    for line in checker.warnings:
+        logger.warning('%s', line)
 
 
 def check_network(section: Mapping[str, Any]) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config import shipped
-from hmaca_arch.config.schema import DATA_FILE, PROTOCOLS
+from hmaca_arch.config.schema import DATA_FILE, DATASETS, PROTOCOLS
 from hmaca_arch.config.yaml_files import parse, read_yaml
 from hmaca_arch.messages import refuse, suggestion
+from hmaca_arch.networks.channels import GRAY, image_channels
 
 NOT_GIVEN = object()
 
@@ -251,6 +252,8 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
+        if dataset['type'] in DATASETS and image_channels(opt['network_g']) == GRAY:
+            dataset['channels'] = GRAY
         texts = {key: value for key, value in dataset.items() if isinstance(value, str)}
         dataset.update({key: os.path.expanduser(text) for key, text in texts.items() if key.startswith(('dataroot', 'meta_info_file'))})
     for key, value in opt['path'].items():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from hmaca_arch.config.signatures import built
+from hmaca_arch.config.signatures import absent_files, built
 from hmaca_arch.files.torch_files import load_safely, weights_in
 from hmaca_arch.messages import one_line, suggestion
 from hmaca_arch.networks.checkpoints import refuse_misfit
@@ -33,6 +33,12 @@ def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool =
     for phase, dataset in opt['datasets'].items():
         absent = no_folder(f'datasets:{phase}', dataset)
         lines += [absent] if absent else _opened(f'datasets:{phase}', dataset) if open_data else ()
+    for name, section in opt.items():
+        if name.startswith('network_') and isinstance(section, Mapping):
+            lines += [
+                f'{name}:{key}: {os.path.abspath(section[key])} does not exist; expected the weights that {section["type"]} begins with'
+                for key in absent_files(section)
+            ]
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or ('pretrain_network' in key and not resumes)):
             if not os.path.isfile(value):

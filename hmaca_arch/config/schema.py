@@ -80,10 +80,12 @@ TRAIN = {
 TRAIN_OWN = {
     'composite': FLAG.says('Paste the prediction into lq before the loss, so that all gradient comes from the region.', 'true', 'false'),
     'amp': choice('bf16', 'fp16', False).says('Mixed precision of the network. Compositing and loss stay in float32.', 'bf16', 'false'),
+    'accum_iter': whole(1).says(
+        'Batches that one iteration takes its gradient from, one after the other. The batch grows, its memory does not.', '4', '1'),
     'grad_clip': optional(number(0)).says('Largest norm of the gradient. null or 0: any.', '1.0', 'null'),
     'compile': either(FLAG, SECTION).says("torch.compile of the training step; a section has torch.compile's arguments.", 'true', 'false'),
     'deterministic': FLAG.says('Only algorithms that repeat bit by bit, where there are such. Slower.', 'true', 'false'),
-}
+}  # fmt: skip
 
 SCHEDULE = {  # BasicSR's schedules are not annotated
     'milestones': list_of(whole(0)).says('MultiStepLR: iterations at which the rate is multiplied by gamma.', '[800]'),
@@ -167,6 +169,7 @@ _MASKED = {
     'scale': choice(1).says('lq, mask and gt have one size.', '1', '1'),
     'io_backend': SECTION.says('`{type: disk}` or `{type: lmdb}`.', '{type: lmdb}', '{type: disk}'),
     'meta_info_file': optional(TEXT).says('Use only the images that this file lists, in its order.', 'meta_info.txt', 'null'),
+    'channels': choice(1, 3).says('3: RGB, gray images replicated. 1: gray, colours turned into luma.', '1', 'what network_g takes'),
     'gt_size': optional(whole(1)).says('Side of random square crops in training, in pixels. null: whole images.', '48', 'null'),
     'min_mask_ratio': number(0, 1).says("What part of the mask's area a crop holds at least.", '0.9', '0.5'),
     'use_hflip': FLAG.says('Random horizontal flips in training.', 'true', 'false'),

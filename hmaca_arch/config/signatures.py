@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import json
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -68,6 +69,12 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(called, eval_str=True).parameters)
     except NameError:
         return dict(inspect.signature(called).parameters)
+
+
+def absent_files(section: Mapping[str, Any]) -> list[str]:
+    """The keys of a network's section that name files (weights to begin with) which are not there."""
+    named = {key: value for key, value in section.items() if str(key).endswith('path') and isinstance(value, str) and value}
+    return [key for key, value in named.items() if not os.path.isfile(os.path.expanduser(value))]
 
 
 def built(section: Mapping[str, Any]) -> torch.nn.Module:

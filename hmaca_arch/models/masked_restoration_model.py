@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 import os
 import time
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
 from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training import distributed, stopping
+from hmaca_arch.training.accumulating import gradients_kept
 from hmaca_arch.training.progress import decibel
 from hmaca_arch.training.sampling import seed_iteration
 
@@ -91,22 +93,28 @@ class MaskedRestorationModel(ResumableModel):
             refuse_misfit(self.get_bare_model(crt_net), load_net)
         super()._print_different_keys_loading(crt_net, load_net, strict)
 
-    def feed_data(self, data: dict) -> None:
-        """Take a batch: lq, gt (b, c, h, w) and mask (b, 1, h, w) in [0, 1]."""
-        super().feed_data(data)
-        if 'mask' not in data:
+    def feed_data(self, data: dict | list[dict]) -> None:
+        """Take a batch, or the batches of one step: lq, gt (b, c, h, w) and mask (b, 1, h, w) in [0, 1]."""
+        self.batches = data if isinstance(data, list) else [data]
+        self.take(self.batches[0])
+
+    def take(self, batch: dict) -> None:
+        """Move one batch to the device."""
+        super().feed_data(batch)
+        if 'mask' not in batch:
             raise ValueError('the data set gives no mask: use MaskedPairedImageDataset or MaskedDegradationDataset')
-        self.mask = data['mask'].to(self.device)
-        self.degradation = data['degradation'].to(self.device) if 'degradation' in data else None
-        self.names = data['lq_path']
+        self.mask = batch['mask'].to(self.device)
+        self.degradation = batch['degradation'].to(self.device) if 'degradation' in batch else None
+        self.names = batch['lq_path']
 
     def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
-        """(b, c, h, w) float32: the network's output, composited or as it is."""
+        """(b, c, h, w) float32 (float64 of a network in float64): the network's output, composited or as it is."""
         with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
             bare = self.get_bare_model(net)
             told = self.degradation if takes_degradation(bare) else None
             output = call(net, self.lq, self.mask, takes_mask=takes_mask(bare), pad_to=self.pad_to, degradation=told)
-        return composite(output, self.lq, self.mask) if do_composite else output.float()
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        return composite(output, self.lq, self.mask) if do_composite else output
 
     def losses(self) -> OrderedDict:
         """Name -> scalar of every configured loss."""
@@ -122,49 +130,82 @@ class MaskedRestorationModel(ResumableModel):
         return losses
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One training step.
+        """One training step, on all batches that were fed.
 
         Raises:
-            ValueError: the loss is not finite; the weights are still those of the step before.
+            ValueError: a loss or the gradient is not finite; the weights are still those of the step before.
         """
         seed_iteration(self.opt['manual_seed'], current_iter, self.opt['rank'])
         self.optimizer_g.zero_grad()
-        self.output = self.restore(self.net_g if self.compiled is None else self.compiled, self.train_composite)
-        losses = self.losses()
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            raise ValueError(
-                f'iteration {current_iter}: the loss is {total.item()} on {", ".join(self.names)}. Look at these files; if they are sound, '
-                'lower the learning rate, set train: grad_clip, or train without amp'
-            )
-        self.scaler.scale(total).backward()
+        losses, regions = [], []
+        for batch in self.batches:
+            self.take(batch)
+            losses.append(self.backward(last=batch is self.batches[-1]))
+            if current_iter % self.opt['logger']['print_freq'] == 0:
+                regions.append(self.region_sums())
+        norm = None
         if self.grad_clip:
             self.scaler.unscale_(self.optimizer_g)
             norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
-            if not (self.scaler.is_enabled() or torch.isfinite(norm)):  # with fp16 the scaler skips such a step
-                raise ValueError(
-                    f'iteration {current_iter}: the gradient is not finite on {", ".join(self.names)}; lower the learning rate'
-                )
+        self.log_dict = self.means_if_finite(current_iter, losses, norm)
         self.scaler.step(self.optimizer_g)
         self.scaler.update()
-        self.log_dict = self.reduce_loss_dict(losses)
-        if current_iter % self.opt['logger']['print_freq'] == 0:
-            self.log_dict.update(self.region_log())
+        if regions:
+            self.log_dict.update(self.region_log(regions))
         if self.ema_decay > 0:
             self.model_ema(decay=min(self.ema_decay, (1 + current_iter) / (10 + current_iter)))
 
+    def backward(self, last: bool) -> OrderedDict:
+        """Add the gradient of this batch's losses, each a share of the step's; return them."""
+        with gradients_kept(self.net_g, last):
+            self.output = self.restore(self.net_g if self.compiled is None else self.compiled, self.train_composite)
+            losses = self.losses()
+            self.scaler.scale(sum(losses.values()) / len(self.batches)).backward()
+        return OrderedDict((name, value.detach()) for name, value in losses.items())
+
+    def means_if_finite(self, current_iter: int, losses: list[OrderedDict], norm: Tensor | None) -> OrderedDict:
+        """Mean of every loss over the step's batches and all processes, as numbers. Waits for the GPU once.
+
+        Raises:
+            ValueError: one of them, or the gradient's `norm`, is not finite. All processes raise, and take no step.
+        """
+        own = torch.stack([torch.stack(list(batch.values())) for batch in losses])  # (batches, losses)
+        # with fp16 the gradient may overflow: the scaler skips such a step
+        checked = [own.mean(dim=0), *([] if norm is None or self.scaler.is_enabled() else [norm.detach()[None]])]
+        means = distributed.mean(torch.cat(checked))
+        if not all(map(math.isfinite, means)):
+            raise ValueError(self.not_finite(current_iter, own.sum(dim=1).tolist()))
+        return OrderedDict(zip(losses[0], means))
+
+    def not_finite(self, current_iter: int, totals: list[float]) -> str:
+        """What is not finite, and on which files, given the sum of the losses of each batch."""
+        bad = [(total, batch) for total, batch in zip(totals, self.batches) if not math.isfinite(total)]
+        if not bad:
+            names = ', '.join(name for batch in self.batches for name in batch['lq_path'])
+            where = 'here or in another process, whose message names its files; here ' if distributed.active() else ''
+            return f'iteration {current_iter}: the gradient is not finite {where}on {names}; lower the learning rate'
+        return (
+            f'iteration {current_iter}: the loss is {bad[0][0]} on {", ".join(name for _, batch in bad for name in batch["lq_path"])}. '
+            'Look at these files; if they are sound, lower the learning rate, set train: grad_clip, or train without amp'
+        )
+
     @torch.no_grad()
-    def region_log(self) -> dict:
-        """Of the batch over all processes: plain L1 inside and outside the region, and the PSNR inside, of the input and the result."""
+    def region_sums(self) -> OrderedDict:
+        """Of this batch: absolute and squared errors inside and outside the region, and the areas, as sums."""
         inside, outside, output = self.mask, 1 - self.mask, self.output.float()
         error = (output - self.gt).abs().mean(dim=1, keepdim=True)
         squares = {row: (picture - self.gt).square().mean(dim=1, keepdim=True) for row, picture in (('input', self.lq), ('result', output))}
         sums = {'inside': inside, 'outside': outside, 'l_inside': inside * error, 'l_outside': outside * error}
         sums.update({row: inside * square for row, square in squares.items()})
-        means = self.reduce_loss_dict(OrderedDict((name, value.sum()) for name, value in sums.items()))  # over processes: ratios stay
+        return OrderedDict((name, value.sum()) for name, value in sums.items())
+
+    def region_log(self, regions: list[OrderedDict]) -> dict:
+        """Of the step over all processes: plain L1 inside and outside the region, and the PSNR inside, of the input and the result."""
+        sums = torch.stack([torch.stack(list(batch.values())) for batch in regions]).sum(dim=0)
+        means = dict(zip(regions[0], distributed.mean(sums)))  # over processes: ratios stay
         log = {f'l_{part}': means[f'l_{part}'] / means[part] for part in ('inside', 'outside') if means[part]}
         if means['inside']:
-            log.update({f'db_{row}': decibel(means[row] / means['inside']) for row in squares})
+            log.update({f'db_{row}': decibel(means[row] / means['inside']) for row in ('input', 'result')})
         return log
 
     def get_current_log(self) -> dict:

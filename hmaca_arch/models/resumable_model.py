@@ -122,9 +122,13 @@ class ResumableModel(SRModel):
                 if changed:
                     get_root_logger().warning(f'{name} goes on with other settings: {"; ".join(changed)}')
         super().resume_training({**resume_state, 'schedulers': schedulers})
-        for optimizer, ours in zip(self.optimizers, settings):
+        for optimizer, scheduler, ours in zip(self.optimizers, self.schedulers, settings):
             for group, configured in zip(optimizer.param_groups, ours):
+                before = group.get('initial_lr')
                 group.update(configured)
+                if before and before != group['initial_lr']:  # MultiStepLR multiplies what stands here
+                    group['lr'] *= group['initial_lr'] / before
+            scheduler._last_lr = [group['lr'] for group in optimizer.param_groups]
         self.saved_at = resume_state['iter']
         metrics = set((self.opt.get('val') or {}).get('metrics') or {})
         self.best_metric_results = {name: best for name, best in resume_state.get('best', {}).items() if set(best) == metrics}

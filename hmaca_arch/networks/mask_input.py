@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmaca_arch.networks import baselines
+from hmaca_arch.networks.channels import image_channels
 from hmaca_arch.networks.checkpoints import DESCRIPTION, FREE_SETTINGS, SelfDescribing, description_of
 from hmaca_arch.networks.registry import build, register
 from hmaca_arch.networks.settings import require, require_type
@@ -77,7 +78,7 @@ class MaskInput(SelfDescribing):
         self.settings = {'mask_input': mask_input, 'pad_to': pad_to, 'inner': with_defaults(inner)}
         self.network = build(inner)
         refuse_mask_network(inner['type'], self.network)
-        in_chans = inner.get('in_chans', 3)
+        in_chans = self.in_chans = image_channels(inner)
         first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == in_chans), None)
         if first is None:
             raise ValueError(f'mask_input: {inner["type"]} has no convolution that takes the {in_chans} channels of the picture')

@@ -159,6 +159,15 @@ def largest(value: int) -> int:
     return int(box)
 
 
+def mean(values: torch.Tensor) -> list[float]:
+    """The means over all processes of a vector of theirs, on every process."""
+    values = values.detach().clone()
+    if active():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values.tolist()
+
+
 def share(loader: DataLoader) -> tuple[Iterable[int], DataLoader]:
     """This process's share of a validation loader's pictures: their numbers, and a loader of them one by one."""
     dataset: Dataset = loader.dataset

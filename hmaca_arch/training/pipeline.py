@@ -53,6 +53,7 @@ from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import suggestion
 from hmaca_arch.training import distributed, resuming, run_record, starting, stopping
+from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.progress import ProgressLogger
 from hmaca_arch.training.sampling import GlobalSampler
 
@@ -121,6 +122,8 @@ def create_train_val_dataloader(opt: dict, logger):
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **loader_args))
             continue
         # Without a launcher BasicSR feeds several GPUs from one process, with one large batch.
+        batches = batches_a_step(opt)
+        dataset_opt = {**dataset_opt, 'batch_size_per_gpu': batches * dataset_opt['batch_size_per_gpu']}  # InParts splits it again
         global_batch = dataset_opt['batch_size_per_gpu'] * (opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1))
         epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
         opt['sampling'] = {
@@ -136,12 +139,16 @@ def create_train_val_dataloader(opt: dict, logger):
         if not dataset_opt.get('num_worker_per_gpu'):
             dataset_opt = {**dataset_opt, 'persistent_workers': False}  # torch refuses it where there are no workers
         loader = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args)
+        if batches > 1:
+            loader.collate_fn = InParts(batches)
         if loader.num_workers:
             loader.timeout = LOADER_TIMEOUT
         train = loader, sampler, math.ceil(total_iters / epoch_iters)
         logger.info(
             f'Training statistics:\n\tpictures: {len(dataset)}\n\tbatch over all processes: {global_batch}'
-            f'\n\titerations an epoch: {epoch_iters}\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
+            + (f', in {batches} parts one after the other (accum_iter)' if batches > 1 else '')
+            + f'\n\titerations an epoch: {epoch_iters}'
+            + f'\n\titerations: {total_iters}, passes: {total_iters * global_batch / len(dataset):.1f}'
         )
     if train is None:
         raise ValueError('datasets: there is no section train')

@@ -1,5 +1,6 @@
 """What a training will take, from its first step; and a picture of its first batch, to look at before it starts."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from basicsr.utils import tensor2img
 
 from hmaca_arch.networks.described import trial
 from hmaca_arch.restoring.strips import strip
+from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
 
@@ -43,7 +45,7 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
         dataset = build_dataset(section)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]
-    batch = section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)  # without a launcher one process feeds all GPUs
+    batch = batches_a_step(opt) * section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)  # without a launcher one process feeds all GPUs
     sampler = GlobalSampler(size=len(dataset), global_batch=batch, epoch_iters=1, total_iters=1, seed=opt['manual_seed'])
     return [dataset[i] for i in sampler]
 
@@ -58,7 +60,7 @@ def draw(samples: Sequence[Mapping[str, torch.Tensor]]) -> np.ndarray:
         size = (factor * width, factor * height)
         pictures = {key: cv2.resize(item, size, interpolation=cv2.INTER_NEAREST) for key, item in pictures.items()}
         lq, mask = pictures['lq'], pictures.get('mask', np.zeros(size[::-1], np.uint8))
-        marked = lq.copy()
+        marked = lq.copy() if lq.ndim == 3 else cv2.cvtColor(lq, cv2.COLOR_GRAY2BGR)
         edges, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(marked, edges, -1, (0, 255, 0), 1)
         rows.append(strip(lq=lq, mask=mask, output=marked, gt=pictures.get('gt', lq)))
@@ -82,11 +84,11 @@ def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Est
     opt['path'] = {'pretrain_network_g': None}
     opt['train'].pop('compile', None)
     model = build_model(opt)
-    cuda = model.device.type == 'cuda'
+    cuda, in_parts = model.device.type == 'cuda', InParts(batches_a_step(opt))
 
     def step(count: int) -> float:
         start = time.perf_counter()
-        model.feed_data(torch.utils.data.default_collate(list(samples[:count])))
+        model.feed_data(in_parts(samples[:count]))
         model.optimize_parameters(1)
         if cuda:
             torch.cuda.synchronize()
@@ -107,5 +109,5 @@ def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Est
     if single * len(samples) <= PATIENCE:
         step(len(samples))
         return Estimate(step(len(samples)), _peak(), 'measured, the second step on the first batch')
-    memory = None if before is None else before + len(samples) * (_peak() - before)
+    memory = None if before is None else before + math.ceil(len(samples) / in_parts.count) * (_peak() - before)
     return Estimate(single * len(samples), memory, f'computed, {len(samples)} times what a step on one sample took')

@@ -150,7 +150,8 @@ def check_sampling(state: dict, now: dict[str, int | str | None]) -> None:
     if changed:
         raise ValueError(
             f'the run to resume was trained with {"; ".join(changed)}: its sequence of samples cannot be continued. Restore that '
-            '(global_batch is batch_size_per_gpu times the processes), or start a run of another name with path: pretrain_network_g'
+            '(global_batch is batch_size_per_gpu times accum_iter times the processes), or start a run of another name with '
+            'path: pretrain_network_g'
         )
 
 

@@ -82,7 +82,7 @@ STOCK = {  # as BasicSR's own files for ESRGAN are
         ('path:pretrain_network_q', None, 'path:pretrain_network_q: there is no such setting (did you mean pretrain_network_g?'),
         ('path:masks', 'masks', 'path:masks: there is no such setting (known: '),
         ('path:strict_load_g', 'no', "path:strict_load_g: got 'no', expected true or false"),
-        ('train:lr', 1.0, 'train:lr: there is no such setting (known: amp, compile, '),
+        ('train:lr', 1.0, 'train:lr: there is no such setting (known: accum_iter, amp, '),
         ('train:total_iter', 'ten', "train:total_iter: got 'ten', expected a whole number of at least 1"),
         ('train:total_iter', ..., 'train:total_iter: is missing, expected a whole number of at least 1'),
         ('train:ema_decay', 2, 'train:ema_decay: got 2, expected a number from 0 to 1'),

@@ -218,7 +218,8 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     assert wanted['weight_decay'] != 0.5
     again.resume_training(state)
     group = again.optimizer_g.param_groups[0]
-    assert {key: group[key] for key in wanted} == wanted and group['lr'] == 0.25
+    assert {key: group[key] for key in wanted} == wanted
+    assert group['lr'] == pytest.approx(wanted['initial_lr'] / 3), 'it has fallen as far as before'
     settings = ', now {weight_decay}; initial_lr 0.75, now {initial_lr}'.format(**wanted)
     assert f'AdamW goes on with other settings: weight_decay 0.5{settings}' in caplog.messages
     wrong = {**state, 'optimizer_types': ['Adam']}  # whose settings have the names of AdamW's
@@ -278,3 +279,34 @@ def test_a_state_comes_with_its_weights(make, tmp_path):
     model.save(0, 1)
     model.save_network(model.net_g, 'net_g', 2)
     assert resuming.newest_checkpoint(tmp_path / 'training_states', tmp_path / 'models')[1]['iter'] == 1
+
+
+@pytest.mark.parametrize(
+    'schedule', [{'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5}, {'type': 'CosineAnnealingRestartLR', 'periods': [9]}]
+)
+def test_a_changed_learning_rate_is_taken_by_every_schedule(make, tmp_path, schedule):
+    """From the resumed iteration on the rates are those of a run that had the new one from its start."""
+
+    def rates(lr: float, first: int, last: int, resume: int | None = None) -> list[float]:
+        model = make()
+        model.schedulers.clear()
+        for group in model.optimizers[0].param_groups:
+            group.update(lr=lr, initial_lr=lr)
+        model.opt['train']['scheduler'] = dict(schedule)
+        model.setup_schedulers()
+        if resume:
+            model.resume_training(load_safely(tmp_path / 'training_states' / f'{resume}.state'))
+        found = []
+        for iteration in range(first, last + 1):
+            model.update_learning_rate(iteration)
+            step(model, iteration)
+            found.append(model.get_current_learning_rate()[0])
+        model.save(0, last)
+        return found
+
+    wanted = rates(1e-4, 1, 6)
+    before = rates(1e-3, 1, 4)
+    assert before[-1] == pytest.approx(10 * wanted[3]) and before[-1] < before[0]
+    assert rates(1e-4, 5, 6, resume=4) == pytest.approx(wanted[4:])
+    rates(1e-3, 1, 4)
+    assert rates(1e-3, 5, 6, resume=4) == pytest.approx([10 * rate for rate in wanted[4:]])

@@ -19,6 +19,7 @@ import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import distributed, starting
 from hmaca_arch.training import pipeline as training
+from hmaca_arch.training.accumulating import gradients_kept
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--max-restarts=0']
 
@@ -124,6 +125,33 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(alone, togethe
     for key in ('params', 'params_ema'):
         assert furthest(weights(alone, key=key), weights(together, key=key)) < 1e-6
     assert len(losses(alone)) == 4 and losses(alone) == losses(together)
+
+
+@pytest.mark.slow
+def test_two_processes_that_accumulate_take_the_same_steps(alone, tmp_path):
+    folder, opt = make_data(tmp_path), run_options(tmp_path, 1)
+    opt['train']['accum_iter'] = 2
+    opt.pop('val')
+    opt['datasets'].pop('val')
+    path = write_options(folder / 'o.yml', opt)
+    result = launch(folder, 2, '-m', 'hmaca_arch', 'train', '-opt', path, '--launcher', 'pytorch')
+    assert result.returncode == 0, result.stdout
+    for key in ('params', 'params_ema'):
+        assert furthest(weights(alone, key=key), weights(folder, key=key)) < 1e-6
+    assert losses(folder) == losses(alone)
+
+
+def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path / "store"}', rank=0, world_size=1)
+    try:
+        net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
+        exchanged = []
+        for last in (False, True):
+            with gradients_kept(net, last):
+                exchanged.append(net.require_backward_grad_sync)
+        assert exchanged == [False, True]
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow

@@ -1,0 +1,89 @@
+"""Option files that a stranger wrote to break their reader: one line each, soon."""
+
+import os
+import resource
+import time
+
+import pytest
+
+from hmaca_arch.config.yaml_files import LARGEST_FILE, dump, parse, read_yaml
+
+BOMB = '\n'.join(f'{chr(98 + i)}: &{chr(98 + i)} [{", ".join(["*" + chr(97 + i)] * 9)}]' for i in range(9))
+MERGES = '\n'.join(f'{chr(98 + i)}: &{chr(98 + i)} {{<<: [{", ".join(["*" + chr(97 + i)] * 9)}]}}' for i in range(9))
+STRANGE = {
+    'num_gpu: !!timestamp 0': 'num_gpu (line 1)',
+    'num_gpu: !!bool 0.3': 'num_gpu (line 1)',
+    'name: !!bool kl': 'name (line 1)',
+    'region: !!set [a, b]': 'region (line 1)',
+    'region: !!set {a, b}': 'region (line 1)',
+    'a: {path: !!float }': 'a:path (line 1)',
+    'a: {path: !!float x}': 'a:path (line 1)',
+    'network_g: !!map x': 'network_g (line 1)',
+    'network_g: !!str [x]': 'network_g (line 1)',
+    'network_g: !!binary x': 'network_g (line 1)',
+    'network_g: !!python/object:os.system x': 'network_g (line 1)',
+    'network_g: !mine x': 'network_g (line 1)',
+    'a: [1, !!int x]': 'a (line 1)',
+    'a: !!int': 'a (line 1)',
+    'enlarge: 1' + 400 * '0': 'enlarge (line 1)',
+    'enlarge: 1' + 5000 * '0': 'enlarge (line 1)',
+    'enlarge: 0x' + 400 * 'f': 'enlarge (line 1)',
+    '1: x': 'no text',
+    '{a: {[b]: c}}': 'a (line 1): a key is a list',
+    'a: &a [*a]': 'contains itself',
+    'a: &a {b: {c: *a}}': 'contains itself',
+    f'a: &a [x, x, x, x, x, x, x, x, x]\n{BOMB}': 'values, aliases resolved',
+    f'a: &a {{x: 1}}\n{MERGES}': 'values, aliases resolved',
+    'a: ' + 20000 * '[': 'nested too deeply',
+    'a: 1\na: 2': "key 'a' is given twice",
+    'a: *b': 'not valid YAML',
+    'a: 1\n---\nb: 1': 'not valid YAML',
+    '# ' + LARGEST_FILE * 'x': 'expected at most',
+    'a: {<<: 3}': 'not valid YAML',
+}
+
+
+@pytest.mark.parametrize('text', STRANGE, ids=lambda text: text[:30])
+def test_one_line_that_names_file_and_key(tmp_path, text):
+    path = tmp_path / 'strange.yml'
+    path.write_text(text)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    with pytest.raises(ValueError) as caught:
+        read_yaml(path)
+    message = str(caught.value)
+    assert str(path) in message and STRANGE[text] in message and '\n' not in message and len(message) < 400 + len(str(path))
+    assert time.process_time() - start < 1, 'processor time'
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, 'KiB'
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no pipes with names')
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    for path, word in ((tmp_path / 'pipe', 'pipe or a device'), (tmp_path, 'folder')):
+        with pytest.raises(ValueError, match=f'is a {word}, expected a file'):
+            read_yaml(path)
+
+
+def test_overrides_are_read_by_the_same_rules():
+    for text in ('!!float', '!!map x', '!!bool 3', '1' + 400 * '0', '[', '{a: 1, a: 2}'):
+        with pytest.raises(ValueError, match='^the value'):
+            parse(text)
+    assert parse('') is None and parse('=') == '=' and parse('2024-01-31') == '2024-01-31'
+
+
+def test_sound_values(tmp_path):
+    text = """
+a: &a {x: 1, y: [1e-4, 3e5, !!float 1600, 0.5, 1., .inf, -2]}
+b: {<<: *a, x: 2}
+c: *a
+d: [true, no, ~, null, '1e5', "1", 2020-01-02, 0x1F]
+"""
+    (tmp_path / 'o.yml').write_text(text)
+    found = read_yaml(tmp_path / 'o.yml')
+    numbers = [1e-4, 300000, 1600, 0.5, 1.0, float('inf'), -2]
+    assert found['a'] == {'x': 1, 'y': numbers} == found['c'] and found['b'] == {'x': 2, 'y': numbers}
+    assert [type(number) for number in found['a']['y']] == [float, int, int, float, float, float, int]
+    assert found['d'] == [True, False, None, None, '1e5', '1', '2020-01-02', 31]
+    (tmp_path / 'again.yml').write_text(dump(found))
+    assert read_yaml(tmp_path / 'again.yml') == found
