@@ -21,6 +21,7 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.networks import baselines, mask_input
+from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.hmaca import build_network_from_state_dict
 from hmaca_arch.networks.registry import build
@@ -53,20 +54,18 @@ class Restorer:
 
     Args:
         network: maps (b, 3, h, w) in [0, 1], and a mask (b, 1, h, w) if its `forward` has an argument of that name, to (b, 3, h, w); or 1
-            channel instead of 3, if it has an attribute `in_chans` that says so.
+            channel instead of 3, if it has an attribute `in_chans` that says so. An `Adapter` around such a network is taken as it is.
         device: where it runs.
         precision: 'fp32' or 'bf16' (mixed precision; what is not finite then is computed again in fp32).
-        pad_to: sides are padded to multiples of this.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32', pad_to: int = 1) -> None:
+    def __init__(self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32') -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision is {precision!r}; expected {" or ".join(PRECISIONS)}')
-        self.device, self.precision, self.pad_to = torch.device(device), precision, pad_to
-        self.network = network.to(self.device).eval()
-        self.takes_mask = mask_input.takes_mask(network)
-        self.takes_degradation = mask_input.takes_degradation(network)
-        self.channels = 1 if getattr(network, 'in_chans', 3) == 1 else 3
+        self.device, self.precision = torch.device(device), precision
+        self.adapter = (network if isinstance(network, Adapter) else Adapter(network)).to(self.device).eval()
+        self.network = self.adapter.network
+        self.channels = 1 if getattr(self.network, 'in_chans', 3) == 1 else 3
         self.fitting_batch = self.fitting_tile = 2**31  # what is known to fit into memory; less after running out of it
 
     def restore(
@@ -133,7 +132,7 @@ class Restorer:
             notes.append('the mask is empty (black): nothing is restored')
         elif mask.shape == given.shape and mask.min() == 1:
             notes.append('the mask is full (white): the whole picture is restored')
-        if told.kind != 'unknown' and not self.takes_degradation:
+        if told.kind != 'unknown' and 'degradation' not in self.adapter.takes:
             notes.append(f'this network is not told the degradation ({told}); it restores as if it were unknown')
         told = told.seen_from(*window, given.shape)
         colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
@@ -206,7 +205,7 @@ class Restorer:
         lq = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.device)
         lq = lq.expand(-1, self.channels, -1, -1).contiguous()
         mask = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None].to(self.device)
-        vectors = torch.from_numpy(np.stack([d.vector() for d in told])).to(self.device) if self.takes_degradation else None
+        vectors = torch.from_numpy(np.stack([d.vector() for d in told])).to(self.device)
         output = self._call(lq, mask, vectors, self.precision)
         if not torch.isfinite(output).all() and self.precision != 'fp32':
             notes.append(f'output that was not finite in {self.precision} was computed again in fp32')
@@ -218,12 +217,11 @@ class Restorer:
         return output.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor | None, precision: str) -> Tensor:
+    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor, precision: str) -> Tensor:
         dtype = PRECISIONS[precision]
         try:
             with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-                how = {'takes_mask': self.takes_mask, 'pad_to': self.pad_to, 'degradation': degradation}
-                return mask_input.call(self.network, lq, mask, **how).float()
+                return self.adapter(lq, mask, degradation).float()
         except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
             if _is_out_of_memory(error):
                 raise
@@ -295,7 +293,7 @@ def load_restorer(
         tells = opt is not None or DESCRIPTION in state_dict
         hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
         raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
-    return Restorer(network, device, precision, mask_input.padding(section) if section else 1)
+    return Restorer(Adapter(network, padding(section) if section else 1), device, precision)
 
 
 def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -329,12 +329,12 @@ def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tm
     network = hmaca_arch.networks.mask_input.MaskInput(inner=SWINIR)
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     restorer = load_restorer(tmp_path / 'net.pth', device='cpu')
-    assert restorer.takes_mask and restorer.pad_to == 8
+    assert restorer.adapter.takes == ('mask',) and restorer.adapter.pad_to == 8
     assert restorer.restore(picture(50, 61, 3), square(50, 61)).shape == (50, 61, 3)
     section = {**SWINIR, 'mask_input': 'channel', 'pad_to': 16}
     network = registry.build(inference.mask_input.network_section(section))
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
-    assert load_restorer(tmp_path / 'net.pth', device='cpu').pad_to == 16, "the option file's, though there is only the checkpoint"
+    assert load_restorer(tmp_path / 'net.pth', device='cpu').adapter.pad_to == 16, "the option file's, though there is only the checkpoint"
     assert methods.network(str(tmp_path / 'net.pth')).settings['network_g']['pad_to'] == 16
 
 
