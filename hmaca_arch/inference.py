@@ -19,12 +19,8 @@ from torch import Tensor, nn
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.devices import choose_device
-from hmaca_arch.files.torch_files import read_weights
-from hmaca_arch.networks import baselines, mask_input
-from hmaca_arch.networks.adapter import Adapter, padding
-from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
-from hmaca_arch.networks.hmaca import build_network_from_state_dict
-from hmaca_arch.networks.registry import build
+from hmaca_arch.networks.adapter import Adapter
+from hmaca_arch.networks.loading import load_network
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
@@ -279,37 +275,15 @@ def load_restorer(
     path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
     if weights is None and not path.is_file():
         raise FileNotFoundError('this installation has no weights of its own, give some (--weights)')
-    state_dict = read_weights(path)
-    section = None if opt is None else _read_section(opt)
-    try:
-        if section is None:
-            network, section = build_network_from_state_dict(state_dict), _section_inside(state_dict)
-        else:
-            network = build(mask_input.network_section(section))
-            mask_input.check_mask_input(network, state_dict)
-            refuse_misfit(network, state_dict)
-            network.load_state_dict(state_dict)
-    except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a setting is missing
-        tells = opt is not None or DESCRIPTION in state_dict
-        hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
-        raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
-    return Restorer(Adapter(network, padding(section) if section else 1), device, precision)
-
-
-def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The section of a `MaskInput`, which may need padding; others that describe themselves do not."""
-    description = description_of(state_dict)
-    return mask_input.described_section(description['settings']) if description and description['network'] == 'MaskInput' else None
+    adapter = load_network(path, None if opt is None else _read_section(opt))
+    return Restorer(adapter, device, precision)
 
 
 def _read_section(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked section `network_g` of a training's options."""
+    """The section `network_g` of a training's options."""
     if not isinstance(opt, Mapping):
         raise ValueError(f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})')
     section = opt.get('network_g')
     if not isinstance(section, Mapping) or not isinstance(section.get('type'), str):
         raise ValueError('the option file has no section network_g with a type')
-    if not baselines.provide(section['type']):
-        raise ValueError(f'network_g:type: there is no network {section["type"]!r}')
-    baselines.refuse_unknown(section, mask_input.KEYS)
     return dict(section)

@@ -22,9 +22,9 @@ from hmaca_arch.config.checks import learns_nothing
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
-from hmaca_arch.networks.adapter import Adapter, padding
-from hmaca_arch.networks.checkpoints import refuse_misfit
-from hmaca_arch.networks.mask_input import check_mask_input, network_section
+from hmaca_arch.networks.adapter import Adapter, padding, takes
+from hmaca_arch.networks.loading import check_weights
+from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training import distributed, stopping
 from hmaca_arch.training.progress import decibel
@@ -108,9 +108,7 @@ class MaskedRestorationModel(ResumableModel):
 
     def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
         """BasicSR calls this with every checkpoint, before it loads it."""
-        check_mask_input(self.get_bare_model(crt_net), load_net)
-        if strict:
-            refuse_misfit(self.get_bare_model(crt_net), load_net)
+        check_weights(self.get_bare_model(crt_net), load_net, strict)
         super()._print_different_keys_loading(crt_net, load_net, strict)
 
     def feed_data(self, data: dict) -> None:
@@ -132,8 +130,7 @@ class MaskedRestorationModel(ResumableModel):
         """Name -> scalar of every configured loss."""
         losses = OrderedDict()
         if self.cri_pix:
-            takes_mask = 'mask' in inspect.signature(self.cri_pix.forward).parameters
-            mask = {'mask': self.mask} if takes_mask else {}
+            mask = {'mask': self.mask} if 'mask' in takes(self.cri_pix) else {}
             losses['l_pix'] = self.cri_pix(self.output, self.gt, **mask)
         if self.cri_perceptual:
             for name, value in zip(('l_percep', 'l_style'), self.cri_perceptual(self.output, self.gt)):

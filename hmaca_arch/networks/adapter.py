@@ -46,7 +46,7 @@ class Adapter(nn.Module):
 
 
 def takes(network: nn.Module | type) -> tuple[str, ...]:
-    """Which of `mask` and `degradation` a network's `forward` has as arguments."""
+    """Which of `mask` and `degradation` the `forward` of a network, or of a loss, has as arguments."""
     arguments = inspect.signature(network.forward).parameters
     return tuple(name for name in ('mask', 'degradation') if name in arguments)
 

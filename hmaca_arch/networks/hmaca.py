@@ -14,18 +14,16 @@ Deviations from the papers and from the authors' release of HMACA, each with its
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hmaca_arch.files.claims import refuse_odd_tensors
-from hmaca_arch.networks import described
 from hmaca_arch.networks.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
-from hmaca_arch.networks.checkpoints import ReadsRelease, describe_release, description_of, is_release
+from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
 from hmaca_arch.networks.settings import check_hmanet, check_mask_settings
@@ -245,28 +243,3 @@ def init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
-
-    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is assumed, shifted_windows 'strips',
-    interval_size 4 and img_range 1.
-
-    Raises:
-        ValueError: the state dict neither describes itself nor has the release's keys, or it is not what it says.
-    """
-    description = description_of(state_dict)
-    refuse_odd_tensors(state_dict)
-    if description is None and is_release(state_dict):
-        description = {'network': 'HMANet', 'settings': describe_release(state_dict)}
-    if description is None:
-        keys = ', '.join(list(state_dict)[:3])
-        raise ValueError(
-            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet, '
-            'HMACA or a network with mask_input: channel as state_dict() gives them, or of the published HMA. Otherwise build the network '
-            'and use load_state_dict'
-        )
-    network = described.build(description, state_dict)
-    network.load_state_dict(state_dict)
-    return network.eval()

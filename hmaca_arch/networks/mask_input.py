@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.networks import baselines
 from hmaca_arch.networks.adapter import check_pad_to, takes
-from hmaca_arch.networks.checkpoints import description_of
+from hmaca_arch.networks.checkpoints import SelfDescribing, description_of
 from hmaca_arch.networks.registry import register
 from hmaca_arch.networks.settings import require
 from hmaca_arch.networks.wrapping import Wrapping, check_mask, widened
@@ -99,7 +99,9 @@ def network_section(section: Mapping[str, Any]) -> dict[str, Any]:
     return {'type': MaskInput.__name__, 'mask_input': 'channel', 'pad_to': section.get('pad_to'), 'inner': network}
 
 
-def described_section(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The section of an option file that a `MaskInput` with these settings was built from."""
-    said = {key: settings[key] for key in KEYS if settings.get(key) is not None}
-    return {**settings['inner'], **said}
+def section_of(network: SelfDescribing) -> dict[str, Any]:
+    """The section of an option file that a network was built from, with all settings that it has."""
+    if not isinstance(network, MaskInput):
+        return {'type': type(network).__name__, **network.settings}
+    said = {key: network.settings[key] for key in KEYS if network.settings[key] is not None}
+    return {**network.settings['inner'], **said}

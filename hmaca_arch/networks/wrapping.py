@@ -39,8 +39,8 @@ class Wrapping(SelfDescribing):
     """A network whose setting `inner` is the section of the network inside, `type` and settings.
 
     Args:
-        inner: the first convolution of this network in order of registration that takes in_chans (3, if the section does not say) channels must be the
-            one that takes the image.
+        inner: of this network the first convolution, in order of registration, that takes in_chans (3, if the section does not say)
+            channels must be the one that takes the image.
         settings: the other settings, as JSON holds them.
 
     Raises:
