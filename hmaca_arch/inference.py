@@ -21,6 +21,7 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.loading import load_network
+from hmaca_arch.networks.registry import is_section
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 
@@ -279,11 +280,10 @@ def load_restorer(
     return Restorer(adapter, device, precision)
 
 
-def _read_section(opt: Mapping[str, Any]) -> dict[str, Any]:
+def _read_section(opt: Mapping[str, Any]) -> Mapping[str, Any]:
     """The section `network_g` of a training's options."""
     if not isinstance(opt, Mapping):
         raise ValueError(f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})')
-    section = opt.get('network_g')
-    if not isinstance(section, Mapping) or not isinstance(section.get('type'), str):
+    if not is_section(opt.get('network_g')):
         raise ValueError('the option file has no section network_g with a type')
-    return dict(section)
+    return opt['network_g']

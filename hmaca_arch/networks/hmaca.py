@@ -27,7 +27,7 @@ from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
 from hmaca_arch.networks.settings import HMACASettings, HMANetSettings, with_settings
-from hmaca_arch.networks.windows import pad_to_multiple
+from hmaca_arch.networks.windows import check_mask, pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
 RECONSTRUCTION_WIDTH = 64  # channels around the upsampler
@@ -148,10 +148,7 @@ class HMACA(HMANet):
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""
         self.check_picture(lq)
-        expected = (lq.shape[0], 1, *lq.shape[2:])
-        if mask is None or mask.shape != expected:
-            got = 'missing' if mask is None else f'of shape {tuple(mask.shape)}'
-            raise ValueError(f'the mask is {got}; expected {expected}: one channel, 1 = restore, in the size of lq')
+        check_mask(lq, mask)
         mask = mask.to(lq.dtype)
         position = None if self.position_encoder is None else self.position_encoder(mask)
         if self.mask_encoder is None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hmaca_arch.files.claims import refuse_odd_tensors
-from hmaca_arch.files.torch_files import read_weights
+from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.networks import baselines, described
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.checkpoints import DESCRIPTION, describe_release, description_of, is_release, refuse_misfit
@@ -34,7 +34,7 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
         if not baselines.provide(section['type']):
             raise ValueError(f'network_g:type: there is no network {section["type"]!r}')
         baselines.refuse_unknown(section, KEYS)
-    state_dict = read_weights(path)
+    state_dict, _ = read_checkpoint(path)
     try:
         network = build_network_from_state_dict(state_dict) if section is None else _built(section, state_dict)
         return Adapter(network, padding(section or section_of(network))).eval()

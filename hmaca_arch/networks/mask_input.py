@@ -17,7 +17,8 @@ from hmaca_arch.networks.adapter import check_pad_to, takes
 from hmaca_arch.networks.checkpoints import SelfDescribing, description_of
 from hmaca_arch.networks.registry import register
 from hmaca_arch.networks.settings import require
-from hmaca_arch.networks.wrapping import Wrapping, check_mask, widened
+from hmaca_arch.networks.windows import check_mask
+from hmaca_arch.networks.wrapping import Wrapping, widened
 
 KEYS = ('mask_input', 'pad_to')  # of a section, for the model and not for the network
 MASK_INPUTS = ('none', 'channel')

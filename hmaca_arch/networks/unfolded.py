@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
-from hmaca_arch.networks.registry import register
+from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
-from hmaca_arch.networks.wrapping import Wrapping, check_mask, is_section, widened
+from hmaca_arch.networks.windows import check_mask
+from hmaca_arch.networks.wrapping import Wrapping, widened
 
 MOST_STEPS = 8
 FAST = 10  # how much faster than the network's weights the trust in its estimates is learned

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.networks import baselines
 from hmaca_arch.networks.checkpoints import DESCRIPTION, SelfDescribing
-from hmaca_arch.networks.registry import build
+from hmaca_arch.networks.registry import build, is_section
 from hmaca_arch.networks.settings import require
 
 # What the hook adds in this thread during `Wrapping.adding`: a function of the first convolution's input and output.
@@ -92,18 +92,6 @@ class Wrapping(SelfDescribing):
             raise ValueError(f'{DESCRIPTION} of the checkpoint names no network inside {type(self).__name__}')
         same = inner['type'] == self.settings['inner']['type']
         return {**known, **(with_defaults(inner) if same else inner)}
-
-
-def check_mask(lq: Tensor, mask: Tensor) -> None:
-    """Raise a ValueError unless the mask has one channel and the size of lq (b, c, h, w)."""
-    expected = (lq.shape[0], 1, *lq.shape[2:])
-    if mask.shape != expected:
-        raise ValueError(f'the mask is of shape {tuple(mask.shape)}; expected {expected}: one channel, 1 = restore, in the size of lq')
-
-
-def is_section(value: Any) -> bool:
-    """Whether a value can be a network's section."""
-    return isinstance(value, Mapping) and isinstance(value.get('type'), str)
 
 
 def with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_published_weights(tmp_path):
     ('section', 'message'),
     [
         ({'type': 'SwinIRR'}, r"^network_g:type: there is no network 'SwinIRR'"),
-        ({**SWINIR, 'windowsize': 4}, r'^network_g:windowsize: SwinIR has no such setting; did you mean window_size'),
+        ({**SWINIR, 'windowsize': 4}, r'^network_g:windowsize: SwinIR has no such setting .did you mean window_size'),
         ({**SWINIR, 'embed_dim': 24}, r'net\.pth: the checkpoint is of another network: .* have another shape'),
         (CHANNEL, r'net\.pth: the checkpoint is of a network with mask_input: none, this one has mask_input: channel'),
         (HMACA, r'net\.pth: the checkpoint is of another network: '),
