@@ -19,12 +19,9 @@ from torch import Tensor, nn
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.devices import choose_device
-from hmaca_arch.files.torch_files import read_weights
-from hmaca_arch.networks import baselines, mask_input
-from hmaca_arch.networks.channels import image_channels
-from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
-from hmaca_arch.networks.hmaca import build_network_from_state_dict
-from hmaca_arch.networks.registry import build
+from hmaca_arch.networks.adapter import Adapter
+from hmaca_arch.networks.loading import load_network
+from hmaca_arch.networks.registry import is_section
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
 from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
 from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
@@ -55,20 +52,18 @@ class Restorer:
 
     Args:
         network: maps (b, 3, h, w) in [0, 1], and a mask (b, 1, h, w) if its `forward` has an argument of that name, to (b, 3, h, w); or 1
-            channel instead of 3, if it has an attribute `in_chans` that says so.
+            channel instead of 3, if it has an attribute `in_chans` that says so. An `Adapter` around such a network is taken as it is.
         device: where it runs.
         precision: 'fp32' or 'bf16' (mixed precision; what is not finite then is computed again in fp32).
-        pad_to: sides are padded to multiples of this.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32', pad_to: int = 1) -> None:
+    def __init__(self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32') -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision is {precision!r}; expected {" or ".join(PRECISIONS)}')
-        self.device, self.precision, self.pad_to = torch.device(device), precision, pad_to
-        self.network = network.to(self.device).eval()
-        self.takes_mask = mask_input.takes_mask(network)
-        self.takes_degradation = mask_input.takes_degradation(network)
-        self.channels = 1 if getattr(network, 'in_chans', 3) == 1 else 3
+        self.device, self.precision = torch.device(device), precision
+        self.adapter = (network if isinstance(network, Adapter) else Adapter(network)).to(self.device).eval()
+        self.network = self.adapter.network
+        self.channels = 1 if getattr(self.network, 'in_chans', 3) == 1 else 3
         self.fitting_batch = self.fitting_tile = 2**31  # what is known to fit into memory; less after running out of it
 
     def restore(
@@ -125,7 +120,7 @@ class Restorer:
     ) -> Restoration:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
-        measured, told = degradation == 'auto' and self.takes_degradation, UNKNOWN
+        measured, told = degradation == 'auto' and 'degradation' in self.adapter.takes, UNKNOWN
         if degradation != 'auto':
             told = Degradation.parse(degradation) if isinstance(degradation, str) else degradation
         pixels, as_given = picture_array(image)
@@ -150,7 +145,7 @@ class Restorer:
             notes.append('the mask is empty (black): nothing is restored')
         elif mask.shape == given.shape and mask.min() == 1:
             notes.append('the mask is full (white): the whole picture is restored')
-        if told.kind != 'unknown' and not self.takes_degradation:
+        if told.kind != 'unknown' and 'degradation' not in self.adapter.takes:
             notes.append(f'this network is not told the degradation ({told}); it restores as if it were unknown')
         by_region = [
             (told_of(region.box.moved(window.top, window.left), seen) if measured else told).seen_from(*window, given.shape)
@@ -233,7 +228,7 @@ class Restorer:
         lq = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.device)
         lq = lq.expand(-1, self.channels, -1, -1).contiguous()
         mask = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None].to(self.device)
-        vectors = torch.from_numpy(np.stack([d.vector() for d in told])).to(self.device) if self.takes_degradation else None
+        vectors = torch.from_numpy(np.stack([d.vector() for d in told])).to(self.device)
         output = self._call(lq, mask, vectors, self.precision)
         if not torch.isfinite(output).all() and self.precision != 'fp32':
             notes.append(f'output that was not finite in {self.precision} was computed again in fp32')
@@ -245,12 +240,11 @@ class Restorer:
         return output.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor | None, precision: str) -> Tensor:
+    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor, precision: str) -> Tensor:
         dtype = PRECISIONS[precision]
         try:
             with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-                how = {'takes_mask': self.takes_mask, 'pad_to': self.pad_to, 'degradation': degradation}
-                return mask_input.call(self.network, lq, mask, **how).float()
+                return self.adapter(lq, mask, degradation).float()
         except (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError) as error:  # settings that no constructor checks
             if _is_out_of_memory(error):
                 raise
@@ -308,39 +302,14 @@ def load_restorer(
     path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
     if weights is None and not path.is_file():
         raise FileNotFoundError('this installation has no weights of its own, give some (--weights)')
-    state_dict = read_weights(path)
-    section = None if opt is None else _read_section(opt)
-    try:
-        if section is None:
-            network, section = build_network_from_state_dict(state_dict), _section_inside(state_dict)
-        else:
-            network = build(mask_input.network_section(section))
-            mask_input.check_mask_input(network, state_dict)
-            refuse_misfit(network, state_dict)
-            network.load_state_dict(state_dict)
-    except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a setting is missing
-        tells = opt is not None or DESCRIPTION in state_dict
-        hint = '' if tells else '; SwinIR, HAT, DRCT and others need the option file of their training as well (-opt)'
-        raise ValueError(f'{path}: {" ".join(str(error).split())}{hint}') from None
-    if section:
-        network.in_chans = image_channels(section)
-    return Restorer(network, device, precision, mask_input.padding(section) if section else 1)
+    adapter = load_network(path, None if opt is None else _read_section(opt))
+    return Restorer(adapter, device, precision)
 
 
-def _section_inside(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The section of a `MaskInput`, which may need padding; others that describe themselves do not."""
-    description = description_of(state_dict)
-    return mask_input.described_section(description['settings']) if description and description['network'] == 'MaskInput' else None
-
-
-def _read_section(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked section `network_g` of a training's options."""
+def _read_section(opt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section `network_g` of a training's options."""
     if not isinstance(opt, Mapping):
         raise ValueError(f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})')
-    section = opt.get('network_g')
-    if not isinstance(section, Mapping) or not isinstance(section.get('type'), str):
+    if not is_section(opt.get('network_g')):
         raise ValueError('the option file has no section network_g with a type')
-    if not baselines.provide(section['type']):
-        raise ValueError(f'network_g:type: there is no network {section["type"]!r}')
-    baselines.refuse_unknown(section, mask_input.KEYS)
-    return dict(section)
+    return opt['network_g']

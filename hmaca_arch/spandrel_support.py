@@ -24,7 +24,8 @@ from torch import Tensor
 from hmaca_arch.compositing import composite
 from hmaca_arch.networks.baselines import EXTRA
 from hmaca_arch.networks.checkpoints import DESCRIPTION, decode
-from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict
+from hmaca_arch.networks.hmaca import HMACA, HMANet
+from hmaca_arch.networks.loading import build_network_from_state_dict
 
 try:
     from spandrel import (

@@ -23,8 +23,8 @@ from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
-from hmaca_arch.files.torch_files import read_weights  # noqa: E402
-from hmaca_arch.networks.hmaca import HMACA, build_network_from_state_dict  # noqa: E402
+from hmaca_arch.networks.hmaca import HMACA  # noqa: E402
+from hmaca_arch.networks.loading import load_network  # noqa: E402
 
 SIZE, REGION = 128, 20
 PLACES = ((42, 50), (88, 92))  # top, left of the region, and of the moved mask
@@ -54,7 +54,7 @@ def networks(paths: list[Path], seed: int) -> dict[str, torch.nn.Module]:
             torch.manual_seed(seed)
             found[f'{form}, untrained'] = HMACA(**LIGHT, cross_attention=form).eval()
     for path in paths:
-        network = build_network_from_state_dict(read_weights(path))
+        network = load_network(path).network
         if not isinstance(network, HMACA):
             raise ValueError(f'{path}: is of {type(network).__name__}; expected the weights of an HMACA')
         position = ' and position' if network.settings['mask_position'] else ''

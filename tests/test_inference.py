@@ -13,7 +13,7 @@ from hmaca_arch import inference
 from hmaca_arch.config.files import read_network
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
-from hmaca_arch.networks import registry
+from hmaca_arch.networks import mask_input, registry
 
 
 class Pointwise(nn.Module):
@@ -138,7 +138,7 @@ def test_soft_and_binary_regions_in_one_picture(form):
     torch.manual_seed(0)
     network = hmaca_arch.HMACA(embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention=form)
     calls = []
-    network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[1].unique().tolist()))
+    network.register_forward_pre_hook(lambda _, inputs, named: calls.append(named['mask'].unique().tolist()), with_kwargs=True)
     mask = np.zeros((60, 120), np.float32)
     mask[20:30, 20:30], mask[20:30, 80:90] = 1, 0.5
     image = picture(60, 120, 3, dtype=np.float32)
@@ -311,7 +311,7 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
     if name != 'SwinIR':
         pytest.importorskip('spandrel')
     section = OTHERS[name]
-    network = registry.build(inference.mask_input.network_section(section)).eval()
+    network = registry.build(mask_input.network_section(section)).eval()
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     options = write_options(tmp_path / 'train.yml', {'name': 'x', 'network_g': section})
     image, mask = picture(50, 61, 3), square(50, 61)
@@ -326,15 +326,15 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
 
 
 def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tmp_path):
-    network = hmaca_arch.networks.mask_input.MaskInput(inner=SWINIR)
+    network = mask_input.MaskInput(inner=SWINIR)
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
     restorer = load_restorer(tmp_path / 'net.pth', device='cpu')
-    assert restorer.takes_mask and restorer.pad_to == 8
+    assert restorer.adapter.takes == ('mask',) and restorer.adapter.pad_to == 8
     assert restorer.restore(picture(50, 61, 3), square(50, 61)).shape == (50, 61, 3)
     section = {**SWINIR, 'mask_input': 'channel', 'pad_to': 16}
-    network = registry.build(inference.mask_input.network_section(section))
+    network = registry.build(mask_input.network_section(section))
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
-    assert load_restorer(tmp_path / 'net.pth', device='cpu').pad_to == 16, "the option file's, though there is only the checkpoint"
+    assert load_restorer(tmp_path / 'net.pth', device='cpu').adapter.pad_to == 16, "the option file's, though there is only the checkpoint"
     assert methods.network(str(tmp_path / 'net.pth')).settings['network_g']['pad_to'] == 16
 
 

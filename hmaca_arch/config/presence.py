@@ -13,9 +13,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from hmaca_arch.config.signatures import absent_files, built
 from hmaca_arch.files.torch_files import load_safely, weights_in
 from hmaca_arch.messages import one_line, suggestion
-from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.described import trial
-from hmaca_arch.networks.mask_input import check_mask_input
+from hmaca_arch.networks.loading import check_weights
 
 
 def missing(opt: Mapping[str, Any], distributed: bool = False, open_data: bool = True, resumes: bool = False) -> list[str]:
@@ -100,9 +99,6 @@ def weights_that_do_not_fit(opt: Mapping[str, Any], key: str) -> Iterator[str]:
     elif isinstance(opt.get(f'network_{part}'), Mapping):
         try:
             weights, _ = weights_in(states, Path(file), (param_key, 'params') if param_key else ())
-            network = built(opt[f'network_{part}'])
-            check_mask_input(network, weights)
-            if path.get(f'strict_load_{part}', True):
-                refuse_misfit(network, weights)
+            check_weights(built(opt[f'network_{part}']), weights, path.get(f'strict_load_{part}', True))
         except ValueError as error:
             yield f'path:{key}: {one_line(error)}'

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.torch_files import read_weights
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import hmaca
+from hmaca_arch.networks.loading import load_network
 
 TOLERANCE = 1e-3
 OPSET = 18
@@ -173,7 +173,7 @@ def export_file(weights: Path, output: Path, size: tuple[int, int] | None) -> No
     """Export the network of a checkpoint, and print what was found; arguments and errors as in `export`."""
     if not output.parent.is_dir():
         raise FileNotFoundError(f'there is no folder {output.parent} to write {output.name} to')
-    network = hmaca.build_network_from_state_dict(read_weights(weights))
+    network = load_network(weights).network
     for (h, w), worst in export(network, output, size).items():
         print(f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes')
     sides = '' if size else f', any sides from {shortest_side(network)} pixels on'

@@ -44,11 +44,6 @@ def load_safely(path: str | os.PathLike) -> Any:
     raise ValueError(text[:120] or DAMAGED)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint file, or its only ones; errors as in `read_checkpoint`."""
-    return read_checkpoint(path)[0]
-
-
 def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) -> tuple[dict[str, Tensor], str | None]:
     """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys` they are, the first that is there;
     None where it holds nothing else.

@@ -23,8 +23,9 @@ from hmaca_arch.config.checks import learns_nothing
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
-from hmaca_arch.networks.checkpoints import refuse_misfit
-from hmaca_arch.networks.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
+from hmaca_arch.networks.adapter import Adapter, padding, takes
+from hmaca_arch.networks.loading import check_weights
+from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.restoring.strips import strip
 from hmaca_arch.training import distributed, stopping
 from hmaca_arch.training.accumulating import gradients_kept
@@ -76,9 +77,14 @@ class MaskedRestorationModel(ResumableModel):
             # beside net_g, which saving, averaging and validation (pictures of any size) go on using as it is
             self.compiled = torch.compile(self.net_g, **(arguments if isinstance(arguments, dict) else {}))
 
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As BasicSR's, with an `Adapter` around the network: `net_g` is called with image, mask and degradation, whichever it takes."""
+        return super().model_to_device(Adapter(net, self.pad_to))
+
     def get_bare_model(self, net: nn.Module) -> nn.Module:
-        """The network itself, without what torch.compile and BasicSR wrapped around it."""
-        return super().get_bare_model(getattr(net, '_orig_mod', net))
+        """The network itself, which is saved and averaged, without what torch.compile, BasicSR and `model_to_device` put around it."""
+        net = super().get_bare_model(getattr(net, '_orig_mod', net))
+        return net.network if isinstance(net, Adapter) else net
 
     @master_only
     def print_network(self, net: nn.Module) -> None:
@@ -88,9 +94,7 @@ class MaskedRestorationModel(ResumableModel):
 
     def _print_different_keys_loading(self, crt_net: nn.Module, load_net: dict, strict: bool = True) -> None:
         """BasicSR calls this with every checkpoint, before it loads it."""
-        check_mask_input(self.get_bare_model(crt_net), load_net)
-        if strict:
-            refuse_misfit(self.get_bare_model(crt_net), load_net)
+        check_weights(self.get_bare_model(crt_net), load_net, strict)
         super()._print_different_keys_loading(crt_net, load_net, strict)
 
     def feed_data(self, data: dict | list[dict]) -> None:
@@ -108,11 +112,9 @@ class MaskedRestorationModel(ResumableModel):
         self.names = batch['lq_path']
 
     def restore(self, net: nn.Module, do_composite: bool) -> Tensor:
-        """(b, c, h, w) float32 (float64 of a network in float64): the network's output, composited or as it is."""
+        """(b, c, h, w) float32 (float64 of a network in float64): the output of an adapted network, composited or as it is."""
         with torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None):
-            bare = self.get_bare_model(net)
-            told = self.degradation if takes_degradation(bare) else None
-            output = call(net, self.lq, self.mask, takes_mask=takes_mask(bare), pad_to=self.pad_to, degradation=told)
+            output = net(self.lq, self.mask, self.degradation)
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         return composite(output, self.lq, self.mask) if do_composite else output
 
@@ -120,8 +122,7 @@ class MaskedRestorationModel(ResumableModel):
         """Name -> scalar of every configured loss."""
         losses = OrderedDict()
         if self.cri_pix:
-            takes_mask = 'mask' in inspect.signature(self.cri_pix.forward).parameters
-            mask = {'mask': self.mask} if takes_mask else {}
+            mask = {'mask': self.mask} if 'mask' in takes(self.cri_pix) else {}
             losses['l_pix'] = self.cri_pix(self.output, self.gt, **mask)
         if self.cri_perceptual:
             for name, value in zip(('l_percep', 'l_style'), self.cri_perceptual(self.output, self.gt)):
@@ -218,7 +219,7 @@ class MaskedRestorationModel(ResumableModel):
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))  # bare: processes share no forward pass, nor do pictures a shape
         training = net.training
         net.eval()
-        self.raw = self.restore(net, False)
+        self.raw = self.restore(Adapter(net, self.pad_to), False)
         self.output = composite(self.raw, self.lq, self.mask) if self.val_composite else self.raw
         net.train(training)
         if not torch.isfinite(self.output).all():

@@ -4,7 +4,8 @@ Importing this room registers all of them (see `registry`). Nothing in it needs 
 """
 
 from hmaca_arch.networks.baselines import DRCT, HAT
-from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict
+from hmaca_arch.networks.hmaca import HMACA, HMANet
+from hmaca_arch.networks.loading import build_network_from_state_dict
 from hmaca_arch.networks.mask_input import MaskInput
 from hmaca_arch.networks.registry import add_to_basicsr
 from hmaca_arch.networks.unfolded import Unfolded

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from hmaca_arch.messages import how_to_install, suggestion
-from hmaca_arch.networks.registry import find, of_basicsr, register
+from hmaca_arch.networks.registry import OWN, find, of_basicsr, register
 
 EXTRA = how_to_install('compare')
 IGNORES_UNKNOWN = ('SwinIR',)  # constructors whose **kwargs lead nowhere
@@ -78,6 +78,8 @@ def is_known(name: str) -> bool:
 
 def provide(name: str) -> bool:
     """Register spandrel's network of that class name, unless the registry has one. Returns whether the name is known now."""
+    if name in OWN:  # without BasicSR
+        return True
     if not is_known(name) and name in (networks := spandrel_networks()):
         of_basicsr().register(networks[name])
     return is_known(name)

@@ -24,7 +24,7 @@ logger = logging.getLogger('hmaca_arch')
 
 DESCRIPTION = '_extra_state'
 MOST_DESCRIBED = 2**16  # bytes: a file may claim anything
-FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint')  # change how a network is trained, not what it computes
+FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint', 'pad_to')  # change how a network is trained and run, not what it computes
 
 # The release's keys -> ours, applied in this order to every key.
 RELEASE_KEYS = [
@@ -160,23 +160,41 @@ class SelfDescribing(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Called by torch with what `get_extra_state` made: raise a ValueError if it describes another network."""
-        differences = self.differences(decode(state))
-        if differences:
+        if differences := self.differences(decode(state)):
             raise ValueError(f'the checkpoint is of another network: {"; ".join(differences)}')
 
     def differences(self, description: Mapping[str, Any]) -> list[str]:
         """What in a checkpoint's description is not as in this network, apart from `FREE_SETTINGS`; one line each."""
-        # a setting that the checkpoint does not know is younger than it, and was trained with its default
-        parameters = inspect.signature(type(self)).parameters.items()
-        defaults = {name: parameter.default for name, parameter in parameters if name in self.settings}
-        theirs = {'network': description['network'], **defaults, **description['settings']}
-        ours = {'network': type(self).__name__, **self.settings}
+        theirs = self.known(description)
+        ours = self.known({'network': type(self).__name__, 'settings': self.settings})
         nothing = 'not set'
         return [
             f'{name} is {theirs.get(name, nothing)!r} in the checkpoint, {ours.get(name, nothing)!r} here'
             for name in sorted({*theirs, *ours}.difference(FREE_SETTINGS))
             if theirs.get(name, nothing) != ours.get(name, nothing)
         ]
+
+    def known(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """A description's `network` and settings in one dictionary, to be compared by `differences`."""
+        # a setting that a checkpoint does not know is younger than it, and was trained with its default
+        parameters = inspect.signature(type(self)).parameters.items()
+        defaults = {name: parameter.default for name, parameter in parameters if name in self.settings}
+        return {'network': description['network'], **defaults, **description['settings']}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's. Nothing is copied if the checkpoint describes another network.
+
+        Raises:
+            ValueError: strict, and settings differ that decide what the network computes; they are listed. (Without strict, for
+                fine-tuning on part of another network's weights, the list is logged as a warning.)
+            RuntimeError: torch's own, for keys or shapes that do not fit.
+        """
+        state_dict = dict(state_dict)
+        if strict and DESCRIPTION in state_dict:
+            self.set_extra_state(state_dict[DESCRIPTION])
+        elif DESCRIPTION in state_dict and (differences := self.differences(decode(state_dict.pop(DESCRIPTION)))):
+            logger.warning('loading part of the weights of another network: %s', '; '.join(differences))
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
 class ReadsRelease(SelfDescribing):
@@ -193,24 +211,11 @@ class ReadsRelease(SelfDescribing):
         return canonical
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's, for our keys and the release's. Nothing is copied if the checkpoint describes another network.
-
-        Raises:
-            ValueError: strict, and settings differ that decide what the network computes; they are listed. (Without strict, for
-                fine-tuning on part of another network's weights, the list is logged as a warning.)
-            RuntimeError: torch's own, for keys or shapes that do not fit.
-        """
+        """As `SelfDescribing`'s, for our keys and the release's."""
         if is_release(state_dict) and self.settings['shifted_windows'] != 'strips':
             logger.warning(
                 'weights in the format of the published HMA go into a network with shifted_windows %r; they were trained with '
                 "'strips', and its results differ. Set shifted_windows: strips to get what they were trained to compute.",
                 self.settings['shifted_windows'],
             )
-        state_dict = self.canonical_state_dict(state_dict)
-        if strict:
-            self.set_extra_state(state_dict[DESCRIPTION])
-        else:
-            differences = self.differences(decode(state_dict.pop(DESCRIPTION)))
-            if differences:
-                logger.warning('loading part of the weights of another network: %s', '; '.join(differences))
-        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        return super().load_state_dict(self.canonical_state_dict(state_dict), strict=strict, assign=assign)

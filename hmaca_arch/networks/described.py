@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from hmaca_arch.messages import show
 from hmaca_arch.networks.checkpoints import refuse_misfit
-from hmaca_arch.networks.registry import find
+from hmaca_arch.networks.registry import find, is_section
 from hmaca_arch.networks.settings import require
 
 STOCK = ('SwinIR', 'HAT', 'DRCT', 'NAFNet')
@@ -115,8 +115,7 @@ def check_description(description: Mapping[str, Any]) -> None:
     require(name in NETWORKS, 'network of the checkpoint', name[:80], expected)
     if name in NESTED:
         inner = settings.pop('inner', None)
-        named = isinstance(inner, Mapping) and isinstance(inner.get('type'), str)
-        require(named, 'inner', show(inner), f'the section of the network inside {name}, with its type')
+        require(is_section(inner), 'inner', show(inner), f'the section of the network inside {name}, with its type')
         if inner['type'] not in NESTED[name]:
             raise ValueError(
                 f'the checkpoint names {show(inner["type"])} inside {name}; without the option file of its training (-opt) only '

@@ -14,111 +14,79 @@ Deviations from the papers and from the authors' release of HMACA, each with its
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hmaca_arch.files.claims import refuse_odd_tensors
-from hmaca_arch.networks import described
 from hmaca_arch.networks.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
-from hmaca_arch.networks.checkpoints import ReadsRelease, describe_release, description_of, is_release
+from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
-from hmaca_arch.networks.settings import check_hmanet, check_mask_settings
-from hmaca_arch.networks.windows import pad_to_multiple
+from hmaca_arch.networks.settings import HMACASettings, HMANetSettings, with_settings
+from hmaca_arch.networks.windows import check_mask, pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
 RECONSTRUCTION_WIDTH = 64  # channels around the upsampler
 
 
 @register
+@with_settings(HMANetSettings)
 class HMANet(ReadsRelease):
     """Hybrid multi-axis aggregation network: shallow features, RHTBs, reconstruction.
 
     Args:
-        in_chans: channels of input and output.
-        embed_dim: channels c of the features; a multiple of 4, >= 32, useful from 96 on.
-        depths: FABs in each RHTB; its length is the number of RHTBs.
-        num_heads: attention heads of each RHTB; even, heads divide embed_dim, heads / 2 divide embed_dim / 4.
-        window_size: side of an attention window in pixels, >= 2.
-        interval_size: distance in pixels between the pixels of one group of grid attention, >= 1.
-        mlp_ratio: hidden channels of the MLPs, in units of embed_dim.
-        upscale: output size / input size: 1, 3 or a power of two.
-        keep_size: bring the output back to the input's size by a strided convolution.
-        img_range: what the input, in [0, 1], is scaled to inside.
-        drop_path_rate: of the last FAB; the rates rise linearly from 0.
-        resi_connection: '1conv', or 'identity' for no conv at the end of each RHTB and of all of them.
-        shifted_windows: the shifted branch of GAB: 'windows' (Eq. 4), or 'strips' (the published weights).
-        image_residual: output = input + network, whose last convolution is zero at first. Meant for training with the outside of the mask
-            composited away.
-        use_checkpoint: in training, recompute instead of keeping what is inside the blocks.
+        settings: those of `HMANetSettings`, by name.
 
     Raises:
+        TypeError: for a setting that there is not.
         ValueError: for a setting that cannot work, naming it and what would.
     """
 
-    def __init__(
-        self,
-        *,
-        in_chans: int = 3,
-        embed_dim: int = 96,
-        depths: Sequence[int] = (6, 6, 6, 6),
-        num_heads: Sequence[int] = (6, 6, 6, 6),
-        window_size: int = 16,
-        interval_size: int = 4,
-        mlp_ratio: float = 2.0,
-        upscale: int = 1,
-        keep_size: bool = False,
-        img_range: float = 1.0,
-        drop_path_rate: float = 0.1,
-        resi_connection: Literal['1conv', 'identity'] = '1conv',
-        shifted_windows: Literal['windows', 'strips'] = 'windows',
-        image_residual: bool = False,
-        use_checkpoint: bool = False,
-    ) -> None:
-        settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
-        check_hmanet(**settings)
+    Settings: type[HMANetSettings]
+
+    def __init__(self, **settings: Any) -> None:
+        s = self.Settings(**settings)
         super().__init__()
-        self.settings = {**settings, 'depths': list(depths), 'num_heads': list(num_heads)}
-        self.in_chans, self.upscale, self.img_range = in_chans, upscale, img_range
-        self.image_residual, self.use_checkpoint = image_residual, use_checkpoint
-        self.output_scale = 1 if keep_size else upscale
-        self.multiple = math.lcm(window_size, interval_size)
-        mean = RGB_MEAN if in_chans == 3 else (0.0,) * in_chans
+        self.settings = s.as_json()
+        self.in_chans, self.upscale, self.img_range = s.in_chans, s.upscale, s.img_range
+        self.image_residual, self.use_checkpoint = s.image_residual, s.use_checkpoint
+        self.output_scale = 1 if s.keep_size else s.upscale
+        self.multiple = math.lcm(s.window_size, s.interval_size)
+        mean = RGB_MEAN if s.in_chans == 3 else (0.0,) * s.in_chans
         self.register_buffer('mean', torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
 
-        self.conv_first = nn.Conv2d(in_chans, embed_dim, kernel_size=3, padding=1)
-        self.norm_first = nn.LayerNorm(embed_dim)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64).tolist())
+        self.conv_first = nn.Conv2d(s.in_chans, s.embed_dim, kernel_size=3, padding=1)
+        self.norm_first = nn.LayerNorm(s.embed_dim)
+        rates = iter(torch.linspace(0, s.drop_path_rate, sum(s.depths), dtype=torch.float64).tolist())
         self.groups = nn.ModuleList(
             RHTB(
-                dim=embed_dim,
+                dim=s.embed_dim,
                 heads=heads,
-                size=window_size,
-                interval=interval_size,
-                mlp_hidden=int(embed_dim * mlp_ratio),
-                strips=shifted_windows == 'strips',
+                size=s.window_size,
+                interval=s.interval_size,
+                mlp_hidden=int(s.embed_dim * s.mlp_ratio),
+                strips=s.shifted_windows == 'strips',
                 drop_path=[next(rates) for _ in range(depth)],
-                conv=resi_connection == '1conv',
-                use_checkpoint=use_checkpoint,
+                conv=s.resi_connection == '1conv',
+                use_checkpoint=s.use_checkpoint,
             )
-            for depth, heads in zip(depths, num_heads)
+            for depth, heads in zip(s.depths, s.num_heads)
         )
-        self.norm_last = nn.LayerNorm(embed_dim)
-        self.conv_after_body = Conv3x3(embed_dim, embed_dim) if resi_connection == '1conv' else nn.Identity()
+        self.norm_last = nn.LayerNorm(s.embed_dim)
+        self.conv_after_body = Conv3x3(s.embed_dim, s.embed_dim) if s.resi_connection == '1conv' else nn.Identity()
 
         width = RECONSTRUCTION_WIDTH
-        self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, width, kernel_size=3, padding=1), nn.LeakyReLU(inplace=True))
-        self.upsample = upsampler(upscale, width)
-        self.conv_last = nn.Conv2d(width, in_chans, kernel_size=3, padding=1)
-        resize = keep_size and upscale > 1
-        self.conv_resize = nn.Conv2d(in_chans, in_chans, kernel_size=3, stride=upscale, padding=1) if resize else nn.Identity()
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(s.embed_dim, width, kernel_size=3, padding=1), nn.LeakyReLU(inplace=True))
+        self.upsample = upsampler(s.upscale, width)
+        self.conv_last = nn.Conv2d(width, s.in_chans, kernel_size=3, padding=1)
+        resize = s.keep_size and s.upscale > 1
+        self.conv_resize = nn.Conv2d(s.in_chans, s.in_chans, kernel_size=3, stride=s.upscale, padding=1) if resize else nn.Identity()
         self.apply(init_weights)
-        if image_residual:
+        if s.image_residual:
             # The network begins as the identity: nothing random has to be unlearnt, after which nothing may be left to learn with
             # (docs/results.md).
             for parameter in (self.conv_resize if resize else self.conv_last).parameters():
@@ -153,70 +121,34 @@ class HMANet(ReadsRelease):
 
 
 @register
+@with_settings(HMACASettings)
 class HMACA(HMANet):
     """HMANet with cross attention to the mask after each RHTB (Eq. 5 and 6, Fig. 7).
 
     Args:
-        cross_attention: 'global', Eq. 5, to all pixels of the mask; 'window', inside windows and with position; or 'none', for a network
-            that knows its mask by `mask_position` alone.
-        cross_attention_heads: divides embed_dim. Unused, as is the next, where cross_attention is 'none'.
-        cross_attention_residual: x + cross attention; False is Eq. 5 to the letter, which lets almost nothing of the picture through.
-        mask_position: add to the first features F0 where in its region each pixel lies (see `mask_position`).
-        hmanet: all of HMANet's settings.
-
-    Raises:
-        ValueError: for a setting that cannot work, naming it and what would.
+        settings: those of `HMACASettings`, by name; errors as HMANet's.
     """
 
-    def __init__(
-        self,
-        *,
-        in_chans: int = 3,
-        embed_dim: int = 96,
-        depths: Sequence[int] = (6, 6, 6, 6),
-        num_heads: Sequence[int] = (6, 6, 6, 6),
-        window_size: int = 16,
-        interval_size: int = 4,
-        mlp_ratio: float = 2.0,
-        upscale: int = 1,
-        keep_size: bool = False,
-        img_range: float = 1.0,
-        drop_path_rate: float = 0.1,
-        resi_connection: Literal['1conv', 'identity'] = '1conv',
-        shifted_windows: Literal['windows', 'strips'] = 'windows',
-        image_residual: bool = False,
-        use_checkpoint: bool = False,
-        cross_attention: Literal['global', 'window', 'none'] = 'global',
-        cross_attention_heads: int = 4,
-        cross_attention_residual: bool = True,
-        mask_position: bool = False,
-    ) -> None:
-        settings = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
-        names = ('cross_attention', 'cross_attention_heads', 'cross_attention_residual', 'mask_position')
-        own = {name: settings.pop(name) for name in names}
+    def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        check_mask_settings(embed_dim=embed_dim, **own)
-        self.settings.update(own)
-        self.windowed = cross_attention == 'window'
-        self.mask_encoder = None if cross_attention == 'none' else MaskEncoder(embed_dim)
+        s = HMACASettings(**settings)
+        self.windowed = s.cross_attention == 'window'
+        self.mask_encoder = None if s.cross_attention == 'none' else MaskEncoder(s.embed_dim)
         self.cross_attentions = nn.ModuleList(
             WindowMaskCrossAttention(
-                embed_dim, cross_attention_heads, window_size, window_size // 2 if i % 2 else 0, cross_attention_residual
+                s.embed_dim, s.cross_attention_heads, s.window_size, s.window_size // 2 if i % 2 else 0, s.cross_attention_residual
             )
             if self.windowed
-            else MaskCrossAttention(embed_dim, cross_attention_heads, cross_attention_residual)
-            for i in range(0 if cross_attention == 'none' else len(depths))
+            else MaskCrossAttention(s.embed_dim, s.cross_attention_heads, s.cross_attention_residual)
+            for i in range(0 if s.cross_attention == 'none' else len(s.depths))
         )
         self.cross_attentions.apply(init_weights)
-        self.position_encoder = MaskPositionEncoder(embed_dim, img_range) if mask_position else None
+        self.position_encoder = MaskPositionEncoder(s.embed_dim, s.img_range) if s.mask_position else None
 
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
         """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""
         self.check_picture(lq)
-        expected = (lq.shape[0], 1, *lq.shape[2:])
-        if mask is None or mask.shape != expected:
-            got = 'missing' if mask is None else f'of shape {tuple(mask.shape)}'
-            raise ValueError(f'the mask is {got}; expected {expected}: one channel, 1 = restore, in the size of lq')
+        check_mask(lq, mask)
         mask = mask.to(lq.dtype)
         position = None if self.position_encoder is None else self.position_encoder(mask)
         if self.mask_encoder is None:
@@ -245,28 +177,3 @@ def init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
-
-    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is assumed, shifted_windows 'strips',
-    interval_size 4 and img_range 1.
-
-    Raises:
-        ValueError: the state dict neither describes itself nor has the release's keys, or it is not what it says.
-    """
-    description = description_of(state_dict)
-    refuse_odd_tensors(state_dict)
-    if description is None and is_release(state_dict):
-        description = {'network': 'HMANet', 'settings': describe_release(state_dict)}
-    if description is None:
-        keys = ', '.join(list(state_dict)[:3])
-        raise ValueError(
-            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet, '
-            'HMACA or a network with mask_input: channel as state_dict() gives them, or of the published HMA. Otherwise build the network '
-            'and use load_state_dict'
-        )
-    network = described.build(description, state_dict)
-    network.load_state_dict(state_dict)
-    return network.eval()

@@ -41,3 +41,8 @@ def find(name: str) -> Callable[..., nn.Module]:
 def build(section: Mapping[str, Any]) -> nn.Module:
     """The network of a section: `type` and its settings."""
     return find(section['type'])(**{key: value for key, value in section.items() if key != 'type'})
+
+
+def is_section(value: Any) -> bool:
+    """Whether a value can be a network's section."""
+    return isinstance(value, Mapping) and isinstance(value.get('type'), str)

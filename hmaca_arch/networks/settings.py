@@ -1,9 +1,11 @@
-"""Which settings of the networks work, and a ValueError that names the one that does not."""
+"""The settings of HMANet and HMACA: names, types, defaults, and which work. A new one is a line here and its use in the network."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 
 def require(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -31,75 +33,99 @@ def is_power_of_two(n: int) -> bool:
     return n >= 1 and n & (n - 1) == 0
 
 
-def check_hmanet(
-    *,
-    in_chans: int,
-    embed_dim: int,
-    depths: Sequence[int],
-    num_heads: Sequence[int],
-    window_size: int,
-    interval_size: int,
-    mlp_ratio: float,
-    upscale: int,
-    keep_size: bool,
-    img_range: float,
-    drop_path_rate: float,
-    resi_connection: str,
-    shifted_windows: str,
-    image_residual: bool,
-    use_checkpoint: bool,
-) -> None:
-    """Raise a ValueError for the first setting of HMANet that cannot work, saying what would."""
-    for name in ('in_chans', 'embed_dim', 'window_size', 'interval_size', 'upscale'):
-        require_type(name, locals()[name], Integral)
-    for name in ('mlp_ratio', 'img_range', 'drop_path_rate'):
-        require_type(name, locals()[name], Real)
-    for name in ('keep_size', 'image_residual', 'use_checkpoint'):
-        require_type(name, locals()[name], bool)
-    for name in ('depths', 'num_heads'):
-        value = locals()[name]
+@dataclass(frozen=True, kw_only=True)
+class HMANetSettings:
+    """Settings of HMANet.
+
+    Raises:
+        ValueError: for the first setting that cannot work, saying what would.
+    """
+
+    in_chans: int = 3  # channels of input and output
+    embed_dim: int = 96  # channels c of the features; a multiple of 4, >= 32, useful from 96 on
+    depths: Sequence[int] = (6, 6, 6, 6)  # FABs in each RHTB; its length is the number of RHTBs
+    num_heads: Sequence[int] = (6, 6, 6, 6)  # attention heads of each RHTB; even, heads divide embed_dim, heads / 2 divide embed_dim / 4
+    window_size: int = 16  # side of an attention window in pixels, >= 2
+    interval_size: int = 4  # distance in pixels between the pixels of one group of grid attention, >= 1
+    mlp_ratio: float = 2.0  # hidden channels of the MLPs, in units of embed_dim
+    upscale: int = 1  # output size / input size: 1, 3 or a power of two
+    keep_size: bool = False  # bring the output back to the input's size by a strided convolution
+    img_range: float = 1.0  # what the input, in [0, 1], is scaled to inside
+    drop_path_rate: float = 0.1  # of the last FAB; the rates rise linearly from 0
+    resi_connection: Literal['1conv', 'identity'] = '1conv'  # identity: no conv at the end of each RHTB and of all of them
+    shifted_windows: Literal['windows', 'strips'] = 'windows'  # the shifted branch of GAB: Eq. 4, or as in the published weights
+    image_residual: bool = False  # output = input + network, whose last convolution is zero at first; to be trained with compositing
+    use_checkpoint: bool = False  # in training, recompute instead of keeping what is inside the blocks
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(field.name, getattr(self, field.name), field.type)
+        c, window, interval = self.embed_dim, self.window_size, self.interval_size
+        require(1 <= self.in_chans <= MOST_CHANNELS, 'in_chans', self.in_chans, f'1 to {MOST_CHANNELS}')
+        require(c % 4 == 0, 'embed_dim', c, 'a multiple of 4')
+        require(c >= 32, 'embed_dim', c, 'at least 32 (the position MLP has embed_dim / 32 channels; 96 or more is useful)')
+        require(c <= LARGEST_DIM, 'embed_dim', c, f'at most {LARGEST_DIM}')
+        require(len(self.num_heads) == len(self.depths), 'num_heads', self.num_heads, f'as many numbers as depths has, {len(self.depths)}')
+        usable = [n for n in range(2, c + 1, 2) if c % n == 0 and c // 4 % (n // 2) == 0]
+        reason = 'even, dividing embed_dim, and half of them dividing embed_dim / 4'
+        fit = all(heads in usable for heads in self.num_heads)
+        require(fit, 'num_heads', self.num_heads, f'numbers that fit embed_dim {c} ({reason}): any of {usable}')
+        require(window >= 2, 'window_size', window, 'at least 2')
+        require(interval >= 1, 'interval_size', interval, 'at least 1')
+        require(window <= LARGEST_SIDE, 'window_size', window, f'at most {LARGEST_SIDE}')
+        most = f'no common multiple with window_size {window} above {LARGEST_SIDE}'
+        require(math.lcm(window, interval) <= LARGEST_SIDE, 'interval_size', interval, most)
+        require(0 < self.mlp_ratio <= LARGEST_DIM, 'mlp_ratio', self.mlp_ratio, f'above 0 and at most {LARGEST_DIM}')
+        require(int(c * self.mlp_ratio) >= 1, 'mlp_ratio', self.mlp_ratio, f'at least {1 / c:.3g}, one hidden channel')
+        allowed = self.upscale == 3 or (is_power_of_two(self.upscale) and self.upscale <= LARGEST_UPSCALE)
+        require(allowed, 'upscale', self.upscale, f'1, 3 or a power of two up to {LARGEST_UPSCALE}')
+        require(0 < self.img_range < math.inf, 'img_range', self.img_range, 'a positive number')
+        require(0 <= self.drop_path_rate < 1, 'drop_path_rate', self.drop_path_rate, 'at least 0 and less than 1')
+        sized = f'false, or output in the size of the input: upscale 1, not {self.upscale}, or keep_size true'
+        require(not self.image_residual or self.upscale == 1 or self.keep_size, 'image_residual', self.image_residual, sized)
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON holds them, and as a checkpoint describes itself."""
+        return {**asdict(self), 'depths': list(self.depths), 'num_heads': list(self.num_heads)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HMACASettings(HMANetSettings):
+    """Settings of HMACA: HMANet's, and how it sees its mask; errors as there."""
+
+    cross_attention: Literal['global', 'window', 'none'] = 'global'  # to all pixels of the mask (Eq. 5), inside windows, or none at all
+    cross_attention_heads: int = 4  # divides embed_dim; unused, as is the next, where cross_attention is none
+    cross_attention_residual: bool = True  # x + cross attention; False is Eq. 5 to the letter, which lets almost nothing of x through
+    mask_position: bool = False  # add to the first features F0 where in its region each pixel lies (see `mask_position`)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        heads = self.cross_attention_heads
+        divides = heads >= 1 and self.embed_dim % heads == 0
+        require(divides, 'cross_attention_heads', heads, f'a number that divides embed_dim {self.embed_dim}')
+        expected = "'global' or 'window', or mask_position true (HMANet is the network without a mask)"
+        require(self.cross_attention != 'none' or self.mask_position, 'cross_attention', self.cross_attention, expected)
+
+
+def _check_kind(name: str, value: Any, annotation: Any) -> None:
+    """Raise a ValueError unless a value is of the kind that a setting is annotated with."""
+    kinds = {int: Integral, float: Real, bool: bool}
+    if annotation in kinds:
+        require_type(name, value, kinds[annotation])
+    elif get_origin(annotation) is Literal:
+        *others, last = map(repr, get_args(annotation))
+        require(value in get_args(annotation), name, value, f'{", ".join(others)} or {last}')
+    else:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
         whole = listed and all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in value)
         require(whole and len(value) > 0, name, value, 'a list of whole numbers >= 1, one for each RHTB')
 
-    require(1 <= in_chans <= MOST_CHANNELS, 'in_chans', in_chans, f'1 to {MOST_CHANNELS}')
-    require(embed_dim % 4 == 0, 'embed_dim', embed_dim, 'a multiple of 4')
-    require(embed_dim >= 32, 'embed_dim', embed_dim, 'at least 32 (the position MLP has embed_dim / 32 channels; 96 or more is useful)')
-    require(embed_dim <= LARGEST_DIM, 'embed_dim', embed_dim, f'at most {LARGEST_DIM}')
-    require(len(num_heads) == len(depths), 'num_heads', num_heads, f'as many numbers as depths has, {len(depths)}')
-    usable = [n for n in range(2, embed_dim + 1, 2) if embed_dim % n == 0 and embed_dim // 4 % (n // 2) == 0]
-    for heads in num_heads:
-        reason = 'even, dividing embed_dim, and half of them dividing embed_dim / 4'
-        require(heads in usable, 'num_heads', num_heads, f'numbers that fit embed_dim {embed_dim} ({reason}): any of {usable}')
-    require(window_size >= 2, 'window_size', window_size, 'at least 2')
-    require(interval_size >= 1, 'interval_size', interval_size, 'at least 1')
-    multiple, most = math.lcm(window_size, interval_size), f'no common multiple with window_size {window_size} above {LARGEST_SIDE}'
-    require(window_size <= LARGEST_SIDE, 'window_size', window_size, f'at most {LARGEST_SIDE}')
-    require(multiple <= LARGEST_SIDE, 'interval_size', interval_size, most)
-    require(0 < mlp_ratio <= LARGEST_DIM, 'mlp_ratio', mlp_ratio, f'above 0 and at most {LARGEST_DIM}')
-    require(int(embed_dim * mlp_ratio) >= 1, 'mlp_ratio', mlp_ratio, f'at least {1 / embed_dim:.3g}, one hidden channel')
-    allowed = upscale == 3 or (is_power_of_two(upscale) and upscale <= LARGEST_UPSCALE)
-    require(allowed, 'upscale', upscale, f'1, 3 or a power of two up to {LARGEST_UPSCALE}')
-    require(0 < img_range < math.inf, 'img_range', img_range, 'a positive number')
-    require(0 <= drop_path_rate < 1, 'drop_path_rate', drop_path_rate, 'at least 0 and less than 1')
-    require(resi_connection in ('1conv', 'identity'), 'resi_connection', resi_connection, "'1conv' or 'identity'")
-    require(shifted_windows in ('windows', 'strips'), 'shifted_windows', shifted_windows, "'windows' or 'strips'")
-    fits = not image_residual or upscale == 1 or keep_size
-    require(
-        fits, 'image_residual', image_residual, f'false, or output in the size of the input: upscale 1, not {upscale}, or keep_size true'
-    )
 
+def with_settings(settings: type) -> Callable[[type], type]:
+    """Class decorator for a network whose constructor takes the fields of `settings`: its class attribute, and its signature."""
 
-def check_mask_settings(
-    *, embed_dim: int, cross_attention: str, cross_attention_heads: int, cross_attention_residual: bool, mask_position: bool
-) -> None:
-    """Raise a ValueError for the first setting of how HMACA sees its mask that cannot work, saying what would."""
-    require(cross_attention in ('global', 'window', 'none'), 'cross_attention', cross_attention, "'global', 'window' or 'none'")
-    heads = cross_attention_heads
-    require_type('cross_attention_heads', heads, Integral)
-    divides = heads >= 1 and embed_dim % heads == 0
-    require(divides, 'cross_attention_heads', heads, f'a number that divides embed_dim {embed_dim}')
-    require_type('cross_attention_residual', cross_attention_residual, bool)
-    require_type('mask_position', mask_position, bool)
-    seen = cross_attention != 'none' or mask_position
-    require(seen, 'cross_attention', cross_attention, "'global' or 'window', or mask_position true (HMANet is the network without a mask)")
+    def decorate(network: type) -> type:
+        network.Settings, network.__signature__ = settings, inspect.signature(settings)
+        return network
+
+    return decorate

@@ -11,7 +11,6 @@ annealing; kind and strength of the degradation are a second condition that begi
 
 import math
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from numbers import Integral
 from typing import Any
 
@@ -20,28 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
-from hmaca_arch.networks.checkpoints import FREE_SETTINGS, SelfDescribing
-from hmaca_arch.networks.mask_input import call, padding, takes_mask, with_defaults
-from hmaca_arch.networks.registry import build, register
+from hmaca_arch.networks.adapter import Adapter, padding
+from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
+from hmaca_arch.networks.windows import check_mask
+from hmaca_arch.networks.wrapping import Wrapping, widened
 
 MOST_STEPS = 16
 FAST = 10  # how much faster than the network's weights the levels and the trust in its estimates are learned
 FACTS = len(KINDS) + 6
 ITERATED = ('pix', 'blur')  # kinds that every step works on; the others are done after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
-
-# What the hook adds to the first convolution's output, in this thread, while the network runs.
-_condition: ContextVar[Tensor | None] = ContextVar('condition', default=None)
-
-
-def _add_condition(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """Forward hook of the first convolution; the network may have padded its image at the bottom and right."""
-    condition = _condition.get()
-    if condition is None:
-        raise RuntimeError('the first convolution ran outside Unfolded.forward, where there is no condition')
-    bottom, right = (there - here for there, here in zip(output.shape[-2:], condition.shape[-2:]))
-    return output + F.pad(condition, (0, right, 0, bottom))
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
@@ -79,7 +67,7 @@ def annealed(degradations: Sequence[Degradation], step: int, steps: int, like: T
 
 
 @register
-class Unfolded(SelfDescribing):
+class Unfolded(Wrapping):
     """A network between data steps.
 
     Args:
@@ -91,24 +79,15 @@ class Unfolded(SelfDescribing):
     """
 
     def __init__(self, *, inner: Mapping[str, Any], steps: int = 2) -> None:
-        super().__init__()
         require_type('steps', steps, Integral)
         require(1 <= steps <= MOST_STEPS, 'steps', steps, f'1 to {MOST_STEPS}')
-        named = isinstance(inner, Mapping) and isinstance(inner.get('type'), str)
-        require(named, 'inner', inner, "the network's section, with its type")
-        require(inner['type'] not in ('Unfolded', 'MaskInput'), 'inner', inner['type'], 'a network that is not wrapped itself')
-        self.settings = {'steps': steps, 'inner': with_defaults(inner)}
-        self.steps, self.pad_to = steps, padding(dict(inner))
-        self.network = build(inner)
-        self.takes_mask = takes_mask(self.network)
-        channels = inner.get('in_chans', 3)
-        first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == channels), None)
-        require(first is not None, 'inner', inner['type'], f'a network with a convolution that takes the {channels} channels of the image')
-        first.register_forward_hook(_add_condition)
+        if is_section(inner) and inner['type'] in ('Unfolded', 'MaskInput'):
+            raise ValueError(f'inner is {inner["type"]!r}; expected a network that is not wrapped itself')
+        super().__init__(inner, steps=steps)
+        self.steps, self.pad_to = steps, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
-        shape = (first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation)
-        self.conv_condition = nn.Conv2d(3, *shape)  # the mask, the level, and whether it is unknown
-        self.conv_facts = nn.Conv2d(FACTS + 3 + channels, *shape, bias=False)  # the facts, place in the block, known pixels, y - x
+        self.conv_condition = self.convolution_beside(3, bias=True)  # the mask, the level, and whether it is unknown
+        self.conv_facts = self.convolution_beside(FACTS + 3 + self.channels, bias=False)  # facts, place in the block, known pixels, y - x
         self.anneal = nn.Linear(FACTS + 1, 2)  # of the facts and the step: no shape depends on `steps`
         for parameter in (self.conv_facts.weight, self.anneal.weight, self.anneal.bias):
             nn.init.zeros_(parameter)
@@ -124,9 +103,8 @@ class Unfolded(SelfDescribing):
         Returns:
             (b, c, h, w); lq where the mask is 0.
         """
-        expected = (lq.shape[0], 1, *lq.shape[2:])
-        if mask.shape != expected:
-            raise ValueError(f'the mask is of shape {tuple(mask.shape)}; expected {expected}: one channel, 1 = restore, in the size of lq')
+        check_mask(lq, mask)
+        adapted = Adapter(self.network, self.pad_to)
         degradations = degradations_of(degradation, len(lq))
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
@@ -145,27 +123,8 @@ class Unfolded(SelfDescribing):
             told = torch.cat([region, level * (1 - unknown), unknown], dim=1)
             more = torch.cat([constant, equations.y - x], dim=1)
             condition = self.conv_condition(self.scale * told) + self.conv_facts(self.scale * more)
-            token = _condition.set(condition)
-            try:
-                z = call(self.network, x.to(lq.dtype), mask.to(lq.dtype), takes_mask=self.takes_mask, pad_to=self.pad_to)
-            finally:
-                _condition.reset(token)
+            z = self.adding(lambda given, made, added=condition: widened(added, made), adapted, x.to(lq.dtype), mask.to(lq.dtype))
             with torch.autocast(lq.device.type, enabled=False):
                 solved = equations.solve(z.to(equations.y.dtype), w)
             x = solved if k == 0 else torch.where(iterated, solved, x)
         return x
-
-    def differences(self, description: Mapping[str, Any]) -> list[str]:
-        """What in a checkpoint's description is not as here; settings that it leaves out have their defaults."""
-        settings = description['settings']
-        if description['network'] != type(self).__name__ or not isinstance(settings.get('inner'), Mapping):
-            return super().differences(description)
-        inner = settings['inner']
-        same = inner.get('type') == self.settings['inner']['type']
-        theirs = {'steps': settings.get('steps'), **(with_defaults(inner) if same else inner)}
-        ours = {'steps': self.steps, **self.settings['inner']}
-        return [
-            f'{key} is {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} here'
-            for key in sorted({*theirs, *ours}.difference(FREE_SETTINGS))
-            if theirs.get(key) != ours.get(key)
-        ]

@@ -34,6 +34,14 @@ def bands(length: int, size: int, shift: int) -> list[tuple[slice, int]]:
     return [*whole, (slice(length - size, length - shift), size - shift), (slice(length - shift, length), shift)]
 
 
+def check_mask(lq: Tensor, mask: Tensor | None) -> None:
+    """Raise a ValueError unless there is a mask, of one channel and in the size of lq (b, c, h, w)."""
+    expected = (lq.shape[0], 1, *lq.shape[2:])
+    if mask is None or mask.shape != expected:
+        got = 'missing' if mask is None else f'of shape {tuple(mask.shape)}'
+        raise ValueError(f'the mask is {got}; expected {expected}: one channel, 1 = restore, in the size of lq')
+
+
 def pad_to_multiple(x: Tensor, multiple: int, mode: str) -> Tensor:
     """Pad (b, c, h, w) at the bottom and right to multiples of `multiple`.
 

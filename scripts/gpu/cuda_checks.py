@@ -27,6 +27,7 @@ from basicsr.models import build_model  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
 from hmaca_arch.files.torch_files import load_safely  # noqa: E402
 from hmaca_arch.networks import attention, mask_input  # noqa: E402
+from hmaca_arch.networks.adapter import Adapter, padding  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 from hmaca_arch.compositing import composite  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
@@ -105,11 +106,10 @@ def alive(net):
 
 def run(net, lq, mask, gt, amp=None):
     """Output, loss and gradients."""
-    takes_mask = mask_input.takes_mask(net)
     for p in net.parameters():
         p.grad = None
     with torch.autocast(lq.device.type, dtype=amp, enabled=amp is not None):
-        out = mask_input.call(net, lq, mask, takes_mask=takes_mask, pad_to=getattr(net, 'pad', 1))
+        out = Adapter(net, getattr(net, 'pad', 1))(lq, mask)
     pasted = composite(out, lq, mask)
     loss = alpha_masked_l1(pasted, gt, mask, 0.5) + out.float().square().mean()
     loss.backward()
@@ -163,7 +163,7 @@ for label, build in NETWORKS.items():
                 figures['outside is lq, bit for bit'] = bool((got[1][outside] == data[0][outside]).all())
         net.eval()
         with torch.inference_mode(), torch.autocast(DEVICE.type, dtype=torch.bfloat16):
-            out = mask_input.call(net, data[0], data[1], takes_mask=mask_input.takes_mask(net), pad_to=1)
+            out = Adapter(net)(data[0], data[1])
         figures['bf16 inference'] = float(f'{distance(out, truth[0]):.2g}')
         ok = max(figures['fp32'][:2]) < 1e-4 and figures['fp32'][2] < 1e-3 and figures['outside is lq, bit for bit']
         return {'ok': ok and max(figures['bf16'][:2]) < 3e-2 and figures['bf16'][2] < 0.2 and figures['bf16 inference'] < 3e-2, **figures}
@@ -311,7 +311,7 @@ for name in ('SwinIR_light', 'HAT_light', 'DRCT_light'):
     def _(name=name):
         section = {**options.load(ROOT / f'options/train/train_{name}.yml')['network_g'], 'mask_input': 'channel'}
         net = build_network(mask_input.network_section(section)).to(DEVICE)
-        net.pad = mask_input.padding(section)
+        net.pad = padding(section)
         lq, gt, mask = (t.float().to(DEVICE) for t in batch())
         return {'ok': bool(torch.isfinite(run(net, lq, mask, gt, torch.bfloat16)[3]).all())}
 

@@ -227,18 +227,18 @@ def test_gif_in_a_folder(run, folder):
 
 
 def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
-    forward = inference.mask_input.call
+    forward = inference.Adapter.forward
 
-    def tight(network, lq, *arguments, **options):
+    def tight(adapter, lq, *arguments):
         if len(lq) > 1:
             raise inference.torch.OutOfMemoryError('CUDA out of memory')
-        return forward(network, lq, *arguments, **options)
+        return forward(adapter, lq, *arguments)
 
     mask = np.zeros((40, 48), np.uint8)
     mask[4:8, 4:8] = mask[4:8, 30:34] = 255
     cv2.imwrite('m.png', mask)
     run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'expected.png')
-    monkeypatch.setattr(inference.mask_input, 'call', tight)
+    monkeypatch.setattr(inference.Adapter, 'forward', tight)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'out.png', '--json', 'r.json')
     assert code == 0 and 'out of memory on cpu: batches of 1 instead of 2' in err
     expected, found = (read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png'))

@@ -270,7 +270,7 @@ def test_sheet_shows_the_region_and_its_errors():
         (['nowhere'], 'nowhere does not hold lq/'),
         (['data'], 'does; '),
         (['data/test', '-n', 'none.pth'], 'none.pth does not exist'),
-        (['data/test', '-n', 'blind.pth'], 'blind.pth does not say which network it is of; give its option file too'),
+        (['data/test', '-n', 'blind.pth'], 'others need the option file of their training as well'),
         (['data/test', '-n', 'broken.pth'], 'broken.pth: not a checkpoint'),
         (['data/test', '-n', 'hmaca.pth', 'a=hmaca.pth', 'a=hmaca.pth'], "two methods are called 'a'"),
         (['data/test', '-n', 'network.yml'], 'its weights experiments/network/models/net_g_latest.pth do not exist'),

@@ -63,7 +63,7 @@ def test_the_mask_goes_to_networks_that_take_one(options, batch):
     model = build_model(options)
     model.feed_data(batch)
     model.optimize_parameters(1)
-    assert torch.equal(model.net_g.seen, batch['mask'])
+    assert torch.equal(model.net_g.network.seen, batch['mask'])
     assert 'l_pix' in model.get_current_log()
 
 
@@ -87,7 +87,7 @@ def test_compositing_in_training_takes_all_gradient_from_the_region(options, bat
         model.optimizer_g.zero_grad()
         model.output = model.restore(model.net_g, True)
         sum(model.losses().values()).backward()
-        gradients.append(model.net_g.conv.weight.grad.clone())
+        gradients.append(model.net_g.network.conv.weight.grad.clone())
     assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
 
 
@@ -97,7 +97,7 @@ def test_nan_outside_the_region_reaches_neither_loss_nor_weights(options, batch)
     lq = batch['lq'].clone()
     model.feed_data(batch)
     model.restore = lambda net, flag: __import__('hmaca_arch').compositing.composite(
-        torch.where(batch['mask'] > 0, net(lq), torch.tensor(float('nan'))), lq, batch['mask']
+        torch.where(batch['mask'] > 0, net(lq, batch['mask']), torch.tensor(float('nan'))), lq, batch['mask']
     )
     model.optimize_parameters(1)
     assert all(torch.isfinite(p).all() for p in model.net_g.parameters())
@@ -125,7 +125,7 @@ def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, a
     options['train'].update(amp=amp, composite=do_composite)
     model = build_model(options)
     types = []
-    model.net_g.conv.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    model.net_g.network.conv.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
     model.feed_data(batch)
     model.optimize_parameters(1)
     assert types == [{'bf16': torch.bfloat16, 'fp16': torch.float16}[amp]]
@@ -229,7 +229,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(options, batch):
     options['train']['grad_clip'] = 1.0
     model = build_model(options)
     before = copy.deepcopy(model.net_g.state_dict())
-    model.net_g.conv.weight.register_hook(lambda gradient: gradient * float('inf'))
+    model.net_g.network.conv.weight.register_hook(lambda gradient: gradient * float('inf'))
     model.feed_data(batch)
     with pytest.raises(ValueError, match=r'iteration 3: the gradient is not finite on a\.png, b\.png'):
         model.optimize_parameters(3)
@@ -249,4 +249,4 @@ def test_release_checkpoints_load_without_false_warnings(options, tmp_path, capl
     assert isinstance(model, MaskedRestorationModel)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     for key, value in source.state_dict().items():
-        assert torch.equal(value, model.net_g.state_dict()[key])
+        assert torch.equal(value, model.get_bare_model(model.net_g).state_dict()[key])

@@ -60,7 +60,7 @@ def test_what_a_save_writes(make, tmp_path):
     )
     assert list(state) == ['epoch', 'iter', 'optimizer_types', 'optimizers', 'schedulers', 'scaler', 'best', 'sampling']
     assert list(weights) == ['params', 'params_ema']
-    for key, network in (('params', model.net_g), ('params_ema', model.net_g_ema)):
+    for key, network in (('params', model.net_g.network), ('params_ema', model.net_g_ema)):
         assert weights[key].keys() == network.state_dict().keys()
         assert all(torch.equal(value, network.state_dict()[name]) for name, value in weights[key].items())
     model.save(7, 1)
@@ -183,7 +183,7 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
     caplog.set_level(logging.INFO)
     for parameter in other.net_g.parameters():
         torch.nn.init.uniform_(parameter)
-    theirs = {f'module.{name}': value for name, value in other.net_g.state_dict().items()}
+    theirs = {f'module.{name}': value for name, value in other.net_g.network.state_dict().items()}
     path = str(tmp_path / 'net.pth')
     for content, asked, used in (
         ({'params': theirs}, 'params', 'params'),
@@ -195,12 +195,12 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
         model = make()
         save_atomically(content, path)
         model.load_network(model.net_g, path, True, asked)
-        assert all(torch.equal(value, other.net_g.state_dict()[name]) for name, value in model.net_g.state_dict().items())
+        assert all(torch.equal(value, other.net_g.network.state_dict()[name]) for name, value in model.net_g.network.state_dict().items())
         assert caplog.messages[-1] == f'Loading SRVGGNetCompact model from {path}, with param key: [{used}].'
     model = make()
-    save_atomically({'params': theirs, 'params_ema': model.net_g.state_dict()}, path)
+    save_atomically({'params': theirs, 'params_ema': model.net_g.network.state_dict()}, path)
     model.load_network(model.net_g, path)
-    assert torch.equal(model.net_g.body[0].weight, other.net_g.body[0].weight), 'params, unless asked otherwise'
+    assert torch.equal(model.net_g.network.body[0].weight, other.net_g.network.body[0].weight), 'params, unless asked otherwise'
     with pytest.raises(ValueError, match='holds no weights'):
         model.load_network(model.net_g, path, True, None)
 
@@ -257,7 +257,7 @@ def test_a_state_of_another_torch_is_gone_on_from(make, tmp_path, named):
 
 def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(make, tmp_path):
     model, path = make(), tmp_path / 'net.pth'
-    before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
+    before = {name: value.clone() for name, value in model.net_g.network.state_dict().items()}
     theirs = {**before, 'body.0.bias': torch.full((4,), 9.0), 'body.2.weight': torch.ones(1), 'extra': torch.ones(1)}
     save_atomically({'params': theirs}, path)
     for load in (lambda: model.load_network(model.net_g, str(path)), lambda: model.load_network(model.net_g, str(path), True, 'params')):
@@ -267,9 +267,9 @@ def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(mak
             f'{path}: the checkpoint is of another network: 1 are in the checkpoint only: extra; 1 have another shape: '
             f'body.2.weight (1,) in the checkpoint, {tuple(before["body.2.weight"].shape)} here'
         )
-        assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
+        assert all(torch.equal(value, before[name]) for name, value in model.net_g.network.state_dict().items())
     model.load_network(model.net_g, str(path), False)
-    after = model.net_g.state_dict()
+    after = model.net_g.network.state_dict()
     assert (after['body.0.bias'] == 9).all() and torch.equal(after['body.2.weight'], before['body.2.weight'])
 
 

@@ -19,8 +19,9 @@ import losses_ext  # noqa: F401
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.networks import baselines
+from hmaca_arch.networks.adapter import padding
 from hmaca_arch.networks.checkpoints import refuse_misfit
-from hmaca_arch.networks.mask_input import network_section, padding
+from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.training import pipeline as training
 
 SECTIONS = {**SECTIONS, 'HMANet': {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}}
@@ -153,7 +154,7 @@ def test_distributed_data_parallel(tmp_path):
 
 
 def test_a_first_convolution_outside_forward_is_an_error_not_a_blind_pass():
-    with pytest.raises(RuntimeError, match='where no mask is known'):
+    with pytest.raises(RuntimeError, match='outside the network around it, with nothing to add'):
         channel().network(batch()[0])
     with pytest.raises(ValueError, match=r'mask is of shape \(2, 1, 4, 12\)'):
         channel()(batch()[0], batch(4)[1])
@@ -299,12 +300,12 @@ def test_the_model_pads_and_crops_in_training_and_testing(run):
     model.feed_data(data)
     for step in (lambda: model.optimize_parameters(1), model.test):
         step()
-        lq, mask = model.net_g.seen
+        lq, mask = model.net_g.network.seen
         assert torch.equal(lq, mirrored) and torch.equal(mask, F.pad(data['mask'], (0, 5, 0, 3)))
         assert model.output.shape == data['lq'].shape
     model.val_composite = False
     with torch.no_grad():
-        model.net_g.weight.fill_(1)
+        model.net_g.network.weight.fill_(1)
     model.test()
     assert torch.equal(model.output, data['lq'])
 
@@ -325,13 +326,13 @@ def test_every_network_trains_and_reloads_under_the_one_model(run, tmp_path, nam
     before = copy.deepcopy(run)
     model = build_model(run)
     assert run == before
-    weights = {key: value.clone() for key, value in model.net_g.named_parameters()}
+    weights = {key: value.clone() for key, value in model.net_g.network.named_parameters()}
     model.feed_data(item(7, 9))  # no multiple of the window
     for iteration in (1, 2):
         model.optimize_parameters(iteration)
     assert model.output.shape == (2, 3, 7, 9)
     assert ('conv_mask.weight' in weights) == (mask_input == 'channel')
-    changed = [key for key, value in model.net_g.named_parameters() if not torch.equal(value, weights[key])]
+    changed = [key for key, value in model.net_g.network.named_parameters() if not torch.equal(value, weights[key])]
     assert all(key in changed for key in weights if 'conv_mask' in key or 'conv_first' in key or 'intro' in key)
     model.save_network([model.net_g, model.net_g_ema], 'net_g', 2, param_key=['params', 'params_ema'])
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmaca_arch.networks.hmaca import HMACA, HMANet, build_network_from_state_dict
+from hmaca_arch.networks.hmaca import HMACA, HMANet
+from hmaca_arch.networks.loading import build_network_from_state_dict
 from hmaca_arch.networks.mask_position import MaskPositionEncoder, edge_distances
 
 SETTINGS = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4, 'drop_path_rate': 0.0}

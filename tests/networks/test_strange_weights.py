@@ -29,7 +29,7 @@ from hmaca_arch import HMACA, HMANet, build_network_from_state_dict, compat
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.files import claims as file_claims
-from hmaca_arch.files.torch_files import load_safely, read_weights
+from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.networks import described
 from hmaca_arch.networks.mask_input import network_section
@@ -407,7 +407,7 @@ def test_programs_that_ask_for_memory_or_time(tmp_path, name, legacy):
         rewritten(path, {'data.pkl': lambda _: program})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError) as caught:
-        read_weights(path)
+        read_checkpoint(path)
     expected = WHY.get(name, DAMAGED)
     if legacy and expected == 'holds no weights':  # sound, but what follows is missing
         expected = DAMAGED

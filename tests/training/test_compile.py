@@ -76,7 +76,7 @@ def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(tmp_path, n
     assert Shallow.calls == 3, 'the training step is compiled'
     assert same(plain.net_g.state_dict(), model.net_g.state_dict()) and not same(plain.net_g.state_dict(), start, 1e-4)
     assert same(plain.net_g_ema.state_dict(), model.net_g_ema.state_dict())
-    assert model.get_bare_model(model.compiled) is model.net_g
+    assert model.get_bare_model(model.compiled) is model.net_g.network
 
     model.test()
     assert Shallow.calls == 4, 'pictures of any size are restored without compiling for each'
@@ -100,7 +100,7 @@ def test_compiled_and_distributed(tmp_path, no_cached_code):
         assert isinstance(model.net_g, nn.parallel.DistributedDataParallel)
         train(model, 1, 2)
         assert type(model.get_bare_model(model.compiled)) is Shallow and Shallow.calls == 2
-        assert same(plain.net_g.state_dict(), model.get_bare_model(model.net_g).state_dict())
+        assert same(plain.net_g.network.state_dict(), model.get_bare_model(model.net_g).state_dict())
     finally:
         distributed.destroy_process_group()
 

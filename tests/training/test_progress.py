@@ -124,7 +124,7 @@ def test_a_step_logs_losses_and_decibels_by_region(tmp_path):
     model.feed_data(batch)
     model.optimize_parameters(1)
     assert set(model.log_dict) == {'l_pix'}, 'nothing is computed that is not printed'
-    model.net_g.value.data.fill_(0.5)
+    model.net_g.network.value.data.fill_(0.5)
     model.optimize_parameters(2)
     log = model.get_current_log()
     assert log['l_inside'] == pytest.approx(0.1, rel=1e-5)

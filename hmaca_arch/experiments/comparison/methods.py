@@ -16,9 +16,8 @@ from hmaca_arch.experiments import classical
 from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.messages import suggestion
 from hmaca_arch.models import MaskedRestorationModel
-from hmaca_arch.networks.checkpoints import decode, description_of
-from hmaca_arch.networks.hmaca import build_network_from_state_dict
-from hmaca_arch.networks.mask_input import MaskInput, described_section
+from hmaca_arch.networks.loading import load_network
+from hmaca_arch.networks.mask_input import section_of
 from hmaca_arch.training import pipeline as training
 
 
@@ -128,17 +127,8 @@ def network(text: str) -> Method:
 
 
 def _from_checkpoint(file: str) -> dict[str, Any]:
-    weights, key = read_checkpoint(Path(file))
-    try:
-        described = decode(build_network_from_state_dict(weights).get_extra_state())
-    except (ValueError, RuntimeError) as error:
-        if description_of(weights) is None:  # whatever its keys may be taken for
-            raise ValueError(f'{file} does not say which network it is of; give its option file too: OPTIONS.yml,{file}') from None
-        raise ValueError(f'{file}: {" ".join(str(error).split())[:300]}') from None
-    section = {'type': described['network'], **described['settings']}
-    if described['network'] == MaskInput.__name__:
-        section = described_section(described['settings'])
-    return {'network_g': section, 'path': {'pretrain_network_g': file, 'param_key_g': key}}
+    network = load_network(Path(file)).network
+    return {'network_g': section_of(network), 'path': {'pretrain_network_g': file, 'param_key_g': 'params_ema'}}
 
 
 def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
