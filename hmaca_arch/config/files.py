@@ -4,7 +4,6 @@ Unlike in BasicSR a file may name another as its `base:`, `1e-4` is a number, an
 """
 
 import argparse
-import difflib
 import os
 import re
 from copy import deepcopy
@@ -55,9 +54,8 @@ def _read_yaml(path: Path) -> dict:
         with open(path, encoding='utf-8') as file:
             options = yaml.load(file, Loader=_Loader)
     except (FileNotFoundError, IsADirectoryError):
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob('*.yml')], n=1) if path.parent.is_dir() else []
-        hint = f' (did you mean {path.parent / near[0]}?)' if near else ''
-        raise FileNotFoundError(f'option file {path} does not exist{hint}') from None
+        there = [other.name for other in path.parent.glob('*.yml')]
+        raise FileNotFoundError(f'option file {path} does not exist{suggestion(path.name, there, listed=False)}') from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'option file {path} is not valid YAML: {" ".join(str(error).split())}') from None
     if not isinstance(options, dict):

@@ -4,14 +4,13 @@ What a network, loss, metric, optimizer or schedule may be given is not here: it
 sets from elsewhere read besides is not known here, and passes.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from hmaca_arch.messages import show
+from hmaca_arch.messages import show, suggestion
 
 
 class Kind(NamedTuple):
@@ -28,8 +27,7 @@ class Kind(NamedTuple):
 def wrong_value(place: str, value: Any, kind: Kind) -> Iterator[str]:
     """A line if a value is not of the kind that is expected at its place."""
     if not kind.accepts(value):
-        near = difflib.get_close_matches(str(value).lower(), kind.names, n=1, cutoff=0.5)
-        yield f'{place}: got {show(value)}, expected {kind.words}{f" (did you mean {near[0]}?)" if near else ""}'
+        yield f'{place}: got {show(value)}, expected {kind.words}{suggestion(value, kind.names, listed=False)}'
 
 
 def _in_words(least: float, most: float) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hmaca_arch.messages import printable
 from hmaca_arch.networks.settings import require
 
 logger = logging.getLogger('hmaca_arch')
@@ -212,5 +213,5 @@ class ReadsRelease(SelfDescribing):
         else:
             differences = self.differences(decode(state_dict.pop(DESCRIPTION)))
             if differences:
-                logger.warning('loading part of the weights of another network: %s', '; '.join(differences))
+                logger.warning('loading part of the weights of another network: %s', printable('; '.join(differences)))
         return super().load_state_dict(state_dict, strict=strict, assign=assign)

@@ -18,6 +18,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hmaca_arch.messages import printable
 from hmaca_arch.networks import baselines
 from hmaca_arch.networks.checkpoints import DESCRIPTION, FREE_SETTINGS, SelfDescribing, description_of
 from hmaca_arch.networks.registry import build, register
@@ -117,7 +118,7 @@ class MaskInput(SelfDescribing):
         check_mask_input(self, state_dict)
         differences = self.differences(description_of(state_dict))
         if differences and not strict:
-            logger.warning('loading part of the weights of another network: %s', '; '.join(differences))
+            logger.warning('loading part of the weights of another network: %s', printable('; '.join(differences)))
             state_dict = {key: value for key, value in state_dict.items() if key != DESCRIPTION}
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
