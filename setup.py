@@ -4,6 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+PLOTS = ['matplotlib>=3.7']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
@@ -50,6 +51,7 @@ setup(
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
         'demo': ['gradio>=6.31,<7'],
+        'plots': PLOTS,
         'test': [
             'pytest>=7.4',
             'pytest-xdist>=3.3',
@@ -60,6 +62,7 @@ setup(
             'ruff>=0.5',
             'spandrel>=0.4,<0.5',
             *ONNX,
+            *PLOTS,
         ],
     },
     entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},

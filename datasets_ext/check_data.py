@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from datasets_ext.parallel import Workers, default_workers
-from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, open_source, read_meta_info
+from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, open_source, read_meta_info, read_sound_mask
 from hmaca_arch.config.presence import no_folder
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.images import decode_mask, decode_picture, read_file
+from hmaca_arch.files.images import decode_picture, read_file
+from hmaca_arch.messages import printable
 
 ERRORS = ('unreadable', 'mis-sized', 'missing', 'leaked')
 WARNINGS = ('duplicate', 'empty mask', 'full mask', 'unused', 'not looked into')
@@ -68,7 +69,7 @@ class Report(NamedTuple):
         for kind in (*ERRORS, *WARNINGS):
             lines = self.lines[kind]
             parts += [f'{kind}: {len(lines)}'] if lines or kind in ERRORS else []
-            parts += [f'  {line}' for line in lines[:most]]
+            parts += [f'  {printable(line)}' for line in lines[:most]]
             parts += [f'  ... and {len(lines) - most} more'] if most is not None and len(lines) > most else []
         return '\n'.join(parts) + '\n'
 
@@ -85,9 +86,9 @@ def look(place: Place) -> Seen:
         if place.kind == 'picture':
             pixels = decode_picture(data, str(place))
         else:
-            pixels = decode_mask(data, str(place), soft=place.kind == 'soft mask')
+            pixels = read_sound_mask(data, str(place), soft=place.kind == 'soft mask')
     except Exception as error:  # whatever a damaged file makes a decoder raise: the others are still to be looked at
-        text = ' '.join(str(error).split())
+        text = str(error)
         return Seen(error=text if text.startswith(str(place)) else f'{place}: cannot be read as a picture: {type(error).__name__} {text}')
     digest = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()
     is_mask = place.kind != 'picture'
@@ -147,7 +148,7 @@ class _DataSet:
                 sources[key.removeprefix('dataroot_')] = open_source({**opt, key: os.path.expanduser(opt[key])}, key)
             except (ValueError, OSError) as error:
                 kind = 'unreadable' if opt['type'] in OWN else 'not looked into'
-                lines[kind].append(f'{place}:{key}: {" ".join(str(error).split())}')
+                lines[kind].append(f'{place}:{key}: {error}')
         if opt['type'] not in OWN or 'gt' not in sources:  # nothing to compare with
             for kind, source in sources.items():
                 names = [] if isinstance(source, SingleFile) else source.names()

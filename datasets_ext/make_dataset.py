@@ -24,6 +24,7 @@ from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.messages import printable, say
 
 KINDS = ('lq', 'mask', 'gt')
 
@@ -156,7 +157,8 @@ def make_split(
             if 'error' in record:
                 failures.append(record['error'])
                 if not quiet:
-                    tqdm.write(f'make-dataset: {record["error"]}', file=sys.stderr)
+                    with tqdm.external_write_mode(sys.stderr):
+                        say(printable(f'make-dataset: {record["error"]}'), sys.stderr)
                 continue
             if record.pop('kept', False):
                 kept += 1
@@ -233,9 +235,9 @@ def report(results: dict[str, dict], output: str | Path, protocol: str) -> None:
     for split, result in results.items():
         label = split or output
         for name, twin in result['left_out'].items():
-            print(f'{split}: left out {name}, which is pixel for pixel the test picture {twin}')
-        print(f'{label}: {result["count"]} triplets in {Path(output) / split} ({result["kept"]} were there already)')
+            say(printable(f'{split}: left out {name}, which is pixel for pixel the test picture {twin}'))
+        say(printable(f'{label}: {result["count"]} triplets in {Path(output) / split} ({result["kept"]} were there already)'))
         if result['psnr'] is not None:
             exact = f', {result["exact"]} of {result["count"]} exact' if result['exact'] else ''
             paste = PROTOCOLS[protocol]
-            print(f'{label}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {paste}){exact}')
+            say(f'{label}: unrestored input, composite PSNR {result["psnr"]:.2f} dB (outside pasted from {paste}){exact}')

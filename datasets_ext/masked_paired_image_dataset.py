@@ -6,10 +6,10 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from datasets_ext.recipe import read_degradations
-from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, refuse_missing
+from datasets_ext.sources import Lmdb, MaskedDataset, SingleFile, check_pixels, open_source, read_meta_info, read_sound_mask, refuse_missing
 from hmaca_arch.config.schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN, Degradation
-from hmaca_arch.files.images import decode_mask
+from hmaca_arch.messages import printable
 
 
 @DATASET_REGISTRY.register()
@@ -50,17 +50,17 @@ class MaskedPairedImageDataset(MaskedDataset):
                 refuse_missing(names, self.sources[kind].names(), f'dataroot_{kind} ({opt[f"dataroot_{kind}"]}), for dataroot_gt')
         self.names = names
         self.degradations = read_degradations(opt['dataroot_gt'])
-        lossy = [name for name in names if self.sources['mask'].path(name).lower().endswith(('.jpg', '.jpeg'))]
+        lossy = [name for name in names if self.sources['mask'].path(name).lower().endswith(('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo'))]
         if lossy:
             logging.getLogger('basicsr').warning(
-                f'dataroot_mask: {len(lossy)} masks are JPEG files, for example {lossy[0]}: JPEG blurs the edge of a mask, use PNG'
+                f'dataroot_mask: {len(lossy)} masks are JPEG files, e.g. {printable(lossy[0])}: JPEG blurs the edge of a mask, use PNG'
             )
 
     def triplet(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
         lq, gt = (self.decoded(self.sources[kind].read(name), self.sources[kind].where(name)) for kind in ('lq', 'gt'))
         check_pixels(gt, self.sources['gt'].where(name))
         mask_source = self.sources['mask']
-        mask = decode_mask(mask_source.read(name), mask_source.where(name), soft=self.soft_mask)
+        mask = read_sound_mask(mask_source.read(name), mask_source.where(name), self.soft_mask)
         for kind, image in (('lq', lq), ('mask', mask)):
             if image.shape[:2] != gt.shape[:2]:
                 sizes = [f'{height}x{width}' for height, width in (image.shape[:2], gt.shape[:2])]

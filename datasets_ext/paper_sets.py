@@ -18,6 +18,7 @@ from datasets_ext.make_dataset import KINDS, make_dataset
 from datasets_ext.make_lmdb import make_lmdb
 from datasets_ext.recipe import DEGRADATIONS
 from hmaca_arch.config.schema import PROTOCOLS
+from hmaca_arch.messages import one_line, printable, say
 
 SIZES = {'horse': 128, 'imagenet': 64}
 HOLD_OUT = 5  # of pictures that come unsplit, every fifth is for testing
@@ -88,15 +89,16 @@ def make_paper_sets(
                 made[label] = make_set(source, Path(output) / protocol / label, SIZES[name], protocol, degradation, **how)
             except (ValueError, FileNotFoundError) as error:
                 failed[label] = error
-                print(f'{label}: not made: {error}', flush=True)
+                say(f'{label}: not made: {one_line(error)}')
                 continue
             left_out = {} if warned else made[label]['train']['left_out']
             for picture, double in left_out.items():
-                print(f'{name}: warning: {picture} of the training pictures is pixel for pixel the test picture {double}; left out')
+                text = f'{name}: warning: {picture} of the training pictures is pixel for pixel the test picture {double}; left out'
+                say(printable(text))
             warned = True
             counts = ', '.join(f'{result["count"]} for {split}' for split, result in made[label].items())
             inputs = ', '.join(f'{split} {psnr(result)}' for split, result in made[label].items())
-            print(f'{label}: {counts}; unrestored input, composite PSNR (paste: {PROTOCOLS[protocol]}): {inputs}', flush=True)
+            say(f'{label}: {counts}; unrestored input, composite PSNR (paste: {PROTOCOLS[protocol]}): {inputs}')
     if failed:
         first = next(iter(failed))
         raise ValueError(f'{len(failed)} of {len(made) + len(failed)} sets were not made: {", ".join(failed)} ({failed[first]})')

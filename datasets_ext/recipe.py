@@ -3,7 +3,6 @@
 `make_dataset` and `MaskedDegradationDataset` share this file, so that prepared and on-the-fly triplets are made the same way.
 """
 
-import difflib
 import json
 import logging
 from numbers import Integral, Real
@@ -15,6 +14,7 @@ from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, components, draw_region
 from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.degradation import Degradation
+from hmaca_arch.messages import one_line, printable, suggestion
 
 DEGRADATIONS = ('pix', 'blur', 'noise')  # the paper's
 MANIFEST = 'manifest.jsonl'
@@ -26,9 +26,7 @@ _COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': [30, 100]}
 def one_of(name: str, value, known) -> None:
     """Raise the ValueError that names the closest known value if `value` is not among them."""
     if value not in known:
-        near = difflib.get_close_matches(str(value), [str(word) for word in known], n=1)
-        hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(map(str, known))}'
-        raise ValueError(f'{name}: there is no {value!r} ({hint})')
+        raise ValueError(f'{name}: there is no {value!r}{suggestion(value, known)}')
 
 
 def _range(name: str, value, lowest: float, whole: bool = False) -> tuple:
@@ -118,8 +116,9 @@ def read_degradations(folder: str) -> dict[str, Degradation]:
         records = [json.loads(line) for line in manifest.read_text(encoding='utf-8').splitlines() if line.strip()]
         return {record['name']: degradation_of(record) for record in records}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f'{type(error).__name__}: {" ".join(str(error).split())[:100]}'
-        logging.getLogger('basicsr').warning(f'{manifest}: is no manifest of basicsr make-dataset ({reason}): degradations are unknown')
+        reason = f'{type(error).__name__}: {one_line(error)[:100]}'
+        text = f'{printable(manifest)}: is no manifest of basicsr make-dataset ({reason}): degradations are unknown'
+        logging.getLogger('basicsr').warning(text)
         return {}
 
 

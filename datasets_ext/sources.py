@@ -18,6 +18,7 @@ from hmaca_arch.config.kinds import Kind, wrong_value
 from hmaca_arch.config.schema import PHASES
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.images import decode_picture, list_pictures, read_file
+from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.messages import refuse
 
 MOST_PIXELS = 2**25  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
@@ -158,6 +159,19 @@ def check_pixels(picture: np.ndarray, where: str) -> None:
         raise ValueError(
             f'{where}: {height}x{width} pixels (height x width) are too many for a sample, at most {MOST_PIXELS}; cut it in pieces'
         )
+
+
+def read_sound_mask(data: bytes, where: str, soft: bool) -> np.ndarray:
+    """Read a mask file, (h, w, 1), as `read_mask` does.
+
+    Raises:
+        ValueError: it cannot be read, or nobody would see in a training that it is not what was meant.
+    """
+    mask, notes = read_mask(data, soft, where)
+    for note in notes:
+        if note.doubt in (Doubt.ZERO_ONE, Doubt.FAINT):
+            raise ValueError(f'{where}: {note.text}; save it with white for what is restored')
+    return mask[..., None]
 
 
 class MaskedDataset(Dataset, ABC):

@@ -1,11 +1,12 @@
 """The console command `basicsr`: BasicSR has none of its own. `commands/NAME.py` does what a command says."""
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
+
+from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
     'train': 'train a network as an option file says',
@@ -31,14 +32,6 @@ tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBAC
 )
 
 
-def one_line(error: Exception) -> str:
-    """Say an error in one line; of one in a loader's process, which carries that process's traceback, what stands at its end."""
-    text = str(error).strip() or type(error).__name__
-    if text.startswith('Caught '):
-        text = re.split(rf'^(?:[\w.]*\.)?{type(error).__name__}: ', text, flags=re.MULTILINE)[-1]  # a file's name may hold line breaks
-    return ' '.join(text.split())
-
-
 def end(name: str, call: Callable[[], int | None]) -> NoReturn:
     """Make the call that a command is, and end the process. Every command and script ends here.
 
@@ -46,6 +39,7 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
     """
     if hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
+    keep_logs_printable()
     try:
         status = call() or 0
     except (ValueError, OSError) as error:
@@ -53,11 +47,11 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
             raise
         several = int(os.environ.get('WORLD_SIZE', 1)) > 1
         where = f' in process {os.environ.get("RANK")}' if several else ''
-        for line in getattr(error, 'lines', [one_line(error)]):
-            print(f'{name}: error{where}: {line}', file=sys.stderr, flush=True)
+        for line in map(printable, getattr(error, 'lines', [one_line(error)])):
+            say(f'{name}: error{where}: {line}', file=sys.stderr)
         status = 1
     except KeyboardInterrupt as interrupt:
-        print(f'{name}: interrupted{f"; {interrupt}" if str(interrupt) else ""}', file=sys.stderr)
+        say(f'{name}: interrupted{f"; {interrupt}" if str(interrupt) else ""}', file=sys.stderr)
         status = 130
     sys.exit(status)
 
@@ -65,15 +59,11 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
 def command(argv: list[str]) -> int | None:
     """Run the command that `argv` names, or show how; returns its exit status."""
     if not argv or argv[0] in ('-h', '--help'):
-        print(USAGE)
+        say(USAGE)
         return 0 if argv else 2
     name, *rest = argv
     if name not in COMMANDS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, COMMANDS, n=1)
-        hint = f'did you mean {near[0]}?' if near else f'commands: {", ".join(COMMANDS)}'
-        print(f'basicsr: error: there is no command {name!r} ({hint})', file=sys.stderr)
+        say(f'basicsr: error: there is no command {name!r}{suggestion(name, COMMANDS)}', file=sys.stderr)
         return 2
     return import_module(f'hmaca_arch.commands.{name.replace("-", "_")}').main(rest)  # late, so that `--help` answers at once
 

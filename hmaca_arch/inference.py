@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.devices import choose_device
+from hmaca_arch.files.masks import check_mask, read_mask
 from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
 from hmaca_arch.restoring.image_arrays import as_type, as_unit, mask_array, picture_array, size_of
-from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
+from hmaca_arch.restoring.regions import Blend, Box, Region, cut, find_regions, marked_box, paste_weights
 from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
 
 logger = logging.getLogger('hmaca_arch')
@@ -130,7 +131,8 @@ class Restorer:
         # From here on only this part of the picture: copies of all of a large one cost more than its region. One pixel more than the
         # context, so that feathering sees where the region ends.
         window = marked_box(given).grown(context + 1, *given.shape)
-        mask, notes = read_mask(given[window.area], soft_mask)
+        mask, doubts = read_mask(given[window.area], soft_mask)
+        notes = [note.text for note in doubts]
         seen: list[Told] = []
         if measured:
             around = marked_box(given).grown(AROUND, *given.shape)

@@ -20,11 +20,12 @@ sys.path.append(str(ROOT))  # last: an installed package goes first
 from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
-from hmaca_arch.experiments.comparison.sheet import CELL, GAP, TEXT, error_map, fitted, written  # noqa: E402
+from hmaca_arch.experiments.comparison.sheet import CELL, error_map  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
 from hmaca_arch.networks.hmaca import HMACA  # noqa: E402
 from hmaca_arch.networks.loading import load_network  # noqa: E402
+from hmaca_arch.restoring.sheets import contact_sheet  # noqa: E402
 
 SIZE, REGION = 128, 20
 PLACES = ((42, 50), (88, 92))  # top, left of the region, and of the moved mask
@@ -111,16 +112,14 @@ def run(argv: list[str]) -> None:
     outlined = damaged.copy()
     for (top, left), colour in zip(PLACES, ((255, 255, 255), (0, 255, 255))):
         cv2.rectangle(outlined, (left - 1, top - 1), (left + REGION, top + REGION), colour, 1)
-    sheet = np.full((TEXT + len(rows) * (CELL + GAP + TEXT), 4 * (CELL + GAP), 3), 255, np.uint8)
     titles = ('input: its region (white), the moved mask (yellow)', 'output, mask where the region is', 'output, mask moved', 'difference')
-    labels = [(column * (CELL + GAP), 2, title) for column, title in enumerate(titles)]
-    for i, (name, first, second, largest) in enumerate(rows):
-        top = TEXT + i * (CELL + GAP + TEXT)
+    shown, captions = [], []
+    for name, first, second, largest in rows:
         first, second = (np.clip(np.rint(output), 0, 255).astype(np.uint8) for output in (first, second))
-        for column, panel in enumerate((outlined, first, second, error_map(first, second, max(1.0, largest)))):
-            sheet[top : top + CELL, column * (CELL + GAP) : column * (CELL + GAP) + CELL] = fitted(panel)
-        labels.append((0, top + CELL + 2, f'{name}: difference from 0 (black) to {max(1.0, largest):.2g} grey levels (bright)'))
-    write_atomically(args.output, cv2.imencode(args.output.suffix, written(sheet, labels))[1].tobytes())
+        shown.append([outlined, first, second, error_map(first, second, max(1.0, largest))])
+        captions.append(f'{name}: difference from 0 (black) to {max(1.0, largest):.2g} grey levels (bright)')
+    sheet = contact_sheet(shown, titles, captions, CELL)
+    write_atomically(args.output, cv2.imencode(args.output.suffix, sheet)[1].tobytes())
     print(f'\n{args.output}')
 
 

@@ -17,6 +17,7 @@ from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.image_files import read_picture
 from hmaca_arch.files.images import encode_png
 from hmaca_arch.metrics.summary import mean_of_finite
+from hmaca_arch.restoring.sheets import contact_sheet
 
 # Photographs inside the scikit-image package: nothing is downloaded. No training crop comes from a test photograph.
 TRAIN = ('astronaut', 'rocket', 'stereo_motorcycle', 'camera', 'brick', 'grass', 'gravel', 'coins')
@@ -64,7 +65,7 @@ def before_after(folder: Path) -> None:
         files = (original, mask > 0, degraded, read_picture(path).pixels)
         print(f'{path}: {restore_examples.inside(*files)}')
         rows.append(restore_examples.row(*files))
-    write_atomically(folder / 'before_after.png', encode_png(np.vstack(rows)))
+    write_atomically(folder / 'before_after.png', encode_png(contact_sheet(rows)))
     print(f'before, with the region outlined | after | original: {folder / "before_after.png"}')
 
 
@@ -81,8 +82,8 @@ def report(table: Path, pictures: Path, output: Path) -> float:
     by_gain = sorted(rows, key=lambda row: float(row['result_composite_psnr']) - float(row['input_composite_psnr']))
     shown = [by_gain[int(q * (len(by_gain) - 1))]['picture'] for q in (1.0, 0.75, 0.5, 0.25)]  # best to below the median: not only the best
     strips = [read_picture(next(pictures.glob(f'{name}_*_strip.png'))).pixels for name in shown]
-    picture = cv2.resize(np.vstack(strips), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    write_atomically(output, encode_png(picture))
+    rows = [[cv2.resize(strip, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)] for strip in strips]
+    write_atomically(output, encode_png(contact_sheet(rows)))
     gain = means['result'][0] - means['input'][0]
     print(f'\nGain over the unrestored input: {gain:+.2f} dB')
     print(f'lq | mask | restored | gt of four pictures (best, upper quartile, median, lower quartile): {output}')

@@ -19,8 +19,7 @@ from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_picture  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
-
-GAP = 6
+from hmaca_arch.restoring.sheets import contact_sheet  # noqa: E402
 
 
 def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
@@ -39,12 +38,11 @@ def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     ]
 
 
-def row(photograph: np.ndarray, mask: np.ndarray, damaged: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """damaged, with the region outlined | restored | original, side by side; (h, w, 3) uint8, mask (h, w, 1) bool."""
+def row(photograph: np.ndarray, mask: np.ndarray, damaged: np.ndarray, restored: np.ndarray) -> list[np.ndarray]:
+    """Return damaged, with the region outlined | restored | original; (h, w, 3) uint8, mask (h, w, 1) bool."""
     outlines, _ = cv2.findContours(mask[..., 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outlined = cv2.drawContours(damaged.copy(), outlines, -1, (255, 255, 0), 1)
-    panels = [cv2.copyMakeBorder(p, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in (outlined, restored, photograph)]
-    return np.hstack(panels)
+    return [outlined, restored, photograph]
 
 
 def inside(photograph: np.ndarray, mask: np.ndarray, damaged: np.ndarray, restored: np.ndarray) -> str:
@@ -65,7 +63,7 @@ def run(argv: list[str] | None) -> None:
         restored = restorer.restore(damaged, mask[..., 0])
         print(f'{name}: {inside(photograph, mask, damaged, restored)}')
         rows.append(row(photograph, mask, damaged, restored))
-    sheet = np.vstack(rows)[:-GAP, :-GAP, ::-1]
+    sheet = contact_sheet(rows)[..., ::-1]
     write_atomically(path, cv2.imencode(path.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
     print(path)
 

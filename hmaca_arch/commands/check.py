@@ -15,7 +15,7 @@ from hmaca_arch.config import files as options
 from hmaca_arch.config import presence, signatures
 from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.messages import refuse
+from hmaca_arch.messages import printable, refuse, say
 from hmaca_arch.training import resources as estimate
 
 
@@ -43,12 +43,12 @@ def main(argv: list[str]) -> None:
     resolved = options.resolve(args.opt, args.force_yml)
     is_train = options.is_training(resolved)
     if args.print:
-        print(dump(resolved), end='')
+        say(dump(resolved).rstrip('\n'))
     out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
     files_missing = signatures.absent_files(resolved['network_g'])
     size = 'not built without its files' if files_missing else f'{signatures.try_network(resolved["network_g"]) / 1e6:.3f} M parameters'
-    print(
-        f'{args.opt}: the options of this {"training" if is_train else "test"} are right; '
+    say(
+        f'{printable(args.opt)}: the options of this {"training" if is_train else "test"} are right; '
         f'network_g {resolved["network_g"]["type"]}: {size}',
         file=out,
     )
@@ -56,14 +56,14 @@ def main(argv: list[str]) -> None:
     absent = presence.missing(opt, open_data=False)
     if not args.data:
         for line in absent:
-            print(f'not there yet: {line}', file=out)
+            say(printable(f'not there yet: {line}'), out)
         return
     folder = Path(root_path, 'checks')
     report = check_data.scan(resolved['datasets'], folder / 'pictures.json', args.workers)
     folder = folder / resolved['name']
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / 'report.txt', report.text().encode(errors='backslashreplace'))  # names need not be text
-    print(report.text(most=20), end='', file=out)
+    say(report.text(most=20).rstrip('\n'), out)
     lines = [line for line in absent if not line.startswith('datasets:')]  # the report has the folders
     if report.failed:
         lines.append(f'data: {", ".join(report.failed)}; all of them: {folder / "report.txt"}')
@@ -75,12 +75,12 @@ def main(argv: list[str]) -> None:
     samples = estimate.first_samples(opt)
     picture = folder / 'first_batch.png'
     write_atomically(picture, cv2.imencode('.png', estimate.draw(samples))[1].tobytes())
-    print(f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {picture}', file=out)
+    say(f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {printable(picture)}', out)
     if is_train:
         found = estimate.measure(opt, samples)
         total = timedelta(seconds=round(found.seconds * opt['train']['total_iter']))
         memory = 'unknown' if found.memory is None else f'{found.memory / 2**30:.2f} GiB'
-        print(
+        say(
             f'an iteration: {found.seconds:.3g} s, without loading and validation; {opt["train"]["total_iter"]} of them: {total}; '
             f'memory: {memory} ({found.how})',
             file=out,

@@ -4,6 +4,7 @@ import argparse
 
 from datasets_ext.make_lmdb import make_lmdb
 from datasets_ext.parallel import default_workers
+from hmaca_arch.messages import printable, say
 
 
 def main(argv: list[str]) -> None:
@@ -17,4 +18,4 @@ def main(argv: list[str]) -> None:
     parser.add_argument('--overwrite', action='store_true', help='replace LMDBs that exist, once the new ones are verified')
     args = parser.parse_args(argv)
     for path, count in make_lmdb(args.root, args.output, workers=args.workers, overwrite=args.overwrite).items():
-        print(f'{path}: {count} pictures, each read back and compared')
+        say(f'{printable(path)}: {count} pictures, each read back and compared')

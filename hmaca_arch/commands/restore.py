@@ -13,11 +13,13 @@ from tqdm import tqdm
 from hmaca_arch import devices
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_mask_file, read_picture, verify, write_picture
-from hmaca_arch.files.images import list_pictures
+from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_picture, verify, write_picture
+from hmaca_arch.files.images import list_pictures, read_file
+from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, Restorer, check_settings, load_restorer
-from hmaca_arch.restoring.regions import read_mask
+from hmaca_arch.messages import one_line, printable, say
+from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 
 DESCRIPTION = """Restore the masked region of a picture, or of every picture of a folder; every other pixel stays as it is, bit for bit.
 Masks: white = restore. Without --weights the ones that ship with the package are used. Exit status: 0 if everything was done, 1 if
@@ -113,14 +115,14 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
         raise ValueError(f'{job.output} exists; --overwrite replaces it')
     picture = read_picture(job.picture)
     check_output(job.output, picture.pixels)
-    stored, file_notes = read_mask_file(job.mask)
-    if stored.shape != picture.pixels.shape[:2]:
+    mask, doubts = read_mask(read_file(job.mask), args.soft_mask, str(job.mask))
+    if mask.shape != picture.pixels.shape[:2]:
         turned = ', once its EXIF orientation is applied,' if picture.turned else ''
-        sizes = [f'{shape[1]}x{shape[0]}' for shape in (stored.shape, picture.pixels.shape)]
+        sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, picture.pixels.shape)]
         raise ValueError(f'the mask {job.mask} has {sizes[0]} pixels, the picture{turned} {sizes[1]}; expected equal sizes')
-    mask, mask_notes = read_mask(stored, args.soft_mask)
     if args.invert_mask:
         mask = 1 - mask
+        doubts = [note for note in doubts if note.doubt is not Doubt.MOSTLY_WHITE]
     output_folder(job.output.parent)
     start = time.perf_counter()
     done = restorer.run(
@@ -132,9 +134,10 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
         args.batch,
         args.tile,
         args.degradation,
+        quality_of_file(read_file(job.picture)),
     )
     seconds = time.perf_counter() - start
-    notes = [*picture.notes, *file_notes, *mask_notes, *done.notes]
+    notes = [*picture.notes, *(note.text for note in doubts), *done.notes]
     if job.output.suffix.lower() in LOSSY:
         notes.append(f'{job.output.name} is stored with loss: pixels outside the mask change as well')
     write_picture(job.output, picture._replace(pixels=done.picture))
@@ -174,11 +177,12 @@ def main(argv: list[str] | None = None) -> int:
                 try:
                     entry |= restore_file(job, restorer, args)
                 except (OSError, ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: torch's, of memory too
-                    entry['error'] = ' '.join(str(error).split())[:500] or type(error).__name__
+                    entry['error'] = one_line(error)[:500]
+                shown = printable(job.picture)
                 for note in entry.get('notes', []):
-                    tell(f'warning: {job.picture}: {note}')
+                    tell(f'warning: {shown}: {note}')
                 if 'error' in entry:
-                    tell(f'error: {job.picture}: {entry["error"].removeprefix(f"{job.picture}: ")}')
+                    tell(f'error: {shown}: {entry["error"].removeprefix(f"{shown}: ")}')
                 report.append(entry)
     finally:
         if args.json:
@@ -186,9 +190,10 @@ def main(argv: list[str] | None = None) -> int:
             write_atomically(args.json, text.encode())
     failed = sum('error' in entry for entry in report)
     for entry in report if len(jobs) == 1 and not failed else []:
-        print(f'{entry["output"]}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{", verified" if args.verify else ""}')
+        verified = ', verified' if args.verify else ''
+        say(f'{printable(entry["output"])}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{verified}')
     if len(jobs) > 1:
-        print(f'{len(jobs) - failed} of {len(jobs)} pictures restored into {args.output}{" and verified" if args.verify else ""}')
+        say(f'{len(jobs) - failed} of {len(jobs)} pictures restored into {printable(args.output)}{" and verified" if args.verify else ""}')
     return 1 if failed else 0
 
 
@@ -234,7 +239,8 @@ def report_of(args: argparse.Namespace, restorer: Restorer, entries: list[dict],
 
 def tell(line: str) -> None:
     """A line on stderr, above the progress bar."""
-    tqdm.write(f'basicsr restore: {" ".join(line.split())}', file=sys.stderr)  # names of files may hold line breaks
+    with tqdm.external_write_mode(sys.stderr):
+        say(f'basicsr restore: {printable(line)}', sys.stderr)
 
 
 def counted(number: int, what: str) -> str:

@@ -1,13 +1,12 @@
 """Kinds of values in option files: what is accepted, how an error names it, and how a JSON schema says it."""
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from hmaca_arch.messages import show
+from hmaca_arch.messages import show, suggestion
 
 
 class Kind(NamedTuple):
@@ -34,8 +33,7 @@ class Kind(NamedTuple):
 def wrong_value(place: str, value: Any, kind: Kind) -> Iterator[str]:
     """A line if a value is not of the kind that is expected at its place."""
     if not kind.accepts(value):
-        near = difflib.get_close_matches(str(value).lower(), kind.names, n=1, cutoff=0.5)
-        yield f'{place}: got {show(value)}, expected {kind.words}{f" (did you mean {near[0]}?)" if near else ""}'
+        yield f'{place}: got {show(value)}, expected {kind.words}{suggestion(value, kind.names, listed=False)}'
 
 
 def _in_words(least: float, most: float) -> str:

@@ -1,6 +1,5 @@
 """The option files that come with the package: where they lie, their names, and what replaced those of earlier versions."""
 
-import difflib
 import os
 import re
 from pathlib import Path
@@ -74,8 +73,8 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
 
 
 def _neighbour(path: Path) -> str:
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob('*.yml')], n=1) if path.parent.is_dir() else []
-    return f' (did you mean {path.parent / near[0]}?)' if near else ''
+    there = [other.name for other in path.parent.glob('*.yml')] if path.parent.is_dir() else []
+    return suggestion(path.name, there, listed=False)
 
 
 def find_data(name: str) -> Path:

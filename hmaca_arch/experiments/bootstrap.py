@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,16 @@ class Estimate:
         return f'{self.mean:{sign}.{decimals}f} [{self.low:{sign}.{decimals}f}, {self.high:{sign}.{decimals}f}]'
 
 
-def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means over pictures drawn with replacement, the same ones for every row: (rows, pictures) -> (resamples, rows)."""
-    rng, count = np.random.default_rng(seed), values.shape[1]
-    return np.array([values[:, rng.integers(count, size=count)].mean(axis=1) for _ in range(resamples)])
-
-
 def bootstrap(values: np.ndarray, resamples: int = 10000, confidence: float = 0.95, seed: int = 0) -> list[Estimate]:
-    """Means of the rows of (rows, pictures), with percentile intervals over resamples of the pictures; nan without pictures."""
-    if not values.shape[1]:
-        return [Estimate(*[float('nan')] * 3)] * len(values)
-    tail = (1 - confidence) / 2
-    ends = np.quantile(resampled_means(values, resamples, seed), [tail, 1 - tail], axis=0)
-    return [Estimate(*map(float, row)) for row in zip(values.mean(axis=1), *ends)]
+    """Return the means of the rows of (rows, pictures), with percentile intervals over resamples of the pictures.
+
+    A resample draws the same pictures for every row, so that rows of differences are paired. Without pictures all is nan.
+    """
+    means, count = values.mean(axis=1) if values.size else np.full(len(values), np.nan), values.shape[1]
+    ends = means, means
+    if count > 1:  # scipy refuses one picture, whose mean is the same in every resample
+        ends = scipy.stats.bootstrap(
+            (values,), np.mean, axis=1, vectorized=True, n_resamples=resamples, confidence_level=confidence, method='percentile',
+            batch=max(1, 2**23 // values.size), random_state=np.random.default_rng(seed),
+        ).confidence_interval  # fmt: skip
+    return [Estimate(*map(float, row)) for row in zip(means, *ends)]

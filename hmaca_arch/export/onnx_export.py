@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.messages import how_to_install
+from hmaca_arch.messages import how_to_install, printable, say
 from hmaca_arch.networks import hmaca
 from hmaca_arch.networks.loading import load_network
 
@@ -175,6 +175,6 @@ def export_file(weights: Path, output: Path, size: tuple[int, int] | None) -> No
         raise FileNotFoundError(f'there is no folder {output.parent} to write {output.name} to')
     network = load_network(weights).network
     for (h, w), worst in export(network, output, size).items():
-        print(f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes')
+        say(f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes')
     sides = '' if size else f', any sides from {shortest_side(network)} pixels on'
-    print(f'{output}: {output.stat().st_size / 2**20:.1f} MiB{sides}')
+    say(f'{printable(output)}: {output.stat().st_size / 2**20:.1f} MiB{sides}')

@@ -17,23 +17,27 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.images import PNG, decode, decode_as_stored, read_file
+from hmaca_arch.files.images import PNG, decode, read_file
 
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
 LOSSY = ('.jpg', '.jpeg')
 ORIENTATION = 0x0112
-LOSSY_TINT = 16  # of 255: how far the channels of black and white may drift apart in lossy compression
+WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}  # EXIF's types; orientation should be 3, and some write others
 
 
 class Picture(NamedTuple):
-    """pixels: (h, w, c) uint8 or uint16: gray, gray and alpha, RGB or RGBA; upright. exif (orientation 1), icc: bytes or None.
-    notes: what is not as in the file, a sentence each. turned: the file stores it in another orientation."""
+    """An image with what has to survive a restoration.
+
+    pixels: (h, w, c) uint8 or uint16: gray, gray and alpha, RGB or RGBA; upright. exif (orientation 1), icc: bytes or None.
+    notes: what is not as in the file, a sentence each. turned: the file stores it in another orientation. dpi: across and down, or None.
+    """
 
     pixels: np.ndarray
     exif: bytes | None
     icc: bytes | None
     notes: list[str]
     turned: bool
+    dpi: tuple[float, float] | None = None
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -46,23 +50,7 @@ def read_picture(path: str | Path) -> Picture:
     notes = {'P': ['a palette picture, written with full colours'], '1': ['a 1-bit picture, written as 8-bit gray']}.get(found.mode, [])
     pixels = found.pixels.copy()
     pixels.setflags(write=False)
-    return Picture(pixels, upright_exif(found.exif), found.icc, notes, found.orientation != 1)
-
-
-def read_mask_file(path: str | Path) -> tuple[np.ndarray, list[str]]:
-    """Read a mask, upright: (h, w) uint8 or uint16, and what is doubtful about the file.
-
-    Raises:
-        ValueError: as `read_picture`; and for a mask with colours or transparent pixels.
-    """
-    data = read_file(path)
-    found = decode(data, str(path))
-    pixels, _ = decode_as_stored(data, str(path))  # which refuses transparency
-    lossy = found.format in ('JPEG', 'MPO') or (found.format == 'WEBP' and b'VP8 ' in data[:64])
-    if pixels.shape[2] == 3 and np.ptp(pixels, axis=2).max() > (LOSSY_TINT if lossy else 0):
-        raise ValueError(f'{path}: a mask must be black and white, this picture has colours')
-    doubts = [f'the mask is stored with loss ({found.format}): its border is not exactly what was drawn; use PNG'] if lossy else []
-    return np.ascontiguousarray(pixels[..., pixels.shape[2] // 2]), doubts  # gray, or green
+    return Picture(pixels, upright_exif(found.exif), found.icc, [*notes, *found.notes], found.orientation != 1, found.dpi)
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:
@@ -77,8 +65,8 @@ def upright_exif(exif: bytes | None) -> bytes | None:
         (count,) = struct.unpack_from(order + 'H', exif, start + first)
         for entry in range(start + first + 2, start + first + 2 + 12 * count, 12):
             tag, kind, _ = struct.unpack_from(order + 'HHI', exif, entry)
-            if tag == ORIENTATION and kind == 3:
-                struct.pack_into(order + 'H', changed, entry + 8, 1)
+            if tag == ORIENTATION and kind in WHOLE_NUMBERS:
+                struct.pack_into(order + WHOLE_NUMBERS[kind], changed, entry + 8, 1)
     except struct.error:
         return None  # damaged: left out, rather than turning the picture twice
     return bytes(changed)
@@ -120,7 +108,7 @@ def encode(ending: str, picture: Picture) -> bytes:
         '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
         '.jpeg': ('JPEG', {'quality': 95, 'subsampling': 0}),
     }.get(ending, ('TIFF', {}))  # uncompressed: compressed ones lose EXIF in Pillow
-    more = {key: value for key, value in (('exif', picture.exif), ('icc_profile', picture.icc)) if value}
+    more = {key: value for key, value in (('exif', picture.exif), ('icc_profile', picture.icc), ('dpi', picture.dpi)) if value}
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind, **settings, **more)
     return buffer.getvalue()
@@ -137,6 +125,8 @@ def _deep_png(picture: Picture) -> bytes:
     data = data.tobytes()
     header = len(PNG) + 25  # IHDR
     chunks = b''
+    if picture.dpi:
+        chunks += _chunk(b'pHYs', struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1))  # a metre
     if picture.icc:
         chunks += _chunk(b'iCCP', b'ICC Profile\0\0' + zlib.compress(picture.icc))
     if picture.exif:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.gif')
+EXTENSIONS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 
 # What is tried on a file's content. Others that Pillow knows take any bytes for a picture (TGA), lose depth silently (PPM, JPEG 2000, AVIF)
 # or run a program (EPS).
@@ -29,6 +29,7 @@ FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 LARGEST_FILE = 2**31 - 1  # bytes; the largest picture that Pillow opens has 1.4 GB in 16-bit RGBA
 
 PNG = b'\x89PNG\r\n\x1a\n'
+HARMLESS_CHUNKS = (b'tEXt', b'zTXt', b'iTXt', b'tIME', b'pHYs', b'bKGD', b'hIST', b'sPLT')  # no pixel depends on them
 
 # Description, make, model, resolution (x, y, unit), software, date, artist, copyright
 TIFF_DESCRIPTION = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
@@ -99,17 +100,28 @@ def _check_tiff(image: Image.Image, deep: bool) -> None:
         raise ValueError('a TIFF file of 16 bits has to be RGB or gray with black as 0, without separate planes; convert it to PNG')
 
 
-def _check_png(data: bytes) -> None:
-    """Raise OSError where a PNG is cut short or its chunks do not match their checksums: Pillow does not check the last of them."""
-    position, kind = len(PNG), b''
+def _check_png(data: bytes) -> tuple[bytes, list[str]]:
+    """Return a PNG without damaged texts and the like, and a note for each.
+
+    Pillow refuses files that have any, and does not check the last chunk that matters.
+
+    Raises:
+        OSError: it is cut short, or another chunk does not match its checksum.
+    """
+    position, kind, kept, notes = len(PNG), b'', [PNG], []
     while kind != b'IEND':
         length, kind = int.from_bytes(data[position : position + 4], 'big'), data[position + 4 : position + 8]
         end = position + 8 + length
         if end + 4 > len(data):
             raise OSError('the file is cut short')
-        if kind[:1].isupper() and zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
+        if zlib.crc32(memoryview(data)[position + 4 : end]) == int.from_bytes(data[end : end + 4], 'big'):
+            kept.append(data[position : end + 4])
+        elif kind in HARMLESS_CHUNKS:
+            notes.append(f'its {kind.decode()} chunk is damaged and left out')
+        else:
             raise OSError('a checksum does not match, the file is damaged')
         position = end + 4
+    return (b''.join(kept) if notes else data), notes
 
 
 class Decoded(NamedTuple):
@@ -117,6 +129,7 @@ class Decoded(NamedTuple):
 
     pixels: (h, w, c) uint8 or uint16, upright: gray, gray and alpha, RGB, or RGBA; palettes are resolved. 16-bit gray with alpha is RGBA.
     mode, format: Pillow's names of what the file holds. orientation: of EXIF, already undone. exif, icc: as in the file, or None.
+    dpi: dots per inch, across and down, or None. notes: what was damaged and is left out, a sentence each.
     """
 
     pixels: np.ndarray
@@ -125,6 +138,8 @@ class Decoded(NamedTuple):
     orientation: int
     exif: bytes | None
     icc: bytes | None
+    dpi: tuple[float, float] | None
+    notes: list[str]
 
     @property
     def alpha(self) -> np.ndarray | None:
@@ -144,19 +159,20 @@ def decode(data: bytes, name: str) -> Decoded:
         ValueError: in one line that starts with `name`.
     """
     try:
-        if data.startswith(PNG):
-            _check_png(data)
+        data, notes = _check_png(data) if data.startswith(PNG) else (data, [])
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             deep = _is_16_bit(image, data)
             if image.format == 'TIFF':
                 _check_tiff(image, deep)
-            stored = image.getexif().get(0x0112, 1)
+            stored = _orientation(image)
             image.load()  # which turns TIFF, and then says that nothing is left to undo
-            mode, orientation = image.mode, image.getexif().get(0x0112, 1)
+            mode, orientation = image.mode, _orientation(image)
             if deep:
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
                 if pixels is not None and pixels.ndim == 3:
                     pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+                if image.format == 'TIFF' and 1 in image.tag_v2.get(338, ()) and pixels is not None and pixels.ndim == 3:  # ExtraSamples
+                    pixels = _straight(pixels)
             elif image.has_transparency_data:
                 pixels = np.asarray(image.convert('LA' if mode in ('1', 'L', 'LA') else 'RGBA'))
             elif mode in ('1', 'L'):
@@ -165,10 +181,10 @@ def decode(data: bytes, name: str) -> Decoded:
                 pixels = np.asarray(image.convert('RGB') if mode == 'P' else image)
             else:
                 raise ValueError(f'pictures of mode {mode} are not supported; convert it to 8- or 16-bit RGB or grayscale')
-            count = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: phones' JPEG, with previews behind it
+            facts = (mode, image.format, stored, _exif(image), image.info.get('icc_profile') or None, _dpi(image), notes)
+            count = _pages(image)
             if count > 1:
                 raise ValueError(f'holds {count} pictures; animations and files of several pages are not supported')
-            facts = (mode, image.format, stored, _exif(image), image.info.get('icc_profile') or None)
     except UnidentifiedImageError:
         found = 'its content is none of ' + ', '.join(FORMATS) if data else 'the file is empty'
         raise ValueError(f'{name}: cannot be read as a picture: {found}') from None
@@ -179,6 +195,40 @@ def decode(data: bytes, name: str) -> Decoded:
         raise ValueError(f'{name}: cannot be read as a picture')
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     return Decoded(_UPRIGHT.get(orientation, lambda image: image)(pixels), *facts)
+
+
+def _straight(pixels: np.ndarray) -> np.ndarray:
+    """Undo associated alpha: colours that were multiplied by it, (h, w, 4) uint16; black where all is transparent."""
+    alpha = pixels[..., 3:].astype(np.float64)
+    colours = np.divide(pixels[..., :3] * 65535.0, alpha, out=np.zeros(pixels[..., :3].shape), where=alpha > 0)
+    return np.dstack([np.rint(colours.clip(0, 65535)).astype(np.uint16), pixels[..., 3:]])
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read EXIF's orientation, from 1 to 8; 1 where it is none of these."""
+    found = image.getexif().get(0x0112)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Read the resolution, where the file has one that can be; Pillow makes up 72 for JPEG files without."""
+    if image.format in ('JPEG', 'MPO') and not image.info.get('jfif_unit') and 0x011A not in image.getexif():
+        return None
+    dpi = tuple(map(float, image.info.get('dpi') or ()))
+    return dpi if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi) else None
+
+
+def _pages(image: Image.Image) -> int:
+    """Count the images of a file, without previews: of phones' JPEG (MPO), and reduced copies after the first page of a TIFF."""
+    count = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+    if image.format != 'TIFF' or count == 1:
+        return count
+
+    def reduced(page: int) -> bool:
+        image.seek(page)
+        return bool(image.tag_v2.get(254, 0) & 1)  # NewSubfileType
+
+    return count if reduced(0) else 1 + sum(not reduced(page) for page in range(1, count))
 
 
 def _exif(image: Image.Image) -> bytes | None:
@@ -196,6 +246,12 @@ def _exif(image: Image.Image) -> bytes | None:
     return kept.tobytes() if kept else None
 
 
+def refuse_transparency(found: Decoded, name: str) -> None:
+    """Raise a ValueError that starts with `name` if any pixel is transparent."""
+    if found.alpha is not None and found.alpha.min() != np.iinfo(found.pixels.dtype).max:
+        raise ValueError(f'{name}: has transparent pixels, whose colour is undefined; flatten it first')
+
+
 def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     """Bytes of a picture file -> (h, w, 1 or 3) uint8 or uint16, RGB, upright; and whether any simpler reader would see the same.
 
@@ -205,8 +261,7 @@ def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
         ValueError: in one line that starts with `name`.
     """
     picture = decode(data, name)
-    if picture.alpha is not None and picture.alpha.min() != np.iinfo(picture.pixels.dtype).max:
-        raise ValueError(f'{name}: has transparent pixels, whose colour is undefined; flatten it first')
+    refuse_transparency(picture, name)
     return picture.colours, picture.orientation == 1 and picture.alpha is None and picture.mode not in ('1', 'P')
 
 
@@ -222,28 +277,6 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
     """
     pixels, _ = decode_as_stored(data, name)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def decode_mask(data: bytes, name: str, soft: bool = False) -> np.ndarray:
-    """Bytes of a mask file (white = restore) -> (h, w, 1).
-
-    Args:
-        data, name: as for `decode_picture`.
-        soft: keep gray values, float32 in [0, 1]; otherwise uint8, 1 where the file is above 127 (of 255) and 0 elsewhere.
-
-    Raises:
-        ValueError: unreadable; coloured; or nearly black all over (or, not soft, nowhere
-            above 127), as a mask saved as 0 and 1 instead of 0 and 255 is.
-    """
-    pixels, _ = decode_as_stored(data, name)
-    if pixels.shape[2] == 3 and (pixels != pixels[..., :1]).any():
-        raise ValueError(f'{name}: a mask must be black and white, this picture has colours')
-    pixels = pixels[..., :1]
-    peak = np.iinfo(pixels.dtype).max
-    brightest = pixels.max()
-    if 0 < brightest <= (peak // 255 if soft else peak // 2):
-        raise ValueError(f'{name}: the mask is black but for values up to {brightest} of {peak}; restored pixels must be {peak}')
-    return (pixels / np.float32(peak)).astype(np.float32) if soft else (pixels > peak // 2).astype(np.uint8)
 
 
 def to_8_bit(picture: np.ndarray) -> np.ndarray:

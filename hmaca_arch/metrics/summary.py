@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,26 @@ class ValidationTable:
         together = np.isfinite(rows).all(axis=0)
         return mean_of_finite(rows[1][together] - rows[0][together])
 
+    def left_out(self, metric: str) -> dict[str, int]:
+        """Count the pictures that are not in the means: exact in some row, or without a region."""
+        rows = self.rows(metric)
+        return {'exact': int(np.isposinf(rows).any(axis=0).sum()), 'without a region': int(np.isnan(rows).any(axis=0).sum())}
+
+    def record(self) -> dict[str, Any]:
+        """Return the means for JSON: {'images': n, 'metrics': {name: {input, result, gain, exact, without_region}}}.
+
+        What is not finite is None, as JSON has no other numbers.
+        """
+        metrics = {}
+        for metric in self.metrics:
+            means = {**{row: self.mean(row, metric) for row in self.ROWS}, 'gain': self.gain(metric)}
+            counts = {what.replace(' a ', '_'): count for what, count in self.left_out(metric).items()}
+            metrics[metric] = {key: value if np.isfinite(value) else None for key, value in means.items()} | counts
+        return {'images': len(self.names), 'metrics': metrics}
+
     def notes(self, metric: str) -> str:
         """' (left out: 2 of 120 exact, 1 of 120 without a region)', or nothing."""
-        rows = self.rows(metric)
-        counts = ((np.isposinf(rows).any(axis=0).sum(), 'exact'), (np.isnan(rows).any(axis=0).sum(), 'without a region'))
-        notes = [f'{count} of {len(self.names)} {what}' for count, what in counts if count]
+        notes = [f'{count} of {len(self.names)} {what}' for what, count in self.left_out(metric).items() if count]
         return f' (left out: {", ".join(notes)})' if notes else ''
 
     def __str__(self) -> str:

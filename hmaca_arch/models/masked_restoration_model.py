@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import json
 import math
 import os
 import time
@@ -21,12 +22,13 @@ from tqdm import tqdm
 from hmaca_arch.compositing import composite
 from hmaca_arch.config.checks import learns_nothing
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.messages import printable
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.networks.adapter import Adapter, padding, takes
 from hmaca_arch.networks.loading import check_weights
 from hmaca_arch.networks.mask_input import network_section
-from hmaca_arch.restoring.strips import strip
+from hmaca_arch.restoring.sheets import strip
 from hmaca_arch.training import distributed, stopping
 from hmaca_arch.training.accumulating import gradients_kept
 from hmaca_arch.training.progress import decibel
@@ -55,6 +57,7 @@ class MaskedRestorationModel(ResumableModel):
         self.grad_clip = train_opt.get('grad_clip')
         self.validated_at: dict[str, int] = {}
         self.validated: set = set()  # iterations
+        self.results: dict[str, dict] = {}  # by data set, of its last validation
         self.validation_time = 0.0  # seconds of all of them
         network = network_section(opt['network_g'])  # first: it registers what is not
         self.pad_to = padding(opt['network_g'])
@@ -261,16 +264,18 @@ class MaskedRestorationModel(ResumableModel):
             self.stop(current_iter, signal)  # a resumed run validates first
         table = ValidationTable(metrics)
         rows = sorted(distributed.collect(rows), key=lambda row: row[0])
-        self.validation_time += time.time() - start
+        seconds = time.time() - start
+        self.validation_time += seconds
         self.validated.add(current_iter)
         if distributed.rank() > 0:
             return
         for _, name, values, _ in rows:
             table.add(name, values)
         self.log_validation(dataset, table, current_iter, tb_logger)
+        self.write_results(dataset, table, current_iter if self.is_train else None, seconds)
         if tb_logger:
             for _, name, _, picture in rows[:in_tensorboard]:
-                tag = f'{dataset}/{name}'.encode(errors='backslashreplace').decode()  # names of files need not be text
+                tag = printable(f'{dataset}/{name}')
                 tb_logger.add_image(tag, picture[..., ::-1].copy(), current_iter, dataformats='HWC')
 
     def measure(self, pictures: dict[str, np.ndarray], metrics: dict) -> dict[tuple[str, str], float]:
@@ -294,9 +299,18 @@ class MaskedRestorationModel(ResumableModel):
         for suffix, picture in (('', pictures['output']), ('_strip', strip(**pictures))):
             write_atomically(os.path.join(folder, f'{name}_{label}{suffix}.png'), cv2.imencode('.png', picture)[1].tobytes())
 
+    def write_results(self, dataset: str, table: ValidationTable, iteration: int | None, seconds: float) -> None:
+        """Write results.json, for programs: what the last validation of every data set measured."""
+        self.results[dataset] = {'iteration': iteration, 'seconds': round(seconds, 3), **table.record()}
+        network = self.get_bare_model(self.net_g)
+        described = {'network': type(network).__name__, 'parameters': sum(p.numel() for p in network.parameters())}
+        text = json.dumps({'name': self.opt['name'], **described, 'data_sets': self.results}, indent=1)
+        folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
+        write_atomically(os.path.join(folder, 'results.json'), text.encode())
+
     def log_validation(self, dataset: str, table: ValidationTable, current_iter, tb_logger) -> None:
         """Log the table, keep BasicSR's best results up to date, and write scalars or a CSV."""
-        lines = [f'Validation {dataset}, {len(table.names)} pictures', str(table)]
+        lines = [f'Validation {printable(dataset)}, {len(table.names)} pictures', str(table)]
         if self.opt['is_train'] and table.metrics:
             self._initialize_best_metric_results(dataset)
             for metric in table.metrics:
@@ -306,7 +320,7 @@ class MaskedRestorationModel(ResumableModel):
         elif table.metrics:
             path = os.path.join(self.opt['path']['results_root'], f'{dataset}.csv')
             table.write_csv(path)
-            lines.append(f'\tby picture: {path}')
+            lines.append(f'\tby picture: {printable(path)}')
         get_root_logger().info('\n'.join(lines))
         if tb_logger:
             for metric in table.metrics:

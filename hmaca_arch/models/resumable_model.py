@@ -9,6 +9,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
 from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
+from hmaca_arch.messages import printable
 from hmaca_arch.training import distributed, resuming, stopping
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # settings of an optimizer that only some of its versions have
@@ -45,7 +46,7 @@ class ResumableModel(SRModel):
         """As BasicSR's, but nothing in the file is executed, and an error is one line that names it."""
         net = self.get_bare_model(net)
         weights, key = read_checkpoint(Path(load_path), (param_key, 'params') if param_key else ())
-        get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{key}].')
+        get_root_logger().info(f'Loading {type(net).__name__} model from {printable(load_path)}, with param key: [{printable(key)}].')
         try:
             self._print_different_keys_loading(net, weights, strict)
             net.load_state_dict(weights, strict=strict)

@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,11 @@ import numpy as np
 from datasets_ext import degradations
 from hmaca_arch.files.image_files import largest_change
 from hmaca_arch.inference import Restorer
-from hmaca_arch.messages import how_to_install
+from hmaca_arch.messages import how_to_install, one_line, printable, say
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.page.guard import Guard, is_loopback
 from hmaca_arch.page.sessions import LARGEST_UPLOAD, Sessions
+from hmaca_arch.page.uploads import read_painted, read_uploads
 
 INTRODUCTION = """# Restore a region, leave the rest as it was
 Choose an example, or open a picture and paint over a region (or open a mask). If that region is not damaged yet, it can be damaged here.
@@ -40,31 +41,6 @@ class Tried(NamedTuple):
     restored: np.ndarray
     difference: np.ndarray
     line: str
-
-
-def read_painted(painted: Mapping[str, Any] | None, drawn: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A picture that was painted on -> (h, w, 3 or 4) uint8 and the mask (h, w) bool: what was painted white, in either way.
-
-    Args:
-        painted: 'background', (h, w, 4) uint8 RGBA, and 'layers', a list of such; as `gradio.ImageEditor` has it.
-        drawn: a mask as a picture of its own, (h, w) uint8.
-
-    Raises:
-        ValueError: no picture, nothing painted, or a mask of another size.
-    """
-    if not painted or painted.get('background') is None:
-        raise ValueError('there is no picture yet: open one, or choose an example')
-    picture = painted['background']
-    mask = np.zeros(picture.shape[:2], bool)
-    opaque = [np.where(layer[..., 3] > 127, layer[..., 1], 0) for layer in painted.get('layers') or ()]
-    for layer in opaque if drawn is None else (*opaque, drawn):
-        if layer.shape != mask.shape:
-            sizes = [f'{shape[1]}x{shape[0]}' for shape in (layer.shape, mask.shape)]
-            raise ValueError(f'the mask has {sizes[0]} pixels, the picture {sizes[1]}; expected equal sizes')
-        mask |= layer > 127
-    if not mask.any():
-        raise ValueError('nothing is painted yet: paint over the region to restore, or open a mask')
-    return (picture[..., :3] if picture[..., 3].min() == 255 else picture), mask
 
 
 def damage_region(picture: np.ndarray, mask: np.ndarray, damage: str, strength: float) -> tuple[np.ndarray, str]:
@@ -102,6 +78,7 @@ def try_out(
     strength: float = 5,
     context: int = 32,
     feather: int = 0,
+    notes: Sequence[str] = (),
 ) -> Tried:
     """Damage the painted region, unless damage is 'none', and restore it.
 
@@ -109,6 +86,7 @@ def try_out(
         painted, drawn: see `read_painted`.
         damage, strength: see `damage_region`.
         context, feather: as in `Restorer.restore`.
+        notes: sentences about the files, which are shown with those of the restoration.
 
     Raises:
         ValueError: what cannot work, in one line.
@@ -119,7 +97,7 @@ def try_out(
         damaged[..., :3], done = damage_region(np.ascontiguousarray(picture[..., :3]), mask, damage, strength)
         facts.append(done)
     start = time.perf_counter()
-    restored, regions, notes = restorer.run(damaged, mask, int(context), int(feather))
+    restored, regions, more = restorer.run(damaged, mask, int(context), int(feather))
     seconds = time.perf_counter() - start
     facts.append(f'{len(regions)} region{"" if len(regions) == 1 else "s"} restored in {seconds:.1f} s')
     facts.append(f'largest change outside: {largest_change(damaged, restored, mask)}')
@@ -131,7 +109,7 @@ def try_out(
         facts.append(f'PSNR of the region {before:.2f} dB damaged, {after:.2f} dB restored')
     apart = np.abs(restored[..., :3].astype(int) - damaged[..., :3])
     difference = np.minimum(AMPLIFIED * apart, 255).astype(np.uint8)
-    return Tried(damaged, restored, difference, '; '.join([*facts, *notes]))
+    return Tried(damaged, restored, difference, printable('; '.join([*facts, *notes, *more])))
 
 
 def examples(folder: Path) -> list[list[str]]:
@@ -174,9 +152,10 @@ def build_page(restorer: Restorer, folder: Path) -> Any:
 
     def restore(painted, drawn, damage, strength, context, feather):
         try:
-            return try_out(restorer, painted, drawn, damage, strength, context, feather)
+            painted, drawn, notes = read_uploads(painted, drawn)
+            return try_out(restorer, painted, drawn, damage, strength, context, feather, notes)
         except ValueError as error:
-            raise gr.Error(str(error), title='Not restored', print_exception=False) from None
+            raise gr.Error(one_line(error), title='Not restored', print_exception=False) from None
 
     with gr.Blocks(title='Restore a region', analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
@@ -195,7 +174,6 @@ def build_page(restorer: Restorer, folder: Path) -> Any:
                     # The examples bring their region here: layers that Gradio 6.31's editor is given are lost with the next stroke.
                     drawn = gr.Image(
                         label='Or a mask, white = restore',
-                        image_mode='L',
                         format='png',
                         sources=('upload', 'clipboard'),
                         height=240,
@@ -220,7 +198,9 @@ def build_page(restorer: Restorer, folder: Path) -> Any:
             ]
         with waiting:
             gr.Examples(examples(folder), [painted, drawn, damage], label='Examples')
-        button.click(restore, [painted, drawn, damage, strength, context, feather], [*shown, line], api_name='restore')
+        inputs = [painted, drawn, damage, strength, context, feather]
+        # Without Gradio's reading of images, which ignores orientation and transparency, and cuts 16 bits off at 255.
+        button.click(restore, inputs, [*shown, line], api_name='restore', preprocess=False)
     return page.queue(max_size=MOST_WAITING, api_open=False)
 
 
@@ -269,6 +249,6 @@ def serve(restorer: Restorer, host: str, port: int, names: Iterable[str] = (), a
         )
         address = f'[{host}]' if ':' in host else host
         app = Guard(Sessions(app, Path(folder), port), at, port, [f'{address}:{port}'.lower(), *names], auth)
-        print(f'http://{address}:{port} shows the page, Ctrl-C ends it', flush=True)
+        say(f'http://{address}:{port} shows the page, Ctrl-C ends it')
         config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listening])

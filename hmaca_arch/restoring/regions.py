@@ -11,8 +11,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-PEAKS = {'bool': 1, 'uint8': 255, 'uint16': 65535}  # white, by the mask's type; floating point: 1
-
 
 class Box(NamedTuple):
     """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are the first ones outside."""
@@ -55,54 +53,6 @@ def marked_box(mask: np.ndarray) -> Box:
     an 8-bit mask."""
     left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8))
     return Box(top, left, top + rows, left + columns)
-
-
-def check_mask(mask: np.ndarray) -> np.ndarray:
-    """A mask of shape (h, w) or (h, w, 1) as (h, w).
-
-    Raises:
-        ValueError: another shape or type, or floating point values outside [0, 1].
-    """
-    if mask.ndim == 3 and mask.shape[2] == 1:
-        mask = mask[..., 0]
-    if mask.ndim != 2:
-        raise ValueError(f'the mask has shape {mask.shape}; expected (h, w), the height and width of the picture')
-    if mask.dtype.name not in PEAKS and mask.dtype.kind != 'f':
-        raise ValueError(f'the mask is of type {mask.dtype}; expected bool, uint8, uint16 or floating point in [0, 1]')
-    if mask.dtype.kind == 'f' and mask.size and not 0 <= mask.min() <= mask.max() <= 1:  # NaN included
-        raise ValueError(f'the mask has values from {mask.min()} to {mask.max()}; expected 0 (keep) to 1 (restore)')
-    return mask
-
-
-def read_mask(mask: np.ndarray, soft: bool = False) -> tuple[np.ndarray, list[str]]:
-    """A mask as people have it -> as the network and the compositing need it.
-
-    Args:
-        mask: (h, w) or (h, w, 1); bool, integers of 8 or 16 bits (white = restore) or floating point in [0, 1].
-        soft: keep values between; otherwise pixels above the middle (127 of 255) are restored, and the others are not.
-
-    Returns:
-        (h, w): uint8 of 0 and 1, or if soft float32 in [0, 1]; and what is doubtful about the mask, a sentence each.
-
-    Raises:
-        ValueError: as `check_mask`.
-    """
-    mask = check_mask(mask)
-    peak, high = PEAKS.get(mask.dtype.name, 1), mask.max(initial=0)
-    doubts = []
-    if mask.dtype.kind == 'u' and high == 1:
-        doubts.append(f'the mask holds 0 and 1 instead of 0 and {peak}; 1 is taken for white')
-        peak = 1
-    if soft:
-        mask = mask.astype(np.float32) / np.float32(peak)
-    elif mask.dtype == bool:
-        mask = mask.view(np.uint8)
-    else:
-        threshold = peak // 2 if mask.dtype.kind == 'u' else 0.5
-        mask = (mask > threshold).view(np.uint8)
-        if 0 < high <= threshold:
-            doubts.append(f'the mask is nowhere above the threshold, its brightest value is {high} of {peak}')
-    return mask, doubts
 
 
 def find_regions(mask: np.ndarray, context: int) -> list[Region]:

@@ -51,7 +51,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.messages import suggestion
+from hmaca_arch.messages import printable, suggestion
 from hmaca_arch.training import distributed, resuming, run_record, starting, stopping
 from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.progress import ProgressLogger
@@ -118,7 +118,7 @@ def create_train_val_dataloader(opt: dict, logger):
             raise ValueError(f'datasets:{phase}: no pictures found')
         loader_args = dict(num_gpu=opt['num_gpu'], dist=opt['dist'], seed=opt['manual_seed'])
         if kind == 'val':
-            logger.info(f'Number of val images/folders in {dataset_opt["name"]}: {len(dataset)}')
+            logger.info(f'Number of val images/folders in {printable(dataset_opt["name"])}: {len(dataset)}')
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **loader_args))
             continue
         # Without a launcher BasicSR feeds several GPUs from one process, with one large batch.

@@ -15,7 +15,7 @@ from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
 from hmaca_arch.networks.described import trial
-from hmaca_arch.restoring.strips import strip
+from hmaca_arch.restoring.sheets import contact_sheet
 from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
@@ -63,10 +63,8 @@ def draw(samples: Sequence[Mapping[str, torch.Tensor]]) -> np.ndarray:
         marked = lq.copy() if lq.ndim == 3 else cv2.cvtColor(lq, cv2.COLOR_GRAY2BGR)
         edges, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(marked, edges, -1, (0, 255, 0), 1)
-        rows.append(strip(lq=lq, mask=mask, output=marked, gt=pictures.get('gt', lq)))
-    width = max(row.shape[1] for row in rows)
-    padded = [cv2.copyMakeBorder(row, 0, 4, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)) for row in rows]
-    return np.vstack(padded)
+        rows.append([lq, mask, marked, pictures.get('gt', lq)])
+    return contact_sheet(rows)
 
 
 def _peak() -> int | None:

@@ -9,7 +9,7 @@ from basicsr.utils import check_resume
 
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
-from hmaca_arch.messages import show
+from hmaca_arch.messages import one_line, printable, say, show
 from hmaca_arch.training import distributed
 
 try:
@@ -52,7 +52,7 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
             raise
         except Exception as error:  # whatever a torn file makes the reader raise
             broken.append(f'{path.name} ({type(error).__name__})')
-            print(f'Checkpoint {path} is not complete and is skipped: {" ".join(str(error).split())[:200]}', flush=True)
+            say(f'Checkpoint {printable(path)} is not complete and is skipped: {one_line(error)[:200]}')
     if broken:
         raise ValueError(f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over')
     return None
@@ -107,7 +107,7 @@ def load_resume_state(opt: dict) -> dict | None:
             path, state = newest_checkpoint(states, models) or (path, None)
             if path is None:
                 refuse_to_forget(states.parent)
-                print(f'No checkpoint in {states} yet: training starts at iteration 0.', flush=True)
+                say(f'No checkpoint in {printable(states)} yet: training starts at iteration 0.')
         path = distributed.from_first(path)
     if not path:
         return None
@@ -161,7 +161,7 @@ def set_aside(states: Path, iteration: int) -> None:
     for path in states.glob('*.state'):
         if path.stem.isdigit() and int(path.stem) > iteration:
             replace(path, path.with_suffix('.state.left'))
-            print(f'{path} is newer than what is resumed: renamed to {path.name}.left', flush=True)
+            say(f'{printable(path)} is newer than what is resumed: renamed to {printable(path.name)}.left')
 
 
 def prune(models: Path, states: Path, keep_last: int, best: set[int]) -> None:

@@ -14,7 +14,8 @@ from conftest import basicsr, killed, status_of
 from datasets_ext.make_dataset import generator, make_dataset
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
-from hmaca_arch.files.images import decode_mask, decode_picture
+from hmaca_arch.files.images import decode_picture
+from hmaca_arch.files.masks import read_mask
 
 
 def main(arguments) -> int:
@@ -65,7 +66,7 @@ def test_what_is_written(source, tmp_path):
         data = (tmp_path / 'out' / 'mask' / f'{name}.png').read_bytes()
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         assert stored.ndim == 2 and stored.dtype == np.uint8 and set(np.unique(stored)) == {0, 255}
-        mask = decode_mask(data, name)[..., 0].astype(bool)
+        mask = read_mask(data)[0].astype(bool)
         np.testing.assert_array_equal(gt, cv2.resize(read(source / f'{name}.png'), (32, 32), interpolation=cv2.INTER_AREA))
         np.testing.assert_array_equal(lq[~mask], gt[~mask])
         (top, left, height, width) = record['region']['boxes'][0]

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import ROOT, environment, make_triplets, tiny_options, write_options
@@ -29,7 +28,7 @@ from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.experiments.comparison.data import find_data
 from hmaca_arch.experiments.comparison.measure import Result, lpips_metric, measure
 from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods
-from hmaca_arch.experiments.comparison.sheet import CELL, contact_sheet, crop_of, error_map
+from hmaca_arch.experiments.comparison.sheet import CELL, comparison_sheet, crop_of, error_map
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.experiments.markdown import aligned
 from hmaca_arch.networks.mask_input import MaskInput
@@ -180,18 +179,20 @@ def _with_options(data: Path, section: dict, weights: Path) -> str:
     return f'{file},{weights}'
 
 
-def test_bootstrap_against_scipy_and_by_hand():
-    rng = np.random.default_rng(0)
-    values = rng.normal(30, 5, (2, 40))
+def test_bootstrap_step_by_step_and_by_hand():
+    values = np.random.default_rng(0).normal(30, 5, (2, 40))
     values[1] = values[0] + 0.5
     ours = bootstrap(values, 2000, 0.9, seed=1)
-    theirs = scipy.stats.bootstrap((values[0],), np.mean, n_resamples=2000, confidence_level=0.9, method='percentile')
-    assert ours[0].mean == pytest.approx(values[0].mean())
-    assert (ours[0].low, ours[0].high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.2)
+    rng = np.random.default_rng(1)
+    means = [values[:, rng.integers(40, size=40)].mean(axis=1) for _ in range(2000)]  # one resample after the other
+    low, high = np.quantile(means, [0.05, 0.95], axis=0)
+    for row in range(2):
+        assert [ours[row].mean, ours[row].low, ours[row].high] == pytest.approx([values[row].mean(), low[row], high[row]], rel=1e-12)
     assert ours[1].low - ours[0].low == pytest.approx(0.5)  # the same pictures are drawn for every row
     assert bootstrap(values, 2000, 0.9, seed=1) == ours != bootstrap(values, 2000, 0.9, seed=2)
     # of two pictures a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
     two = np.array([[0.0, 1.0]])
+    assert bootstrap(np.array([[3.0], [4.0]]), 10) == [Estimate(3, 3, 3), Estimate(4, 4, 4)]
     assert [bootstrap(two, 2000, share)[0] for share in (0.4, 0.6)] == [Estimate(0.5, 0.5, 0.5), Estimate(0.5, 0.0, 1.0)]
     assert all(math.isnan(value) for value in (bootstrap(np.zeros((1, 0)))[0].mean, bootstrap(np.zeros((1, 0)))[0].low))
 
@@ -257,7 +258,8 @@ def test_sheet_shows_the_region_and_its_errors():
     assert crop_of(mask) == (slice(17, 33), slice(22, 38))
     assert crop_of(np.pad(mask[20:30, 25:35], ((0, 40), (30, 0)))) == (slice(0, 16), slice(24, 40))  # at the corner
     assert crop_of(np.zeros((9, 5))) == (slice(0, 15), slice(0, 15))
-    sheet = contact_sheet([('input', {'a': worse}), ('method', {'a': better})], {'a': gt}, {'a': mask})
+    assert crop_of(np.pad(np.ones((3, 4)), ((17, 0), (0, 26))), margin=1) == (slice(12, 20), slice(0, 8))
+    sheet = comparison_sheet([('input', {'a': worse}), ('method', {'a': better})], {'a': gt}, {'a': mask})
     middle = [sheet[30 + CELL + 4 + CELL // 2, column * (CELL + 4) + CELL // 2] for column in range(3)]
     expected = cv2.applyColorMap(np.array([[255, 128, 0]], np.uint8), cv2.COLORMAP_INFERNO)[0]
     assert (np.array(middle) == expected).all()

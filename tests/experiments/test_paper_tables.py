@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -222,11 +223,19 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, capsys):
     assert lines[blur + 2] == ['HMACA1: gain', '+0.50', *[''] * 4, '+2.00', *[''] * 5]
     assert lines[blur + 3] == ['HMACA1: iterations', '300', *[''] * 4, '300', *[''] * 5]
     assert lines[blur + 4][:3] == ['HMACA1: paper', '46.91', '51.14']
-    plot = np.asarray(Image.open(tmp_path / 'table2_light_clean_alpha.png'))
-    colour = [int(figures.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
-    ys, xs = np.nonzero((plot == colour).all(axis=2)[:, :560])
-    assert xs.min() < 85 and 300 < xs.max() < 330, 'a line from alpha 0 to 0.5'
-    assert ys[xs.argmin()] > ys[xs.argmax()], 'that rises'
+    assert Image.open(tmp_path / 'table2_light_clean_alpha.png').size == (800, 500)
+    (axes,) = figures.alpha_plot(results.collect(cells, tmp_path, ROOT)).axes
+    assert [line.get_label() for line in axes.lines[1:]] == ['Horse-GaussianBlur, HMACA1'] and 'dB' in axes.get_ylabel()
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [(0, 0.5), (0.5, 2)])
+
+
+def test_without_matplotlib_the_table_is_written_and_one_line_names_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    write_cell(tmp_path, plan.plan('2', 'light')[0], [45, 47], [46, 47])
+    assert status_of('tables', '--table', '2', '--report', '-o', str(tmp_path)) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('left out')]
+    assert "pip install 'hmaca[plots]'" in line and (tmp_path / 'table2_light_clean.md').is_file()
+    assert not (tmp_path / 'table2_light_clean_alpha.png').exists()
 
 
 def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_path, monkeypatch):
@@ -262,14 +271,6 @@ def test_a_plot_of_nothing_but_zeros(tmp_path):
     assert figures.alpha_plot(results.collect(cells, tmp_path, ROOT)) is not None
 
 
-def test_the_legend_fits(tmp_path, monkeypatch):
-    cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
-    write_cell(tmp_path, cells[0], [30], [31])
-    monkeypatch.setattr(figures, 'label', lambda *_: 'W' * 60)
-    plot = np.asarray(figures.alpha_plot(results.collect(cells, tmp_path, ROOT)))
-    assert (plot[:, -8:] == 255).all() and (plot[:, -30:] < 128).any()
-
-
 def test_figures_of_different_pictures_are_not_mixed(tmp_path, capsys):
     first, second = plan.plan('1', 'light', networks=['HAT', 'DRCT'])
     write_cell(tmp_path, first, [30, 40], [31, 41])
@@ -284,23 +285,15 @@ def test_the_sheet_shows_what_each_network_restored(tmp_path):
     cells = plan.plan('1', 'light', networks=['HAT', 'DRCT', 'SwinIR'])
     write_cell(tmp_path / 'o', cells[0], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=100)
     write_cell(tmp_path / 'o', cells[2], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=200)
-    sheet = np.asarray(figures.sheet(results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data'))
+    sheet = figures.sheet(results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data')
     pitch = figures.SIDE + 4
-    assert sheet.shape == (24 + 6 * pitch, 5 * pitch, 3), '3 pictures, whole and enlarged: input, mask, two networks (one was not run), gt'
-    columns = [sheet[24 + 80 :: pitch, column * pitch + 80] for column in range(5)]
-    assert (columns[2] == (100, 0, 0)).all() and (columns[3] == (200, 0, 0)).all()
-    masks = [sheet[24 + row * pitch :][: figures.SIDE, pitch : pitch + figures.SIDE] for row in range(6)]
+    # 3 pictures, whole and enlarged: input, mask, two networks (one was not run), gt
+    assert sheet.shape == (30 + 6 * pitch - 4, 5 * pitch - 4, 3)
+    columns = [sheet[30 + 80 :: pitch, column * pitch + 80] for column in range(5)]
+    assert (columns[2] == (0, 0, 100)).all() and (columns[3] == (0, 0, 200)).all()
+    masks = [sheet[30 + row * pitch :][: figures.SIDE, pitch : pitch + figures.SIDE] for row in range(6)]
     assert [round((mask == 255).mean(), 2) for mask in masks] == [0.11, 0.25] * 3, 'enlarged around the region'
     assert job.shown_pictures(job.table_of_test(tmp_path / 'o', cells[0])) == ['0000', '0002', '0001'], 'by the dB of the input'
-
-
-def test_around_is_a_square_that_holds_the_region():
-    mask = np.zeros((20, 30))
-    mask[17:20, 0:4] = 1
-    rows, columns = figures.around(mask)
-    assert (rows, columns) == (slice(12, 20), slice(0, 8))
-    assert figures.around(np.zeros((4, 4))) == (slice(None), slice(None))
-    assert figures.around(np.ones((20, 30)))[0] == slice(0, 20)
 
 
 # Running.
@@ -337,15 +330,15 @@ def test_gpus_are_dealt_to_cells():
         runner.shares(['0', '1'], 3, None)
 
 
-def test_progress_is_where_the_log_is(tmp_path):
+def test_progress_is_where_the_checkpoints_are(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=1200)
-    (tmp_path / 'logs').mkdir()
     running = job.Job(cell, tmp_path, ROOT, tmp_path)
     running.phase, running.state['iterations'] = 'train', 1200
-    running.log.write_text('2026-01-01 00:00:00,000 INFO: Start training from epoch: 0, iter: 0\n')
     assert running.progress() == f'{cell.name}: train'
-    with running.log.open('a') as log:
-        log.write('2026-01-01 00:00:01,000 INFO: [x..][epoch:  0, iter:   1,100, lr:(1e-3,)] [eta: 0:00:10, time (data): 1 (0)] x\n')
+    states = tmp_path / 'experiments' / cell.name / 'training_states'
+    states.mkdir(parents=True)
+    for name in ('900', '1100', 'newest'):
+        (states / f'{name}.state').touch()
     assert running.progress() == f'{cell.name}: train 1,100/1,200'
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import Picture, check_output, encode, read_mask_file, read_picture, upright_exif, verify, write_picture
+from hmaca_arch.files.image_files import Picture, check_output, encode, read_picture, upright_exif, verify, write_picture
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
@@ -123,30 +123,6 @@ def test_what_is_not_supported_is_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=f'{name}: .*{message}'):
             read_picture(tmp_path / name)
-
-
-def test_masks(tmp_path):
-    mask = np.zeros((20, 20), np.uint8)
-    mask[5:9, 5:9] = 255
-    Image.fromarray(mask).save(tmp_path / 'a.png')
-    Image.fromarray(mask).convert('RGB').save(tmp_path / 'rgb.png')
-    Image.fromarray(mask > 0).save(tmp_path / 'bits.png')
-    for name in ('a.png', 'rgb.png', 'bits.png'):
-        found, doubts = read_mask_file(tmp_path / name)
-        np.testing.assert_array_equal(found, mask)
-        assert doubts == []
-    Image.fromarray(mask).save(tmp_path / 'a.jpg')
-    Image.fromarray(mask).save(tmp_path / 'a.webp')
-    Image.fromarray(mask).save(tmp_path / 'whole.webp', lossless=True)
-    assert 'with loss (JPEG)' in read_mask_file(tmp_path / 'a.jpg')[1][0]
-    assert 'with loss (WEBP)' in read_mask_file(tmp_path / 'a.webp')[1][0]
-    assert read_mask_file(tmp_path / 'whole.webp')[1] == []
-    Image.fromarray(pixels_of(3)).save(tmp_path / 'colour.png')
-    Image.fromarray(pixels_of(4)).save(tmp_path / 'clear.png')
-    with pytest.raises(ValueError, match=r'colour.png: a mask must be black and white'):
-        read_mask_file(tmp_path / 'colour.png')
-    with pytest.raises(ValueError, match=r'clear.png: has transparent pixels'):
-        read_mask_file(tmp_path / 'clear.png')
 
 
 def test_outputs_that_cannot_be(tmp_path):

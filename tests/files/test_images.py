@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_mask, decode_picture, encode_png, list_pictures, to_8_bit
+from hmaca_arch.files.images import decode_picture, encode_png, list_pictures, to_8_bit
+from hmaca_arch.files.masks import read_mask
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +66,7 @@ def test_exif_orientation_is_applied(picture, kind, orientation):
     np.testing.assert_array_equal(decode_picture(data, 'a'), expected)
     assert (expected.shape[0] > expected.shape[1]) == (orientation >= 5)
     mask = saved(Image.fromarray((picture[..., 0] > 99).astype(np.uint8) * 255), kind, exif=exif, **options)
-    assert decode_mask(mask, 'a').shape[:2] == expected.shape[:2]
+    assert read_mask(mask)[0].shape == expected.shape[:2]
 
 
 def test_transparency_is_refused(picture):
@@ -113,38 +114,6 @@ def test_flipped_bits_in_a_png_are_refused(picture):
 def test_text_is_not_a_picture():
     with pytest.raises(ValueError, match=r'^a\.png: cannot be read as a picture'):
         decode_picture(b'not a picture at all', 'a.png')
-
-
-def test_masks_are_thresholded_at_127():
-    values = np.array([[0, 1, 127, 128, 254, 255]], np.uint8)
-    hard = decode_mask(saved(values), 'm')
-    assert hard.shape == (1, 6, 1) and hard.dtype == np.uint8
-    assert hard[0, :, 0].tolist() == [0, 0, 0, 1, 1, 1]
-    soft = decode_mask(saved(values), 'm', soft=True)
-    assert soft.dtype == np.float32
-    np.testing.assert_allclose(soft[0, :, 0], values[0] / 255, atol=1e-7)
-
-
-def test_masks_of_every_kind(picture):
-    region = picture[..., 0] > 120
-    white = region.astype(np.uint8) * 255
-    deep = cv2.imencode('.png', region.astype(np.uint16) * 65535)[1].tobytes()
-    for data in (
-        saved(white), saved(np.repeat(white[..., None], 3, axis=2)), saved(Image.fromarray(white).convert('1')), deep,
-        saved(Image.fromarray(white).convert('P')), saved(white, 'BMP'),
-    ):  # fmt: skip
-        np.testing.assert_array_equal(decode_mask(data, 'm')[..., 0], region)
-    assert not decode_mask(saved(white * 0), 'm').any()
-    assert decode_mask(saved(white * 0 + 255), 'm').all()
-
-
-def test_doubtful_masks_are_refused_by_name(picture):
-    with pytest.raises(ValueError, match=r'^m\.png: a mask must be black and white'):
-        decode_mask(saved(picture), 'm.png')
-    with pytest.raises(ValueError, match=r'^m\.png: the mask is black but for values up to 1 of 255'):
-        decode_mask(saved((picture[..., 0] > 120).astype(np.uint8)), 'm.png')
-    with pytest.raises(ValueError, match='up to 255 of 65535'):
-        decode_mask(cv2.imencode('.png', (picture[..., 0] > 120).astype(np.uint16) * 255)[1].tobytes(), 'm.png')
 
 
 def test_encode_png_round_trip(picture):

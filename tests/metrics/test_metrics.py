@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -141,6 +142,8 @@ def test_summary_counts_what_it_leaves_out(tmp_path):
     assert table.mean('input', 'psnr') == 25 and table.mean('result', 'psnr') == 26.5  # exact pictures are dropped from both rows
     assert table.gain('psnr') == 1.5
     assert 'left out: 2 of 5 exact, 1 of 5 without a region' in str(table)
+    found = {'input': 25, 'result': 26.5, 'gain': 1.5, 'exact': 2, 'without_region': 1}
+    assert json.loads(json.dumps(table.record(), allow_nan=False)) == {'images': 5, 'metrics': {'psnr': found}}
     table.write_csv(tmp_path / 'table.csv')
     lines = (tmp_path / 'table.csv').read_text().splitlines()
     assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 6
@@ -151,6 +154,13 @@ def test_a_pictures_name_need_not_be_text(tmp_path):
     table.add('caf\udce9', {('input', 'psnr'): 1.0, ('result', 'psnr'): 2.0})
     table.write_csv(tmp_path / 'table.csv')
     assert (tmp_path / 'table.csv').read_bytes().splitlines()[1] == b'caf\xe9,1.000000,2.000000'
+
+
+def test_what_is_not_finite_is_null_in_json():
+    table = ValidationTable(['psnr'])
+    table.add('a', {('input', 'psnr'): 30.0, ('result', 'psnr'): math.inf})
+    found = {'input': 30, 'result': None, 'gain': None, 'exact': 1, 'without_region': 0}
+    assert table.record() == {'images': 1, 'metrics': {'psnr': found}}
 
 
 def test_mean_of_finite():

@@ -112,7 +112,7 @@ def test_what_is_painted(masks, alpha):
 def test_a_mask_of_its_own_joins_what_is_painted():
     other = np.zeros(INSIDE.shape, bool)
     other[30:35, 33:40] = True
-    drawn = np.where(other, 128, 127).astype(np.uint8)
+    drawn = other.astype(np.uint8)
     np.testing.assert_array_equal(demo.read_painted(painted(), drawn)[1], INSIDE | other)
     np.testing.assert_array_equal(demo.read_painted(painted() | {'layers': []}, drawn)[1], other)
     mask_as_layer = np.dstack([255 * INSIDE.astype(np.uint8)] * 3 + [np.full(INSIDE.shape, 255, np.uint8)])  # opaque, black and white
@@ -143,7 +143,7 @@ def test_examples_are_photographs_with_a_region(tmp_path):
     assert [damage for *_, damage in found] == ['pixelize', 'blur', 'noise']
     for (file, mask_file, _), name in zip(found, ('chelsea', 'coffee', 'rocket'), strict=True):
         background, drawn = np.array(Image.open(file).convert('RGBA')), np.array(Image.open(mask_file))
-        picture, mask = demo.read_painted({'background': background}, drawn)
+        picture, mask = demo.read_painted({'background': background}, drawn // 255)
         np.testing.assert_array_equal(picture, getattr(data, name)())
         assert 2000 < mask.sum() < 8000
 
@@ -251,6 +251,48 @@ def test_http_api(server, tiny_checkpoint, tmp_path, monkeypatch):
     assert 'largest change outside: 0' in line and 'noise added' in line
     with pytest.raises(AppError, match='nothing is painted yet'):
         client.predict({'background': picture, 'layers': [], 'composite': None}, None, 'none', 5, 8, 0, api_name='/restore')
+
+
+def test_the_page_reads_files_as_the_command_does(server, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv('GRADIO_ANALYTICS_ENABLED', 'False')
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client = Client(server.url, verbose=False, download_files=str(tmp_path / 'down'))
+
+    def restored(image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray, str]:
+        editor = {'background': handle_file(str(image)), 'layers': [], 'composite': None}
+        before, after, _, line = client.predict(editor, handle_file(str(mask)), 'none', 5, 8, 0, api_name='/restore')
+        return np.array(Image.open(before)), np.array(Image.open(after)), line
+
+    gray = np.random.default_rng(0).integers(0, 65536, INSIDE.shape, dtype=np.uint16)
+    (tmp_path / 'deep.png').write_bytes(png(gray))
+    (tmp_path / 'mask.png').write_bytes(png(255 * INSIDE.astype(np.uint8)))
+    before, after, line = restored(tmp_path / 'deep.png', tmp_path / 'mask.png')
+    np.testing.assert_array_equal(before, np.repeat(np.rint(gray / 257).astype(np.uint8)[..., None], 3, axis=2))
+    assert 'largest change outside: 0' in line
+
+    colour = painted()['background'][..., :3]
+    exif = Image.Exif()
+    for orientation in (3, 6):
+        exif[0x0112] = orientation
+        stored = Image.fromarray(np.rot90(colour, {3: 2, 6: 1}[orientation]))
+        stored.save(tmp_path / 'turned.png', exif=exif)
+        before, after, line = restored(tmp_path / 'turned.png', tmp_path / 'mask.png')
+        np.testing.assert_array_equal(before, colour)
+        expected = load_restorer(tiny_checkpoint, 'cpu').restore(colour, INSIDE, context=8)
+        assert np.abs(after.astype(int) - expected).max() <= 1
+
+    (tmp_path / 'zero_one.png').write_bytes(png(INSIDE.astype(np.uint8)))
+    assert '1 is taken for white' in restored(tmp_path / 'deep.png', tmp_path / 'zero_one.png')[2]
+    white = np.full((*INSIDE.shape, 4), 255, np.uint8)
+    white[..., 3] *= INSIDE
+    (tmp_path / 'cut_out.png').write_bytes(png(white))
+    with pytest.raises(AppError, match='cut_out.png: has transparent pixels'):
+        restored(tmp_path / 'deep.png', tmp_path / 'cut_out.png')
+    (tmp_path / 'text.png').write_bytes(b'no image')
+    with pytest.raises(AppError):
+        restored(tmp_path / 'text.png', tmp_path / 'mask.png')
 
 
 class Visitor:

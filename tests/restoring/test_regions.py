@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmaca_arch.restoring import regions
-from hmaca_arch.restoring.regions import Blend, Box, Region, check_mask, cut, find_regions, marked_box, paste_weights, read_mask
+from hmaca_arch.restoring.regions import Blend, Box, Region, cut, find_regions, marked_box, paste_weights
 
 
 def mask_of(height: int, width: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -200,68 +200,3 @@ def test_the_pictures_border_does_not_fade_and_a_crop_without_context_does():
     mask = mask_of(20, 20, (0, 0, 20, 10))
     weights = paste_weights(mask, find_regions(mask, 0)[0], 1)
     np.testing.assert_allclose(weights[0], [1] * 9 + [0.5])
-
-
-@pytest.mark.parametrize(
-    ('given', 'restored'),
-    [
-        (np.array([[0, 127, 128, 255]], np.uint8), [0, 0, 1, 1]),
-        (np.array([[0, 32767, 32768, 65535]], np.uint16), [0, 0, 1, 1]),
-        (np.array([[0, 0.5, 0.51, 1]]), [0, 0, 1, 1]),
-        (np.array([[False, True]]), [0, 1]),
-    ],
-)
-def test_thresholds(given, restored):
-    mask, doubts = read_mask(given)
-    assert mask.tolist() == [restored] and mask.dtype == np.uint8 and doubts == []
-
-
-@pytest.mark.parametrize('given', [np.array([[0, 51, 255]], np.uint8), np.array([[0, 0.2, 1]]), np.array([[0, 13107, 65535]], np.uint16)])
-def test_soft_masks_keep_their_values(given):
-    mask, doubts = read_mask(given, soft=True)
-    np.testing.assert_allclose(mask, [[0, 0.2, 1]], rtol=1e-6)
-    assert mask.dtype == np.float32 and doubts == []
-
-
-@pytest.mark.parametrize('kind', [bool, np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize('shape', [(3, 4), (3, 4, 1), (0, 4)])
-def test_an_empty_mask_and_a_last_axis_of_one(kind, shape):
-    mask, doubts = read_mask(np.zeros(shape, kind))
-    assert mask.shape == shape[:2] and not mask.any() and doubts == []
-    full = np.ones((3, 4, 1), kind)
-    full[1, 2] = 0
-    np.testing.assert_array_equal(check_mask(full), full[..., 0])
-    assert check_mask(np.ones((2, 2), kind)).all(), 'one value throughout'
-
-
-def test_zero_and_one_instead_of_white_is_understood_and_said():
-    mask, (doubt,) = read_mask(np.array([[0, 1]], np.uint8))
-    assert mask.tolist() == [[0, 1]] and '1 is taken for white' in doubt
-
-
-def test_a_mask_below_the_threshold_is_said():
-    for faint, brightest in (
-        (np.array([[0, 90]], np.uint8), '90 of 255'),
-        (np.array([[0, 127]], np.uint8), '127 of 255'),
-        (np.array([[0, 0.5]]), '0.5 of 1'),
-        (np.array([[0, 0.25]]), '0.25 of 1'),
-    ):
-        mask, (doubt,) = read_mask(faint)
-        assert not mask.any() and doubt == f'the mask is nowhere above the threshold, its brightest value is {brightest}'
-
-
-@pytest.mark.parametrize(
-    ('given', 'message'),
-    [
-        (np.zeros((4, 4, 3), np.uint8), r'shape \(4, 4, 3\)'),
-        (np.array([[0.0, 255.0]]), 'values from 0.0 to 255.0'),
-        (np.array([[0.0, 1.5]]), 'values from 0.0 to 1.5'),
-        (np.array([[-0.5, 1.0]]), 'values from -0.5 to 1.0'),
-        (np.zeros((4, 4, 1, 1)), r'shape \(4, 4, 1, 1\)'),
-        (np.array([[0.0, np.nan]]), 'values from nan'),
-        (np.zeros((4, 4), np.int64), 'type int64'),
-    ],
-)
-def test_what_is_no_mask(given, message):
-    with pytest.raises(ValueError, match=message):
-        read_mask(given)

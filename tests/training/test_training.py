@@ -1,5 +1,6 @@
 """BasicSR's own pipelines with what hmaca_arch.training.pipeline replaces in them: real runs on tiny triplets."""
 
+import csv
 import json
 import logging
 import math
@@ -14,6 +15,7 @@ import time
 from unittest.mock import MagicMock
 
 import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -168,6 +170,16 @@ def test_testing_writes_a_line_a_picture(trained):
     assert lines[0].startswith('picture,input_composite_psnr') and [line.split(',')[0] for line in lines[1:]] == ['0000', '0001']
     assert (results / 'visualization' / 'tiny_test' / '0001_tiny_strip.png').exists()
     assert (results / 'options_resolved.yml').exists()
+    for path, iteration in ((results, None), (folder / 'experiments' / 'tiny', 5)):
+        record = json.loads((path / 'results.json').read_text())
+        measured = record['data_sets']['tiny_test']
+        assert record['network'] == 'HMACA' and record['parameters'] > 1000 and measured['seconds'] > 0
+        assert (measured['iteration'], measured['images']) == (iteration, 2)
+        assert set(measured['metrics']['composite_psnr']) == {'input', 'result', 'gain', 'exact', 'without_region'}
+    rows = list(csv.DictReader(lines))
+    values = [[float(row[f'{kind}_composite_psnr']) for kind in ('input', 'result')] for row in rows]
+    means = json.loads((results / 'results.json').read_text())['data_sets']['tiny_test']['metrics']['composite_psnr']
+    assert [means['input'], means['result']] == pytest.approx(np.mean(values, axis=0).tolist(), abs=1e-5)
 
 
 def test_the_average_leaves_the_random_start_behind(trained):

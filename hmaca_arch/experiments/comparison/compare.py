@@ -18,11 +18,12 @@ from hmaca_arch.experiments.bootstrap import Estimate
 from hmaca_arch.experiments.comparison.data import Data, find_data
 from hmaca_arch.experiments.comparison.measure import Result, clean_processes, in_process
 from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods, network
-from hmaca_arch.experiments.comparison.sheet import contact_sheet
+from hmaca_arch.experiments.comparison.sheet import comparison_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import encode_png
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.messages import printable, say
 
 FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
 
@@ -75,7 +76,7 @@ def sheet_of(data: Data, comparison: Comparison, names: tuple[str, ...]) -> np.n
     truth = {name: tensor2img([item['gt']]) for name, item in items.items()}
     masks = {name: item['mask'][0].numpy() for name, item in items.items()}
     inputs = {name: tensor2img([item['lq']]) for name, item in items.items()}
-    return contact_sheet([(INPUT.label, inputs), *((result.label, result.pictures) for result in comparison.results[1:])], truth, masks)
+    return comparison_sheet([(INPUT.label, inputs), *((result.label, result.pictures) for result in comparison.results[1:])], truth, masks)
 
 
 def in_json(estimate: Estimate) -> dict[str, float | None]:
@@ -147,5 +148,5 @@ def compare(args: argparse.Namespace, command: str) -> None:
     else:
         (output / 'sheet.png').unlink(missing_ok=True)  # an earlier run's
     write_atomically(output / 'table.md', text.encode(errors='backslashreplace'))
-    print(text)
-    print(f'written: {", ".join(str(output / name) for name in FILES if (output / name).exists())}')
+    say(text)
+    say(f'written: {", ".join(printable(output / name) for name in FILES if (output / name).exists())}')

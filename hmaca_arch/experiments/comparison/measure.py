@@ -23,6 +23,7 @@ from tqdm import tqdm
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.experiments.comparison.data import Data
 from hmaca_arch.experiments.comparison.methods import Method, NetworkRestorer, Restorer
+from hmaca_arch.messages import one_line, say
 from hmaca_arch.metrics import calculate_boundary_psnr, calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
 
 METRICS = {  # key: (title, decimals)
@@ -68,7 +69,7 @@ def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | Non
     try:
         network = lpips.LPIPS(net='alex', verbose=False).to(device).eval()
     except OSError as error:  # it downloads AlexNet's weights when first used
-        print(f'LPIPS is left out: its weights cannot be loaded ({error})', file=sys.stderr)
+        say(f'LPIPS is left out: its weights cannot be loaded ({one_line(error)})', file=sys.stderr)
         return None
 
     @torch.no_grad()

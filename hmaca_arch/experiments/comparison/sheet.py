@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+
+from hmaca_arch.messages import printable
+from hmaca_arch.restoring.sheets import contact_sheet
 
 CELL = 192  # pixels of the sheet: side of a cell
-GAP, TEXT = 4, 30
 
 
 def crop_of(mask: np.ndarray, margin: float = 0.6) -> tuple[slice, slice]:
@@ -29,19 +30,10 @@ def error_map(picture: np.ndarray, gt: np.ndarray, peak: float) -> np.ndarray:
     return cv2.applyColorMap(np.clip(np.rint(error * 255 / peak), 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
 
 
-def fitted(picture: np.ndarray) -> np.ndarray:
-    """Enlarged (or reduced) to fit a cell, pixels kept as squares, black around it."""
-    scale = CELL / max(picture.shape[:2])
-    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    cell = np.zeros((CELL, CELL, 3), np.uint8)
-    cell[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
-    return cell
-
-
-def contact_sheet(
+def comparison_sheet(
     versions: Sequence[tuple[str, Mapping[str, np.ndarray]]], gt: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """A row a picture: every version's crop around the region, the ground truth last; below each its error map, of one scale a row.
+    """Show every version's crop around the region, the ground truth last; below each its error map, of one scale a row.
 
     Args:
         versions: (title, {name: picture}), the input first: its error sets the scale.
@@ -51,35 +43,12 @@ def contact_sheet(
     Returns:
         (height, width, 3) BGR uint8.
     """
-    columns = len(versions) + 1
-    sheet = np.full((TEXT + len(gt) * 2 * (CELL + GAP) + len(gt) * TEXT, columns * (CELL + GAP), 3), 255, np.uint8)
-    labels = [(column * (CELL + GAP), 2, title) for column, title in enumerate([*(title for title, _ in versions), 'ground truth'])]
-    top = TEXT
+    rows, captions = [], []
     for name in gt:
         box = crop_of(masks[name])
         truth = gt[name][box]
-        first = np.abs(versions[0][1][name][box].astype(float) - truth).mean(axis=2)
-        peak = max(1.0, float(first.max()))
-        for column, picture in enumerate([*(pictures[name][box] for _, pictures in versions), truth]):
-            left = column * (CELL + GAP)
-            sheet[top : top + CELL, left : left + CELL] = fitted(picture)
-            below = top + CELL + GAP
-            sheet[below : below + CELL, left : left + CELL] = fitted(error_map(picture, truth, peak))
-        labels.append((0, top + 2 * CELL + GAP + 2, f'{name}: error from 0 (black) to {peak:.0f} of 255 grey levels or more (bright)'))
-        top += 2 * (CELL + GAP) + TEXT
-    return written(sheet, labels)
-
-
-def written(sheet: np.ndarray, labels: list[tuple[int, int, str]]) -> np.ndarray:
-    """The sheet with texts at (left, top); those above columns are broken into two lines where they are too long."""
-    image = Image.fromarray(sheet)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
-    for left, top, text in labels:
-        if top < TEXT and draw.textlength(text, font) > CELL:
-            words, lines = text.split(' '), ['']
-            for word in words:
-                joined = f'{lines[-1]} {word}'.strip()
-                lines[-1:] = [joined] if draw.textlength(joined, font) <= CELL or not lines[-1] else [lines[-1], word]
-            text = '\n'.join(lines[:2])
-        draw.multiline_text((left, top), text, fill=(0, 0, 0), font=font, spacing=1)
-    return np.asarray(image)
+        shown = [*(pictures[name][box] for _, pictures in versions), truth]
+        peak = max(1.0, float(np.abs(shown[0].astype(float) - truth).mean(axis=2).max()))
+        rows += [shown, [error_map(picture, truth, peak) for picture in shown]]
+        captions += ['', f'{printable(name)}: error from 0 (black) to {peak:.0f} of 255 grey levels or more (bright)']
+    return contact_sheet(rows, [*(title for title, _ in versions), 'ground truth'], captions, CELL)

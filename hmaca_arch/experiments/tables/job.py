@@ -8,7 +8,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -22,7 +21,6 @@ from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
 from hmaca_arch.files.atomic import write_atomically
 
 SHOWN = 6  # restored pictures that a finished cell keeps
-STAMP = re.compile(r'^(\S+ \S+) INFO: .*?iter: *([\d,]*\d),', re.M)
 
 
 def read_state(folder: Path, cell: Cell) -> dict:
@@ -218,13 +216,15 @@ class Job:
         self.save()
         try:
             if code:
-                errors = re.findall(r'^basicsr \w+: (error.*)', output, re.M) or output.splitlines()[-1:] or ['nothing was printed']
+                lines = output.splitlines()
+                errors = [line[line.index('error') :] for line in lines if line.startswith(f'basicsr {self.phase}: error')]
+                errors = errors or lines[-1:] or ['nothing was printed']
                 raise ValueError(f'{self.phase} ended with {code}: {errors[0]}')
             if self.phase == 'train':
                 self.state['trained'] = True
                 self.train_or_test()
                 return True
-            self.finish(output)
+            self.finish()
         except (ValueError, OSError) as error:
             self.fail(error)
         return False
@@ -234,13 +234,13 @@ class Job:
         self.state['error'] = f'{error} (more in logs/{self.log.name})' if self.log.exists() else str(error)
         self.save()
 
-    def finish(self, output: str) -> None:
+    def finish(self) -> None:
         """Note that all is done, and delete what is large: all checkpoints but the last, all pictures but a few."""
-        found = re.search(r'with parameters: ([\d,]+)', output)
         table = table_of_test(self.folder, self.cell)
         if not table.is_file():
             raise FileNotFoundError(f'the test wrote no {table}')
-        self.state.update(done=True, parameters=int(found[1].replace(',', '')) if found else None)
+        measured = json.loads(table.with_name('results.json').read_text(encoding='utf-8'))
+        self.state.update(done=True, parameters=measured['parameters'])
         self.save()
         self.delete_checkpoints(keep=0)
         kept = {f'{name}_{self.cell.name}.png' for name in shown_pictures(table)}
@@ -250,14 +250,19 @@ class Job:
 
     def delete_checkpoints(self, keep: int) -> None:
         """All numbered ones but the newest `keep`: at the paper's size each takes 180 MB."""
-        numbers = sorted(int(path.stem) for path in self.experiment.glob('training_states/[0-9]*.state'))
+        numbers = self.saved()
         for number in numbers[: len(numbers) - keep]:
             (self.experiment / 'training_states' / f'{number}.state').unlink()
             (self.experiment / 'models' / f'net_g_{number}.pth').unlink(missing_ok=True)
 
+    def saved(self) -> list[int]:
+        """Return the iterations that have a checkpoint."""
+        return sorted(int(path.stem) for path in self.experiment.glob('training_states/[0-9]*.state'))
+
     def progress(self) -> str:
-        reached = [iteration for _, iteration in STAMP.findall(self.output())] if self.phase == 'train' else []
-        return f'{self.cell.name}: {self.phase}' + (f' {reached[-1]}/{self.state["iterations"]:,}' if reached else '')
+        """Say in a line what is run, and the last iteration that is saved."""
+        reached = self.saved() if self.phase == 'train' else []
+        return f'{self.cell.name}: {self.phase}' + (f' {reached[-1]:,}/{self.state["iterations"]:,}' if reached else '')
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -9,8 +9,11 @@ import argparse
 import signal
 from pathlib import Path
 
+import cv2
+
 from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.messages import one_line, printable, say
 
 
 def root() -> Path:
@@ -39,21 +42,27 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
                 job.Job(cell, args.output, root(), args.data).check_identity()
                 of_table.append(cell)
             except ValueError as error:
-                print(f'left out: {error}')
+                say(f'left out: {one_line(error)}')
         found = results.collect(of_table, args.output, root())
         text = report.document(f'Table {"I" * int(number)}', found, command, number != '1', args.against)
         base = args.output / f'table{number}_{of_table[0].scale}'
         written = {base.with_name(f'{base.name}.md'): text, base.with_name(f'{base.name}.csv'): report.table_csv(found)}
         for path, content in written.items():
             write_atomically(path, content.encode())
-        pictures = {f'{base.name}_alpha.png': figures.alpha_plot(found)}
+        try:
+            chart = figures.alpha_plot(found)
+        except ValueError as error:  # matplotlib is missing: the table is worth more than the chart
+            say(f'left out: {one_line(error)}')
+            chart = None
+        if chart is not None:
+            written[args.output / f'{base.name}_alpha.png'] = ''
+            write_atomically(args.output / f'{base.name}_alpha.png', lambda file, chart=chart: chart.savefig(file, format='png'))
         for (dataset,), group in report.grouped(found, 'dataset').items():
-            pictures[f'{base.name}_{dataset}.png'] = figures.sheet(group, args.output, args.data)
-        for name, picture in pictures.items():
-            if picture is not None:
-                write_atomically(args.output / name, lambda file, picture=picture: picture.save(file, 'PNG'))
-                written[args.output / name] = ''
-        print(f'\n{text}\nwritten: {", ".join(str(path) for path in written)}')
+            sheet = figures.sheet(group, args.output, args.data)
+            if sheet is not None:
+                written[args.output / f'{base.name}_{dataset}.png'] = ''
+                write_atomically(args.output / f'{base.name}_{dataset}.png', cv2.imencode('.png', sheet)[1].tobytes())
+        say(f'\n{text}\nwritten: {", ".join(map(printable, written))}')
 
 
 def make(args: argparse.Namespace, command: str) -> int:

@@ -10,6 +10,7 @@ import torch
 from hmaca_arch.experiments.tables.job import Job, is_done
 from hmaca_arch.experiments.tables.plan import Cell
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.messages import say
 from hmaca_arch.training import resuming
 
 POLL = 0.2  # seconds
@@ -36,8 +37,9 @@ def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | 
     return [groups[i % len(groups)] for i in range(jobs or len(groups))]
 
 
-def say(text: str) -> None:
-    print(f'{time.strftime("%H:%M:%S")} {text}', flush=True)
+def say_when(text: str) -> None:
+    """Print a line with the time of day."""
+    say(f'{time.strftime("%H:%M:%S")} {text}')
 
 
 def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int | None = None, every: float = 60) -> None:
@@ -65,7 +67,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
         job = Job(cell, folder, root, data)
         job.check_identity()
         job.save()
-    say(f'{len(cells)} cells, {len(done)} of them done already')
+    say_when(f'{len(cells)} cells, {len(done)} of them done already')
     places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
     running: dict[int, Job] = {}  # by place
     told = time.time()
@@ -74,7 +76,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
     def report(job: Job) -> None:
         nonlocal finished
         finished += 1
-        say(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)})')
+        say_when(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)})')
 
     try:
         while waiting or running:
@@ -84,7 +86,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
                     running[place] = job
                     try:
                         job.start()
-                        say(job.progress())
+                        say_when(job.progress())
                     except (ValueError, OSError) as error:
                         job.fail(error)
                         report(running.pop(place))
@@ -99,7 +101,7 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
                 for job in running.values():
                     job.save()
                     job.delete_checkpoints(keep=2)  # two, for the case that one is torn
-                say('; '.join(job.progress() for job in running.values()))
+                say_when('; '.join(job.progress() for job in running.values()))
     finally:
         for job in running.values():
             job.stop()

@@ -1,8 +1,10 @@
 """The quality of a JPEG file, from its quantisation tables or from its pixels."""
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 from scipy import fft
 
 # Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales it by quality.
@@ -34,6 +36,13 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
     own = np.sort(np.asarray(tables[0], float))  # sorted: older versions of Pillow give them in zigzag order
     distances = [np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum() for quality in range(1, 101)]
     return 1 + int(np.argmin(distances))
+
+
+def quality_of_file(data: bytes) -> int | None:
+    """The quality of a JPEG file, 1 to 100, from its tables; None for another format."""
+    with Image.open(io.BytesIO(data)) as image:
+        tables = getattr(image, 'quantization', None)
+    return quality_of_tables(tables) if tables else None
 
 
 def luma(image: np.ndarray) -> np.ndarray:
