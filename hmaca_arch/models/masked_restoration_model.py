@@ -26,7 +26,7 @@ from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.mask_input import call, check_mask_input, network_section, padding, takes_degradation, takes_mask
 from hmaca_arch.restoring.strips import strip
-from hmaca_arch.training import distributed, stopping
+from hmaca_arch.training import arithmetic, distributed, stopping
 from hmaca_arch.training.accumulating import gradients_kept
 from hmaca_arch.training.progress import decibel
 from hmaca_arch.training.sampling import seed_iteration
@@ -58,6 +58,7 @@ class MaskedRestorationModel(ResumableModel):
         network = network_section(opt['network_g'])  # first: it registers what is not
         self.pad_to = padding(opt['network_g'])
         super().__init__({**opt, 'network_g': network})
+        arithmetic.use_tf32(train_opt.get('tf32', False), self.device)
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
@@ -65,9 +66,7 @@ class MaskedRestorationModel(ResumableModel):
             raise ValueError(learns_nothing(self.opt['train']))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
         if self.opt['train'].get('deterministic', False):
-            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            arithmetic.repeat_exactly(self.device)
         self.compiled = None
         arguments = self.opt['train'].get('compile', False)
         if not isinstance(arguments, (bool, dict)):
