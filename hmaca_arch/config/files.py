@@ -11,7 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import shipped
+from hmaca_arch.config import paths, shipped
 from hmaca_arch.config.schema import DATA_FILE, DATASETS, PROTOCOLS
 from hmaca_arch.config.yaml_files import parse, read_yaml
 from hmaca_arch.messages import refuse, suggestion
@@ -131,7 +131,7 @@ def _changed(path: str | os.PathLike, force_yml: list[str]) -> tuple[dict, set[s
 
 def load(path: str | os.PathLike, force_yml: Sequence[str] = ()) -> dict:
     """Load an option file with its bases, data set, overrides and protocol; it is not checked. Errors as in `read` and `override`."""
-    return fill_protocol(_changed(path, list(force_yml))[0])
+    return paths.expanded(fill_protocol(_changed(path, list(force_yml))[0]))
 
 
 def override(options: dict, entries: list[str]) -> dict:
@@ -193,6 +193,7 @@ def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None
             options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': options.get('protocol')}
     except RecursionError:
         raise ValueError(f'option file {path}: a section contains itself') from None
+    options = paths.expanded(options)
     option_checks.check(options, is_training(options) if is_train is None else is_train, created)
     return options
 

@@ -84,7 +84,10 @@ TRAIN_OWN = {
         'Batches that one iteration takes its gradient from, one after the other. The batch grows, its memory does not.', '4', '1'),
     'grad_clip': optional(number(0)).says('Largest norm of the gradient. null or 0: any.', '1.0', 'null'),
     'compile': either(FLAG, SECTION).says("torch.compile of the training step; a section has torch.compile's arguments.", 'true', 'false'),
-    'deterministic': FLAG.says('Only algorithms that repeat bit by bit, where there are such. Slower.', 'true', 'false'),
+    'tf32': FLAG.says(
+        'On a GPU: matrix products and convolutions round their inputs to TF32. false: both compute in float32.', 'true', 'false'),
+    'deterministic': FLAG.says(
+        'Only algorithms that repeat bit by bit. Slower. On a GPU an operation that has none is an error.', 'true', 'false'),
 }  # fmt: skip
 
 SCHEDULE = {  # BasicSR's schedules are not annotated

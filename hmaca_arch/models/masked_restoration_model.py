@@ -29,7 +29,7 @@ from hmaca_arch.networks.adapter import Adapter, padding, takes
 from hmaca_arch.networks.loading import check_weights
 from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.restoring.sheets import strip
-from hmaca_arch.training import distributed, stopping
+from hmaca_arch.training import arithmetic, distributed, stopping
 from hmaca_arch.training.accumulating import gradients_kept
 from hmaca_arch.training.progress import decibel
 from hmaca_arch.training.sampling import seed_iteration
@@ -62,6 +62,7 @@ class MaskedRestorationModel(ResumableModel):
         network = network_section(opt['network_g'])  # first: it registers what is not
         self.pad_to = padding(opt['network_g'])
         super().__init__({**opt, 'network_g': network})
+        arithmetic.use_tf32(train_opt.get('tf32', False), self.device)
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
@@ -69,9 +70,7 @@ class MaskedRestorationModel(ResumableModel):
             raise ValueError(learns_nothing(self.opt['train']))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
         if self.opt['train'].get('deterministic', False):
-            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            arithmetic.repeat_exactly(self.device)
         self.compiled = None
         arguments = self.opt['train'].get('compile', False)
         if not isinstance(arguments, (bool, dict)):

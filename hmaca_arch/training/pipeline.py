@@ -280,6 +280,8 @@ def run(command: str, args: Namespace, root_path: str) -> None:
             raise ValueError(
                 'datasets:train: the pictures of a batch differ in size: set gt_size (crops of that side) or batch_size_per_gpu: 1'
             ) from error
+        if 'does not have a deterministic implementation' in str(error):
+            raise ValueError(f'train:deterministic: {str(error).split(",")[0].split(". ")[0]} on this device; leave it out') from error
         if not distributed.lost_others(error):
             raise
         raise ValueError(

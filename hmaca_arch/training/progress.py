@@ -3,10 +3,13 @@
 import math
 import time
 from datetime import timedelta
+from pathlib import Path
 
 from basicsr.utils import MessageLogger
 from basicsr.utils.dist_util import get_dist_info, master_only
 from tqdm import tqdm
+
+from hmaca_arch.training import log_lines
 
 
 def decibel(mean_squared_error: float) -> float:
@@ -31,6 +34,10 @@ class ProgressLogger(MessageLogger):
         self.val_freq = (opt.get('val') or {}).get('val_freq', math.inf) if any('val' in phase for phase in opt['datasets']) else math.inf
         self.since = (start_iter, self.start_time, 0.0)  # iteration, time, seconds spent in validation until then
         self.settled = False
+        root = opt['path'].get('experiments_root') if get_dist_info()[0] == 0 else None
+        self.lines = Path(root, log_lines.NAME) if root else None
+        if self.lines:
+            log_lines.cut(self.lines, start_iter)
         # `logger: pbar`: a bar below the lines. tqdm shows none where stderr is no terminal (disable=None).
         hidden = None if opt['logger'].get('pbar') and get_dist_info()[0] == 0 else True
         form = '{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
@@ -88,6 +95,10 @@ class ProgressLogger(MessageLogger):
         )
         if decibels:
             message += ' dB inside: ' + ', '.join(f'{name} {value:.2f}' for name, value in decibels.items())
+        if self.lines:
+            decibel_values = {f'db_{name}': value for name, value in decibels.items()}
+            times = {'time': iteration_time, 'data_time': data_time, 'seconds_left': left}
+            log_lines.append(self.lines, {'iter': iteration, 'epoch': epoch, 'lr': rates, **values, **decibel_values, **times})
         self.bar.clear()
         self.logger.info(message)
         self.show(iteration, left)
