@@ -50,6 +50,7 @@ setup(
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
         'demo': ['gradio>=6.31,<7'],
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
             'pytest>=7.4',
             'pytest-xdist>=3.3',
