@@ -52,6 +52,7 @@ setup(
         'onnx': ONNX,
         'demo': ['gradio>=6.31,<7'],
         'plots': PLOTS,
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
             'pytest>=7.4',
             'pytest-xdist>=3.3',

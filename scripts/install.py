@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     build.add_argument('--cuda', action='store_const', const='cuda', dest='build', help="torch's CUDA build")
     parser.add_argument('-e', '--editable', action='store_true', help='run from this checkout, so that changes to it count')
     parser.add_argument('--dry-run', action='store_true', help='print the commands, and install nothing')
-    parser.add_argument('extras', nargs='*', metavar='EXTRA', help='demo, compare, onnx, test (see setup.py)')
+    parser.add_argument('extras', nargs='*', metavar='EXTRA', help='demo, compare, onnx, docs, test (see setup.py)')
     args = parser.parse_args(argv)
     if sys.version_info < (3, 10):  # noqa: UP036 (an older Python may well run this file)
         raise SystemExit(f'install.py: error: this is Python {sys.version.split()[0]}; expected 3.10 or later')

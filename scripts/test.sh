@@ -20,6 +20,7 @@ if ! "$PYTHON" -c 'import hypothesis, onnx, onnxruntime, pytest, pytest_cov, saf
         onnx onnxruntime
 fi
 "$PYTHON" -m ruff check .
+[ ${#chosen[@]} -gt 0 ] || bash scripts/docs.sh # the documentation, with --all
 export COVERAGE_FILE="$PWD/.coverage" # with --cov: also for processes that tests start elsewhere
 export OMP_NUM_THREADS=1
 # The forms with + because bash 4.3 and macOS's 3.2 call an empty array unbound.

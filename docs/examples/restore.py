@@ -1,4 +1,7 @@
-"""Restore the white region of a mask in an image: python docs/examples/restore.py photo.png mask.png restored.png"""
+"""Restore an image where its mask is white.
+
+python docs/examples/restore.py photo.png mask.png restored.png
+"""
 
 import sys
 
