@@ -13,6 +13,7 @@ Deviations from the papers and from the authors' release of HMACA, each with its
 * Any size: pictures are padded to what windows and grid need, and the result is cropped.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
 from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
-from hmaca_arch.networks.settings import HMACASettings, HMANetSettings, with_settings
+from hmaca_arch.networks.settings import HMACASettings, HMANetSettings
 from hmaca_arch.networks.windows import check_mask, pad_to_multiple
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as in most super-resolution networks
@@ -34,7 +35,6 @@ RECONSTRUCTION_WIDTH = 64  # channels around the upsampler
 
 
 @register
-@with_settings(HMANetSettings)
 class HMANet(ReadsRelease):
     """Hybrid multi-axis aggregation network: shallow features, RHTBs, reconstruction.
 
@@ -46,7 +46,8 @@ class HMANet(ReadsRelease):
         ValueError: for a setting that cannot work, naming it and what would.
     """
 
-    Settings: type[HMANetSettings]
+    Settings: type[HMANetSettings] = HMANetSettings
+    __signature__ = inspect.signature(Settings)  # of the constructor
 
     def __init__(self, **settings: Any) -> None:
         s = self.Settings(**settings)
@@ -121,13 +122,15 @@ class HMANet(ReadsRelease):
 
 
 @register
-@with_settings(HMACASettings)
 class HMACA(HMANet):
     """HMANet with cross attention to the mask after each RHTB (Eq. 5 and 6, Fig. 7).
 
     Args:
         settings: those of `HMACASettings`, by name; errors as HMANet's.
     """
+
+    Settings = HMACASettings
+    __signature__ = inspect.signature(Settings)
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

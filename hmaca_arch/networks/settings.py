@@ -1,8 +1,7 @@
 """The settings of HMANet and HMACA: names, types, defaults, and which work. A new one is a line here and its use in the network."""
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin
@@ -117,15 +116,5 @@ def _check_kind(name: str, value: Any, annotation: Any) -> None:
         require(value in get_args(annotation), name, value, f'{", ".join(others)} or {last}')
     else:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
-        whole = listed and all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in value)
+        whole = listed and all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1 for n in value)
         require(whole and len(value) > 0, name, value, 'a list of whole numbers >= 1, one for each RHTB')
-
-
-def with_settings(settings: type) -> Callable[[type], type]:
-    """Class decorator for a network whose constructor takes the fields of `settings`: its class attribute, and its signature."""
-
-    def decorate(network: type) -> type:
-        network.Settings, network.__signature__ = settings, inspect.signature(settings)
-        return network
-
-    return decorate
