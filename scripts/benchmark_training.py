@@ -2,23 +2,25 @@
 """Seconds and memory of a training iteration, eager and compiled, by precision, with and without gradient checkpointing; and of loading.
 
 An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of the weights, on a random batch that lies
-in memory. Each cell is a fresh process: iterations until nothing is compiled any more, then the best of several. On a GPU memory is what
-torch allocated at the peak; on a CPU it is the peak of the process, less what it had before there was a network. On a CPU that others use
-too, the processor's seconds say more than the clock's.
+in memory. All cells are measured in this process, the most telling ones first, until `--seconds` are over: iterations until nothing is
+compiled any more, then the best of several. On a GPU memory is what torch allocated at the peak. On a CPU it is by how much the cell raised
+the peak of the process; a cell that did not raise it says nothing. On a CPU that others use too, the processor's seconds say more than
+the clock's.
 """
 
 import argparse
-import json
+import gc
+import itertools
 import math
 import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -57,12 +59,32 @@ def peak_mebibytes(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(args: argparse.Namespace) -> dict[str, float]:
-    """One cell in this process: seconds an iteration, seconds before the first measured one, MiB."""
+class Cell(NamedTuple):
+    """A row of the table."""
+
+    form: str
+    precision: str
+    checkpointing: bool
+
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """The rows, the most telling first: how people train, then what memory costs, then what compiling brings."""
+    found = itertools.product(args.forms, args.precisions, (False, True))
+    usual = 'bf16' if args.device == 'cuda' else 'fp32'
+    return sorted((Cell(*cell) for cell in found), key=lambda cell: (cell.form != 'eager', cell.precision != usual, cell.checkpointing))
+
+
+def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
+    """Seconds an iteration, seconds before the first measured one, MiB."""
     opt = load(args)
-    opt['network_g']['use_checkpoint'] = args.checkpointing
-    opt['train'].update(amp='bf16' if args.precision == 'bf16' else False, compile=args.form == 'compiled')
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == 'tf32'
+    opt['network_g']['use_checkpoint'] = cell.checkpointing
+    opt['train'].update(
+        amp='bf16' if cell.precision == 'bf16' else False, compile=cell.form == 'compiled', tf32=cell.precision == 'tf32'
+    )
+    gc.collect()
+    if args.device == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     torch.backends.cudnn.benchmark = True  # as BasicSR trains
     torch.manual_seed(0)
     training.install()
@@ -111,7 +133,7 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
                 ('gt', photograph[y : y + 128, x : x + 128]),
             ):
                 cv2.imwrite(f'{folder}/{kind}/{i:04d}.png', picture)
-        make_lmdb.main([folder])
+        make_lmdb.make_lmdb(folder)
         for backend, ending in (('disk', ''), ('lmdb', '.lmdb')):
             roots = {f'dataroot_{kind}': f'{folder}/{kind}{ending}' for kind in ('lq', 'mask', 'gt')}
             dataset = build_dataset({**settings, **roots, 'io_backend': {'type': backend}, 'phase': 'train', 'seed': 0})
@@ -124,15 +146,15 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def in_fresh_process(args: argparse.Namespace, *more: str) -> dict[str, float] | str:
-    """What `--measure` prints, or why it printed nothing."""
-    command = [sys.executable, __file__, '--device', args.device, '--threads', str(args.threads), '--repeats', str(args.repeats)]
-    command += ['--size', args.size, *(['--quick'] if args.quick else []), *more]
+def figures(args: argparse.Namespace, cell: Cell) -> tuple[str, float]:
+    """What the table says of a cell, and its seconds; infinite if it cannot be measured."""
     try:
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=args.limit)
-    except subprocess.TimeoutExpired:
-        return f'over {args.limit:.0f} s'
-    return json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 else 'failed'
+        found = measure(args, cell)
+    except Exception as error:  # out of memory, or a compiler that does not work here: the other rows are measured all the same
+        return f'{type(error).__name__} | | | ', math.inf
+    memory = f'{found["peak"]:.0f} MiB' if found['peak'] > 0 else '-'
+    seconds = found['seconds' if args.device == 'cuda' else 'processor']
+    return f'{found["seconds"]:.3f} | {found["processor"]:.3f} | {found["warm_up"]:.1f} s | {memory}', seconds
 
 
 def report(args: argparse.Namespace) -> None:
@@ -148,20 +170,16 @@ def report(args: argparse.Namespace) -> None:
         + 4 * ' ---: |'
     )
     fastest = math.inf
-    for form in args.forms:
-        for precision in args.precisions:
-            for checkpointing in ([], ['--checkpointing']):
-                cell = in_fresh_process(args, '--measure', '--form', form, '--precision', precision, *checkpointing)
-                figures = cell
-                if isinstance(cell, dict):
-                    figures = f'{cell["seconds"]:.3f} | {cell["processor"]:.3f} | {cell["warm_up"]:.1f} s | {cell["peak"]:.0f} MiB'
-                    fastest = min(fastest, cell['seconds' if args.device == 'cuda' else 'processor'])
-                else:
-                    figures = f'{cell} | | | '
-                print(f'| {form} | {precision} | {"yes" if checkpointing else "no"} | {figures} |', flush=True)
-    loading = in_fresh_process(args, '--measure-loading')
-    if isinstance(loading, dict) and fastest < math.inf:
-        batch = train['batch_size_per_gpu']
+    left = cells(args)
+    while left and time.monotonic() < args.until:
+        cell = left.pop(0)
+        row, seconds = figures(args, cell)
+        fastest = min(fastest, seconds)
+        print(f'| {cell.form} | {cell.precision} | {"yes" if cell.checkpointing else "no"} | {row} |', flush=True)
+    if left:
+        print(f'\nNot measured, --seconds were over: {", ".join(" ".join(map(str, cell[:2])) for cell in left)}.')
+    elif fastest < math.inf and time.monotonic() < args.until:
+        batch, loading = train['batch_size_per_gpu'], measure_loading(args)
         parts = [f'{ms:.2f} ms an item from {backend}, {ms * batch / 10 / fastest:.1f} %' for backend, ms in loading.items()]
         print(f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: {"; ".join(parts)}.')
 
@@ -174,23 +192,14 @@ def main() -> None:
     parser.add_argument('--forms', nargs='+', choices=('eager', 'compiled'), default=['eager', 'compiled'], help='rows of the table')
     parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, help='rows of the table; default: all that the device has')
     parser.add_argument('--repeats', type=int, default=10, help='iterations, of which the fastest counts')
-    parser.add_argument('--limit', type=float, default=1800, help='seconds after which a cell is given up')
+    parser.add_argument('--seconds', type=float, default=math.inf, help='begin no cell after so many')
     parser.add_argument('--quick', action='store_true', help='a toy network: does everything run at all?')
-    parser.add_argument(
-        '--measure', action='store_true', help='measure one cell in this process and print JSON; the table is made of these'
-    )
-    parser.add_argument('--measure-loading', action='store_true', help='likewise for loading')
-    parser.add_argument('--form', choices=('eager', 'compiled'), default='eager', help='with --measure')
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='with --measure')
-    parser.add_argument('--checkpointing', action='store_true', help='with --measure')
     args = parser.parse_args()
+    args.until = time.monotonic() + args.seconds
     if args.device == 'auto':
         args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     args.precisions = args.precisions or [p for p in PRECISIONS if args.device == 'cuda' or p != 'tf32']
     torch.set_num_threads(args.threads)
-    if args.measure or args.measure_loading:
-        print(json.dumps(measure(args) if args.measure else measure_loading(args)))
-        return
     sizes = [args.size] if args.size != 'auto' else ['light', 'paper'] if args.device == 'cuda' else ['light']
     for args.size in sizes:
         report(args)
