@@ -62,11 +62,11 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         box = box.moved(place.top, place.left)
         notes.append(f'measured at {box.left},{box.top}: {one.words}')
-        if one.degradation.kind == 'none' and one.confidence >= SURE:
+        if one.degradation.kind == 'none' and one.confidence >= SURE and not one.degradation.jpeg:  # JPEG hides too much
             continue
         degraded |= one.area
-        usable = one.confidence >= SURE or one.degradation.kind == 'pix'
-        d = one.degradation if usable else Degradation(jpeg=one.degradation.jpeg)
+        sure = one.confidence >= SURE and one.degradation.kind != 'none'
+        d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
         told.append(Told(box, replace(d, offset=(d.offset[0] + place.top, d.offset[1] + place.left))))
     if found and not degraded.any():
         notes.append('no degradation found: nothing is restored')
