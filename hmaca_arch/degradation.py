@@ -558,7 +558,8 @@ class Prior:
         laplacian = rows[:, None] + columns
         self.laplacian = torch.from_numpy(laplacian).to(like)
         spectrum = np.divide(1, laplacian**SMOOTHNESS, out=np.zeros_like(laplacian), where=laplacian > 0)
-        scale = SHARPNESS * (spectrum * columns).mean()
+        axes = sum(length > 1 for length in like.shape[2:])
+        scale = SHARPNESS * (spectrum * laplacian).mean() / axes if axes else 1.0
         self.precision = torch.from_numpy(scale * laplacian**SMOOTHNESS).to(like)
         self.least = scale * (2 / max(like.shape[2:])) ** (2 * SMOOTHNESS)
 

@@ -29,7 +29,7 @@ from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
-SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
+SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'hmaca_plus_light.pth'
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
 TILE = 192  # larger crops are tiled: grid attention takes time with the square of the number of pixels
 SMALLEST_TILE = 48

@@ -15,8 +15,8 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-if ! "$PYTHON" -c 'import hypothesis, onnx, onnxruntime, pytest, pytest_cov, safetensors, spandrel, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
-    "$PYTHON" -m pip --disable-pip-version-check install -q pytest pytest-xdist pytest-cov hypothesis safetensors 'spandrel<0.5' ruff \
+if ! "$PYTHON" -c 'import hypothesis, matplotlib, onnx, onnxruntime, pytest, pytest_cov, safetensors, spandrel, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
+    "$PYTHON" -m pip --disable-pip-version-check install -q matplotlib pytest pytest-xdist pytest-cov hypothesis safetensors 'spandrel<0.5' ruff \
         onnx onnxruntime
 fi
 "$PYTHON" -m ruff check .

@@ -304,7 +304,9 @@ class MaskedRestorationModel(ResumableModel):
         network = self.get_bare_model(self.net_g)
         described = {'network': type(network).__name__, 'parameters': sum(p.numel() for p in network.parameters())}
         text = json.dumps({'name': self.opt['name'], **described, 'data_sets': self.results}, indent=1)
-        folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
+        folder = self.opt['path'].get('experiments_root' if self.is_train else 'results_root')
+        if folder is None:  # a model that is used without BasicSR's pipelines
+            return
         write_atomically(os.path.join(folder, 'results.json'), text.encode())
 
     def log_validation(self, dataset: str, table: ValidationTable, current_iter, tb_logger) -> None:

@@ -37,8 +37,8 @@ def test_no_command_and_a_wrong_one(capsys):
 def test_an_error_of_a_loaders_process_keeps_the_name_of_its_file():
     """torch puts that process's traceback before it; a name may hold a line break."""
     carried = 'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x"\n    raise e\n'
-    assert cli.one_line(ValueError(f'{carried}ValueError: a\nb.png: cut short: 3 bytes\n')) == 'a b.png: cut short: 3 bytes'
-    assert cli.one_line(ValueError('several\n  lines')) == 'several lines' and cli.one_line(OSError()) == 'OSError'
+    assert cli.one_line(ValueError(f'{carried}ValueError: a\nb.png: cut short: 3 bytes\n')) == 'a\\nb.png: cut short: 3 bytes'
+    assert cli.one_line(ValueError('several\n  lines')) == 'several\\n  lines' and cli.one_line(OSError()) == 'OSError'
 
 
 def test_mistakes_end_in_one_line_and_write_nothing(tmp_path, triplets):

@@ -232,11 +232,11 @@ def test_odd_files_end_in_a_line(tmp_path, text, message):
 
 
 def test_an_empty_file_and_odd_keys_are_no_tracebacks(tmp_path):
-    sections = 'datasets: {1: 2, train: []}\nnetwork_g: {type: [1]}\ntrain: {scheduler: {type: {}}, optim_g: []}\n'
-    (tmp_path / 'o.yml').write_text('1: 2\n~: 3\n' + sections)
+    sections = 'datasets: {train: []}\nnetwork_g: {type: [1]}\ntrain: {scheduler: {type: {}}, optim_g: []}\n'
+    (tmp_path / 'o.yml').write_text(sections)
     with pytest.raises(OptionError) as error:
         options.resolve(tmp_path / 'o.yml', [])
-    for part in ('1: there is', 'None: there is', 'datasets:train: got []', 'network_g:type: there is no [1]', 'scheduler:type'):
+    for part in ('datasets:train: got []', 'network_g:type: there is no [1]', 'scheduler:type'):
         assert any(part in line for line in error.value.lines)
 
 

@@ -57,7 +57,7 @@ def scan(tmp_path, data, **sections):
 def test_every_fault_is_listed_under_its_kind(tmp_path, spoiled):
     report = scan(tmp_path, spoiled)
     expected = {
-        'unreadable': ['train:lq: .*lq/0000.png: cannot be read', 'train:mask: .*0005.png: the mask is black but for values up to 1'],
+        'unreadable': ['train:lq: .*lq/0000.png: cannot be read', 'train:mask: .*0005.png: the mask holds 0 and 1 instead of 0 and 255'],
         'mis-sized': ['train:mask: .*mask/0001.png: 31x31 pixels, gt has 32x32'],
         'missing': ['train:dataroot_mask: .*mask has no 0002'],
         'leaked': ['val:gt: .*test/gt/0001.bmp has the pixels of .*train/gt/0005.png'],
@@ -211,7 +211,7 @@ def test_the_command_measures_a_step_and_draws_the_first_batch(tmp_path, triplet
     )
     assert sorted(os.listdir(tmp_path)) == ['checks', 'data', 'o.yml'], 'nothing of a run is written'
     picture = cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png'))
-    assert picture.shape == (4 * (256 + 4), 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
+    assert picture.shape == (4 * 256 + 3 * 4, 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
     mask, marked = picture[:256, 260:516], picture[:256, 520:776]
     green = (marked == (0, 255, 0)).all(axis=2)
     assert green.any() and (mask[green] == 255).all(), 'the edge is drawn on the mask'
@@ -268,4 +268,4 @@ def test_a_tests_file_shows_its_pictures_and_takes_no_step(tmp_path, triplets, m
     opt['path']['pretrain_network_g'] = str(tmp_path / 'w.pth')
     code, out, _ = run(capsys, '-opt', write_options(tmp_path / 'o.yml', opt), '--data', '--workers', 1)
     assert code == 0 and 'the options of this test are right' in out and 'an iteration' not in out
-    assert cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png')).shape[0] == 2 * 260
+    assert cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png')).shape[0] == 2 * 256 + 4

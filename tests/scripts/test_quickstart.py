@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from hmaca_arch.files.image_files import read_picture
 from hmaca_arch.files.images import encode_png
+from hmaca_arch.restoring.sheets import GAP
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def test_before_and_after(quickstart, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.count('-> inf dB inside the region') == 3 and str(tmp_path / 'restored' / 'chelsea.png') in said
     sheet = read_picture(tmp_path / 'before_after.png').pixels
-    gap = quickstart.restore_examples.GAP
-    assert sheet.shape == (3 * (300 + gap), 3 * (400 + gap), 3)
-    left, middle, right = (sheet[:300, i * (400 + gap) : i * (400 + gap) + 400] for i in range(3))
+    assert sheet.shape == (3 * 300 + 2 * GAP, 3 * 400 + 2 * GAP, 3)
+    left, middle, right = (sheet[:300, i * (400 + GAP) : i * (400 + GAP) + 400] for i in range(3))
     assert (middle == right).all() and (left != right).any()
 
 
@@ -61,6 +61,6 @@ def test_the_table_and_the_image_of_the_end(quickstart, tmp_path, capsys):
     gain = quickstart.report(tmp_path / 'table.csv', tmp_path, tmp_path / 'out.png')
     assert gain == pytest.approx(36 - 31.5) and 'Gain over the unrestored input: +4.50 dB' in capsys.readouterr().out
     shown = read_picture(tmp_path / 'out.png').pixels
-    assert shown.shape == (32, 16, 3)
+    assert shown.shape == (4 * 8 + 3 * GAP, 16, 3)
     # gains of 3 to 6 dB, the best first, then the quartiles
-    assert [tuple(shown[8 * i, 0]) for i in range(4)] == [(30, 0, 200), (20, 0, 200), (10, 0, 200), (0, 0, 200)]
+    assert [tuple(shown[(8 + GAP) * i, 0]) for i in range(4)] == [(30, 0, 200), (20, 0, 200), (10, 0, 200), (0, 0, 200)]

@@ -56,7 +56,7 @@ def test_parts_equal_one_batch(tmp_path, train):
 def test_one_part_is_not_the_step(tmp_path):
     """The test above can fail: the first batch alone gives other weights."""
     whole, first = stepped(tmp_path, 1), stepped(tmp_path, 1, count=2)
-    assert not torch.equal(whole.net_g.conv_first.weight, first.net_g.conv_first.weight)
+    assert not torch.equal(whole.net_g.network.conv_first.weight, first.net_g.network.conv_first.weight)
 
 
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
@@ -74,10 +74,10 @@ def test_mixed_precision_accumulates(tmp_path, amp):
         training.install()
         torch.manual_seed(0)
         model = build_model(opt)
-        before = model.net_g.conv_last.weight.detach().clone()
+        before = model.net_g.network.conv_last.weight.detach().clone()
         model.feed_data(batch(parts))
         model.optimize_parameters(1)
-        weights.append(model.net_g.conv_last.weight.detach() - before)
+        weights.append(model.net_g.network.conv_last.weight.detach() - before)
     assert weights[0].abs().max() > 0
     assert (weights[0] - weights[1]).abs().max() < 0.02 * weights[0].abs().max()
 

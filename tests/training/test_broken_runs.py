@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import multiprocessing
 import os
 import shutil
@@ -22,7 +21,8 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from conftest import command_line, environment, tiny_options, write_options
 
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
-from hmaca_arch.files import atomic as checkpoint_files
+from hmaca_arch.files import atomic
+from hmaca_arch.files.torch_files import save_atomically
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.training import pipeline as training
 
@@ -34,19 +34,21 @@ def options(triplets):
     return {**tiny_options(triplets), 'network_g': NETWORK}
 
 
-class FullDisk(io.FileIO):
-    def write(self, data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 @contextlib.contextmanager
 def no_space_for(beginning: str):
-    """Of the files that are written durably, those of such names find no space."""
-    checkpoint_files.open = lambda path, mode: (FullDisk if Path(path).name.startswith(beginning) else open)(path, mode)
+    """Of the files that are written atomically, those of such names find no space."""
+    real = atomic.replace
+
+    def full(source, target):
+        if Path(target).name.startswith(beginning):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    atomic.replace = full
     try:
         yield
     finally:
-        del checkpoint_files.open
+        atomic.replace = real
 
 
 @pytest.mark.parametrize('name', ['net_g_4.pth', '4.state'])
@@ -106,7 +108,7 @@ def arguments_of(command: str, options: dict, folder: Path) -> list:
         return [data, *out]
     if command == 'make-dataset':
         return [data / 'gt', '--protocol', 'clean', '--degradation', 'pix', '--size', 32, *out]
-    checkpoint_files.save_atomically({'params': build_network(NETWORK).state_dict()}, folder / 'weights.pth')
+    save_atomically({'params': build_network(NETWORK).state_dict()}, folder / 'weights.pth')
     options['path']['pretrain_network_g'] = str(folder / 'weights.pth')
     path = write_options(folder / 'o.yml', options)
     return ['-opt', path, *(['--data', '--workers', 1] if command == 'check' else [])]
