@@ -138,7 +138,7 @@ def test_soft_and_binary_regions_in_one_picture(form):
     torch.manual_seed(0)
     network = hmaca_arch.HMACA(embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention=form)
     calls = []
-    network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[1].unique().tolist()))
+    network.register_forward_pre_hook(lambda _, inputs, named: calls.append(named['mask'].unique().tolist()), with_kwargs=True)
     mask = np.zeros((60, 120), np.float32)
     mask[20:30, 20:30], mask[20:30, 80:90] = 1, 0.5
     image = picture(60, 120, 3, dtype=np.float32)
