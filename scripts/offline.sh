@@ -44,7 +44,8 @@ install() {
     compgen -G "$HERE/wheels/hmaca-*.whl" >/dev/null || { echo "offline.sh: no wheels beside $HERE/offline.sh; run it in the unpacked bundle" >&2; exit 1; }
     "$py" -c 'import torch' 2>/dev/null || compgen -G "$HERE/wheels/torch-*.whl" >/dev/null \
         || { echo "offline.sh: $py has no torch, and the bundle neither; pack with TORCH=1, or install torch first" >&2; exit 1; }
-    "$py" -m pip install -q --no-index --find-links "$HERE/wheels" "$HERE"/wheels/hmaca-*.whl
+    # The bundle decides the versions: what a shell constrains would only get in its way.
+    env -u PIP_CONSTRAINT "$py" -m pip install -q --no-index --find-links "$HERE/wheels" "$HERE"/wheels/hmaca-*.whl
     echo "installed: $("$py" -m pip show hmaca 2>/dev/null | sed -n 's/^Version: /hmaca /p'); to try it: $py -m hmaca_arch --help"
     [ ! -d "$HERE/data" ] || echo "data: $HERE/data"
 }
