@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from datasets_ext import degradations as pixels
+from hmaca_arch import cli
 from hmaca_arch.degradation import Degradation, degradations_of
 from hmaca_arch.inference import Restorer
 from hmaca_arch.networks.unfolded import Unfolded
@@ -95,3 +96,10 @@ def test_a_network_that_cannot_be_told_says_so(image):
 
 def test_of_an_image_gives_the_parsed_degradation():
     assert Degradation.parse('pix:5:mean@3,4').seen_from(2, 1, 8, 9, (8, 20)).offset == (1, 3)
+
+
+def test_the_command_names_the_option_and_auto(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['restore', '-i', __file__, '-m', __file__, '-o', 'o.png', '--degradation', 'pix:8'])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "--degradation: got 'pix:8'" in said and said.endswith('; or auto\n')

@@ -164,7 +164,10 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     check_settings(args.context, args.feather, args.batch, args.tile)
     if args.degradation != 'auto':
-        Degradation.parse(args.degradation)
+        try:
+            Degradation.parse(args.degradation)
+        except ValueError as error:
+            raise ValueError(f'--{error}; or auto') from None
     jobs = plan(args)
     if args.json:
         check_report(args, jobs)
