@@ -24,8 +24,13 @@ setup(
         'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
-    packages=[*find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']), 'hmaca_arch.option_files'],
-    package_dir={'hmaca_arch.option_files': 'options'},  # found by name after installation: hmaca_arch/config/shipped.py
+    packages=[
+        *find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
+        'hmaca_arch.option_files',
+    ],
+    package_dir={
+        'hmaca_arch.option_files': 'options'
+    },  # found by name after installation: hmaca_arch/config/shipped.py
     package_data={
         'hmaca_arch': ['py.typed', 'weights/*.pth'],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],

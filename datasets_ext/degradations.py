@@ -1,11 +1,13 @@
-"""What is done to the pixels of a region: pixelization, Gaussian blur, Gaussian noise, under two protocols.
+"""What is done to the pixels of a region: pixelization, Gaussian blur, Gaussian noise, under two
+protocols.
 
-`release` is what the authors' published code does, on a picture of twice the working size: the region is cut out and degraded by itself,
-the picture goes through JPEG, and picture and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside
-the region too. `clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
+`release` is what the authors' published code does, on a picture of twice the working size: the
+region is cut out and degraded by itself, the picture goes through JPEG, and picture and ground
+truth are halved by an antialiased bilinear resize. lq then differs from gt outside the region too.
+`clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
 
-Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a new picture of the same shape and type
-and leaves what lies outside the mask as it is.
+Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a
+new picture of the same shape and type and leaves what lies outside the mask as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +25,12 @@ RELEASE_NOISE = 20.0
 POOLS = ('mean', 'centre')
 
 
-def _cut_and_paste(picture: np.ndarray, mask: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Apply `change` to the bounding box of each connected region, cut out, and keep the result inside the region only."""
+def _cut_and_paste(
+    picture: np.ndarray, mask: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Apply `change` to the bounding box of each connected region, cut out, and keep the result
+    inside the region only.
+    """
     result = picture.copy()
     for top, left, height, width, inside in components(mask):
         box = result[top : top + height, left : left + width]
@@ -38,15 +44,26 @@ def _round(values: np.ndarray) -> np.ndarray:
 
 
 def _cells(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, pool: str) -> np.ndarray:
-    """The colours (rows, columns, 3) of blocks that begin at these rows and columns and cover the image."""
+    """The colours (rows, columns, 3) of blocks that begin at these rows and columns and cover the
+    image.
+    """
     heights, widths = np.diff(rows, append=image.shape[0]), np.diff(columns, append=image.shape[1])
     if pool == 'mean':
-        sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
+        sums = np.add.reduceat(
+            np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1
+        )
         return _round(sums / (heights[:, None, None] * widths[None, :, None]))
     # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one
     first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
     first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
-    return _round(sum(image[np.ix_(y, x)].astype(np.int64) for y in (first_y, last_y) for x in (first_x, last_x)) / 4)
+    return _round(
+        sum(
+            image[np.ix_(y, x)].astype(np.int64)
+            for y in (first_y, last_y)
+            for x in (first_x, last_x)
+        )
+        / 4
+    )
 
 
 def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
@@ -55,13 +72,18 @@ def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
     return np.repeat(np.repeat(colours, block, axis=0), block, axis=1)[:height, :width]
 
 
-def pixelate(picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 'centre') -> np.ndarray:
-    """Protocol `clean`: squares of one colour, in a grid that starts at the corner of each connected region's bounding box.
+def pixelate(
+    picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 'centre'
+) -> np.ndarray:
+    """Protocol `clean`: squares of one colour, in a grid that starts at the corner of each
+    connected region's bounding box.
 
     Args:
-        block: side of the squares in pixels, >= 1. The last ones of a row or column are cut at the bounding box.
-        pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its middle pixel, or of the middle four where
-            the side is even (what the release's resize amounts to; less is left of the picture, so restoring it is harder).
+        block: side of the squares in pixels, >= 1. The last ones of a row or column are cut at the
+            bounding box.
+        pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its
+            middle pixel, or of the middle four where the side is even (what the release's resize
+            amounts to; less is left of the picture, so restoring it is harder).
 
     Raises:
         ValueError: unknown pool, or block < 1.
@@ -73,41 +95,66 @@ def pixelate(picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 
     return _cut_and_paste(picture, mask, lambda cut: _pixelate_box(cut, int(block), pool))
 
 
-def pixelate_grid(picture: np.ndarray, mask: np.ndarray, block: int, pool: str, offset: Sequence[int]) -> np.ndarray:
+def pixelate_grid(
+    picture: np.ndarray, mask: np.ndarray, block: int, pool: str, offset: Sequence[int]
+) -> np.ndarray:
     """As `pixelate`, but in whole blocks of a grid over the image.
 
     `offset` is the (row, column) of a block's corner. Blocks are cut at the image's edge alone.
     """
     low = [place % block for place in offset]
-    rows, columns = (np.unique([0, *range(place, side, block)]) for place, side in zip(low, picture.shape))
+    rows, columns = (
+        np.unique([0, *range(place, side, block)]) for place, side in zip(low, picture.shape)
+    )
     cells = _cells(picture, rows, columns, pool)
-    heights, widths = np.diff(rows, append=picture.shape[0]), np.diff(columns, append=picture.shape[1])
+    heights, widths = (
+        np.diff(rows, append=picture.shape[0]),
+        np.diff(columns, append=picture.shape[1]),
+    )
     return np.where(mask, np.repeat(np.repeat(cells, heights, axis=0), widths, axis=1), picture)
 
 
 def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
-    """Protocol `clean`: Gaussian blur (cut at 4 sigma, mirrored at the picture's edge) that sees the region's surroundings."""
+    """Protocol `clean`: Gaussian blur (cut at 4 sigma, mirrored at the picture's edge) that sees
+    the region's surroundings.
+    """
     if sigma <= 0:
         raise ValueError(f'blur: sigma is {sigma}, expected more than 0 pixels')
     size = 2 * int(np.ceil(4 * sigma)) + 1
-    blurred = cv2.GaussianBlur(picture.astype(np.float32), (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
-    return np.where(mask, _round(blurred).reshape(picture.shape), picture)  # OpenCV drops a single channel
+    blurred = cv2.GaussianBlur(
+        picture.astype(np.float32), (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101
+    )
+    return np.where(
+        mask, _round(blurred).reshape(picture.shape), picture
+    )  # OpenCV drops a single channel
 
 
-def noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator, sigma: float = 7.07) -> np.ndarray:
-    """Protocol `clean`: normal noise, independent by pixel and channel, rounded to 8 bits. `sigma` on the scale of 0 to 255."""
+def noise(
+    picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator, sigma: float = 7.07
+) -> np.ndarray:
+    """Protocol `clean`: normal noise, independent by pixel and channel, rounded to 8 bits. `sigma`
+    on the scale of 0 to 255.
+    """
     if sigma < 0:
         raise ValueError(f'noise: sigma is {sigma}, expected 0 or more grey levels')
     return np.where(mask, _round(picture + rng.normal(0.0, sigma, picture.shape)), picture)
 
 
 def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Protocol `release`: down to 4x4 by INTER_LINEAR without antialiasing, so that a cell is the mean of its middle 2x2 pixels only."""
+    """Protocol `release`: down to 4x4 by INTER_LINEAR without antialiasing, so that a cell is the
+    mean of its middle 2x2 pixels only.
+    """
 
     def change(cut: np.ndarray) -> np.ndarray:
         height, width = cut.shape[:2]
-        cells = cv2.resize(cut, (min(width, RELEASE_CELLS), min(height, RELEASE_CELLS)), interpolation=cv2.INTER_LINEAR)
-        return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).reshape(cut.shape)
+        cells = cv2.resize(
+            cut,
+            (min(width, RELEASE_CELLS), min(height, RELEASE_CELLS)),
+            interpolation=cv2.INTER_LINEAR,
+        )
+        return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).reshape(
+            cut.shape
+        )
 
     return _cut_and_paste(picture, mask, change)
 
@@ -115,12 +162,18 @@ def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def release_blur(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Protocol `release`: an 11x11 Gaussian that sees the cut-out region alone."""
     size, sigma = RELEASE_BLUR
-    return _cut_and_paste(picture, mask, lambda cut: cv2.GaussianBlur(cut, (size, size), sigma).reshape(cut.shape))
+    return _cut_and_paste(
+        picture, mask, lambda cut: cv2.GaussianBlur(cut, (size, size), sigma).reshape(cut.shape)
+    )
 
 
 def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Protocol `release`: sigma 20, clipped, then truncated (not rounded) to 8 bits: half a grey level darker on average."""
-    noisy = np.clip(picture + rng.normal(0.0, RELEASE_NOISE, picture.shape), 0, 255).astype(np.uint8)
+    """Protocol `release`: sigma 20, clipped, then truncated (not rounded) to 8 bits: half a grey
+    level darker on average.
+    """
+    noisy = np.clip(picture + rng.normal(0.0, RELEASE_NOISE, picture.shape), 0, 255).astype(
+        np.uint8
+    )
     return np.where(mask, noisy, picture)
 
 
@@ -130,30 +183,41 @@ def jpeg(picture: np.ndarray, quality: int = 95, subsampled: bool = True) -> np.
     if not subsampled:
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     if picture.shape[2] == 1:
-        return cv2.imdecode(cv2.imencode('.jpg', picture, settings[:2])[1], cv2.IMREAD_GRAYSCALE)[..., None]
+        return cv2.imdecode(cv2.imencode('.jpg', picture, settings[:2])[1], cv2.IMREAD_GRAYSCALE)[
+            ..., None
+        ]
     data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def release_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Protocol `release`: torchvision's antialiased bilinear resize in floating point, rounded to 8 bits as torchvision saves pictures."""
+    """Protocol `release`: torchvision's antialiased bilinear resize in floating point, rounded to 8
+    bits as torchvision saves pictures.
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255
     resized = torchvision_resize(tensor, [height, width], antialias=True)
-    return np.ascontiguousarray(resized.mul(255).add(0.5).clamp(0, 255).byte().numpy().transpose(1, 2, 0))
+    return np.ascontiguousarray(
+        resized.mul(255).add(0.5).clamp(0, 255).byte().numpy().transpose(1, 2, 0)
+    )
 
 
 def release_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Protocol `release`: the resized mask marks every pixel into which that resize carries anything from the region.
+    """Protocol `release`: the resized mask marks every pixel into which that resize carries
+    anything from the region.
 
-    A 40x40 region becomes 21 or 22 pixels wide, as it begins at an odd or an even pixel. The release's own masks came from JPEG files.
-    Nearest neighbour would mark 20x20 and leave a degraded rim outside the mask.
+    A 40x40 region becomes 21 or 22 pixels wide, as it begins at an odd or an even pixel. The
+    release's own masks came from JPEG files. Nearest neighbour would mark 20x20 and leave a
+    degraded rim outside the mask.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(mask[None, ..., 0], dtype=np.float32))
-    return torchvision_resize(tensor, [height, width], antialias=True).numpy().transpose(1, 2, 0) > 0
+    return (
+        torchvision_resize(tensor, [height, width], antialias=True).numpy().transpose(1, 2, 0) > 0
+    )
 
 
 def square_of(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture's central square, resized to side x side by the mean over areas (for 256 to 128: over 2x2 pixels).
+    """The picture's central square, resized to side x side by the mean over areas (for 256 to 128:
+    over 2x2 pixels).
 
     Raises:
         ValueError: the picture is smaller than that; enlarged pictures have no detail to restore.
@@ -161,9 +225,13 @@ def square_of(picture: np.ndarray, side: int) -> np.ndarray:
     height, width = picture.shape[:2]
     short = min(height, width)
     if short < side:
-        raise ValueError(f'the picture is {height}x{width} (height x width), and {side}x{side} is needed')
+        raise ValueError(
+            f'the picture is {height}x{width} (height x width), and {side}x{side} is needed'
+        )
     top, left = (height - short) // 2, (width - short) // 2
     square = np.ascontiguousarray(picture[top : top + short, left : left + short])
     if short == side:
         return square
-    return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).reshape(side, side, picture.shape[2])
+    return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).reshape(
+        side, side, picture.shape[2]
+    )

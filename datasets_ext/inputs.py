@@ -1,4 +1,6 @@
-"""Where `make_dataset` finds its pictures: a folder or a zip file, split as trainA and testA (horse2zebra) or train and test, or not."""
+"""Where `make_dataset` finds its pictures: a folder or a zip file, split as trainA and testA
+(horse2zebra) or train and test, or not.
+"""
 
 import functools
 import hashlib
@@ -15,15 +17,26 @@ from typing import NamedTuple
 from PIL import Image
 
 from datasets_ext.parallel import Workers
-from hmaca_arch.files.images import EXTENSIONS, FORMATS, LARGEST_FILE, decode_picture, list_pictures, read_file
+from hmaca_arch.files.images import (
+    EXTENSIONS,
+    FORMATS,
+    LARGEST_FILE,
+    decode_picture,
+    list_pictures,
+    read_file,
+)
 
-SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})  # the first that is there
+SPLITS = (
+    {'train': 'trainA', 'test': 'testA'},
+    {'train': 'train', 'test': 'test'},
+)  # the first that is there
 
 
 class Picture(NamedTuple):
     """A picture of the input.
 
-    name: its stem, the triplet's name. root: the input, a folder or a zip file. member: its path below that, with forward slashes.
+    name: its stem, the triplet's name. root: the input, a folder or a zip file. member: its path
+    below that, with forward slashes.
     """
 
     name: str
@@ -40,7 +53,9 @@ class Picture(NamedTuple):
         try:
             archive = _open_zip(self.root, os.getpid())
             if archive.getinfo(self.member).file_size > LARGEST_FILE:
-                raise ValueError(f'{self}: cannot be read as a picture: it has more than {LARGEST_FILE} bytes')
+                raise ValueError(
+                    f'{self}: cannot be read as a picture: it has more than {LARGEST_FILE} bytes'
+                )
             return archive.read(self.member)
         except (
             OSError,
@@ -60,7 +75,10 @@ def _open_zip(path: str, process: int) -> zipfile.ZipFile:
 
 
 def _in_folder(root: Path, folder: Path) -> list[Picture]:
-    return [Picture(name, str(root), Path(path).relative_to(root).as_posix()) for name, path in list_pictures(folder).items()]
+    return [
+        Picture(name, str(root), Path(path).relative_to(root).as_posix())
+        for name, path in list_pictures(folder).items()
+    ]
 
 
 def _in_zip(path: Path) -> dict[str, list[Picture]]:
@@ -74,7 +92,11 @@ def _in_zip(path: Path) -> dict[str, list[Picture]]:
     for member in sorted(members):
         folder, file = posixpath.split(member)
         stem, extension = posixpath.splitext(file)
-        if extension.lower() in EXTENSIONS and not file.startswith('.') and not member.startswith('__MACOSX/'):
+        if (
+            extension.lower() in EXTENSIONS
+            and not file.startswith('.')
+            and not member.startswith('__MACOSX/')
+        ):
             folders.setdefault(folder, []).append(Picture(stem, str(path), member))
     return folders
 
@@ -83,8 +105,8 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
     """The pictures of an input.
 
     Returns:
-        {'train': [...], 'test': [...]} where folders trainA and testA, or train and test, lie in the input or one level below, otherwise
-        {'': [...]}; by name.
+        {'train': [...], 'test': [...]} where folders trainA and testA, or train and test, lie in
+        the input or one level below, otherwise {'': [...]}; by name.
 
     Raises:
         FileNotFoundError: the input does not exist.
@@ -97,7 +119,9 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
         parents = (root, *sorted(entry for entry in root.iterdir() if entry.is_dir()))
         for layout, parent in itertools.product(SPLITS, parents):
             if all((parent / folder).is_dir() for folder in layout.values()):
-                return {split: _in_folder(root, parent / folder) for split, folder in layout.items()}
+                return {
+                    split: _in_folder(root, parent / folder) for split, folder in layout.items()
+                }
         return {'': _in_folder(root, root)}
     folders = _in_zip(root)
     splits = {'': [item for items in folders.values() for item in items]}
@@ -113,26 +137,38 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
         pictures.sort()
         for first, second in itertools.pairwise(pictures):
             if first.name == second.name:
-                raise ValueError(f'{first} and {second} have the same name; triplets could not be told apart')
+                raise ValueError(
+                    f'{first} and {second} have the same name; triplets could not be told apart'
+                )
     return splits
 
 
 def without(pictures: list[Picture], exclude: list[str]) -> list[Picture]:
     """The pictures but for those that `exclude` names, by stem or by file name."""
-    return [item for item in pictures if item.name not in exclude and posixpath.basename(item.member) not in exclude]
+    return [
+        item
+        for item in pictures
+        if item.name not in exclude and posixpath.basename(item.member) not in exclude
+    ]
 
 
 def fingerprint(picture: Picture) -> str | None:
-    """A digest of size and pixels; None if the picture cannot be read (making its triplet will say why)."""
+    """A digest of size and pixels; None if the picture cannot be read (making its triplet will say
+    why).
+    """
     try:
         pixels = decode_picture(picture.read(), str(picture))
     except ValueError:
         return None
-    return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()
+    return hashlib.sha256(
+        repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()
+    ).hexdigest()
 
 
 def hold_out(splits: dict[str, list[Picture]], every: int) -> dict[str, list[Picture]]:
-    """Pictures that are not split yet: every `every`-th by name (the fifth, the tenth, ...) for testing, the others for training."""
+    """Pictures that are not split yet: every `every`-th by name (the fifth, the tenth, ...) for
+    testing, the others for training.
+    """
     if '' not in splits:
         return splits
     pictures = splits['']
@@ -147,8 +183,12 @@ def hold_out(splits: dict[str, list[Picture]], every: int) -> dict[str, list[Pic
 def twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str, str]:
     """{name of a training picture: name of the test picture that has the same pixels}"""
     digests = list(pool.map(fingerprint, [*train, *test]))
-    tested = {digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest}
-    return {picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested}
+    tested = {
+        digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest
+    }
+    return {
+        picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested
+    }
 
 
 def _short_side(picture: Picture) -> int | None:
@@ -161,7 +201,11 @@ def _short_side(picture: Picture) -> int | None:
 
 def check_sides(pictures: list[Picture], side: int, why: str) -> None:
     """Raise a ValueError if pictures are smaller than side x side, before anything is made of them."""
-    small = [(picture, found) for picture in pictures if (found := _short_side(picture)) is not None and found < side]
+    small = [
+        (picture, found)
+        for picture in pictures
+        if (found := _short_side(picture)) is not None and found < side
+    ]
     if small:
         picture, found = small[0]
         raise ValueError(

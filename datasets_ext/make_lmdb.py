@@ -2,10 +2,11 @@
 
     basicsr make-lmdb datasets/clean/horse_pix
 
-A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders (train/, test/) likewise, each; any
-other folder of pictures becomes FOLDER.lmdb. PNG files are stored as they are; everything else is stored as PNG of the same pixels,
-upright: 16 bits, grayscale and masks survive bit for bit. Each LMDB is built in a hidden folder beside its place, every picture is read
-back and compared, and only then is it moved there.
+A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders
+(train/, test/) likewise, each; any other folder of pictures becomes FOLDER.lmdb. PNG files are
+stored as they are; everything else is stored as PNG of the same pixels, upright: 16 bits, grayscale
+and masks survive bit for bit. Each LMDB is built in a hidden folder beside its place, every picture
+is read back and compared, and only then is it moved there.
 """
 
 import shutil
@@ -30,19 +31,26 @@ def _key(stem: str, path: str) -> str:
     """The LMDB key of a picture.
 
     Raises:
-        ValueError: BasicSR could not find it again: it cuts keys at the first dot, writes them in ASCII and splits lines at blanks.
+        ValueError: BasicSR could not find it again: it cuts keys at the first dot, writes them in
+            ASCII and splits lines at blanks.
     """
     if '.' in stem:
-        raise ValueError(f'{path}: BasicSR cuts LMDB keys at a dot, and {stem!r} has one inside; rename it')
+        raise ValueError(
+            f'{path}: BasicSR cuts LMDB keys at a dot, and {stem!r} has one inside; rename it'
+        )
     if not stem.isascii() or any(character.isspace() for character in stem):
-        raise ValueError(f'{path}: LMDB keys must be ASCII without blanks, {stem!r} is not; rename it')
+        raise ValueError(
+            f'{path}: LMDB keys must be ASCII without blanks, {stem!r} is not; rename it'
+        )
     if len(stem) > 511:
         raise ValueError(f'{path}: the name is too long for an LMDB key (at most 511 characters)')
     return stem
 
 
 def encode(path: str) -> tuple[bytes, tuple[int, int, int]]:
-    """A picture file as PNG bytes that any reader decodes to the pixels of `decode_as_stored`; and its (h, w, c)."""
+    """A picture file as PNG bytes that any reader decodes to the pixels of `decode_as_stored`; and
+    its (h, w, c).
+    """
     data = read_file(path)
     pixels, as_it_is = decode_as_stored(data, path)
     return (data if as_it_is and data.startswith(PNG) else encode_png(pixels)), pixels.shape
@@ -61,7 +69,9 @@ def _differs(pair: tuple[str, bytes]) -> bool:
 
 
 def map_size(sizes: list[int]) -> int:
-    """Bytes that an LMDB of values of these sizes can need: each in pages of its own, plus the tree, plus what commits copy."""
+    """Bytes that an LMDB of values of these sizes can need: each in pages of its own, plus the
+    tree, plus what commits copy.
+    """
     page = 4096
     pages = sum(-(-(size + 16) // page) + 1 for size in sizes)
     return (pages + pages // 8 + 256) * page
@@ -72,11 +82,19 @@ def _verify(folder: Path, pictures: dict[str, str], pool: Workers, progress) -> 
     try:
         with environment.begin() as transaction:
             if transaction.stat()['entries'] != len(pictures):
-                raise ValueError(f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}')
-            values = ((path, bytes(transaction.get(key.encode(), b''))) for key, path in pictures.items())
-            for differs, path in zip(progress(pool.map(_differs, values), 'verify'), pictures.values()):
+                raise ValueError(
+                    f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}'
+                )
+            values = (
+                (path, bytes(transaction.get(key.encode(), b''))) for key, path in pictures.items()
+            )
+            for differs, path in zip(
+                progress(pool.map(_differs, values), 'verify'), pictures.values()
+            ):
                 if differs:
-                    raise ValueError(f'{folder}: what was written for {path} does not read back the same')
+                    raise ValueError(
+                        f'{folder}: what was written for {path} does not read back the same'
+                    )
     finally:
         environment.close()
 
@@ -110,31 +128,49 @@ def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f'{root.absolute()} does not exist or is no folder')
-    triplets = [folder for folder in (root, *sorted(root.iterdir())) if any((folder / kind).is_dir() for kind in KINDS)]
+    triplets = [
+        folder
+        for folder in (root, *sorted(root.iterdir()))
+        if any((folder / kind).is_dir() for kind in KINDS)
+    ]
     for folder in triplets:
         for kind in KINDS:
             if not (folder / kind).is_dir():
-                raise ValueError(f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}')
+                raise ValueError(
+                    f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}'
+                )
         names = [list_pictures(folder / kind) for kind in KINDS]
         for kind, found in zip(KINDS, names):
             differing = sorted(found.keys() ^ names[-1].keys())
             if differing:
-                raise ValueError(f'{folder}: {len(differing)} pictures are in only one of {kind}/ and gt/, for example {differing[0]}')
+                raise ValueError(
+                    f'{folder}: {len(differing)} pictures are in only one of {kind}/ and gt/, for example {differing[0]}'
+                )
     if root in triplets:
         triplets = [root]
     if triplets:
-        return [(folder / kind, output / folder.relative_to(root) / f'{kind}.lmdb') for folder in triplets for kind in KINDS]
+        return [
+            (folder / kind, output / folder.relative_to(root) / f'{kind}.lmdb')
+            for folder in triplets
+            for kind in KINDS
+        ]
     return [(root, output.with_name(output.name + '.lmdb') if output.suffix != '.lmdb' else output)]
 
 
 def make_lmdb(
-    root: str | Path, output: str | Path | None = None, *, workers: int = 1, overwrite: bool = False, quiet: bool = False
+    root: str | Path,
+    output: str | Path | None = None,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> dict[str, int]:
     """Pack a triplet folder, a folder of triplet folders, or a folder of pictures.
 
     Args:
         root: the folder.
-        output: where the LMDBs go; default: triplets' beside their folders, another folder's at FOLDER.lmdb.
+        output: where the LMDBs go; default: triplets' beside their folders, another folder's at
+            FOLDER.lmdb.
         workers: processes.
         overwrite: replace LMDBs that exist, once the new ones are verified.
         quiet: no progress bars.
@@ -162,7 +198,9 @@ def make_lmdb(
                 for source, target in here:
                     counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
                     manifest = source.parent / MANIFEST
-                    if manifest.is_file():  # with the LMDB wherever it goes: it says how the images were degraded
+                    if (
+                        manifest.is_file()
+                    ):  # with the LMDB wherever it goes: it says how the images were degraded
                         shutil.copyfile(manifest, temporary / target.name / MANIFEST)
                 for _, target in here:  # only now, when all are verified
                     if target.exists():

@@ -1,6 +1,8 @@
-"""Region masks: where a picture is degraded. The paper has one square; everything else here is an extension.
+"""Region masks: where a picture is degraded. The paper has one square; everything else here is an
+extension.
 
-A mask is (h, w, 1) bool, True = degraded = to be restored. Every draw marks at least one pixel and lies inside the picture.
+A mask is (h, w, 1) bool, True = degraded = to be restored. Every draw marks at least one pixel and
+lies inside the picture.
 """
 
 import cv2
@@ -40,10 +42,24 @@ def _ellipses(height: int, width: int, side: int, rng: np.random.Generator) -> n
     count = int(rng.integers(1, 4))
     for _ in range(count):
         aspect = _aspect(rng)
-        axes = [min(min(height, width) / 2, side / (count * np.pi) ** 0.5 * factor) for factor in (aspect, 1 / aspect)]
-        reach = min(int(max(axes)), (min(height, width) - 1) // 2)  # keeps the ellipse inside the picture
+        axes = [
+            min(min(height, width) / 2, side / (count * np.pi) ** 0.5 * factor)
+            for factor in (aspect, 1 / aspect)
+        ]
+        reach = min(
+            int(max(axes)), (min(height, width) - 1) // 2
+        )  # keeps the ellipse inside the picture
         centre = int(rng.integers(reach, width - reach)), int(rng.integers(reach, height - reach))
-        cv2.ellipse(mask, centre, (int(axes[0]), int(axes[1])), float(rng.uniform(0, 180)), 0, 360, color=1, thickness=-1)
+        cv2.ellipse(
+            mask,
+            centre,
+            (int(axes[0]), int(axes[1])),
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            color=1,
+            thickness=-1,
+        )
     return mask
 
 
@@ -60,7 +76,9 @@ def _strokes(height: int, width: int, side: int, rng: np.random.Generator) -> np
             step = side * rng.uniform(0.2, 0.6) * np.array([np.cos(angle), np.sin(angle)])
             point = np.clip(point + step, 0, (width - 1, height - 1))
             points.append(point)
-        cv2.polylines(mask, [np.rint(points).astype(np.int32)], isClosed=False, color=1, thickness=thickness)
+        cv2.polylines(
+            mask, [np.rint(points).astype(np.int32)], isClosed=False, color=1, thickness=thickness
+        )
     return mask
 
 
@@ -76,11 +94,14 @@ def _several(height: int, width: int, side: int, rng: np.random.Generator) -> np
 _DRAW = dict(zip(SHAPES, (_square, _rectangles, _ellipses, _strokes, _several)))
 
 
-def draw_region(shape: str, height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
+def draw_region(
+    shape: str, height: int, width: int, side: int, rng: np.random.Generator
+) -> np.ndarray:
     """Draw a region at a random place.
 
     Args:
-        shape: one of SHAPES. `square` is exactly side x side; the others cover about as much (`several`: two to four times half of it).
+        shape: one of SHAPES. `square` is exactly side x side; the others cover about as much
+            (`several`: two to four times half of it).
         height, width: the picture's size in pixels, each >= 1.
         side: in pixels; cut to the picture's shorter side.
         rng: where all randomness comes from.
@@ -102,9 +123,12 @@ def components(mask: np.ndarray) -> list[tuple[int, int, int, int, np.ndarray]]:
     """The connected regions (8 neighbours) of a mask, top to bottom.
 
     Returns:
-        For each: top, left, height and width of its bounding box, and (height, width, 1) bool, True where the box belongs to it.
+        For each: top, left, height and width of its bounding box, and (height, width, 1) bool, True
+        where the box belongs to it.
     """
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask[..., 0], dtype=np.uint8), connectivity=8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(mask[..., 0], dtype=np.uint8), connectivity=8
+    )
     found = []
     for label in range(1, count):
         left, top, width, height = (int(value) for value in boxes[label, :4])

@@ -1,9 +1,12 @@
-"""The paper's six data sets in one go: `basicsr make-dataset --protocol clean --horse DIR --imagenet DIR -o datasets`.
+"""The paper's six data sets in one go: `basicsr make-dataset --protocol clean --horse DIR
+--imagenet DIR -o datasets`.
 
-    OUTPUT/PROTOCOL/{horse,imagenet}_{pix,blur,noise}/{train,test}/{lq,mask,gt}/NAME.png and {lq,mask,gt}.lmdb
+    OUTPUT/PROTOCOL/{horse,imagenet}_{pix,blur,noise}/{train,test}/{lq,mask,gt}/NAME.png and
+    {lq,mask,gt}.lmdb
 
-Horse is trained on trainA and tested on testA, at 128 pixels; ImageNet, at 64, holds out every fifth picture by name unless it comes as
-train/ and test/. A run that was interrupted continues; a set that cannot be made does not keep the others from being made.
+Horse is trained on trainA and tested on testA, at 128 pixels; ImageNet, at 64, holds out every
+fifth picture by name unless it comes as train/ and test/. A run that was interrupted continues; a
+set that cannot be made does not keep the others from being made.
 """
 
 import argparse
@@ -22,12 +25,25 @@ from hmaca_arch.messages import one_line, printable, say
 
 SIZES = {'horse': 128, 'imagenet': 64}
 HOLD_OUT = 5  # of pictures that come unsplit, every fifth is for testing
-SHARED = ('input', 'horse', 'imagenet', 'output', 'protocol', 'degradation', 'seed', 'workers', 'overwrite')  # options that apply here
+SHARED = (
+    'input',
+    'horse',
+    'imagenet',
+    'output',
+    'protocol',
+    'degradation',
+    'seed',
+    'workers',
+    'overwrite',
+)  # options that apply here
 
 
 def is_packed(folder: Path) -> bool:
     """Whether the LMDBs of a triplet folder hold exactly the files that its manifest lists."""
-    records = [json.loads(line) for line in (folder / 'manifest.jsonl').read_text(encoding='utf-8').splitlines()]
+    records = [
+        json.loads(line)
+        for line in (folder / 'manifest.jsonl').read_text(encoding='utf-8').splitlines()
+    ]
     for kind in KINDS:
         packed = folder / f'{kind}.lmdb'
         if not (packed / 'data.mdb').is_file() or not (packed / 'meta_info.txt').is_file():
@@ -43,11 +59,14 @@ def is_packed(folder: Path) -> bool:
     return True
 
 
-def make_set(source: str, output: Path, size: int, protocol: str, degradation: str, **how) -> dict[str, dict]:
+def make_set(
+    source: str, output: Path, size: int, protocol: str, degradation: str, **how
+) -> dict[str, dict]:
     """One of the six, with its LMDBs; returns what `make_dataset` returns.
 
     Raises:
-        FileNotFoundError, ValueError: it cannot be made; nothing is written if pictures are too small.
+        FileNotFoundError, ValueError: it cannot be made; nothing is written if pictures are too
+            small.
     """
     pictures = [picture for split in find_pictures(source).values() for picture in split]
     twice = protocol == 'release'
@@ -57,14 +76,22 @@ def make_set(source: str, output: Path, size: int, protocol: str, degradation: s
         else 'they are not enlarged'
     )
     check_sides(pictures, 2 * size if twice else size, why)
-    results = make_dataset(source, output, every=HOLD_OUT, size=size, protocol=protocol, degradation=degradation, **how)
+    results = make_dataset(
+        source, output, every=HOLD_OUT, size=size, protocol=protocol, degradation=degradation, **how
+    )
     if not all(is_packed(output / split) for split in results):
-        make_lmdb(output, workers=how.get('workers', 1), overwrite=True, quiet=how.get('quiet', False))
+        make_lmdb(
+            output, workers=how.get('workers', 1), overwrite=True, quiet=how.get('quiet', False)
+        )
     return results
 
 
 def make_paper_sets(
-    sources: dict[str, str], output: str | Path, protocol: str, degradations: tuple[str, ...] = DEGRADATIONS, **how
+    sources: dict[str, str],
+    output: str | Path,
+    protocol: str,
+    degradations: tuple[str, ...] = DEGRADATIONS,
+    **how,
 ) -> dict[str, dict[str, dict]]:
     """The sets of the given sources, reported as they are made.
 
@@ -86,7 +113,14 @@ def make_paper_sets(
         for degradation in degradations:
             label = f'{name}_{degradation}'
             try:
-                made[label] = make_set(source, Path(output) / protocol / label, SIZES[name], protocol, degradation, **how)
+                made[label] = make_set(
+                    source,
+                    Path(output) / protocol / label,
+                    SIZES[name],
+                    protocol,
+                    degradation,
+                    **how,
+                )
             except (ValueError, FileNotFoundError) as error:
                 failed[label] = error
                 say(f'{label}: not made: {one_line(error)}')
@@ -96,12 +130,18 @@ def make_paper_sets(
                 text = f'{name}: warning: {picture} of the training pictures is pixel for pixel the test picture {double}; left out'
                 say(printable(text))
             warned = True
-            counts = ', '.join(f'{result["count"]} for {split}' for split, result in made[label].items())
+            counts = ', '.join(
+                f'{result["count"]} for {split}' for split, result in made[label].items()
+            )
             inputs = ', '.join(f'{split} {psnr(result)}' for split, result in made[label].items())
-            say(f'{label}: {counts}; unrestored input, composite PSNR (paste: {PROTOCOLS[protocol]}): {inputs}')
+            say(
+                f'{label}: {counts}; unrestored input, composite PSNR (paste: {PROTOCOLS[protocol]}): {inputs}'
+            )
     if failed:
         first = next(iter(failed))
-        raise ValueError(f'{len(failed)} of {len(made) + len(failed)} sets were not made: {", ".join(failed)} ({failed[first]})')
+        raise ValueError(
+            f'{len(failed)} of {len(made) + len(failed)} sets were not made: {", ".join(failed)} ({failed[first]})'
+        )
     return made
 
 
@@ -117,10 +157,24 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     Raises:
         ValueError: options that only one data set made from INPUT can have.
     """
-    foreign = [name for name, value in vars(args).items() if name not in SHARED and value != parser.get_default(name)]
+    foreign = [
+        name
+        for name, value in vars(args).items()
+        if name not in SHARED and value != parser.get_default(name)
+    ]
     if args.input or foreign:
         words = ['INPUT'] if args.input else [f'--{name.replace("_", "-")}' for name in foreign]
-        raise ValueError(f"{', '.join(words)} cannot be used with --horse and --imagenet, whose settings are the paper's")
+        raise ValueError(
+            f"{', '.join(words)} cannot be used with --horse and --imagenet, whose settings are the paper's"
+        )
     sources = {name: getattr(args, name) for name in SIZES if getattr(args, name)}
     degradations = (args.degradation,) if args.degradation else DEGRADATIONS
-    make_paper_sets(sources, args.output, args.protocol, degradations, seed=args.seed, workers=args.workers, overwrite=args.overwrite)
+    make_paper_sets(
+        sources,
+        args.output,
+        args.protocol,
+        degradations,
+        seed=args.seed,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )

@@ -1,4 +1,6 @@
-"""A pool of processes for the commands that make data: results in order, bounded memory, no process left behind."""
+"""A pool of processes for the commands that make data: results in order, bounded memory, no process
+left behind.
+"""
 
 import multiprocessing
 import os
@@ -16,12 +18,16 @@ import torch
 
 def default_workers() -> int:
     """The cores this process may use, at most 8."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
+    return min(
+        8, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    )
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)  # one thread each: the pool is the parallelism, and OpenMP's pool does not survive a fork
+    torch.set_num_threads(
+        1
+    )  # one thread each: the pool is the parallelism, and OpenMP's pool does not survive a fork
     cv2.setNumThreads(0)
 
     def leave_with_parent() -> None:
@@ -32,7 +38,8 @@ def _start_worker() -> None:
 
 
 class Workers:
-    """`workers` processes, as a context manager: `with Workers(2) as pool: for result in pool.map(function, items)`.
+    """`workers` processes, as a context manager: `with Workers(2) as pool: for result in
+    pool.map(function, items)`.
 
     Raises:
         ValueError: workers < 1.
@@ -66,4 +73,6 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise OSError('a worker process was killed from outside, perhaps because memory ran out; try fewer --workers') from None
+            raise OSError(
+                'a worker process was killed from outside, perhaps because memory ran out; try fewer --workers'
+            ) from None

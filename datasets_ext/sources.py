@@ -1,4 +1,6 @@
-"""What both data sets share: checked options, pictures in folders or LMDB, and the random generator of a sample."""
+"""What both data sets share: checked options, pictures in folders or LMDB, and the random generator
+of a sample.
+"""
 
 import os
 import re
@@ -21,7 +23,9 @@ from hmaca_arch.files.images import decode_picture, list_pictures, read_file
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.messages import refuse
 
-MOST_PIXELS = 2**25  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
+MOST_PIXELS = (
+    2**25
+)  # of a sample (8192x4096): degrading it takes 120 bytes a pixel, and seconds a megapixel
 
 _lmdb_clients: dict[str, tuple[tuple[int, int], FileClient]] = {}
 
@@ -62,15 +66,18 @@ class SingleFile:
 class Lmdb:
     """Pictures in an LMDB folder as BasicSR's tools make them, by key.
 
-    An environment can be opened only once in a process, so they are kept by path for all data sets. They are read-only and without locks:
-    those a forked worker inherits work; spawned workers open their own.
+    An environment can be opened only once in a process, so they are kept by path for all data sets.
+    They are read-only and without locks: those a forked worker inherits work; spawned workers open
+    their own.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
         meta_info = os.path.join(root, 'meta_info.txt')
         if not root.rstrip('/\\').endswith('.lmdb') or not os.path.isfile(meta_info):
-            raise ValueError(f'{os.path.abspath(root)} is not an LMDB of pictures: X.lmdb with data.mdb and meta_info.txt is expected')
+            raise ValueError(
+                f'{os.path.abspath(root)} is not an LMDB of pictures: X.lmdb with data.mdb and meta_info.txt is expected'
+            )
         self.keys = [line.split('.')[0] for line in read_lines(meta_info)]  # as BasicSR reads it
 
     def names(self) -> list[str]:
@@ -94,10 +101,14 @@ class Lmdb:
     def _client(self) -> FileClient:
         status = os.stat(os.path.join(self.root, 'data.mdb'))
         path, identity = os.path.realpath(self.root), (status.st_dev, status.st_ino)
-        if path not in _lmdb_clients or _lmdb_clients[path][0] != identity:  # the second: it was replaced meanwhile
+        if (
+            path not in _lmdb_clients or _lmdb_clients[path][0] != identity
+        ):  # the second: it was replaced meanwhile
             client = FileClient('lmdb', db_paths=path, client_keys='picture')
             environment = client.client._client['picture']
-            if status.st_size < (environment.info()['last_pgno'] + 1) * environment.stat()['psize']:  # reading beyond the end kills
+            if (
+                status.st_size < (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+            ):  # reading beyond the end kills
                 raise ValueError(f'{self.root}: data.mdb is cut short; make it again')
             _lmdb_clients[path] = (identity, client)
         return _lmdb_clients[path][1]
@@ -121,13 +132,17 @@ def open_source(opt: dict, key: str) -> Folder | SingleFile | Lmdb:
         return Lmdb(root)
     if os.path.isfile(root):
         if key != 'dataroot_mask':
-            raise ValueError(f'{key}: {os.path.abspath(root)} is a file, expected a folder of pictures')
+            raise ValueError(
+                f'{key}: {os.path.abspath(root)} is a file, expected a folder of pictures'
+            )
         return SingleFile(root)
     return Folder(root)
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a text file that are not blank, stripped; a ValueError names it if it is no text."""
+    """The lines of a text file that are not blank, stripped; a ValueError names it if it is no
+    text.
+    """
     with open(path, encoding='utf-8') as file:
         try:
             return [line.strip() for line in file if line.strip()]
@@ -136,7 +151,9 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_meta_info(path: str) -> list[str]:
-    """Stems of the pictures that a BasicSR meta info file lists: `0001.png (480,480,3)`, one a line."""
+    """Stems of the pictures that a BasicSR meta info file lists: `0001.png (480,480,3)`, one a
+    line.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'meta_info_file: {os.path.abspath(path)} does not exist')
     lines = [re.sub(r'\s+\(\d.*$', '', line) for line in read_lines(path)]
@@ -149,11 +166,15 @@ def refuse_missing(wanted: list[str], present, what: str) -> None:
     missing = [name for name in wanted if name not in present]
     if missing:
         more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
-        raise ValueError(f'{what}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}')
+        raise ValueError(
+            f'{what}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}'
+        )
 
 
 def check_pixels(picture: np.ndarray, where: str) -> None:
-    """Raise a ValueError for a picture that would take all memory: a file of some kilobytes can hold 170 megapixels."""
+    """Raise a ValueError for a picture that would take all memory: a file of some kilobytes can
+    hold 170 megapixels.
+    """
     height, width = picture.shape[:2]
     if height * width > MOST_PIXELS:
         raise ValueError(
@@ -165,7 +186,8 @@ def read_sound_mask(data: bytes, where: str, soft: bool) -> np.ndarray:
     """Read a mask file, (h, w, 1), as `read_mask` does.
 
     Raises:
-        ValueError: it cannot be read, or nobody would see in a training that it is not what was meant.
+        ValueError: it cannot be read, or nobody would see in a training that it is not what was
+            meant.
     """
     mask, notes = read_mask(data, soft, where)
     for note in notes:
@@ -175,10 +197,12 @@ def read_sound_mask(data: bytes, where: str, soft: bool) -> np.ndarray:
 
 
 class MaskedDataset(Dataset, ABC):
-    """Common half of the two data sets. `hmaca_arch.config.schema` says what their options mean (docs/options.md).
+    """Common half of the two data sets. `hmaca_arch.config.schema` says what their options mean
+    (docs/options.md).
 
-    A sample's number is `index.number` where the sampler provides it (an int that carries the position of the sample in the whole training
-    run) and the index itself otherwise. Outside of training nothing is cropped or flipped.
+    A sample's number is `index.number` where the sampler provides it (an int that carries the
+    position of the sample in the whole training run) and the index itself otherwise. Outside of
+    training nothing is cropped or flipped.
     """
 
     option_kinds: ClassVar[dict[str, Kind]]
@@ -191,19 +215,27 @@ class MaskedDataset(Dataset, ABC):
             one_of(f'{name}: option', key, self.option_kinds)
             refuse(wrong_value(f'{name}: {key}', value, self.option_kinds[key]))
         one_of(f'{name}: phase', opt.get('phase'), PHASES)
-        one_of(f'{name}: io_backend: type', opt.get('io_backend', {'type': 'disk'}).get('type'), ('disk', 'lmdb'))
+        one_of(
+            f'{name}: io_backend: type',
+            opt.get('io_backend', {'type': 'disk'}).get('type'),
+            ('disk', 'lmdb'),
+        )
         self.gt_size = opt.get('gt_size') if opt['phase'] == 'train' else None
         self.min_mask_ratio = opt.get('min_mask_ratio', 0.5)
         self.channels = opt.get('channels', 3)
         self.seed = opt.get('seed', 0)
-        self.use_hflip, self.use_rot = bool(opt.get('use_hflip', False)), bool(opt.get('use_rot', False))
+        self.use_hflip, self.use_rot = (
+            bool(opt.get('use_hflip', False)),
+            bool(opt.get('use_rot', False)),
+        )
         self.names: list[str] = []
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> dict:
-        """lq, gt (3, h, w) RGB, or (1, h, w) gray, and mask (1, h, w), float32 in [0, 1], mask 1 = restore; degradation (see
+        """lq, gt (3, h, w) RGB, or (1, h, w) gray, and mask (1, h, w), float32 in [0, 1], mask 1 =
+        restore; degradation (see
         `degradation.FIELDS`); lq_path, gt_path, mask_path (LMDB: the key)."""
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # the workers are the parallelism
@@ -212,9 +244,16 @@ class MaskedDataset(Dataset, ABC):
         lq, mask, gt, degradation, paths = self.triplet(name, rng)
         if self.opt['phase'] == 'train':
             if self.gt_size is not None and min(gt.shape[:2]) < self.gt_size:
-                raise ValueError(f'{paths["gt_path"]}: {gt.shape[0]}x{gt.shape[1]} pixels are too few for crops of gt_size {self.gt_size}')
+                raise ValueError(
+                    f'{paths["gt_path"]}: {gt.shape[0]}x{gt.shape[1]} pixels are too few for crops of gt_size {self.gt_size}'
+                )
             augmentation = draw_augmentation(
-                mask, rng, size=self.gt_size, min_mask_ratio=self.min_mask_ratio, use_hflip=self.use_hflip, use_rot=self.use_rot
+                mask,
+                rng,
+                size=self.gt_size,
+                min_mask_ratio=self.min_mask_ratio,
+                use_hflip=self.use_hflip,
+                use_rot=self.use_rot,
             )
             degradation = augmentation.of_degradation(degradation, mask)
             lq, mask, gt = augmentation(lq), augmentation(mask), augmentation(gt)
@@ -235,9 +274,13 @@ class MaskedDataset(Dataset, ABC):
     def triplet(
         self, name: str, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
-        """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; what was done to lq; and the three paths."""
+        """lq, mask, gt as (h, w, c): integers (8 or 16 bits), 0/1 or float in [0, 1]; what was done
+        to lq; and the three paths.
+        """
 
 
 def to_tensor(image: np.ndarray, peak: float) -> torch.Tensor:
     """(h, w, c) with values up to `peak` -> (c, h, w) float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)).div_(peak)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)).div_(
+        peak
+    )

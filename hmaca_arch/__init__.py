@@ -1,7 +1,8 @@
 """HMANet and HMACA for BasicSR.
 
-Importing this package alone loads neither torch nor BasicSR: its public names come when they are asked for. Whenever BasicSR is imported,
-before this package or after it, the networks, metrics and models here are registered with it.
+Importing this package alone loads neither torch nor BasicSR: its public names come when they are
+asked for. Whenever BasicSR is imported, before this package or after it, the networks, metrics and
+models here are registered with it.
 """
 
 from importlib import import_module

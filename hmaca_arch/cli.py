@@ -1,4 +1,6 @@
-"""The console command `basicsr`: BasicSR has none of its own. `commands/NAME.py` does what a command says."""
+"""The console command `basicsr`: BasicSR has none of its own. `commands/NAME.py` does what a
+command says.
+"""
 
 import os
 import sys
@@ -35,10 +37,13 @@ tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBAC
 def end(name: str, call: Callable[[], int | None]) -> NoReturn:
     """Make the call that a command is, and end the process. Every command and script ends here.
 
-    The exit status is what `call` returns (None: 0), 1 after a user's mistake, which is told in one line, or 130 after Ctrl-C.
+    The exit status is what `call` returns (None: 0), 1 after a user's mistake, which is told in one
+    line, or 130 after Ctrl-C.
     """
     if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(errors='backslashreplace')  # file names need not be text, as on stderr
+        sys.stdout.reconfigure(
+            errors='backslashreplace'
+        )  # file names need not be text, as on stderr
     keep_logs_printable()
     try:
         status = call() or 0
@@ -63,15 +68,23 @@ def command(argv: list[str]) -> int | None:
         return 0 if argv else 2
     name, *rest = argv
     if name not in COMMANDS:
-        say(f'basicsr: error: there is no command {name!r}{suggestion(name, COMMANDS)}', file=sys.stderr)
+        say(
+            f'basicsr: error: there is no command {name!r}{suggestion(name, COMMANDS)}',
+            file=sys.stderr,
+        )
         return 2
-    return import_module(f'hmaca_arch.commands.{name.replace("-", "_")}').main(rest)  # late, so that `--help` answers at once
+    return import_module(f'hmaca_arch.commands.{name.replace("-", "_")}').main(
+        rest
+    )  # late, so that `--help` answers at once
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Entry point; exits as `end` says, and with 2 for a wrong command line."""
     argv = sys.argv[1:] if argv is None else argv
-    end(' '.join(['basicsr', *(argv[:1] if argv and argv[0] in COMMANDS else ())]), lambda: command(argv))
+    end(
+        ' '.join(['basicsr', *(argv[:1] if argv and argv[0] in COMMANDS else ())]),
+        lambda: command(argv),
+    )
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
-"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when either is imported; its `torch.load`.
+"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when
+either is imported; its `torch.load`.
 
-Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in `training/pipeline.py`.
+Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in
+`training/pipeline.py`.
 """
 
 import importlib
@@ -13,9 +15,21 @@ from typing import Any
 
 Execute = Callable[[types.ModuleType], None]
 
-LOADING = (  # BasicSR's modules that load files, but for `basicsr.train`, where `training/pipeline.py` replaces what does
+# BasicSR's modules that load files, but for `basicsr.train`, where `training/pipeline.py` replaces
+# what does
+LOADING = (
     'basicsr.models.base_model',
-    *(f'basicsr.archs.{name}' for name in ('basicvsr_arch', 'dfdnet_arch', 'inception', 'spynet_arch', 'tof_arch', 'vgg_arch')),
+    *(
+        f'basicsr.archs.{name}'
+        for name in (
+            'basicvsr_arch',
+            'dfdnet_arch',
+            'inception',
+            'spynet_arch',
+            'tof_arch',
+            'vgg_arch',
+        )
+    ),
 )
 
 _declared = None  # a torch.library.Library: declarations live as long as the object that made them
@@ -24,9 +38,10 @@ _declared = None  # a torch.library.Library: declarations live as long as the ob
 def _execute_torchvision(execute: Execute, module: types.ModuleType) -> None:
     """Execute torchvision, also where its compiled operators cannot be loaded.
 
-    Where torch and torchvision come from different builds (a CPU torch beside PyPI's torchvision, for one) the operators do not load,
-    and torchvision then fails at import: it registers shape functions for two operators that were never declared. Declaring
-    them is enough. Nothing here calls them, and calling one still raises torch's error for an operator without a kernel.
+    Where torch and torchvision come from different builds (a CPU torch beside PyPI's torchvision,
+    for one) the operators do not load, and torchvision then fails at import: it registers shape
+    functions for two operators that were never declared. Declaring them is enough. Nothing here
+    calls them, and calling one still raises torch's error for an operator without a kernel.
     """
     try:
         return execute(module)
@@ -45,7 +60,9 @@ def _execute_torchvision(execute: Execute, module: types.ModuleType) -> None:
 
 
 def _provide_functional_tensor() -> None:
-    """`torchvision.transforms.functional_tensor` is gone since torchvision 0.17; BasicSR takes one function from it."""
+    """`torchvision.transforms.functional_tensor` is gone since torchvision 0.17; BasicSR takes one
+    function from it.
+    """
     name = 'torchvision.transforms.functional_tensor'
     try:
         __import__(name)
@@ -58,7 +75,9 @@ def _provide_functional_tensor() -> None:
 
 
 class _OnImport(MetaPathFinder):
-    """Lets others find torchvision and BasicSR, repairs them as they are executed, and calls `then` once BasicSR is."""
+    """Lets others find torchvision and BasicSR, repairs them as they are executed, and calls `then`
+    once BasicSR is.
+    """
 
     def __init__(self, then: Callable[[], None]) -> None:
         self.then = then
@@ -71,7 +90,11 @@ class _OnImport(MetaPathFinder):
     def find_spec(self, name: str, path=None, target=None):
         if name not in ('torchvision', 'basicsr'):
             return None
-        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if not isinstance(finder, _OnImport))
+        others = (
+            finder.find_spec(name, path, target)
+            for finder in sys.meta_path
+            if not isinstance(finder, _OnImport)
+        )
         spec = next((spec for spec in others if spec is not None), None)
         if spec is not None and spec.loader is not None:
             replacement = _execute_torchvision if name == 'torchvision' else self.execute_basicsr
@@ -80,7 +103,9 @@ class _OnImport(MetaPathFinder):
 
 
 def with_basicsr(then: Callable[[], None]) -> None:
-    """Repair torchvision and BasicSR when they are imported, and then call `then`: now, if BasicSR has been already."""
+    """Repair torchvision and BasicSR when they are imported, and then call `then`: now, if BasicSR
+    has been already.
+    """
     sys.meta_path.insert(0, _OnImport(then))
     if 'basicsr' in sys.modules:
         then()
@@ -96,7 +121,9 @@ class _Torch:
 
     @staticmethod
     def load(path: str, map_location: Any = None) -> Any:
-        """As `files.torch_files.load_safely`, with the path in its errors. BasicSR copies what it loads to where it computes."""
+        """As `files.torch_files.load_safely`, with the path in its errors. BasicSR copies what it
+        loads to where it computes.
+        """
         from hmaca_arch.files.torch_files import load_safely  # late: this module is light
 
         try:
@@ -106,6 +133,8 @@ class _Torch:
 
 
 def load_safely_everywhere() -> None:
-    """Replace `torch.load` in BasicSR's modules, which leave it to torch's version and environment whether code in a file is executed."""
+    """Replace `torch.load` in BasicSR's modules, which leave it to torch's version and environment
+    whether code in a file is executed.
+    """
     for name in LOADING:
         importlib.import_module(name).torch = _Torch()

@@ -1,8 +1,10 @@
-"""The one place where a restored region is pasted back (spec of every network, metric and picture alike).
+"""The one place where a restored region is pasted back (spec of every network, metric and picture
+alike).
 
     composite = mask * restored + (1 - mask) * background
 
-taken by *selection* where the mask is 0, so that whatever a network does outside the region, NaN included, never reaches the result.
+taken by *selection* where the mask is 0, so that whatever a network does outside the region, NaN
+included, never reaches the result.
 """
 
 import numpy as np
@@ -19,25 +21,34 @@ def composite(restored: Tensor, background: Tensor, mask: Tensor) -> Tensor:
         mask: (b, 1, h, w) in [0, 1], 1 = take `restored`. Soft values blend.
 
     Returns:
-        (b, c, h, w) in float32 (float64 if an input is), bit-equal to `background` where the mask is 0.
+        (b, c, h, w) in float32 (float64 if an input is), bit-equal to `background` where the mask
+        is 0.
 
     Raises:
         ValueError: the three do not agree in size.
     """
-    if restored.shape != background.shape or mask.shape != (*restored.shape[:1], 1, *restored.shape[2:]):
+    if restored.shape != background.shape or mask.shape != (
+        *restored.shape[:1],
+        1,
+        *restored.shape[2:],
+    ):
         raise ValueError(
             f'composite: restored {tuple(restored.shape)}, background {tuple(background.shape)} and mask {tuple(mask.shape)} do not agree: '
             'expected (b, c, h, w) twice and (b, 1, h, w)'
         )
-    # Half precision would round the untouched pixels; the sum is taken in float32, whatever autocast says.
+    # Half precision would round the untouched pixels; the sum is taken in float32, whatever
+    # autocast says.
     with torch.autocast(restored.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(restored.dtype, background.dtype), torch.float32)
+        dtype = torch.promote_types(
+            torch.promote_types(restored.dtype, background.dtype), torch.float32
+        )
         restored, background, mask = restored.to(dtype), background.to(dtype), mask.to(dtype)
         return torch.where(mask > 0, mask * restored + (1 - mask) * background, background)
 
 
 def composite_image(restored: np.ndarray, background: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`composite` for pictures (h, w, c) or (h, w) of any depth; integers stay integers, rounded where a soft mask blends.
+    """`composite` for pictures (h, w, c) or (h, w) of any depth; integers stay integers, rounded
+    where a soft mask blends.
 
     Args:
         restored, background: equal shape and type.
@@ -46,7 +57,11 @@ def composite_image(restored: np.ndarray, background: np.ndarray, mask: np.ndarr
     Raises:
         ValueError: shapes or types do not agree.
     """
-    if restored.shape != background.shape or restored.dtype != background.dtype or mask.shape[:2] != restored.shape[:2]:
+    if (
+        restored.shape != background.shape
+        or restored.dtype != background.dtype
+        or mask.shape[:2] != restored.shape[:2]
+    ):
         raise ValueError(
             f'composite_image: restored {restored.shape} {restored.dtype}, background {background.shape} {background.dtype} and '
             f'mask {mask.shape} do not agree'

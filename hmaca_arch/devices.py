@@ -9,7 +9,8 @@ HELP = f'{EXPECTED}; auto (the default): an NVIDIA or Apple GPU if there is one'
 
 
 def choose_device(name: str | torch.device = 'auto') -> torch.device:
-    """Give the device of that name; `auto` is the first of CUDA, Apple's GPU (mps) and the CPU that there is.
+    """Give the device of that name; `auto` is the first of CUDA, Apple's GPU (mps) and the CPU that
+    there is.
 
     Raises:
         ValueError: no such name, or torch sees no such device; in one line.
@@ -26,5 +27,7 @@ def choose_device(name: str | torch.device = 'auto') -> torch.device:
         raise ValueError(f'device is {name!r}, but torch sees no GPU; use auto or cpu')
     device = torch.device(name)
     if device.type == 'cuda' and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise ValueError(f'device is {name!r}, but torch sees {count} GPU{"s" if count > 1 else ""}; the first is cuda:0')
+        raise ValueError(
+            f'device is {name!r}, but torch sees {count} GPU{"s" if count > 1 else ""}; the first is cuda:0'
+        )
     return device

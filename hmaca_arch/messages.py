@@ -1,6 +1,8 @@
-"""How users are told things: one line a mistake, with what was got, what is allowed and the closest known name.
+"""How users are told things: one line a mistake, with what was got, what is allowed and the closest
+known name.
 
-What reaches a terminal, a log or the page goes through here: names of files, keys and values may hold control characters.
+What reaches a terminal, a log or the page goes through here: names of files, keys and values may
+hold control characters.
 """
 
 import difflib
@@ -10,13 +12,17 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-# Control characters (with them escape sequences), line separators, marks that change the direction of
-# text, and halves of surrogate pairs, which stand for bytes that are no text.
-UNPRINTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+# Control characters (with them escape sequences), line separators, marks that change the direction
+# of text, and halves of surrogate pairs, which stand for bytes that are no text.
+UNPRINTABLE = re.compile(
+    '[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+)
 
 
 def printable(name: Any) -> str:
-    """Write a name in one line that shows what it holds: what would act on a terminal stands as an escape."""
+    """Write a name in one line that shows what it holds: what would act on a terminal stands as an
+    escape.
+    """
     return UNPRINTABLE.sub(lambda found: found[0].encode('unicode_escape').decode(), str(name))
 
 
@@ -73,7 +79,11 @@ def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
     """
     known = {str(word).lower(): str(word) for word in known}
     closest = difflib.get_close_matches(str(name).lower(), known, n=8, cutoff=0.2)
-    near = [known[word] for word in closest[:1] if difflib.get_close_matches(str(name).lower(), [word], cutoff=0.5)]
+    near = [
+        known[word]
+        for word in closest[:1]
+        if difflib.get_close_matches(str(name).lower(), [word], cutoff=0.5)
+    ]
     hint = f'did you mean {printable(near[0])}?' if near else ''
     if not listed:
         return f' ({hint})' if hint else ''
@@ -95,8 +105,12 @@ def show(value: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says in one line; of one in a loader's process, what stands at that process's traceback's end."""
+    """Return what an error says in one line; of one in a loader's process, what stands at that
+    process's traceback's end.
+    """
     text, kind = str(error).strip(), type(error).__name__
     if text.startswith('Caught '):
-        text = re.split(rf'^(?:[\w.]*\.)?{kind}: ', text, flags=re.MULTILINE)[-1]  # a file's name may hold line breaks
+        text = re.split(rf'^(?:[\w.]*\.)?{kind}: ', text, flags=re.MULTILINE)[
+            -1
+        ]  # a file's name may hold line breaks
     return printable(f'{kind} {text}' if isinstance(error, KeyError) else text or kind)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Time and memory of the networks at the paper's settings, and how cross attention grows with the picture; as Markdown tables.
+"""Time and memory of the networks at the paper's settings, and how cross attention grows with the
+picture; as Markdown tables.
 
-Times are the best of several runs, in units of one 4096 x 4096 x 4096 float32 matrix product in the same process, so that figures from
-different machines can be compared. Memory is the peak of a fresh process with nothing else in it (on a GPU: what torch allocated). The
-naive form keeps all scores and gathers its biases through an index table, as most published implementations do.
+Times are the best of several runs, in units of one 4096 x 4096 x 4096 float32 matrix product in the
+same process, so that figures from different machines can be compared. Memory is the peak of a fresh
+process with nothing else in it (on a GPU: what torch allocated). The naive form keeps all scores
+and gathers its biases through an index table, as most published implementations do.
 """
 
 import argparse
@@ -26,7 +28,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 import hmaca_arch
 from hmaca_arch.networks import attention
 
-PAPER = {'embed_dim': 96, 'depths': [6] * 4, 'num_heads': [6] * 4, 'window_size': 32, 'mlp_ratio': 4, 'upscale': 1}
+PAPER = {
+    'embed_dim': 96,
+    'depths': [6] * 4,
+    'num_heads': [6] * 4,
+    'window_size': 32,
+    'mlp_ratio': 4,
+    'upscale': 1,
+}
 QUICK = {**PAPER, 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 8}
 CASES = {  # name: (title in the table, network, its settings beyond the above)
     'hmanet': ('HMANet', 'HMANet', {}),
@@ -37,8 +46,15 @@ CASES = {  # name: (title in the table, network, its settings beyond the above)
 
 
 def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
-    """`hmaca_arch.networks.attention.attend` with an index table, all scores, and nothing shared or done in parts."""
-    y, x = (t.flatten() for t in torch.meshgrid(*(torch.arange(n, device=q.device) for n in (rows, cols)), indexing='ij'))
+    """`hmaca_arch.networks.attention.attend` with an index table, all scores, and nothing shared or
+    done in parts.
+    """
+    y, x = (
+        t.flatten()
+        for t in torch.meshgrid(
+            *(torch.arange(n, device=q.device) for n in (rows, cols)), indexing='ij'
+        )
+    )
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
     return ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias).softmax(dim=-1) @ v
@@ -61,31 +77,48 @@ def best_of(run: Callable[[], object], repeats: int, device: torch.device) -> fl
 def picture_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """A random picture with a square of 20 / 128 of its side to restore."""
     mask = torch.zeros(1, 1, side, side, device=device)
-    mask[..., side // 4 : side // 4 + max(1, side * 20 // 128), side // 3 : side // 3 + max(1, side * 20 // 128)] = 1
+    mask[
+        ...,
+        side // 4 : side // 4 + max(1, side * 20 // 128),
+        side // 3 : side // 3 + max(1, side * 20 // 128),
+    ] = 1
     return torch.rand(1, 3, side, side, device=device), mask
 
 
 @torch.inference_mode()
 def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
-    """One network in this process: seconds, seconds of the matrix product, MiB at the peak and before there was a network."""
+    """One network in this process: seconds, seconds of the matrix product, MiB at the peak and
+    before there was a network.
+    """
     device = torch.device(args.device)
     _, name, more = CASES[case]
     if case == 'naive':
         attention.attend = naive_attend
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     torch.manual_seed(0)
-    network = getattr(hmaca_arch, name)(**(QUICK if args.quick else PAPER), **more).eval().to(device)
+    network = (
+        getattr(hmaca_arch, name)(**(QUICK if args.quick else PAPER), **more).eval().to(device)
+    )
     lq, mask = picture_and_mask(args.side, device)
     run = functools.partial(network, *((lq, mask) if name == 'HMACA' else (lq,)))
     run()
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == 'cuda' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if device.type == 'cuda'
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
     n = 256 if args.quick else 4096
     a, b = torch.randn(2, n, n, device=device)
     product = functools.partial(torch.matmul, a, b)
     product()
     # in turns, so that both meet the same load of the machine
     rounds = [(best_of(product, 1, device), best_of(run, 1, device)) for _ in range(args.repeats)]
-    return {'product': min(p for p, _ in rounds), 'seconds': min(s for _, s in rounds), 'peak': peak, 'base': base}
+    return {
+        'product': min(p for p, _ in rounds),
+        'seconds': min(s for _, s in rounds),
+        'peak': peak,
+        'base': base,
+    }
 
 
 def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
@@ -97,7 +130,9 @@ def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
 
 @torch.inference_mode()
 def measure_cross_attention(args: argparse.Namespace) -> list[tuple[int, dict[str, float]]]:
-    """Seconds of one cross attention, encoding of the mask included, by form, for pictures of growing size."""
+    """Seconds of one cross attention, encoding of the mask included, by form, for pictures of
+    growing size.
+    """
     device = torch.device(args.device)
     torch.manual_seed(0)
     size, dim, heads = 32, 96, 4
@@ -113,7 +148,9 @@ def measure_cross_attention(args: argparse.Namespace) -> list[tuple[int, dict[st
             'window': lambda x=x, mask=mask: in_windows(x, encoder.pixels(mask)),
         }
         if side <= args.dense_up_to:
-            forms['global, dense'] = lambda x=x, mask=mask: over_all(x, encoder.pixels(mask).flatten(1, 2))
+            forms['global, dense'] = lambda x=x, mask=mask: over_all(
+                x, encoder.pixels(mask).flatten(1, 2)
+            )
         times = {}
         for form, run in forms.items():
             run()
@@ -124,35 +161,67 @@ def measure_cross_attention(args: argparse.Namespace) -> list[tuple[int, dict[st
 
 def report(args: argparse.Namespace, arguments: list[str]) -> None:
     """Print both tables."""
-    where = torch.cuda.get_device_name() if args.device == 'cuda' else f'{platform.machine()} CPU, {args.threads} threads'
-    print(f'torch {torch.__version__}, {where}, float32, eval, one {args.side}x{args.side} picture, best of {args.repeats}\n')
+    where = (
+        torch.cuda.get_device_name()
+        if args.device == 'cuda'
+        else f'{platform.machine()} CPU, {args.threads} threads'
+    )
+    print(
+        f'torch {torch.__version__}, {where}, float32, eval, one {args.side}x{args.side} picture, best of {args.repeats}\n'
+    )
     memory = 'peak allocated' if args.device == 'cuda' else 'peak of the process'
     print(f'| network | time | / matrix product | {memory} |\n| --- | --- | --- | --- |')
     for case, (title, _, _) in CASES.items():
         result = in_fresh_process(case, arguments)
         ratio = result['seconds'] / result['product']
-        print(f'| {title} | {result["seconds"]:.3f} s | {ratio:.2f} | {result["peak"]:.0f} MiB |', flush=True)
+        print(
+            f'| {title} | {result["seconds"]:.3f} s | {ratio:.2f} | {result["peak"]:.0f} MiB |',
+            flush=True,
+        )
     if args.device != 'cuda':
-        print(f'\nOf the memory, {result["base"]:.0f} MiB are Python, torch and BasicSR before there is a network.')
+        print(
+            f'\nOf the memory, {result["base"]:.0f} MiB are Python, torch and BasicSR before there is a network.'
+        )
     print(f'One matrix product took {result["product"]:.4f} s.\n')
     rows = measure_cross_attention(args)
     forms = list(rows[0][1])
     print(f'| cross attention, pixels | {" | ".join(forms)} |\n| --- |{" --- |" * len(forms)}')
     for side, times in rows:
         cells = (
-            f'{1e3 * times[form]:.1f} ms ({1e9 * times[form] / side**2:.0f} ns a pixel)' if form in times else 'not run' for form in forms
+            f'{1e3 * times[form]:.1f} ms ({1e9 * times[form] / side**2:.0f} ns a pixel)'
+            if form in times
+            else 'not run'
+            for form in forms
         )
         print(f'| {side}x{side} | {" | ".join(cells)} |')
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
-    parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='auto: a GPU if there is one',
+    )
+    parser.add_argument(
+        '--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads'
+    )
     parser.add_argument('--side', type=int, default=128, help='side of the picture in pixels')
     parser.add_argument('--repeats', type=int, default=5, help='runs, of which the fastest counts')
-    parser.add_argument('--dense-up-to', type=int, default=128, help='largest side for which dense cross attention, quadratic, is timed')
-    parser.add_argument('--quick', action='store_true', help='a toy network and small pictures: does everything run at all?')
+    parser.add_argument(
+        '--dense-up-to',
+        type=int,
+        default=128,
+        help='largest side for which dense cross attention, quadratic, is timed',
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='a toy network and small pictures: does everything run at all?',
+    )
     parser.add_argument('--case', choices=CASES, help='measure just this, here, and print JSON')
     arguments = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(arguments)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Does restoring a region cost what the region costs, whatever the size of the picture around it?
 
-Restores the same 64x64 region in the middle of a 256x256 picture and of one of 4000x3000, in turns, and prints the best time of each and
-their ratio; without reading and writing files. On a CPU the time is the processor's, which other work on the machine does not change much.
-Exits with 1 if the ratio is above --limit.
+Restores the same 64x64 region in the middle of a 256x256 picture and of one of 4000x3000, in turns,
+and prints the best time of each and their ratio; without reading and writing files. On a CPU the
+time is the processor's, which other work on the machine does not change much. Exits with 1 if the
+ratio is above --limit.
 """
 
 import argparse
@@ -23,16 +24,27 @@ from hmaca_arch.inference import Restorer, load_restorer
 
 SIZES = ((256, 256), (3000, 4000))
 REGION = 64
-LIGHT = {'embed_dim': 48, 'depths': [2, 2], 'num_heads': [4, 4], 'window_size': 8, 'cross_attention': 'window', 'image_residual': True}
+LIGHT = {
+    'embed_dim': 48,
+    'depths': [2, 2],
+    'num_heads': [4, 4],
+    'window_size': 8,
+    'cross_attention': 'window',
+    'image_residual': True,
+}
 QUICK = {**LIGHT, 'embed_dim': 32, 'depths': [1], 'num_heads': [2]}
 
 
 def picture_and_mask(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A gray picture with the same random texture around a region in its middle, and the region's mask, both uint8."""
+    """A gray picture with the same random texture around a region in its middle, and the region's
+    mask, both uint8.
+    """
     picture, mask = np.full((height, width, 3), 128, np.uint8), np.zeros((height, width), np.uint8)
     top, left = (height - REGION) // 2, (width - REGION) // 2
     surroundings = slice(top - REGION, top + 2 * REGION), slice(left - REGION, left + 2 * REGION)
-    picture[surroundings] = np.random.default_rng(0).integers(0, 256, (3 * REGION, 3 * REGION, 3), np.uint8)
+    picture[surroundings] = np.random.default_rng(0).integers(
+        0, 256, (3 * REGION, 3 * REGION, 3), np.uint8
+    )
     mask[top : top + REGION, left : left + REGION] = 255
     return picture, mask
 
@@ -43,7 +55,9 @@ def measure(restorer: Restorer, repeats: int) -> list[float]:
     best = [float('inf')] * len(cases)
     clock = time.process_time if restorer.device.type == 'cpu' else time.perf_counter
     for number in range(repeats + 1):
-        for i, (picture, mask) in enumerate(cases):  # in turns, so that both meet the same load of the machine
+        for i, (picture, mask) in enumerate(
+            cases
+        ):  # in turns, so that both meet the same load of the machine
             start = clock()
             restorer.restore(picture, mask)  # the result is on the CPU: nothing to wait for
             if number:  # the first round warms up
@@ -52,23 +66,45 @@ def measure(restorer: Restorer, repeats: int) -> list[float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--weights', help='a checkpoint; without one a random network of the size of the shipped one')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
-    parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        '--weights',
+        help='a checkpoint; without one a random network of the size of the shipped one',
+    )
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='auto: a GPU if there is one',
+    )
+    parser.add_argument(
+        '--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads'
+    )
     parser.add_argument('--repeats', type=int, default=5, help='runs, of which the fastest counts')
     parser.add_argument('--limit', type=float, default=1.1, help='largest ratio that is right')
-    parser.add_argument('--quick', action='store_true', help='a toy network: does everything run at all?')
+    parser.add_argument(
+        '--quick', action='store_true', help='a toy network: does everything run at all?'
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     if args.weights:
         restorer = load_restorer(args.weights, args.device)
     else:
-        device = args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = (
+            args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+        )
         restorer = Restorer(hmaca_arch.HMACA(**(QUICK if args.quick else LIGHT)), device)
     small, large = measure(restorer, args.repeats)
-    where = torch.cuda.get_device_name() if restorer.device.type == 'cuda' else f'CPU, {args.threads} thread(s)'
-    print(f'torch {torch.__version__}, {where}, float32, best of {args.repeats}; one {REGION}x{REGION} region with 32 pixels of context\n')
+    where = (
+        torch.cuda.get_device_name()
+        if restorer.device.type == 'cuda'
+        else f'CPU, {args.threads} thread(s)'
+    )
+    print(
+        f'torch {torch.__version__}, {where}, float32, best of {args.repeats}; one {REGION}x{REGION} region with 32 pixels of context\n'
+    )
     print('| picture | seconds |\n| --- | ---: |')
     for (height, width), seconds in zip(SIZES, (small, large)):
         print(f'| {width}x{height} | {seconds:.4f} |')

@@ -1,11 +1,13 @@
 #!/usr/bin/env python
-"""Seconds and memory of a training iteration, eager and compiled, by precision, with and without gradient checkpointing; and of loading.
+"""Seconds and memory of a training iteration, eager and compiled, by precision, with and without
+gradient checkpointing; and of loading.
 
-An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of the weights, on a random batch that lies
-in memory. All cells are measured in this process, the most telling ones first, until `--seconds` are over: iterations until nothing is
-compiled any more, then the best of several. On a GPU memory is what torch allocated at the peak. On a CPU it is by how much the cell raised
-the peak of the process; a cell that did not raise it says nothing. On a CPU that others use too, the processor's seconds say more than
-the clock's.
+An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of
+the weights, on a random batch that lies in memory. All cells are measured in this process, the most
+telling ones first, until `--seconds` are over: iterations until nothing is compiled any more, then
+the best of several. On a GPU memory is what torch allocated at the peak. On a CPU it is by how much
+the cell raised the peak of the process; a cell that did not raise it says nothing. On a CPU that
+others use too, the processor's seconds say more than the clock's.
 """
 
 import argparse
@@ -38,7 +40,10 @@ from datasets_ext import make_lmdb  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 
-OPTION_FILES = {'paper': 'options/train_hmaca_horse_pix.yml', 'light': 'options/train/train_HMACAplus_light.yml'}
+OPTION_FILES = {
+    'paper': 'options/train_hmaca_horse_pix.yml',
+    'light': 'options/train/train_HMACAplus_light.yml',
+}
 TINY = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8}
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 
@@ -68,10 +73,15 @@ class Cell(NamedTuple):
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
-    """The rows, the most telling first: how people train, then what memory costs, then what compiling brings."""
+    """The rows, the most telling first: how people train, then what memory costs, then what
+    compiling brings.
+    """
     found = itertools.product(args.forms, args.precisions, (False, True))
     usual = 'bf16' if args.device == 'cuda' else 'fp32'
-    return sorted((Cell(*cell) for cell in found), key=lambda cell: (cell.form != 'eager', cell.precision != usual, cell.checkpointing))
+    return sorted(
+        (Cell(*cell) for cell in found),
+        key=lambda cell: (cell.form != 'eager', cell.precision != usual, cell.checkpointing),
+    )
 
 
 def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
@@ -79,7 +89,9 @@ def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
     opt = load(args)
     opt['network_g']['use_checkpoint'] = cell.checkpointing
     opt['train'].update(
-        amp='bf16' if cell.precision == 'bf16' else False, compile=cell.form == 'compiled', tf32=cell.precision == 'tf32'
+        amp='bf16' if cell.precision == 'bf16' else False,
+        compile=cell.form == 'compiled',
+        tf32=cell.precision == 'tf32',
     )
     gc.collect()
     if args.device == 'cuda':
@@ -90,7 +102,10 @@ def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
     training.install()
     base = 0.0 if args.device == 'cuda' else peak_mebibytes(args.device)
     model = build_model(opt)
-    batch, side = opt['datasets']['train']['batch_size_per_gpu'], opt['datasets']['train']['gt_size']
+    batch, side = (
+        opt['datasets']['train']['batch_size_per_gpu'],
+        opt['datasets']['train']['gt_size'],
+    )
     mask = torch.zeros(batch, 1, side, side)
     mask[:, :, side // 4 : side // 2, side // 4 : side // 2] = 1
     lq, gt = torch.rand(2, batch, 3, side, side)
@@ -109,11 +124,18 @@ def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
 
     warm_up = sum(seconds for seconds, _ in iterate(3))
     seconds, processor = map(min, zip(*iterate(args.repeats)))
-    return {'seconds': seconds, 'processor': processor, 'warm_up': warm_up, 'peak': peak_mebibytes(args.device) - base}
+    return {
+        'seconds': seconds,
+        'processor': processor,
+        'warm_up': warm_up,
+        'peak': peak_mebibytes(args.device) - base,
+    }
 
 
 def measure_loading(args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds (of the processor, median) of an item of MaskedPairedImageDataset from disk and LMDB, in the system's cache."""
+    """Milliseconds (of the processor, median) of an item of MaskedPairedImageDataset from disk and
+    LMDB, in the system's cache.
+    """
     from skimage import data
 
     photograph = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
@@ -135,8 +157,12 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
                 cv2.imwrite(f'{folder}/{kind}/{i:04d}.png', picture)
         make_lmdb.make_lmdb(folder)
         for backend, ending in (('disk', ''), ('lmdb', '.lmdb')):
-            roots = {f'dataroot_{kind}': f'{folder}/{kind}{ending}' for kind in ('lq', 'mask', 'gt')}
-            dataset = build_dataset({**settings, **roots, 'io_backend': {'type': backend}, 'phase': 'train', 'seed': 0})
+            roots = {
+                f'dataroot_{kind}': f'{folder}/{kind}{ending}' for kind in ('lq', 'mask', 'gt')
+            }
+            dataset = build_dataset(
+                {**settings, **roots, 'io_backend': {'type': backend}, 'phase': 'train', 'seed': 0}
+            )
             seconds = []
             for n in range(4 * len(dataset)):
                 start = time.process_time()
@@ -150,16 +176,24 @@ def figures(args: argparse.Namespace, cell: Cell) -> tuple[str, float]:
     """What the table says of a cell, and its seconds; infinite if it cannot be measured."""
     try:
         found = measure(args, cell)
-    except Exception as error:  # out of memory, or a compiler that does not work here: the other rows are measured all the same
+    # out of memory, or a compiler that does not work here: the other rows are measured all the same
+    except Exception as error:
         return f'{type(error).__name__} | | | ', math.inf
     memory = f'{found["peak"]:.0f} MiB' if found['peak'] > 0 else '-'
     seconds = found['seconds' if args.device == 'cuda' else 'processor']
-    return f'{found["seconds"]:.3f} | {found["processor"]:.3f} | {found["warm_up"]:.1f} s | {memory}', seconds
+    return (
+        f'{found["seconds"]:.3f} | {found["processor"]:.3f} | {found["warm_up"]:.1f} s | {memory}',
+        seconds,
+    )
 
 
 def report(args: argparse.Namespace) -> None:
     """Print the table of one size and its line on loading."""
-    where = torch.cuda.get_device_name() if args.device == 'cuda' else f'{platform.machine()} CPU, {args.threads} threads'
+    where = (
+        torch.cuda.get_device_name()
+        if args.device == 'cuda'
+        else f'{platform.machine()} CPU, {args.threads} threads'
+    )
     train = load(args)['datasets']['train']
     print(
         f'{OPTION_FILES[args.size]}{" (toy network)" if args.quick else ""}: batch {train["batch_size_per_gpu"]}, '
@@ -175,32 +209,81 @@ def report(args: argparse.Namespace) -> None:
         cell = left.pop(0)
         row, seconds = figures(args, cell)
         fastest = min(fastest, seconds)
-        print(f'| {cell.form} | {cell.precision} | {"yes" if cell.checkpointing else "no"} | {row} |', flush=True)
+        print(
+            f'| {cell.form} | {cell.precision} | {"yes" if cell.checkpointing else "no"} | {row} |',
+            flush=True,
+        )
     if left:
-        print(f'\nNot measured, --seconds were over: {", ".join(" ".join(map(str, cell[:2])) for cell in left)}.')
+        print(
+            f'\nNot measured, --seconds were over: {", ".join(" ".join(map(str, cell[:2])) for cell in left)}.'
+        )
     elif fastest < math.inf and time.monotonic() < args.until:
         batch, loading = train['batch_size_per_gpu'], measure_loading(args)
-        parts = [f'{ms:.2f} ms an item from {backend}, {ms * batch / 10 / fastest:.1f} %' for backend, ms in loading.items()]
-        print(f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: {"; ".join(parts)}.')
+        parts = [
+            f'{ms:.2f} ms an item from {backend}, {ms * batch / 10 / fastest:.1f} %'
+            for backend, ms in loading.items()
+        ]
+        print(
+            f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: {"; ".join(parts)}.'
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='auto: a GPU if there is one')
-    parser.add_argument('--size', choices=('auto', *OPTION_FILES), default='auto', help="auto: light, and on a GPU the paper's too")
-    parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads')
-    parser.add_argument('--forms', nargs='+', choices=('eager', 'compiled'), default=['eager', 'compiled'], help='rows of the table')
-    parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, help='rows of the table; default: all that the device has')
-    parser.add_argument('--repeats', type=int, default=10, help='iterations, of which the fastest counts')
-    parser.add_argument('--seconds', type=float, default=math.inf, help='begin no cell after so many')
-    parser.add_argument('--quick', action='store_true', help='a toy network: does everything run at all?')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='auto: a GPU if there is one',
+    )
+    parser.add_argument(
+        '--size',
+        choices=('auto', *OPTION_FILES),
+        default='auto',
+        help="auto: light, and on a GPU the paper's too",
+    )
+    parser.add_argument(
+        '--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads'
+    )
+    parser.add_argument(
+        '--forms',
+        nargs='+',
+        choices=('eager', 'compiled'),
+        default=['eager', 'compiled'],
+        help='rows of the table',
+    )
+    parser.add_argument(
+        '--precisions',
+        nargs='+',
+        choices=PRECISIONS,
+        help='rows of the table; default: all that the device has',
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=10, help='iterations, of which the fastest counts'
+    )
+    parser.add_argument(
+        '--seconds', type=float, default=math.inf, help='begin no cell after so many'
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='a toy network: does everything run at all?'
+    )
     args = parser.parse_args()
     args.until = time.monotonic() + args.seconds
     if args.device == 'auto':
         args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    args.precisions = args.precisions or [p for p in PRECISIONS if args.device == 'cuda' or p != 'tf32']
+    args.precisions = args.precisions or [
+        p for p in PRECISIONS if args.device == 'cuda' or p != 'tf32'
+    ]
     torch.set_num_threads(args.threads)
-    sizes = [args.size] if args.size != 'auto' else ['light', 'paper'] if args.device == 'cuda' else ['light']
+    sizes = (
+        [args.size]
+        if args.size != 'auto'
+        else ['light', 'paper']
+        if args.device == 'cuda'
+        else ['light']
+    )
     for args.size in sizes:
         report(args)
         print()

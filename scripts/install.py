@@ -1,4 +1,5 @@
-"""Install this checkout into the Python that runs this file, torch in the build that fits the machine.
+"""Install this checkout into the Python that runs this file, torch in the build that fits the
+machine.
 
     python scripts/install.py               # CPU build without an NVIDIA driver, else CUDA
     python scripts/install.py --cpu demo    # CPU build, and the extra for the page in the browser
@@ -60,7 +61,9 @@ def choose(wanted: str | None, platform: str = sys.platform) -> Choice:
     """Choose torch's build: `wanted` (cpu, cuda), or the one that fits the machine."""
     if platform == 'darwin':
         if wanted == 'cuda':
-            raise SystemExit('install.py: error: torch has no CUDA build for macOS; leave --cuda away')
+            raise SystemExit(
+                'install.py: error: torch has no CUDA build for macOS; leave --cuda away'
+            )
         return Choice('default', 'macOS has one build, for the CPU and Apple GPUs', None)
     driver = nvidia_driver()
     if wanted:
@@ -80,7 +83,9 @@ def announce(choice: Choice) -> None:
     print(f'torch: the {choice.build} build ({choice.reason}).')
     if choice.build in SIZES:
         other = 'cuda' if choice.build == 'cpu' else 'cpu'
-        print(f'All packages together: about {SIZES[choice.build]}; with --{other} {SIZES[other]} (Linux, x86-64).')
+        print(
+            f'All packages together: about {SIZES[choice.build]}; with --{other} {SIZES[other]} (Linux, x86-64).'
+        )
 
 
 def installer() -> list[str]:
@@ -106,21 +111,40 @@ def commands(choice: Choice, extras: Sequence[str], editable: bool) -> list[list
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Install; ends with the installer's status if that fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     build = parser.add_mutually_exclusive_group()
-    build.add_argument('--cpu', action='store_const', const='cpu', dest='build', help="torch's CPU build")
-    build.add_argument('--cuda', action='store_const', const='cuda', dest='build', help="torch's CUDA build")
-    parser.add_argument('-e', '--editable', action='store_true', help='run from this checkout, so that changes to it count')
-    parser.add_argument('--dry-run', action='store_true', help='print the commands, and install nothing')
-    parser.add_argument('extras', nargs='*', metavar='EXTRA', help='demo, compare, onnx, docs, test (see setup.py)')
+    build.add_argument(
+        '--cpu', action='store_const', const='cpu', dest='build', help="torch's CPU build"
+    )
+    build.add_argument(
+        '--cuda', action='store_const', const='cuda', dest='build', help="torch's CUDA build"
+    )
+    parser.add_argument(
+        '-e',
+        '--editable',
+        action='store_true',
+        help='run from this checkout, so that changes to it count',
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='print the commands, and install nothing'
+    )
+    parser.add_argument(
+        'extras', nargs='*', metavar='EXTRA', help='demo, compare, onnx, docs, test (see setup.py)'
+    )
     args = parser.parse_args(argv)
     if sys.version_info < (3, 10):  # noqa: UP036 (an older Python may well run this file)
-        raise SystemExit(f'install.py: error: this is Python {sys.version.split()[0]}; expected 3.10 or later')
+        raise SystemExit(
+            f'install.py: error: this is Python {sys.version.split()[0]}; expected 3.10 or later'
+        )
     choice = choose(args.build)
     announce(choice)
     if choice.index and not args.dry_run and not answers(choice.index):
         default = SIZES['cuda'] if choice.build == 'cpu' else SIZES['cpu']
-        print(f'{choice.index} cannot be reached: taking the build of the default index instead, about {default}.')
+        print(
+            f'{choice.index} cannot be reached: taking the build of the default index instead, about {default}.'
+        )
         choice = choice._replace(index=None)
     path = os.pathsep.join(filter(None, (str(OLD_EXEC), os.environ.get('PYTHONPATH'))))
     for arguments in commands(choice, args.extras, args.editable):
@@ -129,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.dry_run:
             done = subprocess.run(command, env={**os.environ, 'PYTHONPATH': path})
             if done.returncode:
-                raise SystemExit(f'install.py: error: the installation failed with status {done.returncode}; the lines above say why')
+                raise SystemExit(
+                    f'install.py: error: the installation failed with status {done.returncode}; the lines above say why'
+                )
 
 
 if __name__ == '__main__':

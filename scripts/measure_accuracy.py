@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Measure how often `basicsr estimate` is right: degrade regions of clean images, measure them, and print a table.
+"""Measure how often `basicsr estimate` is right: degrade regions of clean images, measure them, and
+print a table.
 
-Every trial takes a random image, a square region of 40 or 64 pixels at a random place, and one degradation: blocks of 4 to 32 pixels
-(at least four of them), blur of 0.7 to 4 pixels, noise of 5 to 75 grey levels, or none. Masks are exact, 1 to 16 pixels too wide on each
-side, or 1 to 2 too narrow. Sigma counts as right within 10 %.
+Every trial takes a random image, a square region of 40 or 64 pixels at a random place, and one
+degradation: blocks of 4 to 32 pixels (at least four of them), blur of 0.7 to 4 pixels, noise of 5
+to 75 grey levels, or none. Masks are exact, 1 to 16 pixels too wide on each side, or 1 to 2 too
+narrow. Sigma counts as right within 10 %.
 """
 
 import argparse
@@ -27,27 +29,40 @@ KINDS = ('corner blocks', 'other blocks', 'blur', 'noise', 'none')
 MASKS = ('exact', 'wide', 'narrow')
 
 
-def draw(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Degradation]:
+def draw(
+    image: np.ndarray, kind: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, Degradation]:
     """A degraded image, the mask (h, w) bool of what was degraded, and what was done."""
     side = int(rng.choice([40, 64]))
     top, left = (int(rng.integers(length - side + 1)) for length in image.shape[:2])
     mask = np.zeros((*image.shape[:2], 1), bool)
     mask[top : top + side, left : left + side] = True
     if 'blocks' in kind:
-        block, pool = int(rng.integers(4, min(32, side // 2) + 1)), str(rng.choice(['mean', 'centre']))
+        block, pool = (
+            int(rng.integers(4, min(32, side // 2) + 1)),
+            str(rng.choice(['mean', 'centre'])),
+        )
         offset = (top % block, left % block)
         if kind == 'corner blocks':
             degraded = degradations.pixelate(image, mask, block, pool)
         else:
             offset = tuple(int(place) for place in rng.integers(block, size=2))
             degraded = degradations.pixelate_grid(image, mask, block, pool, offset)
-        return degraded, mask[..., 0], Degradation('pix', block=block, pool=pool, anchor=('offset', 'offset'), offset=offset)
+        return (
+            degraded,
+            mask[..., 0],
+            Degradation('pix', block=block, pool=pool, anchor=('offset', 'offset'), offset=offset),
+        )
     if kind == 'blur':
         sigma = float(np.exp(rng.uniform(np.log(0.7), np.log(4))))
         return degradations.blur(image, mask, sigma), mask[..., 0], Degradation('blur', sigma=sigma)
     if kind == 'noise':
         sigma = float(np.exp(rng.uniform(np.log(5), np.log(75))))
-        return degradations.noise(image, mask, rng, sigma), mask[..., 0], Degradation('noise', sigma=sigma)
+        return (
+            degradations.noise(image, mask, rng, sigma),
+            mask[..., 0],
+            Degradation('noise', sigma=sigma),
+        )
     return image, mask[..., 0], Degradation('none')
 
 
@@ -59,7 +74,10 @@ def painted(mask: np.ndarray, how: str, rng: np.random.Generator) -> np.ndarray:
     low, high = (1, 16) if how == 'wide' else (-2, -1)
     top, left, bottom, right = (int(more) for more in rng.integers(low, high + 1, 4))
     result = np.zeros_like(mask)
-    result[max(0, rows[0] - top) : rows[-1] + 1 + bottom, max(0, columns[0] - left) : columns[-1] + 1 + right] = True
+    result[
+        max(0, rows[0] - top) : rows[-1] + 1 + bottom,
+        max(0, columns[0] - left) : columns[-1] + 1 + right,
+    ] = True
     return result
 
 
@@ -73,10 +91,15 @@ def grid_of(measured: Measured) -> tuple[int, int]:
 
 
 def judge(truth: Degradation, measured: list[Measured], area: np.ndarray) -> dict:
-    """What is right about a measurement: kind, value (block and offset, or sigma), pool, all; the relative error of sigma; and the overlap
+    """What is right about a measurement: kind, value (block and offset, or sigma), pool, all; the
+    relative error of sigma; and the overlap
     (intersection over union) of the area."""
     found = measured[0].degradation if len(measured) == 1 else Degradation()
-    right = {'kind': found.kind == truth.kind, 'unknown': found.kind == 'unknown', 'value': found.kind == truth.kind}
+    right = {
+        'kind': found.kind == truth.kind,
+        'unknown': found.kind == 'unknown',
+        'value': found.kind == truth.kind,
+    }
     if right['kind'] and truth.kind == 'pix':
         right['value'] = found.block == truth.block and grid_of(measured[0]) == truth.offset
         right['pool'] = right['value'] and found.pool == truth.pool
@@ -91,8 +114,18 @@ def judge(truth: Degradation, measured: list[Measured], area: np.ndarray) -> dic
     return right
 
 
-def trials(folders: list[Path], number: int, seed: int, quality: int, told: bool, masks: tuple, kinds: tuple) -> Iterator[tuple]:
-    """(kind, mask, number of the trial, truth, measurement, the degraded pixels inside the mask, seconds)."""
+def trials(
+    folders: list[Path],
+    number: int,
+    seed: int,
+    quality: int,
+    told: bool,
+    masks: tuple,
+    kinds: tuple,
+) -> Iterator[tuple]:
+    """(kind, mask, number of the trial, truth, measurement, the degraded pixels inside the mask,
+    seconds).
+    """
     paths = [path for folder in folders for path in list_pictures(folder).values()]
     for kind in kinds:
         for how in masks:
@@ -101,10 +134,14 @@ def trials(folders: list[Path], number: int, seed: int, quality: int, told: bool
                 path = paths[rng.integers(len(paths))]
                 image = to_8_bit(decode_picture(read_file(path), path))
                 if min(image.shape[:2]) < 64:
-                    raise ValueError(f'{folders}: an image has {image.shape[0]}x{image.shape[1]} pixels, expected at least 64x64')
+                    raise ValueError(
+                        f'{folders}: an image has {image.shape[0]}x{image.shape[1]} pixels, expected at least 64x64'
+                    )
                 degraded, mask, truth = draw(image, kind, rng)
                 if quality:
-                    degraded = degradations.jpeg(degraded, quality, subsampled=bool(rng.random() < 0.75))
+                    degraded = degradations.jpeg(
+                        degraded, quality, subsampled=bool(rng.random() < 0.75)
+                    )
                 given = painted(mask, how, rng)
                 start = time.perf_counter()
                 found = measure(degraded, given, jpeg=quality if told else None)
@@ -125,11 +162,23 @@ def cells(rights: list[dict]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('folders', type=Path, nargs='+', help='folders of clean images, 64x64 or larger')
-    parser.add_argument('-n', '--number', type=int, default=100, help='trials for each line of the table (100)')
+    parser.add_argument(
+        'folders', type=Path, nargs='+', help='folders of clean images, 64x64 or larger'
+    )
+    parser.add_argument(
+        '-n', '--number', type=int, default=100, help='trials for each line of the table (100)'
+    )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--jpeg', type=int, default=0, metavar='QUALITY', help='compress the degraded image (0: do not)')
-    parser.add_argument('--pixels-only', action='store_true', help='do not pass on the quality of the file')
+    parser.add_argument(
+        '--jpeg',
+        type=int,
+        default=0,
+        metavar='QUALITY',
+        help='compress the degraded image (0: do not)',
+    )
+    parser.add_argument(
+        '--pixels-only', action='store_true', help='do not pass on the quality of the file'
+    )
     parser.add_argument('--masks', nargs='+', choices=MASKS, default=MASKS)
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
     parser.add_argument('--each', action='store_true', help='print every trial that is not right')
@@ -146,11 +195,15 @@ def main(argv: list[str] | None = None) -> int:
         if args.each and not right['all']:
             text = '; '.join(f'{one.degradation} ({one.confidence:.2f})' for one in found)
             print(f'{kind}, {how}, {i}: {truth} measured as {text}')
-    print('| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma | overlap |')
+    print(
+        '| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma | overlap |'
+    )
     print('|---|---|---|---|---|---|---|---|---|')
     for (kind, how), rights in results.items():
         print(f'| {kind} | {how} | ' + ' | '.join(cells(rights)) + ' |')
-    print(f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most')
+    print(
+        f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most'
+    )
     return 0
 
 

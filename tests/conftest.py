@@ -20,8 +20,11 @@ from hmaca_arch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The same examples each time, so that a failure is a change's and not chance's; --hypothesis-profile=default draws others.
-hypothesis.settings.register_profile('same', derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# The same examples each time, so that a failure is a change's and not chance's;
+# --hypothesis-profile=default draws others.
+hypothesis.settings.register_profile(
+    'same', derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile('same')
 
 
@@ -33,7 +36,9 @@ def _one_thread_a_worker():
 
 @pytest.fixture(scope='session', autouse=True)
 def _interruptible():
-    """A shell that starts the suite in the background lets it ignore Ctrl-C, and with it the processes that tests interrupt."""
+    """A shell that starts the suite in the background lets it ignore Ctrl-C, and with it the
+    processes that tests interrupt.
+    """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -44,7 +49,11 @@ def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path
     for kind in ('lq', 'mask', 'gt'):
         (root / kind).mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        gt = cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+        gt = cv2.resize(
+            rng.integers(0, 256, (4, 4, 3), dtype=np.uint8),
+            (size, size),
+            interpolation=cv2.INTER_CUBIC,
+        )
         mask = np.zeros((size, size), np.uint8)
         y, x = rng.integers(0, size - size // 3, 2)
         mask[y : y + size // 3, x : x + size // 3] = 255
@@ -68,7 +77,13 @@ def tiny_options(data: Path) -> dict:
 
     def dataset(part: str, **more) -> dict:
         roots = {f'dataroot_{kind}': str(data / part / kind) for kind in ('lq', 'mask', 'gt')}
-        return {'name': f'tiny_{part}', 'type': 'MaskedPairedImageDataset', **roots, 'io_backend': {'type': 'disk'}, **more}
+        return {
+            'name': f'tiny_{part}',
+            'type': 'MaskedPairedImageDataset',
+            **roots,
+            'io_backend': {'type': 'disk'},
+            **more,
+        }
 
     return {
         'name': 'tiny',
@@ -119,15 +134,25 @@ def environment() -> dict[str, str]:
 def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedProcess:
     """Run the console command as a real process in `cwd`; output and errors together in `.stdout`."""
     result = subprocess.run(
-        command_line(*arguments), cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240
+        command_line(*arguments),
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=240,
     )
     if check and result.returncode:
-        raise AssertionError(f'basicsr {" ".join(map(str, arguments))} ended with {result.returncode}:\n{result.stdout}')
+        raise AssertionError(
+            f'basicsr {" ".join(map(str, arguments))} ended with {result.returncode}:\n{result.stdout}'
+        )
     return result
 
 
 def killed(results: int, *arguments) -> None:
-    """Run the console command in a process that kills itself, its workers alone left, once they have handed it so many results."""
+    """Run the console command in a process that kills itself, its workers alone left, once they
+    have handed it so many results.
+    """
     code = (
         'import os, signal, sys, hmaca_arch.cli\n'
         'from datasets_ext.parallel import Workers\n'
@@ -141,7 +166,14 @@ def killed(results: int, *arguments) -> None:
     )
     command = [sys.executable, '-c', code, *map(str, arguments)]
     # run() returns once nobody holds the pipe any more: the workers have noticed
-    result = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+    result = subprocess.run(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
     assert result.returncode == -signal.SIGKILL, result.stdout
 
 
@@ -154,7 +186,9 @@ def status_of(command: str, *arguments) -> int:
 
 @pytest.fixture
 def basicsr_here(tmp_path, monkeypatch, capsys):
-    """`basicsr COMMAND ...` in this process, below tmp_path: the exit status and the one line of the error ('' if it went well)."""
+    """`basicsr COMMAND ...` in this process, below tmp_path: the exit status and the one line of
+    the error ('' if it went well).
+    """
     from basicsr.utils.logger import initialized_logger  # late: hmaca_arch makes it importable
 
     monkeypatch.chdir(tmp_path)
@@ -179,10 +213,18 @@ def basicsr_here(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope='session')
 def tiny_checkpoint(tmp_path_factory) -> Path:
-    """A small HMACA with random weights that change a picture visibly, saved as a training saves it."""
+    """A small HMACA with random weights that change a picture visibly, saved as a training saves
+    it.
+    """
     torch.manual_seed(0)
     network = hmaca_arch.HMACA(
-        embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention='window', image_residual=True, drop_path_rate=0
+        embed_dim=32,
+        depths=[1],
+        num_heads=[2],
+        window_size=8,
+        cross_attention='window',
+        image_residual=True,
+        drop_path_rate=0,
     )
     network.conv_last.reset_parameters()  # untrained, it is zero
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'

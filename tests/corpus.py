@@ -1,7 +1,8 @@
-"""Picture and mask files of every kind, whole and damaged, and what is to become of each: for the suite and for `scripts/soak_files.py`.
+"""Picture and mask files of every kind, whole and damaged, and what is to become of each: for the
+suite and for `scripts/soak_files.py`.
 
-`corpus(count, seed)` gives the same entries for the same arguments. Whole pictures mostly have 40 rows of 56 pixels, masks too, with
-one white box.
+`corpus(count, seed)` gives the same entries for the same arguments. Whole pictures mostly have 40
+rows of 56 pixels, masks too, with one white box.
 """
 
 import os
@@ -37,10 +38,11 @@ LOSSY = ('jpg', 'lossy.webp')
 class Entry(NamedTuple):
     """A file.
 
-    kind: what is the matter with it, as the tables show it. role: `picture` or `mask`. name: the file's.
-    content: its bytes; or ('link', target), ('folder',), ('pipe',), ('sparse', size) for what is no ordinary file.
-    fate: `opens`, `refused` or `either`. pixels: what it must be read as if it opens, (h, w, c) upright; None: what Pillow makes of it.
-    transparent: the data sets refuse it, restoring keeps its alpha. large: not for the suite.
+    kind: what is the matter with it, as the tables show it. role: `picture` or `mask`. name: the
+    file's. content: its bytes; or ('link', target), ('folder',), ('pipe',), ('sparse', size) for
+    what is no ordinary file. fate: `opens`, `refused` or `either`. pixels: what it must be read as
+    if it opens, (h, w, c) upright; None: what Pillow makes of it. transparent: the data sets refuse
+    it, restoring keeps its alpha. large: not for the suite.
     """
 
     kind: str
@@ -70,10 +72,14 @@ class Entry(NamedTuple):
         return path
 
 
-def smooth(rng: np.random.Generator, height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> np.ndarray:
+def smooth(
+    rng: np.random.Generator, height: int = HEIGHT, width: int = WIDTH, channels: int = 3
+) -> np.ndarray:
     """(h, w, c) uint8."""
     seeds = rng.integers(0, 256, (5, 6, channels), np.uint8)
-    return cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
+    return cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC).reshape(
+        height, width, channels
+    )
 
 
 def box_mask(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -118,11 +124,27 @@ def damaged(role: str, rng: np.random.Generator, rounds: int) -> Iterator[Entry]
             header[int(rng.integers(8, min(120, len(data))))] = int(rng.integers(256))
             cut = int(rng.integers(1, max(2, int(len(data) * 0.9))))
             other = 'bmp' if ending == 'png' else 'png'
-            known = None if role == 'mask' and ending in LOSSY else read  # whether it is gray is the reader's to tolerate
-            yield Entry(f'{ending}, whole', role, file_name(f'{stem}-whole', ending), data, 'opens', known)
-            yield Entry(f'{ending}, other ending', role, f'{stem}-other.{other}', data, 'opens', known)
-            yield Entry(f'{ending}, cut short', role, file_name(f'{stem}-cut', ending), data[:cut], 'refused')
-            for what, broken in (('bit flipped', flipped), ('16 bytes zeroed', zeroed), ('header overwritten', header)):
+            known = (
+                None if role == 'mask' and ending in LOSSY else read
+            )  # whether it is gray is the reader's to tolerate
+            yield Entry(
+                f'{ending}, whole', role, file_name(f'{stem}-whole', ending), data, 'opens', known
+            )
+            yield Entry(
+                f'{ending}, other ending', role, f'{stem}-other.{other}', data, 'opens', known
+            )
+            yield Entry(
+                f'{ending}, cut short',
+                role,
+                file_name(f'{stem}-cut', ending),
+                data[:cut],
+                'refused',
+            )
+            for what, broken in (
+                ('bit flipped', flipped),
+                ('16 bytes zeroed', zeroed),
+                ('header overwritten', header),
+            ):
                 broken = bytes(broken)
                 fate = 'opens' if broken == data else 'refused' if sure else 'either'
                 yield Entry(
@@ -133,7 +155,14 @@ def damaged(role: str, rng: np.random.Generator, rounds: int) -> Iterator[Entry]
                     fate,
                     known if fate == 'opens' else None,
                 )
-            yield Entry(f'{ending}, junk behind', role, file_name(f'{stem}-junk', ending), data + rng.bytes(50), 'either', known)
+            yield Entry(
+                f'{ending}, junk behind',
+                role,
+                file_name(f'{stem}-junk', ending),
+                data + rng.bytes(50),
+                'either',
+                known,
+            )
 
 
 def no_pictures(role: str, rng: np.random.Generator) -> Iterator[Entry]:
@@ -146,7 +175,11 @@ def no_pictures(role: str, rng: np.random.Generator) -> Iterator[Entry]:
     }  # fmt: skip
     for number, (kind, content) in enumerate(contents.items()):
         yield Entry(
-            f'no picture: {kind}', role, f'{role}-none-{number}.{("png", "jpg", "webp", "tif", "bmp")[number % 5]}', content, 'refused'
+            f'no picture: {kind}',
+            role,
+            f'{role}-none-{number}.{("png", "jpg", "webp", "tif", "bmp")[number % 5]}',
+            content,
+            'refused',
         )
     for kind, content in {
         'link to itself': ('link', f'{role}-special-0.png'), 'link to nothing': ('link', 'nowhere.png'), 'folder': ('folder',),
@@ -157,11 +190,28 @@ def no_pictures(role: str, rng: np.random.Generator) -> Iterator[Entry]:
 
 
 def sizes(rng: np.random.Generator) -> Iterator[Entry]:
-    for height, width in ((1, 1), (1, 17), (17, 1), (2, 3), (1, 16000), (16000, 1), (1, 20000), (20000, 1), (3, 700)):
+    for height, width in (
+        (1, 1),
+        (1, 17),
+        (17, 1),
+        (2, 3),
+        (1, 16000),
+        (16000, 1),
+        (1, 20000),
+        (20000, 1),
+        (3, 700),
+    ):
         for ending in ('png', 'jpg', 'webp', 'tif', 'bmp'):
             if ending != 'webp' or max(height, width) < 16384:
                 data, read = whole(smooth(rng, height, width), ending)
-                yield Entry(f'{ending}, {width}x{height}', 'picture', f'size-{width}x{height}-{ending}.{ending}', data, 'opens', read)
+                yield Entry(
+                    f'{ending}, {width}x{height}',
+                    'picture',
+                    f'size-{width}x{height}-{ending}.{ending}',
+                    data,
+                    'opens',
+                    read,
+                )
 
 
 def modes(rng: np.random.Generator) -> Iterator[Entry]:
@@ -171,7 +221,14 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
     clear, full = np.dstack([pixels, alpha]), np.dstack([pixels, alpha * 0 + 255])
     wide, wide_clear = deep(pixels), deep(clear)
 
-    def entry(kind: str, name: str, data: bytes, fate: str = 'opens', read: np.ndarray | None = None, transparent: bool = False) -> Entry:
+    def entry(
+        kind: str,
+        name: str,
+        data: bytes,
+        fate: str = 'opens',
+        read: np.ndarray | None = None,
+        transparent: bool = False,
+    ) -> Entry:
         return Entry(kind, 'picture', name, data, fate, read, transparent)
 
     palette = image.quantize(16)
@@ -179,41 +236,112 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
     holes = np.dstack([colours, np.where(np.asarray(palette) == 3, 0, 255).astype(np.uint8)])
     yield entry('gray', 'mode-gray.png', saved(gray), read=gray)
     yield entry('gray', 'mode-gray.jpg', saved(gray, 'JPEG'))
-    yield entry('1 bit', 'mode-1bit.png', saved(Image.fromarray(gray[..., 0] > 99)), read=(gray > 99).astype(np.uint8) * 255)
+    yield entry(
+        '1 bit',
+        'mode-1bit.png',
+        saved(Image.fromarray(gray[..., 0] > 99)),
+        read=(gray > 99).astype(np.uint8) * 255,
+    )
     yield entry('palette', 'mode-palette.png', saved(palette), read=colours)
     yield entry('palette', 'mode-palette.bmp', saved(palette, 'BMP'), read=colours)
     yield entry('palette', 'mode-palette.tif', saved(palette, 'TIFF'), read=colours)
-    yield entry('palette with holes', 'mode-holes.png', saved(palette, transparency=3), read=holes, transparent=True)
+    yield entry(
+        'palette with holes',
+        'mode-holes.png',
+        saved(palette, transparency=3),
+        read=holes,
+        transparent=True,
+    )
     for ending in ('png', 'webp', 'tif'):
         kind, options = FORMATS[ending]
         options = options | ({'exact': True} if ending == 'webp' else {})
-        yield entry('alpha', f'mode-alpha.{ending}', saved(clear, kind, **options), read=clear, transparent=True)
-        yield entry('opaque alpha', f'mode-opaque.{ending}', saved(full, kind, **options), read=full)
-    yield entry('gray and alpha', 'mode-la.png', saved(Image.fromarray(clear[..., 2:4], 'LA')), read=clear[..., 2:4], transparent=True)
+        yield entry(
+            'alpha',
+            f'mode-alpha.{ending}',
+            saved(clear, kind, **options),
+            read=clear,
+            transparent=True,
+        )
+        yield entry(
+            'opaque alpha', f'mode-opaque.{ending}', saved(full, kind, **options), read=full
+        )
+    yield entry(
+        'gray and alpha',
+        'mode-la.png',
+        saved(Image.fromarray(clear[..., 2:4], 'LA')),
+        read=clear[..., 2:4],
+        transparent=True,
+    )
     for bits in (2, 4):  # gray of few bits: 0 to 3 or 0 to 15 become 0 to 255
         few = gray[:, :, 0] >> (8 - bits)
-        packed = np.packbits(np.unpackbits(few[..., None], axis=2)[..., 8 - bits :].reshape(HEIGHT, -1), axis=1)
+        packed = np.packbits(
+            np.unpackbits(few[..., None], axis=2)[..., 8 - bits :].reshape(HEIGHT, -1), axis=1
+        )
         rows = b''.join(b'\0' + row.tobytes() for row in packed)
         read = (few.astype(int) * 255 // (2**bits - 1)).astype(np.uint8)[..., None]
-        yield entry(f'gray, {bits} bits', f'mode-gray{bits}.png', png(WIDTH, HEIGHT, bits, 0, rows), read=read)
+        yield entry(
+            f'gray, {bits} bits',
+            f'mode-gray{bits}.png',
+            png(WIDTH, HEIGHT, bits, 0, rows),
+            read=read,
+        )
     for ending in ('.png', '.tif'):
         yield entry('16 bits', f'mode-rgb16{ending}', opencv(ending, wide), read=wide)
-        yield entry('16 bits, gray', f'mode-gray16{ending}', opencv(ending, wide[..., :1]), read=wide[..., :1])
-        yield entry('16 bits, alpha', f'mode-rgba16{ending}', opencv(ending, wide_clear), read=wide_clear, transparent=True)
+        yield entry(
+            '16 bits, gray',
+            f'mode-gray16{ending}',
+            opencv(ending, wide[..., :1]),
+            read=wide[..., :1],
+        )
+        yield entry(
+            '16 bits, alpha',
+            f'mode-rgba16{ending}',
+            opencv(ending, wide_clear),
+            read=wide_clear,
+            transparent=True,
+        )
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in wide)
     key = with_chunk(png(WIDTH, HEIGHT, 16, 2, rows), b'tRNS', wide[5, 5].astype('>u2').tobytes())
     hole = np.where((wide == wide[5, 5]).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)
-    yield entry('16 bits, one colour clear', 'mode-key16.png', key, 'either', np.dstack([wide, hole]), transparent=True)
+    yield entry(
+        '16 bits, one colour clear',
+        'mode-key16.png',
+        key,
+        'either',
+        np.dstack([wide, hole]),
+        transparent=True,
+    )
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in wide_clear[..., 2:4])
     both = wide_clear[..., [2, 2, 2, 3]]
-    yield entry('16 bits, gray and alpha', 'mode-la16.png', png(WIDTH, HEIGHT, 16, 4, rows), read=both, transparent=True)
+    yield entry(
+        '16 bits, gray and alpha',
+        'mode-la16.png',
+        png(WIDTH, HEIGHT, 16, 4, rows),
+        read=both,
+        transparent=True,
+    )
     for order, name in (('<', 'little'), ('>', 'big')):
-        yield entry('16 bits, plain TIFF', f'mode-plain-{name}.tif', tiff(wide, 2, order), read=wide)
-        yield entry('16 bits, gray, plain TIFF', f'mode-plaingray-{name}.tif', tiff(wide[..., :1], 1, order), read=wide[..., :1])
+        yield entry(
+            '16 bits, plain TIFF', f'mode-plain-{name}.tif', tiff(wide, 2, order), read=wide
+        )
+        yield entry(
+            '16 bits, gray, plain TIFF',
+            f'mode-plaingray-{name}.tif',
+            tiff(wide[..., :1], 1, order),
+            read=wide[..., :1],
+        )
     yield entry('16 bits, planes', 'mode-planes16.tif', tiff(wide, 2, planar=True), 'either', wide)
-    yield entry('8 bits, planes', 'mode-planes8.tif', tiff(pixels, 2, planar=True), 'either', pixels)
+    yield entry(
+        '8 bits, planes', 'mode-planes8.tif', tiff(pixels, 2, planar=True), 'either', pixels
+    )
     yield entry('white is 0', 'mode-inverted8.tif', tiff(gray, 0), read=255 - gray)
-    yield entry('16 bits, white is 0', 'mode-inverted16.tif', tiff(wide[..., :1], 0), 'either', 65535 - wide[..., :1])
+    yield entry(
+        '16 bits, white is 0',
+        'mode-inverted16.tif',
+        tiff(wide[..., :1], 0),
+        'either',
+        65535 - wide[..., :1],
+    )
     yield entry('CMYK', 'mode-cmyk.jpg', saved(image.convert('CMYK'), 'JPEG'), 'refused')
     yield entry('CMYK', 'mode-cmyk.tif', saved(image.convert('CMYK'), 'TIFF'), 'refused')
     yield entry('16 bits, CMYK', 'mode-cmyk16.tif', tiff(wide_clear, 5), 'refused')
@@ -223,24 +351,48 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
         numbers = (pixels // 2).astype(dtype)
         for channels, photometric in ((1, 1), (3, 2)):
             kind = f'{np.dtype(dtype).name}, {channels} channels'
-            yield entry(kind, f'mode-{np.dtype(dtype).name}-{channels}.tif', tiff(numbers[..., :channels], photometric), 'refused')
+            yield entry(
+                kind,
+                f'mode-{np.dtype(dtype).name}-{channels}.tif',
+                tiff(numbers[..., :channels], photometric),
+                'refused',
+            )
     for orientation in (2, 3, 5, 6, 8, 9):
         read = turned(pixels, orientation) if orientation < 9 else pixels
         for ending in ('png', 'webp', 'tif', 'jpg'):
             kind, options = FORMATS[ending]
             data = saved(image, kind, exif=exif_of(orientation), **options)
-            yield entry(f'{ending}, orientation', f'turn-{orientation}-{ending}.{ending}', data, read=None if ending == 'jpg' else read)
+            yield entry(
+                f'{ending}, orientation',
+                f'turn-{orientation}-{ending}.{ending}',
+                data,
+                read=None if ending == 'jpg' else read,
+            )
         wide_read = turned(wide, orientation) if orientation < 9 else wide
-        yield entry('16 bits, orientation', f'turn-{orientation}-16.tif', tiff(wide, 2, more={274: orientation}), read=wide_read)
+        yield entry(
+            '16 bits, orientation',
+            f'turn-{orientation}-16.tif',
+            tiff(wide, 2, more={274: orientation}),
+            read=wide_read,
+        )
         block = exif_of(orientation).tobytes().removeprefix(b'Exif\0\0')
-        yield entry('16 bits, orientation', f'turn-{orientation}-16.png', with_chunk(opencv('.png', wide), b'eXIf', block), read=wide_read)
+        yield entry(
+            '16 bits, orientation',
+            f'turn-{orientation}-16.png',
+            with_chunk(opencv('.png', wide), b'eXIf', block),
+            read=wide_read,
+        )
     jpeg = saved(image, 'JPEG', exif=exif_of(6))
     for number in range(6):
         broken = bytearray(jpeg)
         broken[30 + int(rng.integers(26))] = int(rng.integers(256))
         yield entry('damaged EXIF', f'turn-broken-{number}.jpg', bytes(broken), 'either')
     other = smooth(rng)
-    yield entry('MPO', 'mode-mpo.jpg', saved(image, 'MPO', save_all=True, append_images=[Image.fromarray(other)]))
+    yield entry(
+        'MPO',
+        'mode-mpo.jpg',
+        saved(image, 'MPO', save_all=True, append_images=[Image.fromarray(other)]),
+    )
 
 
 def animations(role: str, rng: np.random.Generator) -> Iterator[Entry]:
@@ -249,12 +401,25 @@ def animations(role: str, rng: np.random.Generator) -> Iterator[Entry]:
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
         ending = {'GIF': 'png', 'TIFF': 'tif'}.get(kind, kind.lower())
         yield Entry(f'animated {kind}', role, f'{role}-animated-{kind}.{ending}', data, 'refused')
-        yield Entry(f'animated {kind}, cut', role, f'{role}-animcut-{kind}.{ending}', data[: len(data) * 2 // 3], 'refused')
+        yield Entry(
+            f'animated {kind}, cut',
+            role,
+            f'{role}-animcut-{kind}.{ending}',
+            data[: len(data) * 2 // 3],
+            'refused',
+        )
     loop = bytearray(saved(frames[0], 'TIFF'))
     (first,) = struct.unpack_from('<I', loop, 4)
     (count,) = struct.unpack_from('<H', loop, first)
     struct.pack_into('<I', loop, first + 2 + 12 * count, first)  # the next page is this one
-    yield Entry('TIFF whose pages go in circles', role, f'{role}-circle.tif', bytes(loop), 'either', np.asarray(frames[0]))
+    yield Entry(
+        'TIFF whose pages go in circles',
+        role,
+        f'{role}-circle.tif',
+        bytes(loop),
+        'either',
+        np.asarray(frames[0]),
+    )
 
 
 def bombs(rng: np.random.Generator) -> Iterator[Entry]:
@@ -268,29 +433,87 @@ def bombs(rng: np.random.Generator) -> Iterator[Entry]:
     struct.pack_into('<HH', data['gif'], 6, huge, huge)
     struct.pack_into('<I', data['webp'], 21, 16382 | 16382 << 14)
     claims = tiff(small, 2)
-    claims = claims.replace(struct.pack('<HHII', 256, 4, 1, WIDTH), struct.pack('<HHII', 256, 4, 1, huge))
-    claims = claims.replace(struct.pack('<HHII', 257, 4, 1, HEIGHT), struct.pack('<HHII', 257, 4, 1, huge))
+    claims = claims.replace(
+        struct.pack('<HHII', 256, 4, 1, WIDTH), struct.pack('<HHII', 256, 4, 1, huge)
+    )
+    claims = claims.replace(
+        struct.pack('<HHII', 257, 4, 1, HEIGHT), struct.pack('<HHII', 257, 4, 1, huge)
+    )
     rows = b''.join(b'\0' + row.tobytes() for row in small)
     for bits in (8, 16):
-        yield Entry('bomb: claims 3.6 gigapixels', 'picture', f'bomb-{bits}.png', png(huge, huge, bits, 2, rows), 'refused')
-    for ending, content in (('jpg', data['jpg']), ('bmp', data['bmp']), ('webp', data['webp']), ('tif', claims)):
-        yield Entry('bomb: claims 3.6 gigapixels', 'picture', f'bomb-{ending}.{ending}', bytes(content), 'refused')
-    yield Entry('bomb: claims 3.6 gigapixels', 'picture', 'bomb-gif.png', bytes(data['gif']), 'refused')
-    yield Entry('bomb: claims 3.6 gigapixels', 'mask', 'bomb-mask.png', png(huge, huge, 1, 0, rows), 'refused')
+        yield Entry(
+            'bomb: claims 3.6 gigapixels',
+            'picture',
+            f'bomb-{bits}.png',
+            png(huge, huge, bits, 2, rows),
+            'refused',
+        )
+    for ending, content in (
+        ('jpg', data['jpg']),
+        ('bmp', data['bmp']),
+        ('webp', data['webp']),
+        ('tif', claims),
+    ):
+        yield Entry(
+            'bomb: claims 3.6 gigapixels',
+            'picture',
+            f'bomb-{ending}.{ending}',
+            bytes(content),
+            'refused',
+        )
+    yield Entry(
+        'bomb: claims 3.6 gigapixels', 'picture', 'bomb-gif.png', bytes(data['gif']), 'refused'
+    )
+    yield Entry(
+        'bomb: claims 3.6 gigapixels',
+        'mask',
+        'bomb-mask.png',
+        png(huge, huge, 1, 0, rows),
+        'refused',
+    )
     text = zlib.compress(bytes(30_000_000))
-    yield Entry('bomb: 30 MB of text', 'picture', 'bomb-text.png', with_chunk(saved(small), b'zTXt', b'a\0\0' + text), 'either', small)
-    yield Entry('bomb: 30 MB of profile', 'picture', 'bomb-icc.png', with_chunk(saved(small), b'iCCP', b'a\0\0' + text), 'either', small)
+    yield Entry(
+        'bomb: 30 MB of text',
+        'picture',
+        'bomb-text.png',
+        with_chunk(saved(small), b'zTXt', b'a\0\0' + text),
+        'either',
+        small,
+    )
+    yield Entry(
+        'bomb: 30 MB of profile',
+        'picture',
+        'bomb-icc.png',
+        with_chunk(saved(small), b'iCCP', b'a\0\0' + text),
+        'either',
+        small,
+    )
     info = PngImagePlugin.PngInfo()
     for i in range(2000):
         info.add_text(f'key {i}', 'x' * 100, zip=True)
-    yield Entry('2000 texts', 'picture', 'bomb-texts.png', saved(Image.fromarray(small), pnginfo=info), 'opens', small)
+    yield Entry(
+        '2000 texts',
+        'picture',
+        'bomb-texts.png',
+        saved(Image.fromarray(small), pnginfo=info),
+        'opens',
+        small,
+    )
     frames = [Image.new('1', (8, 8), i % 2) for i in range(500)]
     many = saved(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     yield Entry('500 frames', 'picture', 'bomb-frames.png', many, 'refused')
     rows = zlib.compress(bytes((SIDE + 1) * SIDE), 1)
     header = struct.pack('>IIBBBBB', SIDE, SIDE, 8, 0, 0, 0, 0)
     data = PNG + chunk(b'IHDR', header) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
-    yield Entry('bomb: 144 megapixels, real', 'picture', 'bomb-real.png', data, 'either', np.zeros((1, 1, 1), np.uint8), large=True)
+    yield Entry(
+        'bomb: 144 megapixels, real',
+        'picture',
+        'bomb-real.png',
+        data,
+        'either',
+        np.zeros((1, 1, 1), np.uint8),
+        large=True,
+    )
 
 
 def names(role: str, rng: np.random.Generator) -> Iterator[Entry]:
@@ -312,7 +535,9 @@ def masks(rng: np.random.Generator) -> Iterator[Entry]:
     tinted = thrice.copy()
     tinted[BOX] = (255, 255, 0)
 
-    def entry(kind: str, name: str, data: bytes, fate: str = 'opens', read: np.ndarray | None = mask) -> Entry:
+    def entry(
+        kind: str, name: str, data: bytes, fate: str = 'opens', read: np.ndarray | None = mask
+    ) -> Entry:
         return Entry(f'mask: {kind}', 'mask', name, data, fate, read)
 
     yield entry('3 channels', 'mask-rgb.png', saved(thrice))
@@ -320,23 +545,48 @@ def masks(rng: np.random.Generator) -> Iterator[Entry]:
     yield entry('with colours', 'mask-colour.jpg', saved(tinted, 'JPEG'), 'refused')
     yield entry('another size', 'mask-size.png', saved(box_mask(HEIGHT, WIDTH + 1)), 'refused')
     yield entry('turned by 90 degrees', 'mask-turned.png', saved(mask.swapaxes(0, 1)), 'refused')
-    yield entry('turned and said so', 'mask-orientation.png', saved(Image.fromarray(mask[..., 0].T[:, ::-1].copy()), exif=exif_of(8)))
+    yield entry(
+        'turned and said so',
+        'mask-orientation.png',
+        saved(Image.fromarray(mask[..., 0].T[:, ::-1].copy()), exif=exif_of(8)),
+    )
     yield entry('opaque alpha', 'mask-opaque.png', saved(np.dstack([thrice, mask * 0 + 255])))
     yield entry('in its alpha', 'mask-alpha.png', saved(np.dstack([thrice, mask])), 'refused')
-    yield entry('gray and alpha', 'mask-la.png', saved(Image.fromarray(np.dstack([mask, mask]), 'LA')), 'refused')
+    yield entry(
+        'gray and alpha',
+        'mask-la.png',
+        saved(Image.fromarray(np.dstack([mask, mask]), 'LA')),
+        'refused',
+    )
     yield entry('16 bits', 'mask-16.png', opencv('.png', mask.astype(np.uint16) * 257))
     yield entry('16 bits', 'mask-16.tif', opencv('.tif', mask.astype(np.uint16) * 257))
-    yield entry('16 bits, 3 channels', 'mask-16-rgb.png', opencv('.png', thrice.astype(np.uint16) * 257))
+    yield entry(
+        '16 bits, 3 channels', 'mask-16-rgb.png', opencv('.png', thrice.astype(np.uint16) * 257)
+    )
     yield entry('1 bit', 'mask-1.png', saved(Image.fromarray(mask[..., 0] > 0)))
     yield entry('palette', 'mask-palette.png', saved(Image.fromarray(mask[..., 0]).convert('P')))
     yield entry('empty', 'mask-empty.png', saved(mask * 0), read=mask * 0)
     yield entry('full', 'mask-full.png', saved(mask * 0 + 255), read=mask * 0 + 255)
-    yield entry('0 and 1', 'mask-01.png', saved(mask // 255), 'either')  # restoring takes 1 for white
-    yield entry('gray values', 'mask-soft.png', saved(edge), read=np.where(edge > 127, 255, 0).astype(np.uint8))
+    yield entry(
+        '0 and 1', 'mask-01.png', saved(mask // 255), 'either'
+    )  # restoring takes 1 for white
+    yield entry(
+        'gray values',
+        'mask-soft.png',
+        saved(edge),
+        read=np.where(edge > 127, 255, 0).astype(np.uint8),
+    )
     yield entry('JPEG', 'mask-jpeg.jpg', saved(mask, 'JPEG', quality=95), read=None)
     yield entry('JPEG, RGB', 'mask-jpeg-rgb.jpg', saved(thrice, 'JPEG', quality=95), read=None)
-    yield entry('CMYK', 'mask-cmyk.tif', saved(Image.fromarray(thrice).convert('CMYK'), 'TIFF'), 'refused')
-    yield entry('floating point', 'mask-float.tif', saved(Image.fromarray(mask[..., 0] / np.float32(255)), 'TIFF'), 'refused')
+    yield entry(
+        'CMYK', 'mask-cmyk.tif', saved(Image.fromarray(thrice).convert('CMYK'), 'TIFF'), 'refused'
+    )
+    yield entry(
+        'floating point',
+        'mask-float.tif',
+        saved(Image.fromarray(mask[..., 0] / np.float32(255)), 'TIFF'),
+        'refused',
+    )
     yield entry('white is 0', 'mask-inverted.tif', tiff(255 - mask, 0))
 
 

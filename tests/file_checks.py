@@ -1,8 +1,10 @@
-"""What is to become of a file of the corpus in everything that reads files, each time in a process of its own.
+"""What is to become of a file of the corpus in everything that reads files, each time in a process
+of its own.
 
-make-dataset (both protocols, every degradation), make-lmdb, the two data sets and restore either do it right or refuse the file in a
-message that names it. Wrong is a crash, an exception that is no user's error, a message without the name, a file that is left of what was
-refused, pixels that differ from what the file holds (outside of the mask: at all), too much time or too much memory.
+make-dataset (both protocols, every degradation), make-lmdb, the two data sets and restore either do
+it right or refuse the file in a message that names it. Wrong is a crash, an exception that is no
+user's error, a message without the name, a file that is left of what was refused, pixels that
+differ from what the file holds (outside of the mask: at all), too much time or too much memory.
 """
 
 import contextlib
@@ -30,7 +32,11 @@ from hmaca_arch.files.images import list_pictures
 
 SECONDS = 60  # for one file and one of the commands
 MEGABYTES = 4000  # beyond what the process had before
-WAYS = [(protocol, degradation) for protocol in ('clean', 'release') for degradation in ('pix', 'blur', 'noise')]
+WAYS = [
+    (protocol, degradation)
+    for protocol in ('clean', 'release')
+    for degradation in ('pix', 'blur', 'noise')
+]
 
 
 class Wrong(Exception):
@@ -56,7 +62,9 @@ def held(entry: Entry) -> np.ndarray:
 
 
 def size_of(entry: Entry) -> tuple[int, int]:
-    """Height and width, for the mask that goes with it; of what another reader cannot read: those of the others."""
+    """Height and width, for the mask that goes with it; of what another reader cannot read: those
+    of the others.
+    """
     if entry.large:
         return SIDE, SIDE
     with contextlib.suppress(Exception):
@@ -76,7 +84,9 @@ def eight(pixels: np.ndarray) -> np.ndarray:
 
 
 def region(entry: Entry) -> np.ndarray:
-    """(h, w) bool: a mask entry's region. A mask of 0 and 1 is what restoring takes for black and white, and says so."""
+    """(h, w) bool: a mask entry's region. A mask of 0 and 1 is what restoring takes for black and
+    white, and says so.
+    """
     values = held(entry)[..., 0]
     return values > (0 if values.max() == 1 else np.iinfo(values.dtype).max // 2)
 
@@ -94,16 +104,30 @@ def command(name: str, *arguments) -> None:
 
 
 def through_make_dataset(entry: Entry, folder: Path) -> None:
-    """Both protocols and every degradation: side 40, which is the height of the corpus' pictures, is cut out and not resized."""
+    """Both protocols and every degradation: side 40, which is the height of the corpus' pictures,
+    is cut out and not resized.
+    """
     small = not entry.large and entry.pixels is not None and min(entry.pixels.shape[:2]) < HEIGHT
     for number, (protocol, degradation) in enumerate(WAYS):
         out = folder / f'out{number}'
         size = HEIGHT if protocol == 'clean' else HEIGHT // 2
         try:
-            options = ('--protocol', protocol, '--degradation', degradation, '--size', size, '--workers', 1)
+            options = (
+                '--protocol',
+                protocol,
+                '--degradation',
+                degradation,
+                '--size',
+                size,
+                '--workers',
+                1,
+            )
             command('make-dataset', folder / 'in', '-o', out, *options)
         except Refused as refusal:
-            need(not [path for kind in ('lq', 'mask', 'gt') for path in (out / kind).glob('*')], 'refused, but pictures were made')
+            need(
+                not [path for kind in ('lq', 'mask', 'gt') for path in (out / kind).glob('*')],
+                'refused, but pictures were made',
+            )
             need(number == 0, f'refused under {protocol} {degradation} only: {refusal}')
             if small:
                 raise Refused(str(refusal)) from None
@@ -112,7 +136,8 @@ def through_make_dataset(entry: Entry, folder: Path) -> None:
         if entry.large:
             continue
         lq, mask, gt = (
-            cv2.imdecode(np.fromfile(next((out / kind).iterdir()), np.uint8), cv2.IMREAD_UNCHANGED) for kind in ('lq', 'mask', 'gt')
+            cv2.imdecode(np.fromfile(next((out / kind).iterdir()), np.uint8), cv2.IMREAD_UNCHANGED)
+            for kind in ('lq', 'mask', 'gt')
         )
         picture = eight(colours(entry))
         side = min(picture.shape[:2])
@@ -121,9 +146,15 @@ def through_make_dataset(entry: Entry, folder: Path) -> None:
         if side != HEIGHT:
             cut = cv2.resize(cut, (HEIGHT, HEIGHT), interpolation=cv2.INTER_AREA)
         expected = cut if protocol == 'clean' else degradations.release_resize(cut, size, size)
-        need(np.array_equal(gt[..., ::-1], expected), f'{protocol} {degradation}: gt is not the picture')
+        need(
+            np.array_equal(gt[..., ::-1], expected),
+            f'{protocol} {degradation}: gt is not the picture',
+        )
         need(set(np.unique(mask)) <= {0, 255} and mask.any(), 'the mask is not black and white')
-        need(protocol == 'release' or np.array_equal(lq[mask == 0], gt[mask == 0]), 'lq differs from gt outside the mask')
+        need(
+            protocol == 'release' or np.array_equal(lq[mask == 0], gt[mask == 0]),
+            'lq differs from gt outside the mask',
+        )
 
 
 def through_make_lmdb(entry: Entry, folder: Path) -> None:
@@ -138,24 +169,42 @@ def through_make_lmdb(entry: Entry, folder: Path) -> None:
     environment.close()
     if entry.large:
         return
-    found = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED)  # as BasicSR reads it
+    found = cv2.imdecode(
+        np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED
+    )  # as BasicSR reads it
     found = found[..., None] if found.ndim == 2 else found[..., ::-1]
     need(found.dtype == colours(entry).dtype, f'{found.dtype} in the LMDB')
-    need(np.array_equal(np.broadcast_to(found, colours(entry).shape), colours(entry)), 'the LMDB holds other pixels')
+    need(
+        np.array_equal(np.broadcast_to(found, colours(entry).shape), colours(entry)),
+        'the LMDB holds other pixels',
+    )
 
 
 def item_of(kind: type, **options) -> dict:
-    options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    options = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items()
+    }
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return kind({'name': 'soak', 'type': kind.__name__, 'phase': 'val', 'io_backend': {'type': 'disk'}, **options})[0]
+            return kind(
+                {
+                    'name': 'soak',
+                    'type': kind.__name__,
+                    'phase': 'val',
+                    'io_backend': {'type': 'disk'},
+                    **options,
+                }
+            )[0]
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from None
 
 
 def same(tensor: torch.Tensor, pixels: np.ndarray) -> bool:
     """Whether (c, h, w) in [0, 1] is (h, w, c) of integers."""
-    return np.array_equal(tensor.numpy().transpose(1, 2, 0), pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max))
+    return np.array_equal(
+        tensor.numpy().transpose(1, 2, 0),
+        pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max),
+    )
 
 
 def through_paired(entry: Entry, folder: Path) -> None:
@@ -163,21 +212,45 @@ def through_paired(entry: Entry, folder: Path) -> None:
     other.mkdir()
     if entry.role == 'picture':
         (other / 'mask.png').write_bytes(saved(box_mask(*size_of(entry))))
-        item = item_of(MaskedPairedImageDataset, dataroot_lq=folder / 'in', dataroot_gt=folder / 'in', dataroot_mask=other / 'mask.png')
-        need(entry.large or (same(item['gt'], colours(entry)) and torch.equal(item['lq'], item['gt'])), 'gt or lq is not the picture')
+        item = item_of(
+            MaskedPairedImageDataset,
+            dataroot_lq=folder / 'in',
+            dataroot_gt=folder / 'in',
+            dataroot_mask=other / 'mask.png',
+        )
+        need(
+            entry.large
+            or (same(item['gt'], colours(entry)) and torch.equal(item['lq'], item['gt'])),
+            'gt or lq is not the picture',
+        )
     else:
         stem = next(iter(list_pictures(folder / 'in')))
         (other / f'{stem}.png').write_bytes(saved(smooth(np.random.default_rng(0))))
-        item = item_of(MaskedPairedImageDataset, dataroot_lq=other, dataroot_gt=other, dataroot_mask=folder / 'in')
-        need(np.array_equal(item['mask'].numpy()[0] == 1, region(entry)), "the mask is not the file's")
+        item = item_of(
+            MaskedPairedImageDataset,
+            dataroot_lq=other,
+            dataroot_gt=other,
+            dataroot_mask=folder / 'in',
+        )
+        need(
+            np.array_equal(item['mask'].numpy()[0] == 1, region(entry)),
+            "the mask is not the file's",
+        )
 
 
 def through_degradation(entry: Entry, folder: Path) -> None:
-    options = {'degradation': ['pix', 'blur', 'noise'], 'degradation_count': 3, 'region': 'several', 'region_size': 6}
+    options = {
+        'degradation': ['pix', 'blur', 'noise'],
+        'degradation_count': 3,
+        'region': 'several',
+        'region_size': 6,
+    }
     item = item_of(MaskedDegradationDataset, dataroot_gt=folder / 'in', **options)
     need(entry.large or same(item['gt'], eight(colours(entry))), 'gt is not the picture')
     outside = (item['mask'] == 0).expand_as(item['gt'])
-    need(torch.equal(item['lq'][outside], item['gt'][outside]), 'lq differs from gt outside the mask')
+    need(
+        torch.equal(item['lq'][outside], item['gt'][outside]), 'lq differs from gt outside the mask'
+    )
 
 
 def through_restore(entry: Entry, folder: Path) -> None:
@@ -194,25 +267,55 @@ def through_restore(entry: Entry, folder: Path) -> None:
         (other / 'a.png').write_bytes(saved(smooth(np.random.default_rng(0))))
         picture, mask_path, inside = other / 'a.png', path, None
     try:
-        command('restore', f'--input={picture}', f'--mask={mask_path}', '-o', out, '--context', 4, '--verify')
+        command(
+            'restore',
+            f'--input={picture}',
+            f'--mask={mask_path}',
+            '-o',
+            out,
+            '--context',
+            4,
+            '--verify',
+        )
     except Refused:
-        need(not out.parent.exists() or not list(out.parent.iterdir()), 'refused, but a file was written')
+        need(
+            not out.parent.exists() or not list(out.parent.iterdir()),
+            'refused, but a file was written',
+        )
         raise
     if entry.large:
         return
     before = held(entry) if entry.role == 'picture' else smooth(np.random.default_rng(0))
     inside = region(entry) if inside is None else inside
     after = cv2.imread(str(out), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    after = after[..., None] if after.ndim == 2 else cv2.cvtColor(after, cv2.COLOR_BGRA2RGBA) if after.shape[2] == 4 else after[..., ::-1]
+    after = (
+        after[..., None]
+        if after.ndim == 2
+        else cv2.cvtColor(after, cv2.COLOR_BGRA2RGBA)
+        if after.shape[2] == 4
+        else after[..., ::-1]
+    )
     if entry.pixels is None and after.shape[2] == 1:
         after = np.repeat(after, 3, axis=2)
-    if after.shape[2] == 4 and before.shape[2] in (2, 3):  # gray and alpha, which OpenCV reads as RGBA; or an alpha of 255
+    if after.shape[2] == 4 and before.shape[2] in (
+        2,
+        3,
+    ):  # gray and alpha, which OpenCV reads as RGBA; or an alpha of 255
         after = after[..., [0, 3]] if before.shape[2] == 2 else after[..., :3]
     if before.shape[2] == 4 and after.shape[2] == 3:  # WebP drops an alpha of 255
         before = before[..., :3]
-    need(after.shape == before.shape and after.dtype == before.dtype, f'{after.shape} {after.dtype} was written')
+    need(
+        after.shape == before.shape and after.dtype == before.dtype,
+        f'{after.shape} {after.dtype} was written',
+    )
     need(np.array_equal(after[~inside], before[~inside]), 'pixels outside the mask changed')
-    need(after.shape[2] == 2 or not inside.any() or inside.sum() < 100 or (after[inside] != before[inside]).any(), 'nothing was restored')
+    need(
+        after.shape[2] == 2
+        or not inside.any()
+        or inside.sum() < 100
+        or (after[inside] != before[inside]).any(),
+        'nothing was restored',
+    )
 
 
 CONSUMERS = {
@@ -225,7 +328,12 @@ def fate_of(entry: Entry, consumer: str) -> str:
     """What is to become of an entry: `opens`, `refused` or `either`."""
     if entry.fate == 'refused' or (entry.transparent and consumer != 'restore'):
         return 'refused'
-    if consumer == 'make-dataset' and not entry.large and entry.pixels is not None and min(entry.pixels.shape[:2]) < HEIGHT:
+    if (
+        consumer == 'make-dataset'
+        and not entry.large
+        and entry.pixels is not None
+        and min(entry.pixels.shape[:2]) < HEIGHT
+    ):
         return 'refused'
     if entry.large and consumer in ('paired', 'degradation'):
         return 'refused'
@@ -238,7 +346,12 @@ def fate_of(entry: Entry, consumer: str) -> str:
 
 
 def names_file(message: str, name: str) -> bool:
-    shown = (name, ascii(name)[1:-1], repr(name)[1:-1], name.encode('utf-8', 'backslashreplace').decode())
+    shown = (
+        name,
+        ascii(name)[1:-1],
+        repr(name)[1:-1],
+        name.encode('utf-8', 'backslashreplace').decode(),
+    )
     return any(flat(form) in flat(message) for form in shown)
 
 
@@ -265,7 +378,13 @@ def judged(entry: Entry, consumer: str, folder: Path) -> tuple[str, str]:
 
 def memory() -> int:
     """Peak of this process and of those that it started, in megabytes."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
+    return (
+        max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        // 1024
+    )
 
 
 def in_process(entry: Entry, consumer: str, seconds: float = SECONDS) -> tuple[str, str, int]:
@@ -287,7 +406,11 @@ def in_process(entry: Entry, consumer: str, seconds: float = SECONDS) -> tuple[s
     process.start()
     theirs.close()
     try:
-        verdict, why, peak = ours.recv() if ours.poll(seconds) else ('WRONG', f'it hung: not done in {seconds} seconds', 0)
+        verdict, why, peak = (
+            ours.recv()
+            if ours.poll(seconds)
+            else ('WRONG', f'it hung: not done in {seconds} seconds', 0)
+        )
     except EOFError:
         process.join()
         verdict, why, peak = 'WRONG', f'the process died: exit status {process.exitcode}', 0
@@ -299,4 +422,8 @@ def in_process(entry: Entry, consumer: str, seconds: float = SECONDS) -> tuple[s
     process.join()
     ours.close()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return ('WRONG', f'{peak} MB of memory', peak) if peak > MEGABYTES + before else (verdict, why, peak)
+    return (
+        ('WRONG', f'{peak} MB of memory', peak)
+        if peak > MEGABYTES + before
+        else (verdict, why, peak)
+    )

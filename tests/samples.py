@@ -26,16 +26,31 @@ FROM_OURS = {  # our key -> the release's, for everything that is named differen
 
 
 def as_release(network: HMANet) -> dict[str, torch.Tensor]:
-    """A network's weights under the release's names, with a buffer that the release keeps and we do not."""
+    """A network's weights under the release's names, with a buffer that the release keeps and we do
+    not.
+    """
     weights = {}
     for key, value in network.state_dict().items():
         if key == '_extra_state':
             continue
         for ours, theirs in FROM_OURS.items():
-            key = theirs + key[len(ours) :] if key.startswith(ours) else key if ours.startswith('norm') else key.replace(ours, theirs)
+            key = (
+                theirs + key[len(ours) :]
+                if key.startswith(ours)
+                else key
+                if ours.startswith('norm')
+                else key.replace(ours, theirs)
+            )
         parts = key.split('.')
         if parts[0] == 'groups':
-            key = '.'.join(['layers', parts[1], *([] if parts[2] == 'conv' else ['residual_group']), *parts[2:]])
+            key = '.'.join(
+                [
+                    'layers',
+                    parts[1],
+                    *([] if parts[2] == 'conv' else ['residual_group']),
+                    *parts[2:],
+                ]
+            )
         weights[key] = value.clone()
     weights['relative_position_index_SA'] = torch.zeros(16, 16, dtype=torch.long)
     return weights

@@ -8,7 +8,9 @@ from conftest import environment
 
 
 def python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-c', code], env=environment(), capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-c', code], env=environment(), capture_output=True, text=True
+    )
 
 
 EVERYTHING = (
@@ -17,7 +19,8 @@ EVERYTHING = (
     'assert {"calculate_composite_psnr", "calculate_masked_psnr", "calculate_masked_ssim"} <= set(METRIC_REGISTRY.keys())\n'
     'assert "MaskedRestorationModel" in MODEL_REGISTRY\n'
 )
-# BasicSR without this package, as in an environment that needs no repairs; `repairs` is a copy of compat.py.
+# BasicSR without this package, as in an environment that needs no repairs; `repairs` is a copy of
+# compat.py.
 REPAIRED = (
     'import importlib.util, pathlib, sys\n'
     'folder = pathlib.Path(importlib.util.find_spec("hmaca_arch").origin).parent\n'
@@ -33,7 +36,14 @@ REPAIRED = (
 
 @pytest.mark.parametrize(
     'first',
-    ['hmaca_arch', 'losses_ext, datasets_ext', 'datasets_ext', 'hmaca_arch.metrics', 'hmaca_arch.config.checks', 'hmaca_arch.inference'],
+    [
+        'hmaca_arch',
+        'losses_ext, datasets_ext',
+        'datasets_ext',
+        'hmaca_arch.metrics',
+        'hmaca_arch.config.checks',
+        'hmaca_arch.inference',
+    ],
 )
 def test_one_import_is_enough_in_any_order(first):
     result = python(f'import {first}\n{EVERYTHING}')
@@ -49,11 +59,15 @@ def test_basicsr_may_be_imported_first(then):
 def test_everything_is_registered_in_processes_that_are_spawned(tmp_path):
     (tmp_path / 'look.py').write_text(
         'import hmaca_arch, multiprocessing\n'
-        'def look(_):\n' + ''.join(f'    {line}\n' for line in EVERYTHING.splitlines()) + 'if __name__ == "__main__":\n'
+        'def look(_):\n'
+        + ''.join(f'    {line}\n' for line in EVERYTHING.splitlines())
+        + 'if __name__ == "__main__":\n'
         '    with multiprocessing.get_context("spawn").Pool(1) as pool:\n'
         '        pool.map(look, [0])\n'
     )
-    result = subprocess.run([sys.executable, tmp_path / 'look.py'], env=environment(), capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, tmp_path / 'look.py'], env=environment(), capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
 
 
@@ -68,7 +82,9 @@ def test_public_names_come_when_they_are_asked_for():
 
 
 def test_what_is_found_is_what_would_be_found_otherwise():
-    """Looking for BasicSR does not import it, and a module of another name is none of the hook's business."""
+    """Looking for BasicSR does not import it, and a module of another name is none of the hook's
+    business.
+    """
     result = python(
         'import importlib.util, sys\n'
         'plain = importlib.util.find_spec("basicsr").origin\n'

@@ -30,7 +30,9 @@ def test_half_precision_is_composited_in_float32_under_autocast():
 
 
 def test_soft_masks_blend():
-    result = composite(torch.full((1, 1, 1, 1), 0.8), torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.25))
+    result = composite(
+        torch.full((1, 1, 1, 1), 0.8), torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.25)
+    )
     assert result.item() == pytest.approx(0.25 * 0.8 + 0.75 * 0.4)
 
 
@@ -52,20 +54,27 @@ def test_pictures_that_do_not_agree_are_refused():
 @pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize('mask_kind', [torch.bool, torch.float16, torch.float32])
 def test_types(kind, mask_kind):
-    restored, background = torch.full((1, 1, 1, 2), 0.3).to(kind), torch.full((1, 1, 1, 2), 0.7).to(kind)
+    restored, background = (
+        torch.full((1, 1, 1, 2), 0.3).to(kind),
+        torch.full((1, 1, 1, 2), 0.7).to(kind),
+    )
     result = composite(restored, background, torch.tensor([[[[0.0, 1.0]]]]).to(mask_kind))
     assert result.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
     assert result.flatten().tolist() == [background[0, 0, 0, 0].item(), restored[0, 0, 0, 0].item()]
     soft = torch.tensor([[[[0.1, 0.1]]]]).half()
     value = soft[0, 0, 0, 0].item()
     expected = value * restored[0, 0, 0, 0].item() + (1 - value) * background[0, 0, 0, 0].item()
-    assert composite(restored, background, soft)[0, 0, 0, 0].item() == pytest.approx(expected, rel=1e-6)
+    assert composite(restored, background, soft)[0, 0, 0, 0].item() == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 def test_integer_pictures_keep_their_depth_and_every_value(dtype):
     rng = np.random.default_rng(0)
-    restored, background = rng.integers(0, np.iinfo(dtype).max, (2, 6, 6, 3), dtype=dtype, endpoint=True)
+    restored, background = rng.integers(
+        0, np.iinfo(dtype).max, (2, 6, 6, 3), dtype=dtype, endpoint=True
+    )
     mask = rng.integers(0, 2, (6, 6)).astype(bool)
     result = composite_image(restored, background, mask)
     assert result.dtype == dtype
@@ -73,7 +82,9 @@ def test_integer_pictures_keep_their_depth_and_every_value(dtype):
 
 
 def test_soft_blend_of_integers_is_rounded():
-    result = composite_image(np.full((1, 1), 10, np.uint8), np.full((1, 1), 13, np.uint8), np.full((1, 1), 0.5))
+    result = composite_image(
+        np.full((1, 1), 10, np.uint8), np.full((1, 1), 13, np.uint8), np.full((1, 1), 0.5)
+    )
     assert result.item() == 12  # 11.5, to even
 
 
@@ -81,7 +92,9 @@ def test_only_what_is_asked_for_comes_from_either_picture():
     """What is not finite in the one never reaches what is taken from the other."""
     restored, background = np.array([[1.0, np.nan]]), np.array([[np.inf, 2.0]])
     assert composite_image(restored, background, np.array([[1, 0]], np.uint8)).tolist() == [[1, 2]]
-    assert composite_image(restored[..., None], background[..., None], np.array([[True, False]])).tolist() == [[[1], [2]]]
+    assert composite_image(
+        restored[..., None], background[..., None], np.array([[True, False]])
+    ).tolist() == [[[1], [2]]]
 
 
 @pytest.mark.parametrize('channels', [(), (1,), (3,)])
@@ -114,8 +127,12 @@ def test_pictures_and_masks_that_do_not_agree(restored, background, mask):
 
 
 def test_masks_on_either_scale():
-    assert unit_mask(np.array([0, 2], np.uint8)).tolist() == [0, 2 / 255] and unit_mask(np.zeros((0, 4))).shape == (0, 4)
-    assert {unit_mask(np.zeros(2, kind)).dtype for kind in (bool, np.uint8, np.float32)} == {np.dtype(np.float64)}
+    assert unit_mask(np.array([0, 2], np.uint8)).tolist() == [0, 2 / 255] and unit_mask(
+        np.zeros((0, 4))
+    ).shape == (0, 4)
+    assert {unit_mask(np.zeros(2, kind)).dtype for kind in (bool, np.uint8, np.float32)} == {
+        np.dtype(np.float64)
+    }
     assert unit_mask(np.array([0, 255], np.uint8)).tolist() == [0, 1]
     assert unit_mask(np.array([0, 1], np.uint8)).tolist() == [0, 1]
     assert unit_mask(np.array([0, 0.5])).tolist() == [0, 0.5]

@@ -60,16 +60,35 @@ def test_devices_that_are_not_there(machine, gpus, apple, name, message):
 
 
 @pytest.mark.parametrize('command', ['restore', 'demo', 'compare'])
-def test_every_command_says_so_in_one_line(command, machine, basicsr_here, triplets, tiny_checkpoint):
+def test_every_command_says_so_in_one_line(
+    command, machine, basicsr_here, triplets, tiny_checkpoint
+):
     machine(0, False)
-    files = ('-i', triplets / 'test' / 'lq' / '0000.png', '-m', triplets / 'test' / 'mask' / '0000.png', '-o', 'out.png')
-    arguments = {'restore': (*files, '--weights', tiny_checkpoint), 'demo': (), 'compare': (triplets / 'test', '-c', 'none')}[command]
+    files = (
+        '-i',
+        triplets / 'test' / 'lq' / '0000.png',
+        '-m',
+        triplets / 'test' / 'mask' / '0000.png',
+        '-o',
+        'out.png',
+    )
+    arguments = {
+        'restore': (*files, '--weights', tiny_checkpoint),
+        'demo': (),
+        'compare': (triplets / 'test', '-c', 'none'),
+    }[command]
     code, line = basicsr_here(command, *arguments, '--device', 'mps')
-    assert code == 1 and line == f"basicsr {command}: error: device is 'mps', but torch sees no Apple GPU; use auto or cpu"
+    assert (
+        code == 1
+        and line
+        == f"basicsr {command}: error: device is 'mps', but torch sees no Apple GPU; use auto or cpu"
+    )
 
 
 def test_an_apple_gpu_is_what_the_network_goes_to(machine, monkeypatch, tiny_checkpoint):
-    """Where the network and the tensors go is noted; the computing is the CPU's, as there is no Apple GPU here."""
+    """Where the network and the tensors go is noted; the computing is the CPU's, as there is no
+    Apple GPU here.
+    """
     machine(0, True)
     asked = []
 
@@ -82,7 +101,9 @@ def test_an_apple_gpu_is_what_the_network_goes_to(machine, monkeypatch, tiny_che
     assert restorer.device.type == 'mps' and asked == [torch.device('mps')]
 
 
-def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(machine, monkeypatch, tiny_checkpoint):
+def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(
+    machine, monkeypatch, tiny_checkpoint
+):
     """As on other devices: regions go one by one then, and the GPU's cache is emptied."""
     restorer = load_restorer(tiny_checkpoint, device='cpu')
     emptied, calls, real = [], [], restorer._call
@@ -90,7 +111,9 @@ def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(machine,
     def call(lq, *others):
         calls.append(len(lq))
         if len(lq) > 1:
-            raise RuntimeError('MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)')
+            raise RuntimeError(
+                'MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)'
+            )
         return real(lq, *others)
 
     monkeypatch.setattr(restorer, '_call', call)

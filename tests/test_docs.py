@@ -1,4 +1,6 @@
-"""README and docs: links and anchors, width, and commands that the real parsers take. The examples run."""
+"""README and docs: links and anchors, width, and commands that the real parsers take. The examples
+run.
+"""
 
 import argparse
 import re
@@ -17,7 +19,11 @@ from hmaca_arch import cli
 from hmaca_arch.config import files, shipped
 
 README = ROOT / 'README.md'
-PAGES = [README, *(ROOT / name for name in ('CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md')), *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [
+    README,
+    *(ROOT / name for name in ('CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
+]
 SITE = [page for page in PAGES if page.is_relative_to(ROOT / 'docs')]
 EXAMPLES = ROOT / 'docs' / 'examples'
 # What stands in a command for something of the reader's.
@@ -36,7 +42,9 @@ def without_code(text: str) -> str:
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub and the site make them."""
-    headings = re.findall(r'^#+ (.*)$', without_code(page.read_text(encoding='utf-8')), re.MULTILINE)
+    headings = re.findall(
+        r'^#+ (.*)$', without_code(page.read_text(encoding='utf-8')), re.MULTILINE
+    )
     return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
@@ -61,21 +69,29 @@ def arguments(command: str) -> list[str]:
     return [script, *words[2:]] if words[0] == 'python' and script in cli.COMMANDS else []
 
 
-ALL = sorted({command for page in PAGES if page.name != 'CHANGELOG.md' for command in commands(page)})
+ALL = sorted(
+    {command for page in PAGES if page.name != 'CHANGELOG.md' for command in commands(page)}
+)
 
 
 def test_the_readme_is_short_and_narrow():
     lines = README.read_text(encoding='utf-8').splitlines()
     assert len(lines) <= 140
     assert [line for line in lines if len(line) > 100] == []
-    assert 'bash scripts/quickstart.sh' in '\n'.join(lines[:25]) and 'bash scripts/test.sh' in '\n'.join(lines[:25])
+    assert 'bash scripts/quickstart.sh' in '\n'.join(
+        lines[:25]
+    ) and 'bash scripts/test.sh' in '\n'.join(lines[:25])
     assert 'basicsr train -opt options/train_hmaca_horse_pix.yml' in lines
 
 
 @each_page
 def test_lines_end_at_100_columns(page):
     lines = enumerate(page.read_text(encoding='utf-8').splitlines(), start=1)
-    assert [number for number, line in lines if len(line) > 100 and not re.fullmatch(r'\S+', line.strip())] == []
+    assert [
+        number
+        for number, line in lines
+        if len(line) > 100 and not re.fullmatch(r'\S+', line.strip())
+    ] == []
 
 
 @each_page
@@ -93,7 +109,9 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_in_the_index_and_in_the_site():
     names = {str(page.relative_to(ROOT / 'docs')) for page in SITE}
-    index = set(re.findall(r'\]\((\S+\.md)\)', (ROOT / 'docs' / 'index.md').read_text(encoding='utf-8')))
+    index = set(
+        re.findall(r'\]\((\S+\.md)\)', (ROOT / 'docs' / 'index.md').read_text(encoding='utf-8'))
+    )
     site = re.findall(r'[\w/]+\.md', (ROOT / 'mkdocs.yml').read_text(encoding='utf-8'))
     assert index | {'index.md'} == names and sorted(site) == sorted(names)
 
@@ -132,7 +150,9 @@ def test_option_files_and_overrides_are_valid(path, changes, monkeypatch):
     files.resolve(path, list(changes))
 
 
-@pytest.mark.parametrize('command', [c for c in ALL if re.match(r'(bash|python) (scripts|docs)/', c)])
+@pytest.mark.parametrize(
+    'command', [c for c in ALL if re.match(r'(bash|python) (scripts|docs)/', c)]
+)
 def test_scripts_exist_and_know_their_options(command):
     words = shlex.split(command, comments=True)
     script = ROOT / words[1]
@@ -142,11 +162,22 @@ def test_scripts_exist_and_know_their_options(command):
     if not arguments(command):
         known = (text, (ROOT / 'scripts' / 'environment.sh').read_text(encoding='utf-8'))
         passed = ('--cov',) if script.name == 'test.sh' else ()  # to pytest
-        assert [w for w in words[2:] if w.startswith('--') and w not in passed and not any(w in t for t in known)] == []
+        assert [
+            w
+            for w in words[2:]
+            if w.startswith('--') and w not in passed and not any(w in t for t in known)
+        ] == []
 
 
 def test_option_files_named_in_the_text_are_shipped():
-    known = {path.name for path in [*shipped.option_files().values(), *shipped.data_sets().values(), *EXAMPLES.iterdir()]}
+    known = {
+        path.name
+        for path in [
+            *shipped.option_files().values(),
+            *shipped.data_sets().values(),
+            *EXAMPLES.iterdir(),
+        ]
+    }
     for page in SITE:
         for name in re.findall(r'\btrain_\w+\.yml', page.read_text(encoding='utf-8')):
             assert name in known, f'{page.name}: {name}'
@@ -154,7 +185,11 @@ def test_option_files_named_in_the_text_are_shipped():
 
 def photograph(path: Path, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    image = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((72, 72), Image.BICUBIC))
+    image = np.asarray(
+        Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(
+            (72, 72), Image.BICUBIC
+        )
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
     return image
@@ -174,15 +209,28 @@ def test_the_example_that_restores_changes_the_region_only(tmp_path):
     assert done.returncode == 0, done.stderr
     restored = np.asarray(Image.open(tmp_path / 'restored.png'))
     assert np.array_equal(restored[mask == 0], image[mask == 0])
-    error = [np.mean((version.astype(float) - image)[mask > 0] ** 2) for version in (degraded, restored)]
+    error = [
+        np.mean((version.astype(float) - image)[mask > 0] ** 2) for version in (degraded, restored)
+    ]
     assert error[1] < error[0] / 2  # of noise of 20 grey levels the shipped weights remove more
 
 
 def test_the_example_that_trains_on_images_of_ones_own_runs(tmp_path, basicsr_here):
     for part in ('train', 'val'):
         photograph(tmp_path / 'my_images' / part / 'a.png', 2)
-    small = ['network_g:embed_dim=32', 'network_g:depths=[1]', 'network_g:num_heads=[2]', 'num_gpu=0', 'logger:use_tb_logger=false']
-    short = ['train:total_iter=1', 'train:scheduler:periods=[1]', 'train:warmup_iter=0', 'val:val_freq=1']
+    small = [
+        'network_g:embed_dim=32',
+        'network_g:depths=[1]',
+        'network_g:num_heads=[2]',
+        'num_gpu=0',
+        'logger:use_tb_logger=false',
+    ]
+    short = [
+        'train:total_iter=1',
+        'train:scheduler:periods=[1]',
+        'train:warmup_iter=0',
+        'val:val_freq=1',
+    ]
     short.append('datasets:train:batch_size_per_gpu=1')
     example = EXAMPLES / 'train_my_images.yml'
     for command in ('train', 'test'):

@@ -1,4 +1,6 @@
-"""The Python API: what goes in comes out, restored inside the mask and bit-identical outside, whatever the network does."""
+"""The Python API: what goes in comes out, restored inside the mask and bit-identical outside,
+whatever the network does.
+"""
 
 import logging
 
@@ -43,7 +45,11 @@ class Fails(Pointwise):
 
 def picture(*shape: int, dtype=np.uint8, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.random(shape).astype(dtype) if np.dtype(dtype).kind == 'f' else rng.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+    return (
+        rng.random(shape).astype(dtype)
+        if np.dtype(dtype).kind == 'f'
+        else rng.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+    )
 
 
 def square(height: int, width: int, top: int = 10, left: int = 12, side: int = 20) -> np.ndarray:
@@ -69,19 +75,25 @@ def test_every_kind_of_picture_comes_back_as_it_went_in(dtype, channels):
     colours = slice(None) if channels in ((), (1,), (3,)) else slice(0, channels[0] - 1)
     peak = np.iinfo(dtype).max if np.dtype(dtype).kind == 'u' else 1
     inverse = peak - image[inside].reshape(inside.sum(), -1)[:, colours]
-    np.testing.assert_allclose(result[inside].reshape(inside.sum(), -1)[:, colours], inverse, atol=1e-3 if peak == 1 else 0)
+    np.testing.assert_allclose(
+        result[inside].reshape(inside.sum(), -1)[:, colours], inverse, atol=1e-3 if peak == 1 else 0
+    )
     if channels in ((2,), (4,)):
         np.testing.assert_array_equal(result[..., -1], image[..., -1])
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8]
+)
 def test_tensors(dtype):
     image = torch.rand(3, 50, 40).mul(255 if dtype == torch.uint8 else 1).to(dtype)
     mask = torch.from_numpy(square(50, 40) > 0)
     for given in (mask, mask[None], mask.float(), mask.numpy()):
         result = Restorer(Pointwise()).restore(image, given)
         assert result.shape == image.shape and result.dtype == dtype
-        assert torch.equal(result[:, ~mask], image[:, ~mask]) and not torch.equal(result[:, mask], image[:, mask])
+        assert torch.equal(result[:, ~mask], image[:, ~mask]) and not torch.equal(
+            result[:, mask], image[:, mask]
+        )
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
@@ -113,7 +125,11 @@ def test_the_network_gets_crop_and_mask_as_one_would_cut_them(tiny):
     crop = slice(30 - 9, 50 + 9), slice(40 - 9, 60 + 9)
     lq = torch.from_numpy(image[crop]).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
-        output = tiny.network(lq, torch.from_numpy(mask[crop] / np.float32(255))[None, None])[0].permute(1, 2, 0).numpy()
+        output = (
+            tiny.network(lq, torch.from_numpy(mask[crop] / np.float32(255))[None, None])[0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
     expected = image.copy()
     expected[30:50, 40:60] = np.rint(np.clip(output, 0, 1) * 255)[9:29, 9:29]
     np.testing.assert_array_equal(tiny.restore(image, mask, context=9), expected)
@@ -136,9 +152,13 @@ def test_every_region_of_equal_size_shares_batches_and_none_is_forgotten(tiny):
 def test_soft_and_binary_regions_in_one_picture(form):
     """One soft mask in a batch would put `global` cross attention into its dense form for all."""
     torch.manual_seed(0)
-    network = hmaca_arch.HMACA(embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention=form)
+    network = hmaca_arch.HMACA(
+        embed_dim=32, depths=[1], num_heads=[2], window_size=8, cross_attention=form
+    )
     calls = []
-    network.register_forward_pre_hook(lambda _, inputs, named: calls.append(named['mask'].unique().tolist()), with_kwargs=True)
+    network.register_forward_pre_hook(
+        lambda _, inputs, named: calls.append(named['mask'].unique().tolist()), with_kwargs=True
+    )
     mask = np.zeros((60, 120), np.float32)
     mask[20:30, 20:30], mask[20:30, 80:90] = 1, 0.5
     image = picture(60, 120, 3, dtype=np.float32)
@@ -171,7 +191,9 @@ def test_tiles_of_a_pointwise_network_leave_no_trace():
     image, mask = picture(230, 500, 3), np.full((230, 500), 255, np.uint8)
     result = Restorer(network).restore(image, mask, tile=100)
     np.testing.assert_array_equal(result, 255 - image)
-    assert {shape[2:] for shape in network.seen} == {(100, 100)} and max(shape[0] for shape in network.seen) == 8
+    assert {shape[2:] for shape in network.seen} == {(100, 100)} and max(
+        shape[0] for shape in network.seen
+    ) == 8
 
 
 def test_tiles_without_masked_pixels_are_not_computed():
@@ -183,14 +205,22 @@ def test_tiles_without_masked_pixels_are_not_computed():
 
 
 def test_blending_hides_the_borders_of_tiles(tiny, monkeypatch):
-    """The network sees less around a tile's border. Put side by side, its tiles differ there by a step; blended, by a fraction of it."""
+    """The network sees less around a tile's border. Put side by side, its tiles differ there by a
+    step; blended, by a fraction of it.
+    """
     yy, xx = np.mgrid[:144, :144]
-    image = np.stack([0.5 + 0.3 * np.sin(xx / 9) * np.cos(yy / 7), 0.4 + 0.002 * xx, 0.3 + 0.002 * yy], axis=2).astype(np.float32)
+    image = np.stack(
+        [0.5 + 0.3 * np.sin(xx / 9) * np.cos(yy / 7), 0.4 + 0.002 * xx, 0.3 + 0.002 * yy], axis=2
+    ).astype(np.float32)
     mask = np.ones((144, 144), bool)
     whole = tiny.restore(image, mask)
 
     def largest_step() -> float:
-        return np.abs(np.diff(tiny.restore(image, mask, tile=72) - whole, axis=1)).mean(axis=(0, 2)).max()
+        return (
+            np.abs(np.diff(tiny.restore(image, mask, tile=72) - whole, axis=1))
+            .mean(axis=(0, 2))
+            .max()
+        )
 
     blended = largest_step()
     monkeypatch.setattr(inference, 'OVERLAP', 0)
@@ -200,11 +230,18 @@ def test_blending_hides_the_borders_of_tiles(tiny, monkeypatch):
 def test_any_size(tiny):
     for height, width in ((1, 1), (1, 9), (7, 3), (33, 17)):
         image = picture(height, width, 3)
-        assert tiny.restore(image, np.full((height, width), 255, np.uint8), context=0).shape == image.shape
+        assert (
+            tiny.restore(image, np.full((height, width), 255, np.uint8), context=0).shape
+            == image.shape
+        )
 
 
 @pytest.mark.parametrize(
-    'error', [torch.OutOfMemoryError('CUDA out of memory'), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    'error',
+    [
+        torch.OutOfMemoryError('CUDA out of memory'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
 )
 def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
     image, mask = picture(400, 400, 3), np.full((400, 400), 255, np.uint8)
@@ -217,14 +254,20 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
         'batches of 1 instead of 2',
         'tiles of 96 pixels instead of 192',
     ]
-    assert not any('memory' in note for note in restorer.run(image, mask, tile=192).notes)  # it has learned
+    assert not any(
+        'memory' in note for note in restorer.run(image, mask, tile=192).notes
+    )  # it has learned
     with pytest.raises(ValueError, match='out of memory on cpu even with one tile of'):
         Restorer(Fails(1000, error)).run(image, mask)
 
 
 def test_other_errors_are_not_taken_for_memory():
-    with pytest.raises(ValueError, match=r'the network failed on this image \(RuntimeError: broken\)'):
-        Restorer(Fails(0, RuntimeError('broken'))).restore(picture(20, 20, 3), square(20, 20, 5, 5, 4))
+    with pytest.raises(
+        ValueError, match=r'the network failed on this image \(RuntimeError: broken\)'
+    ):
+        Restorer(Fails(0, RuntimeError('broken'))).restore(
+            picture(20, 20, 3), square(20, 20, 5, 5, 4)
+        )
 
 
 class NotFinite(nn.Module):
@@ -298,10 +341,24 @@ def test_a_network_of_another_size_is_named():
         Restorer(network).restore(picture(40, 40, 3), square(40, 40))
 
 
-SWINIR = {'type': 'SwinIR', 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 8, 'upscale': 1, 'upsampler': ''}
+SWINIR = {
+    'type': 'SwinIR',
+    'embed_dim': 12,
+    'depths': [2],
+    'num_heads': [2],
+    'window_size': 8,
+    'upscale': 1,
+    'upsampler': '',
+}
 OTHERS = {
     'SwinIR': SWINIR,
-    'HAT': {**SWINIR, 'type': 'HAT', 'upsampler': 'pixelshuffle', 'compress_ratio': 3, 'squeeze_factor': 4},
+    'HAT': {
+        **SWINIR,
+        'type': 'HAT',
+        'upsampler': 'pixelshuffle',
+        'compress_ratio': 3,
+        'squeeze_factor': 4,
+    },
     'DRCT': {**SWINIR, 'type': 'DRCT', 'upsampler': 'pixelshuffle', 'gc': 4},
 }
 
@@ -319,9 +376,14 @@ def test_mask_blind_networks_by_option_file(name, tmp_path):
         result = load_restorer(tmp_path / 'net.pth', device='cpu', opt=opt).restore(image, mask)
         np.testing.assert_array_equal(result[mask == 0], image[mask == 0])
         assert (result[mask > 0] != image[mask > 0]).any()
-    with pytest.raises(ValueError, match=r"opt is .*train.yml'\); expected the options themselves: opt=hmaca_arch.config.files.load"):
+    with pytest.raises(
+        ValueError,
+        match=r"opt is .*train.yml'\); expected the options themselves: opt=hmaca_arch.config.files.load",
+    ):
         load_restorer(tmp_path / 'net.pth', device='cpu', opt=options)
-    with pytest.raises(ValueError, match=r'net.pth: .*SwinIR, HAT, DRCT and others need the option file'):
+    with pytest.raises(
+        ValueError, match=r'net.pth: .*SwinIR, HAT, DRCT and others need the option file'
+    ):
         load_restorer(tmp_path / 'net.pth', device='cpu')
 
 
@@ -334,7 +396,9 @@ def test_a_mask_channel_around_another_network_describes_itself_and_is_padded(tm
     section = {**SWINIR, 'mask_input': 'channel', 'pad_to': 16}
     network = registry.build(mask_input.network_section(section))
     torch.save({'params': network.state_dict()}, tmp_path / 'net.pth')
-    assert load_restorer(tmp_path / 'net.pth', device='cpu').adapter.pad_to == 16, "the option file's, though there is only the checkpoint"
+    assert load_restorer(tmp_path / 'net.pth', device='cpu').adapter.pad_to == 16, (
+        "the option file's, though there is only the checkpoint"
+    )
     assert methods.network(str(tmp_path / 'net.pth')).settings['network_g']['pad_to'] == 16
 
 

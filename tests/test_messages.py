@@ -1,4 +1,6 @@
-"""What people are shown: names that would act on a terminal stand as escapes, wherever they come from."""
+"""What people are shown: names that would act on a terminal stand as escapes, wherever they come
+from.
+"""
 
 import ast
 import json
@@ -17,7 +19,13 @@ from hypothesis import strategies as st
 from test_imports import modules
 
 from hmaca_arch import cli
-from hmaca_arch.messages import keep_logs_printable, one_line, printable, printable_lines, suggestion
+from hmaca_arch.messages import (
+    keep_logs_printable,
+    one_line,
+    printable,
+    printable_lines,
+    suggestion,
+)
 
 EVIL = 'a\x1b[31m\u202eb\nc'
 SHOWN = r'a\x1b[31m\u202eb\nc'
@@ -57,7 +65,9 @@ def test_suggestions():
     assert suggestion('trian', ['train', 'test'], listed=False) == ' (did you mean train?)'
     assert suggestion('xyzq', ['train'], listed=False) == suggestion('x', [], listed=False) == ''
     many = suggestion('name07', [f'name{i:02d}' for i in range(40)])
-    assert many.startswith(' (did you mean name07? known: name07, ') and many.endswith(' 40 in all)')
+    assert many.startswith(' (did you mean name07? known: name07, ') and many.endswith(
+        ' 40 in all)'
+    )
 
 
 def test_there_is_one_way_to_suggest_and_one_to_print():
@@ -67,12 +77,20 @@ def test_there_is_one_way_to_suggest_and_one_to_print():
             if isinstance(node, ast.Call):
                 name = getattr(node.func, 'id', getattr(node.func, 'attr', ''))
                 owner = ast.unparse(node.func).rpartition('.')[0]
-                if name in calls and (name != 'write' or owner in ('tqdm', 'sys.stdout', 'sys.stderr')):
+                if name in calls and (
+                    name != 'write' or owner in ('tqdm', 'sys.stdout', 'sys.stderr')
+                ):
                     calls[name].add(module)
-    assert calls == {'get_close_matches': {'hmaca_arch.messages'}, 'print': {'hmaca_arch.messages'}, 'write': set()}
+    assert calls == {
+        'get_close_matches': {'hmaca_arch.messages'},
+        'print': {'hmaca_arch.messages'},
+        'write': set(),
+    }
 
 
-NAMES = re.compile(r'(^|[._])(path|file|folder|name|picture|image|manifest|states|output|key|error|load_path)$')
+NAMES = re.compile(
+    r'(^|[._])(path|file|folder|name|picture|image|manifest|states|output|key|error|load_path)$'
+)
 SAFE = ('printable', 'one_line', 'show', 'repr', 'len', 'str.join')
 
 
@@ -81,20 +99,36 @@ def bare_names(source: str) -> list[str]:
     found = []
     for call in ast.walk(ast.parse(source)):
         kind = ast.unparse(call.func) if isinstance(call, ast.Call) else ''
-        if not (kind in ('say', 'tell') or (kind.rpartition('.')[2] in ('info', 'warning', 'error') and 'log' in kind)):
+        if not (
+            kind in ('say', 'tell')
+            or (kind.rpartition('.')[2] in ('info', 'warning', 'error') and 'log' in kind)
+        ):
             continue
         if call.args and ast.unparse(call.args[0]).startswith('printable('):
             continue
         for part in ast.walk(call):
-            if isinstance(part, ast.FormattedValue) and part.conversion != ord('r') and NAMES.search(ast.unparse(part.value)):
+            if (
+                isinstance(part, ast.FormattedValue)
+                and part.conversion != ord('r')
+                and NAMES.search(ast.unparse(part.value))
+            ):
                 found.append(f'line {part.lineno}: {ast.unparse(part.value)}')
     return found
 
 
 def test_no_name_goes_round_it():
-    assert bare_names('say(f"{path}: done")') and bare_names('logger.info(f"x {self.file}")') and bare_names('tell(f"{error}")')
-    assert not bare_names('say(f"{printable(path)}: {count}")\nsay(printable(f"{path}"))\nlogger.info(f"{name!r}")')
-    harmless = {('hmaca_arch.cli', 'name'), ('hmaca_arch.models.resumable_model', 'name')}  # a command, a class
+    assert (
+        bare_names('say(f"{path}: done")')
+        and bare_names('logger.info(f"x {self.file}")')
+        and bare_names('tell(f"{error}")')
+    )
+    assert not bare_names(
+        'say(f"{printable(path)}: {count}")\nsay(printable(f"{path}"))\nlogger.info(f"{name!r}")'
+    )
+    harmless = {
+        ('hmaca_arch.cli', 'name'),
+        ('hmaca_arch.models.resumable_model', 'name'),
+    }  # a command, a class
     found = {module: bare_names(source) for module, source in modules().items()}
     found = {
         module: kept
@@ -108,13 +142,17 @@ def test_logs_show_escapes_and_keep_their_lines(caplog):
     keep_logs_printable()
     for name in ('basicsr', 'hmaca_arch'):
         logging.getLogger(name).warning('two\n\tlines of %s', 'a\x1b]0;x\x07\u202e')
-    assert [record.getMessage() for record in caplog.records] == ['two\n\tlines of a\\x1b]0;x\\x07\\u202e'] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        'two\n\tlines of a\\x1b]0;x\\x07\\u202e'
+    ] * 2
 
 
 def refused(folder: Path, *arguments) -> str:
     """What a command that ends with 1 shows, in which nothing acts on a terminal."""
     result = basicsr(folder, *arguments, check=False)
-    assert result.returncode == 1 and not ACTS.search(result.stdout.replace('\r', '')), repr(result.stdout)
+    assert result.returncode == 1 and not ACTS.search(result.stdout.replace('\r', '')), repr(
+        result.stdout
+    )
     return result.stdout
 
 
@@ -134,11 +172,31 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
         mask[5:9, 5:9] = white
         (masks / f'{name}.png').write_bytes(cv2.imencode('.png', mask)[1].tobytes())
     how = ('--weights', tiny_checkpoint, '--device', 'cpu')
-    text = refused(tmp_path, 'restore', '-i', 'in', '-m', masks.name, '-o', f'out{EVIL}', *how, '--json', 'report.json')
-    assert f'error: in/{SHOWN}.png: cannot be read' in text and f'no mask: masks{SHOWN} has no picture' in text
-    assert f'warning: in/{SHOWN}2.png: the mask holds 0 and 1' in text and f'restored into out{SHOWN}' in text
+    text = refused(
+        tmp_path,
+        'restore',
+        '-i',
+        'in',
+        '-m',
+        masks.name,
+        '-o',
+        f'out{EVIL}',
+        *how,
+        '--json',
+        'report.json',
+    )
+    assert (
+        f'error: in/{SHOWN}.png: cannot be read' in text
+        and f'no mask: masks{SHOWN} has no picture' in text
+    )
+    assert (
+        f'warning: in/{SHOWN}2.png: the mask holds 0 and 1' in text
+        and f'restored into out{SHOWN}' in text
+    )
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert [entry['file'] for entry in report['pictures']] == [f'in/{EVIL}{n}.png' for n in ('', '2', '3')]
+    assert [entry['file'] for entry in report['pictures']] == [
+        f'in/{EVIL}{n}.png' for n in ('', '2', '3')
+    ]
     assert f'--input: {tmp_path}/x{SHOWN} does not exist' in refused(
         tmp_path, 'restore', '-i', f'{tmp_path}/x{EVIL}', '-m', masks.name, '-o', 'out'
     )
@@ -147,12 +205,22 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
 def test_names_through_make_dataset_and_make_lmdb(tmp_path, capsys):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / f'{EVIL}.png').write_bytes(b'no image')
-    make = ['make-dataset', '-o', str(tmp_path / 'out'), '--protocol', 'clean', '--degradation', 'pix']
+    make = [
+        'make-dataset',
+        '-o',
+        str(tmp_path / 'out'),
+        '--protocol',
+        'clean',
+        '--degradation',
+        'pix',
+    ]
     for command in (make, ['make-lmdb']):
         with pytest.raises(SystemExit) as end:
             cli.main([*command, str(tmp_path / 'in'), '--workers', '1'])
         out, err = capsys.readouterr()
-        assert end.value.code == 1 and SHOWN in err and not ACTS.search((out + err).replace('\r', ''))
+        assert (
+            end.value.code == 1 and SHOWN in err and not ACTS.search((out + err).replace('\r', ''))
+        )
 
 
 def test_names_through_check_and_train(tmp_path, triplets):
@@ -162,19 +230,36 @@ def test_names_through_check_and_train(tmp_path, triplets):
     path = tmp_path / f'{EVIL}.yml'
     path.write_text(yaml.safe_dump(opt))
     text = refused(tmp_path, 'check', '-opt', path.name, '--data', '--workers', 1)
-    assert f'{SHOWN}.yml: the options of this training are right' in text and f'train/lq/{SHOWN}.png: cannot be read' in text
-    assert f'train/lq/{SHOWN}.png: cannot be read' in (tmp_path / 'checks' / 'tiny' / 'report.txt').read_text()
+    assert (
+        f'{SHOWN}.yml: the options of this training are right' in text
+        and f'train/lq/{SHOWN}.png: cannot be read' in text
+    )
+    assert (
+        f'train/lq/{SHOWN}.png: cannot be read'
+        in (tmp_path / 'checks' / 'tiny' / 'report.txt').read_text()
+    )
     text = refused(tmp_path, 'train', '-opt', path.name)
-    assert text.splitlines()[-1].startswith('basicsr train: error: ') and f'{SHOWN}.png: cannot be read' in text
+    assert (
+        text.splitlines()[-1].startswith('basicsr train: error: ')
+        and f'{SHOWN}.png: cannot be read' in text
+    )
     logs = [file.read_text() for file in (tmp_path / 'experiments' / 'tiny').glob('train_*.log')]
     assert logs and not any(ACTS.search(log) for log in logs)
     opt['trian'] = opt['network_g'][EVIL] = {EVIL: EVIL}
     path.write_text(yaml.safe_dump(opt))
     text = refused(tmp_path, 'train', '-opt', path.name)
-    assert SHOWN in text and all(line.startswith('basicsr train: error: ') for line in text.splitlines() if SHOWN in line)
-    assert f'option file x{SHOWN}.yml does not exist' in refused(tmp_path, 'check', '-opt', f'x{EVIL}.yml')
+    assert SHOWN in text and all(
+        line.startswith('basicsr train: error: ') for line in text.splitlines() if SHOWN in line
+    )
+    assert f'option file x{SHOWN}.yml does not exist' in refused(
+        tmp_path, 'check', '-opt', f'x{EVIL}.yml'
+    )
 
 
 def test_the_scripts_that_are_commands_have_no_print_either():
-    doors = [path for path in (ROOT / 'scripts').glob('*.py') if 'door' in path.read_text() and path.name != 'door.py']
+    doors = [
+        path
+        for path in (ROOT / 'scripts').glob('*.py')
+        if 'door' in path.read_text() and path.name != 'door.py'
+    ]
     assert doors and not any('print(' in path.read_text() for path in doors)

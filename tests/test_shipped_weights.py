@@ -1,4 +1,6 @@
-"""The weights that ship with the package restore photographs that they were not trained on, with nothing else at hand."""
+"""The weights that ship with the package restore photographs that they were not trained on, with
+nothing else at hand.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ from hmaca_arch.metrics import calculate_masked_psnr
 DAMAGES = {  # and the gain in dB that must at least come out: 3.15, 3.13 and 7.90 were measured
     'pixelized': (lambda picture, mask: degradations.pixelate(picture, mask, 5, 'centre'), 2.5),
     'blurred': (lambda picture, mask: degradations.blur(picture, mask, 1.5), 2.5),
-    'noisy': (lambda picture, mask: degradations.noise(picture, mask, np.random.default_rng(0), 15), 7.0),
+    'noisy': (
+        lambda picture, mask: degradations.noise(picture, mask, np.random.default_rng(0), 15),
+        7.0,
+    ),
 }
 
 
@@ -32,6 +37,9 @@ def test_they_restore(restorer, damage):
     make, least = DAMAGES[damage]
     lq = make(picture, mask)
     restored = restorer.restore(lq, mask[..., 0])
-    before, after = (calculate_masked_psnr(version, picture, lq, mask.astype(np.float64)) for version in (lq, restored))
+    before, after = (
+        calculate_masked_psnr(version, picture, lq, mask.astype(np.float64))
+        for version in (lq, restored)
+    )
     assert after - before > least, f'{before:.2f} -> {after:.2f} dB'
     assert (restored[~mask[..., 0]] == lq[~mask[..., 0]]).all()

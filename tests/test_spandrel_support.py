@@ -18,7 +18,9 @@ from hmaca_arch.networks.attention import MaskEncoder
 spandrel = pytest.importorskip('spandrel')
 from hmaca_arch import spandrel_support  # noqa: E402
 
-ORIGINAL = spandrel.MAIN_REGISTRY.copy()  # as spandrel made it: what is read before anything is installed
+ORIGINAL = (
+    spandrel.MAIN_REGISTRY.copy()
+)  # as spandrel made it: what is read before anything is installed
 SMALL = {'embed_dim': 32, 'depths': (2,), 'num_heads': (2,), 'window_size': 4, 'mlp_ratio': 1.5}
 
 
@@ -28,11 +30,19 @@ def _installed():
 
 
 def save(path, weights):
-    """As BasicSR saves (.pth: both kinds of weights, those of the average being right), or plain (.safetensors)."""
+    """As BasicSR saves (.pth: both kinds of weights, those of the average being right), or plain
+    (.safetensors).
+    """
     if path.suffix == '.safetensors':
         save_file({key: value.contiguous() for key, value in weights.items()}, path)
     else:
-        torch.save({'params': {key: torch.zeros_like(value) for key, value in weights.items()}, 'params_ema': weights}, path)
+        torch.save(
+            {
+                'params': {key: torch.zeros_like(value) for key, value in weights.items()},
+                'params_ema': weights,
+            },
+            path,
+        )
     return path
 
 
@@ -53,7 +63,9 @@ def test_hmanet_is_loaded_as_an_image_model(tmp_path, settings, scale, suffix):
     network = HMANet(**SMALL, **settings).eval()
     if network.image_residual:
         network.conv_resize.reset_parameters()  # untrained, it is zero
-    model = spandrel.ModelLoader().load_from_file(save(tmp_path / f'net.{suffix}', network.state_dict()))
+    model = spandrel.ModelLoader().load_from_file(
+        save(tmp_path / f'net.{suffix}', network.state_dict())
+    )
     assert isinstance(model, spandrel.ImageModelDescriptor) and model.architecture.id == 'HMANet'
     assert (model.scale, model.purpose) == (scale, 'Restoration' if scale == 1 else 'SR')
     assert model.input_channels == model.output_channels == network.in_chans
@@ -68,11 +80,24 @@ def test_hmanet_is_loaded_as_an_image_model(tmp_path, settings, scale, suffix):
 @pytest.mark.parametrize('form', ['global', 'window', 'position'])
 def test_hmaca_is_loaded_as_a_masked_image_model(tmp_path, form, suffix):
     torch.manual_seed(0)
-    seen = {'cross_attention': 'none', 'mask_position': True} if form == 'position' else {'cross_attention': form}
+    seen = (
+        {'cross_attention': 'none', 'mask_position': True}
+        if form == 'position'
+        else {'cross_attention': form}
+    )
     network = HMACA(**SMALL, upscale=2, keep_size=True, **seen).eval()
-    model = spandrel.ModelLoader().load_from_file(save(tmp_path / f'net.{suffix}', network.state_dict()))
-    assert isinstance(model, spandrel.MaskedImageModelDescriptor) and model.architecture.id == 'HMACA'
-    assert (model.scale, model.purpose, model.input_channels, model.tags[-1]) == (1, 'Inpainting', 3, form)
+    model = spandrel.ModelLoader().load_from_file(
+        save(tmp_path / f'net.{suffix}', network.state_dict())
+    )
+    assert (
+        isinstance(model, spandrel.MaskedImageModelDescriptor) and model.architecture.id == 'HMACA'
+    )
+    assert (model.scale, model.purpose, model.input_channels, model.tags[-1]) == (
+        1,
+        'Inpainting',
+        3,
+        form,
+    )
     image, mask = torch.rand(1, 3, 9, 6), torch.zeros(1, 1, 9, 6)
     mask[..., 2:5, 1:4] = 1
     result = model(image, mask)
@@ -80,7 +105,9 @@ def test_hmaca_is_loaded_as_a_masked_image_model(tmp_path, form, suffix):
         expected = composite(network(image, mask), image, mask).clamp(0, 1)
     assert torch.equal(result, expected) and not result.requires_grad
     outside = (mask == 0).expand_as(image)
-    assert torch.equal(result[outside], image[outside]) and not torch.equal(result[~outside], image[~outside])
+    assert torch.equal(result[outside], image[outside]) and not torch.equal(
+        result[~outside], image[~outside]
+    )
 
 
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
@@ -89,7 +116,9 @@ def test_published_hma_is_loaded(tmp_path, suffix):
     torch.manual_seed(0)
     settings = {**SMALL, 'embed_dim': 64, 'num_heads': (4,)}
     network = HMANet(**settings, upscale=4, shifted_windows='strips').eval()
-    model = spandrel.ModelLoader().load_from_file(save(tmp_path / f'HMA_SRx4.{suffix}', as_release(network)))
+    model = spandrel.ModelLoader().load_from_file(
+        save(tmp_path / f'HMA_SRx4.{suffix}', as_release(network))
+    )
     assert (model.architecture.id, model.scale, model.purpose) == ('HMANet', 4, 'SR')
     image = torch.rand(1, 3, 8, 12)
     with torch.no_grad():
@@ -99,7 +128,9 @@ def test_published_hma_is_loaded(tmp_path, suffix):
 @pytest.mark.parametrize('name', SECTIONS)
 def test_other_networks_load_as_before(tmp_path, name):
     torch.manual_seed(0)
-    path = save(tmp_path / 'net.pth', build_network(mask_input.network_section(SECTIONS[name])).state_dict())
+    path = save(
+        tmp_path / 'net.pth', build_network(mask_input.network_section(SECTIONS[name])).state_dict()
+    )
     before = spandrel.ModelLoader(registry=ORIGINAL).load_from_file(path)
     now = spandrel.ModelLoader().load_from_file(path)
     assert type(now.model) is type(before.model) and now.architecture.id == before.architecture.id
@@ -109,11 +140,23 @@ def test_other_networks_load_as_before(tmp_path, name):
 
 
 def test_what_is_not_ours_is_not_taken():
-    theirs = [support.detect for support in spandrel.MAIN_REGISTRY if support.architecture.id in ('HMANet', 'HMACA')]
+    theirs = [
+        support.detect
+        for support in spandrel.MAIN_REGISTRY
+        if support.architecture.id in ('HMANet', 'HMACA')
+    ]
     assert len(theirs) == 2
     inner = mask_input.network_section({**SECTIONS['SwinIR'], 'mask_input': 'channel'})
-    states = [torch.tensor(list(b'{}'), dtype=torch.uint8), torch.zeros(3), {'version': 1}, torch.tensor(200, dtype=torch.uint8)]
-    for weights in [build_network(inner).state_dict(), *({'_extra_state': state, 'conv_first.weight': torch.zeros(1)} for state in states)]:
+    states = [
+        torch.tensor(list(b'{}'), dtype=torch.uint8),
+        torch.zeros(3),
+        {'version': 1},
+        torch.tensor(200, dtype=torch.uint8),
+    ]
+    for weights in [
+        build_network(inner).state_dict(),
+        *({'_extra_state': state, 'conv_first.weight': torch.zeros(1)} for state in states),
+    ]:
         assert not any(detect(weights) for detect in theirs)
         with pytest.raises(spandrel.UnsupportedModelError):
             spandrel.ModelLoader().load_from_state_dict(weights)
@@ -121,9 +164,17 @@ def test_what_is_not_ours_is_not_taken():
 
 def test_ours_are_not_taken_by_looser_rules():
     """Every other architecture is asked later, and none recognises them."""
-    order = [support.architecture.id for support in spandrel.MAIN_REGISTRY.architectures('detection')]
-    assert set(order[:2]) == {'HMANet', 'HMACA'} and len(order) == len(set(order)) == len(ORIGINAL) + 2
-    for weights in (HMANet(**SMALL).state_dict(), HMACA(**SMALL).state_dict(), as_release(HMANet(**SMALL, shifted_windows='strips'))):
+    order = [
+        support.architecture.id for support in spandrel.MAIN_REGISTRY.architectures('detection')
+    ]
+    assert (
+        set(order[:2]) == {'HMANet', 'HMACA'} and len(order) == len(set(order)) == len(ORIGINAL) + 2
+    )
+    for weights in (
+        HMANet(**SMALL).state_dict(),
+        HMACA(**SMALL).state_dict(),
+        as_release(HMANet(**SMALL, shifted_windows='strips')),
+    ):
         assert not [support.architecture.id for support in ORIGINAL if support.detect(weights)]
 
 
@@ -142,7 +193,9 @@ def test_a_masked_model_that_enlarges_is_refused():
 def test_no_size_is_required(size):
     network = HMACA(**SMALL, cross_attention='window').eval()
     model = spandrel.ModelLoader().load_from_state_dict(network.state_dict())
-    assert model.size_requirements.none and model(torch.rand(1, 3, *size), torch.ones(1, 1, *size)).shape == (1, 3, *size)
+    assert model.size_requirements.none and model(
+        torch.rand(1, 3, *size), torch.ones(1, 1, *size)
+    ).shape == (1, 3, *size)
 
 
 @pytest.mark.parametrize('form', ['global', 'window'])
@@ -153,8 +206,12 @@ def test_half_precision_is_what_the_descriptor_says(form, dtype, close):
     image, mask = torch.rand(1, 3, 16, 12).to(dtype), torch.zeros(1, 1, 16, 12, dtype=dtype)
     mask[..., 3:10, 2:9] = 1
     with torch.no_grad():
-        expected = composite(network(image.float(), mask.float()), image.float(), mask.float()).clamp(0, 1)
-    result = spandrel.ModelLoader().load_from_state_dict(network.state_dict()).to(dtype)(image, mask)
+        expected = composite(
+            network(image.float(), mask.float()), image.float(), mask.float()
+        ).clamp(0, 1)
+    result = (
+        spandrel.ModelLoader().load_from_state_dict(network.state_dict()).to(dtype)(image, mask)
+    )
     outside = (mask == 0).expand_as(image)
     assert result.dtype == dtype and torch.equal(result[outside], image[outside])
     torch.testing.assert_close(result.float(), expected, rtol=0, atol=close)
@@ -170,6 +227,8 @@ def test_a_large_mask_is_counted_in_half_precision():
 
 def test_without_spandrel_the_error_names_the_extra():
     code = "import sys; sys.modules['spandrel'] = None; import hmaca_arch.spandrel_support"
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment(), text=True, capture_output=True)
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, env=environment(), text=True, capture_output=True
+    )
     assert result.returncode and result.stderr.splitlines()[-1].startswith('ImportError')
     assert "pip install 'hmaca[compare]'" in result.stderr.splitlines()[-1]

@@ -1,4 +1,6 @@
-"""Checkpoints from strangers: nothing in them is executed, whichever way they come in, and what does not fit is told in one line."""
+"""Checkpoints from strangers: nothing in them is executed, whichever way they come in, and what
+does not fit is told in one line.
+"""
 
 import os
 from pathlib import Path
@@ -32,7 +34,9 @@ class Program:
 
 @pytest.fixture
 def trace(tmp_path, monkeypatch):
-    """Where a program would leave its trace; torch is told to load everything that does not ask otherwise."""
+    """Where a program would leave its trace; torch is told to load everything that does not ask
+    otherwise.
+    """
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     torch.save({'params': Program(tmp_path / 'proof')}, tmp_path / 'proof.pth')
     torch.load(tmp_path / 'proof.pth')
@@ -50,7 +54,9 @@ def options(triplets):
 def poison(path: Path, trace: Path, **more) -> Path:
     """A program among weights, or instead of a state's optimizers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'params': {**build_network(NETWORK).state_dict(), 'extra': Program(trace)}, **more}, path)
+    torch.save(
+        {'params': {**build_network(NETWORK).state_dict(), 'extra': Program(trace)}, **more}, path
+    )
     return path
 
 
@@ -62,20 +68,32 @@ def test_pretrain_network_g(basicsr_here, options, tmp_path, trace, command):
     options['path']['pretrain_network_g'] = str(poison(tmp_path / 'bad.pth', trace))
     more = ['--data', '--workers', 1] if command == 'check' else []
     code, error = basicsr_here(command, '-opt', write_options(tmp_path / 'o.yml', options), *more)
-    assert code == 1 and f'bad.pth cannot be read as a checkpoint: {REFUSED}' in error and not trace.exists()
+    assert (
+        code == 1
+        and f'bad.pth cannot be read as a checkpoint: {REFUSED}' in error
+        and not trace.exists()
+    )
 
 
 def test_a_state_and_the_weights_beside_it(basicsr_here, options, tmp_path, trace):
-    """By `resume_state`: either is refused. By `--auto_resume`: either is skipped for what is older, and whole."""
+    """By `resume_state`: either is refused. By `--auto_resume`: either is skipped for what is
+    older, and whole.
+    """
     path = write_options(tmp_path / 'o.yml', options)
     assert basicsr_here('train', '-opt', path) == (0, '')
     experiment = tmp_path / 'experiments' / 'tiny'
-    state, weights = experiment / 'training_states' / '4.state', experiment / 'models' / 'net_g_4.pth'
+    state, weights = (
+        experiment / 'training_states' / '4.state',
+        experiment / 'models' / 'net_g_4.pth',
+    )
     whole = weights.read_bytes()
     poison(weights, trace)
     code, error = basicsr_here('train', '-opt', path, '--force_yml', f'path:resume_state={state}')
     assert code == 1 and f'net_g_4.pth: not a checkpoint that can be read: {REFUSED}' in error
-    assert basicsr_here('train', '-opt', path, '--auto_resume') == (0, '')  # from iteration 2: 4 is written anew
+    assert basicsr_here('train', '-opt', path, '--auto_resume') == (
+        0,
+        '',
+    )  # from iteration 2: 4 is written anew
     assert weights.read_bytes() == whole
     poison(state, trace, epoch=0, iter=4, optimizers=[], schedulers=[])
     code, error = basicsr_here('train', '-opt', path, '--force_yml', f'path:resume_state={state}')
@@ -91,16 +109,22 @@ def test_a_state_and_the_weights_beside_it(basicsr_here, options, tmp_path, trac
 def test_a_state_that_lacks_parts(basicsr_here, options, tmp_path):
     torch.save({'epoch': 0, 'iter': 4}, tmp_path / '4.state')
     path = write_options(tmp_path / 'o.yml', options)
-    code, error = basicsr_here('train', '-opt', path, '--force_yml', f'path:resume_state={tmp_path / "4.state"}')
+    code, error = basicsr_here(
+        'train', '-opt', path, '--force_yml', f'path:resume_state={tmp_path / "4.state"}'
+    )
     assert code == 1 and "is not a whole training state (KeyError: 'optimizers')" in error
 
 
-def test_restore_compare_export_and_from_python(basicsr_here, options, triplets, tmp_path, trace, capsys):
+def test_restore_compare_export_and_from_python(
+    basicsr_here, options, triplets, tmp_path, trace, capsys
+):
     bad = poison(tmp_path / 'bad.pth', trace)
     write_options(tmp_path / 'network.yml', {'name': 'network', 'network_g': NETWORK})
     picture, mask = (triplets / 'test' / kind / '0000.png' for kind in ('lq', 'mask'))
     for more in ((), ('-opt', 'network.yml')):
-        code, error = basicsr_here('restore', '-i', picture, '-m', mask, '-o', 'out.png', '--weights', bad, *more)
+        code, error = basicsr_here(
+            'restore', '-i', picture, '-m', mask, '-o', 'out.png', '--weights', bad, *more
+        )
         assert code == 1 and REFUSED in error
     for network in ('bad.pth', 'network.yml,bad.pth'):
         with pytest.raises(ValueError, match=REFUSED):
@@ -122,17 +146,33 @@ def other_weights(path: Path, section: dict) -> Path:
 
 @pytest.mark.parametrize('command', ['train', 'test', 'resume', 'restore', 'compare'])
 def test_another_architecture_is_told_briefly(basicsr_here, options, triplets, tmp_path, command):
-    """How many weights are missing, unknown or of another shape, and three of each: one line, nothing written."""
+    """How many weights are missing, unknown or of another shape, and three of each: one line,
+    nothing written.
+    """
     weights = other_weights(tmp_path / 'other.pth', WIDER)
     if command == 'compare':
         write_options(tmp_path / 'network.yml', {'name': 'network', 'network_g': NETWORK})
         with pytest.raises(ValueError) as caught:
-            measure(methods.network('network.yml,other.pth'), find_data(str(triplets / 'test')), 'cpu')
+            measure(
+                methods.network('network.yml,other.pth'), find_data(str(triplets / 'test')), 'cpu'
+            )
         error = str(caught.value)
     elif command == 'restore':
         write_options(tmp_path / 'network.yml', {'name': 'network', 'network_g': NETWORK})
         picture, mask = (triplets / 'test' / kind / '0000.png' for kind in ('lq', 'mask'))
-        error = basicsr_here('restore', '-i', picture, '-m', mask, '-o', 'out.png', '--weights', weights, '-opt', 'network.yml')[1]
+        error = basicsr_here(
+            'restore',
+            '-i',
+            picture,
+            '-m',
+            mask,
+            '-o',
+            'out.png',
+            '--weights',
+            weights,
+            '-opt',
+            'network.yml',
+        )[1]
         assert not (tmp_path / 'out.png').exists()
     elif command == 'resume':
         path = write_options(tmp_path / 'o.yml', options)
@@ -144,17 +184,26 @@ def test_another_architecture_is_told_briefly(basicsr_here, options, triplets, t
     else:
         options['path']['pretrain_network_g'] = str(weights)
         error = basicsr_here(command, '-opt', write_options(tmp_path / 'o.yml', options))[1]
-    assert 'the checkpoint is of another network: ' in error and 100 < len(error) < 700 and '\n' not in error
+    assert (
+        'the checkpoint is of another network: ' in error
+        and 100 < len(error) < 700
+        and '\n' not in error
+    )
     assert 'have another shape: body.0.bias (' in error
     if command != 'resume':
-        assert 'are in the checkpoint only: body.10.bias, body.10.weight, body.100.bias, ...; ' in error
+        assert (
+            'are in the checkpoint only: body.10.bias, body.10.weight, body.100.bias, ...; '
+            in error
+        )
         assert 'body.0.bias (8,) in the checkpoint, (4,) here' in error
 
 
 def test_another_hmaca_is_told_by_its_settings_too(basicsr_here, options, tmp_path, triplets):
     here = tiny_options(triplets)['network_g']
     options['network_g'] = here
-    options['path']['pretrain_network_g'] = str(other_weights(tmp_path / 'other.pth', {**here, 'depths': [1, 1], 'num_heads': [2, 2]}))
+    options['path']['pretrain_network_g'] = str(
+        other_weights(tmp_path / 'other.pth', {**here, 'depths': [1, 1], 'num_heads': [2, 2]})
+    )
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert code == 1 and 'depths is [1, 1] in the checkpoint, [1] here; num_heads is ' in error
     assert ' are in the checkpoint only: cross_attentions.1.' in error and len(error) < 900
@@ -162,12 +211,25 @@ def test_another_hmaca_is_told_by_its_settings_too(basicsr_here, options, tmp_pa
 
 def test_a_description_that_names_no_network(tmp_path, triplets):
     opt = tiny_options(triplets)
-    opt['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1, 'mask_input': 'channel'}
-    described = {'_extra_state': torch.tensor(list(b'{"network": "MaskInput", "settings": {}}'), dtype=torch.uint8)}
+    opt['network_g'] = {
+        'type': 'SRVGGNetCompact',
+        'num_feat': 4,
+        'num_conv': 1,
+        'upscale': 1,
+        'mask_input': 'channel',
+    }
+    described = {
+        '_extra_state': torch.tensor(
+            list(b'{"network": "MaskInput", "settings": {}}'), dtype=torch.uint8
+        )
+    }
     torch.save({'params': described}, tmp_path / 'other.pth')
     opt['path']['pretrain_network_g'] = str(tmp_path / 'other.pth')
     (line,) = presence.missing(complete(opt, True, str(tmp_path)))
-    assert line == 'path:pretrain_network_g: _extra_state of the checkpoint names no network inside MaskInput'
+    assert (
+        line
+        == 'path:pretrain_network_g: _extra_state of the checkpoint names no network inside MaskInput'
+    )
 
 
 def test_a_description_that_its_weights_belie(tmp_path, triplets):
@@ -176,7 +238,8 @@ def test_a_description_that_its_weights_belie(tmp_path, triplets):
     weights['conv_first.weight'] = torch.zeros(1)
     torch.save({'params': weights}, tmp_path / 'other.pth')
     with pytest.raises(
-        ValueError, match=r'1 have another shape: conv_first\.weight \(1,\) in the checkpoint, \(32, 3, 3, 3\) here'
+        ValueError,
+        match=r'1 have another shape: conv_first\.weight \(1,\) in the checkpoint, \(32, 3, 3, 3\) here',
     ) as caught:
         inference.load_restorer(tmp_path / 'other.pth', device='cpu')
     assert len(str(caught.value)) < 400

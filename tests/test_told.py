@@ -24,7 +24,9 @@ class Recorder(torch.nn.Module):
         self.told = []
 
     def forward(self, lq, mask, degradation=None):
-        self.told += [(d, image[0].numpy()) for d, image in zip(degradations_of(degradation, len(lq)), mask)]
+        self.told += [
+            (d, image[0].numpy()) for d, image in zip(degradations_of(degradation, len(lq)), mask)
+        ]
         return lq
 
 
@@ -45,7 +47,9 @@ def test_the_grid_and_the_edges_are_those_of_each_crop(image):
     ]
     network.told.clear()
     Restorer(network).restore(image, mask, context=200, degradation='blur:2+jpeg:80')
-    assert [(str(d), d.edges) for d, _ in network.told] == [('blur:2+jpeg:80', (True, True, True, True))]
+    assert [(str(d), d.edges) for d, _ in network.told] == [
+        ('blur:2+jpeg:80', (True, True, True, True))
+    ]
 
 
 def test_tiles_of_a_large_region_keep_the_grid_of_its_corner(image):
@@ -88,7 +92,9 @@ def test_a_network_that_cannot_be_told_says_so(image):
     mask = np.zeros(image.shape[:2], bool)
     mask[5:9, 5:9] = True
     notes = Restorer(Blind()).run(image, mask, degradation='noise:20').notes
-    assert notes == ['this network is not told the degradation (noise:20); it restores as if it were unknown']
+    assert notes == [
+        'this network is not told the degradation (noise:20); it restores as if it were unknown'
+    ]
     assert Restorer(Blind()).run(image, mask).notes == []
     with pytest.raises(ValueError, match='degradation: got'):
         Restorer(Blind()).run(image, mask, degradation='sharpen:3')
@@ -100,6 +106,12 @@ def test_of_an_image_gives_the_parsed_degradation():
 
 def test_the_command_names_the_option_and_auto(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(['restore', '-i', __file__, '-m', __file__, '-o', 'o.png', '--degradation', 'pix:8'])
+        cli.main(
+            ['restore', '-i', __file__, '-m', __file__, '-o', 'o.png', '--degradation', 'pix:8']
+        )
     said = capsys.readouterr().err
-    assert ended.value.code == 1 and "--degradation: got 'pix:8'" in said and said.endswith('; or auto\n')
+    assert (
+        ended.value.code == 1
+        and "--degradation: got 'pix:8'" in said
+        and said.endswith('; or auto\n')
+    )

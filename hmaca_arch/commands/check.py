@@ -21,15 +21,32 @@ from hmaca_arch.training import resources as estimate
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='basicsr check', description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.'
+        prog='basicsr check',
+        description='Check an option file, as `basicsr train` and `basicsr test` do when they start; nothing is run.',
     )
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file: a path, or a shipped one by name (train_HMACA1)')
-    options.add_overrides(parser)
-    parser.add_argument('--print', action='store_true', help='print the options with base files and changes in place, as YAML')
     parser.add_argument(
-        '--data', action='store_true', help='also read every picture and mask, time a training step, and draw the first batch: checks/NAME/'
+        '-opt',
+        required=True,
+        metavar='FILE',
+        help='option file: a path, or a shipped one by name (train_HMACA1)',
     )
-    parser.add_argument('--workers', type=int, metavar='N', help='processes that read pictures (default: one for each core, at most 8)')
+    options.add_overrides(parser)
+    parser.add_argument(
+        '--print',
+        action='store_true',
+        help='print the options with base files and changes in place, as YAML',
+    )
+    parser.add_argument(
+        '--data',
+        action='store_true',
+        help='also read every picture and mask, time a training step, and draw the first batch: checks/NAME/',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        metavar='N',
+        help='processes that read pictures (default: one for each core, at most 8)',
+    )
     return parser.parse_args(argv)
 
 
@@ -46,7 +63,11 @@ def main(argv: list[str]) -> None:
         say(dump(resolved).rstrip('\n'))
     out = sys.stderr if args.print else sys.stdout  # what is printed can be read back
     files_missing = signatures.absent_files(resolved['network_g'])
-    size = 'not built without its files' if files_missing else f'{signatures.try_network(resolved["network_g"]) / 1e6:.3f} M parameters'
+    size = (
+        'not built without its files'
+        if files_missing
+        else f'{signatures.try_network(resolved["network_g"]) / 1e6:.3f} M parameters'
+    )
     say(
         f'{printable(args.opt)}: the options of this {"training" if is_train else "test"} are right; '
         f'network_g {resolved["network_g"]["type"]}: {size}',
@@ -62,9 +83,13 @@ def main(argv: list[str]) -> None:
     report = check_data.scan(resolved['datasets'], folder / 'pictures.json', args.workers)
     folder = folder / resolved['name']
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / 'report.txt', report.text().encode(errors='backslashreplace'))  # names need not be text
+    write_atomically(
+        folder / 'report.txt', report.text().encode(errors='backslashreplace')
+    )  # names need not be text
     say(report.text(most=20).rstrip('\n'), out)
-    lines = [line for line in absent if not line.startswith('datasets:')]  # the report has the folders
+    lines = [
+        line for line in absent if not line.startswith('datasets:')
+    ]  # the report has the folders
     if report.failed:
         lines.append(f'data: {", ".join(report.failed)}; all of them: {folder / "report.txt"}')
     refuse(lines)
@@ -75,7 +100,10 @@ def main(argv: list[str]) -> None:
     samples = estimate.first_samples(opt)
     picture = folder / 'first_batch.png'
     write_atomically(picture, cv2.imencode('.png', estimate.draw(samples))[1].tobytes())
-    say(f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {printable(picture)}', out)
+    say(
+        f'the first {"batch" if is_train else "pictures"}, lq | mask | mask on lq | gt: {printable(picture)}',
+        out,
+    )
     if is_train:
         found = estimate.measure(opt, samples)
         total = timedelta(seconds=round(found.seconds * opt['train']['total_iter']))

@@ -21,12 +21,31 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION)
     add = parser.add_argument
-    add('--weights', type=Path, metavar='FILE', help='a checkpoint, net_g_*.pth; it says which network it is')
+    add(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='a checkpoint, net_g_*.pth; it says which network it is',
+    )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
-    add('--host', default='127.0.0.1', help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)')
+    add(
+        '--host',
+        default='127.0.0.1',
+        help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)',
+    )
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
-    add('--allow-host', action='append', default=[], metavar='NAME', help='a further name the page is served under; may be repeated')
-    add('--auth', metavar='USER:PASSWORD', help='ask for them; HMACA_AUTH in the environment does the same and is in no process list')
+    add(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='a further name the page is served under; may be repeated',
+    )
+    add(
+        '--auth',
+        metavar='USER:PASSWORD',
+        help='ask for them; HMACA_AUTH in the environment does the same and is in no process list',
+    )
     args = parser.parse_args(argv)
     auth = args.auth or os.environ.get('HMACA_AUTH')
     auth, names = auth and read_auth(auth), [read_host(name) for name in args.allow_host]

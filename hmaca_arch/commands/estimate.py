@@ -29,7 +29,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def entry(measured: Measured) -> dict:
     """What is printed of a region. `box`: the degraded area's top, left, bottom and right."""
-    rows, columns = np.flatnonzero(measured.area.any(axis=1)), np.flatnonzero(measured.area.any(axis=0))
+    rows, columns = (
+        np.flatnonzero(measured.area.any(axis=1)),
+        np.flatnonzero(measured.area.any(axis=0)),
+    )
     return {
         'box': [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1],
         'degradation': str(measured.degradation),
@@ -51,13 +54,19 @@ def main(argv: list[str] | None = None) -> int:
     mask, _ = read_mask(read_file(args.mask), False, str(args.mask))
     if mask.shape != image.pixels.shape[:2]:
         sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, image.pixels.shape)]
-        raise ValueError(f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal sizes')
+        raise ValueError(
+            f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal sizes'
+        )
     if not mask.any():
         raise ValueError(f'the mask {args.mask} is black: nothing to measure')
-    found = [entry(one) for one in measure(image.pixels, mask, quality_of_file(read_file(args.input)))]
+    found = [
+        entry(one) for one in measure(image.pixels, mask, quality_of_file(read_file(args.input)))
+    ]
     if args.json:
         say(json.dumps(found, indent=1))
         return 0
     for one in found:
-        say(f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  {one["words"]}')
+        say(
+            f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  {one["words"]}'
+        )
     return 0

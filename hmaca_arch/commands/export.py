@@ -13,10 +13,27 @@ def main(argv: list[str]) -> None:
         description='Write an HMACA as an ONNX file, and check that onnxruntime computes what PyTorch does.',
         epilog='Not exported: cross_attention global, networks that enlarge, other networks than HMACA.',
     )
-    parser.add_argument('--weights', type=Path, required=True, metavar='FILE', help='checkpoint, for example net_g_latest.pth')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.onnx', help='file to write; replaced if it exists')
+    parser.add_argument(
+        '--weights',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='checkpoint, for example net_g_latest.pth',
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        type=Path,
+        required=True,
+        metavar='FILE.onnx',
+        help='file to write; replaced if it exists',
+    )
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='pictures of this height and width')
-    size.add_argument('--dynamic', action='store_true', help='pictures of any size above one window')
+    size.add_argument(
+        '--size', type=int, nargs=2, metavar=('H', 'W'), help='pictures of this height and width'
+    )
+    size.add_argument(
+        '--dynamic', action='store_true', help='pictures of any size above one window'
+    )
     args = parser.parse_args(argv)
     export_file(args.weights, args.output, tuple(args.size) if args.size else None)

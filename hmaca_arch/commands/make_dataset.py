@@ -17,31 +17,77 @@ def parser() -> argparse.ArgumentParser:
         '--imagenet. Run again to continue an interrupted run.',
     )
     parser.add_argument(
-        'input', nargs='?', help='folder or zip file of pictures; trainA and testA (or train and test) in it are kept apart'
+        'input',
+        nargs='?',
+        help='folder or zip file of pictures; trainA and testA (or train and test) in it are kept apart',
     )
-    parser.add_argument('--horse', help='instead of INPUT: horse2zebra, folder or zip file; makes horse_{pix,blur,noise} and their LMDBs')
-    parser.add_argument('--imagenet', help='likewise: pictures, or train/ and test/ of them; makes imagenet_{pix,blur,noise} at 64 pixels')
+    parser.add_argument(
+        '--horse',
+        help='instead of INPUT: horse2zebra, folder or zip file; makes horse_{pix,blur,noise} and their LMDBs',
+    )
+    parser.add_argument(
+        '--imagenet',
+        help='likewise: pictures, or train/ and test/ of them; makes imagenet_{pix,blur,noise} at 64 pixels',
+    )
     parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/); '
                         'with --horse or --imagenet for PROTOCOL/SET/{train,test}/')  # fmt: skip
     parser.add_argument(
-        '--protocol', choices=PROTOCOLS, required=True, help='release: as the authors did; clean: lossless, at working size'
+        '--protocol',
+        choices=PROTOCOLS,
+        required=True,
+        help='release: as the authors did; clean: lossless, at working size',
     )
-    parser.add_argument('--degradation', choices=DEGRADATIONS, help='required with INPUT; otherwise all three')
-    parser.add_argument('--pool', choices=('centre', 'mean'), help='pix, protocol clean: colour of a block (default: centre)')
-    parser.add_argument('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
-    parser.add_argument('--sigma', type=float, help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean')
-    parser.add_argument('--size', type=int, default=128, help='working size in pixels (default: 128)')
+    parser.add_argument(
+        '--degradation', choices=DEGRADATIONS, help='required with INPUT; otherwise all three'
+    )
+    parser.add_argument(
+        '--pool',
+        choices=('centre', 'mean'),
+        help='pix, protocol clean: colour of a block (default: centre)',
+    )
+    parser.add_argument(
+        '--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)'
+    )
+    parser.add_argument(
+        '--sigma',
+        type=float,
+        help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean',
+    )
+    parser.add_argument(
+        '--size', type=int, default=128, help='working size in pixels (default: 128)'
+    )
     parser.add_argument('--region', choices=SHAPES, default='square')
     parser.add_argument('--region-size', type=float, default=REGION_SIZE, metavar='X',
                         help='side of the region: part of the working size if below 1, else pixels (default: 20/128)')  # fmt: skip
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s); the result is the same')
-    parser.add_argument('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
-    parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME', help='pictures to leave out, by name with or without ending')
     parser.add_argument(
-        '--hold-out', type=int, default=0, metavar='N', help='every Nth picture by name is for testing, if INPUT is not split'
+        '--workers',
+        type=int,
+        default=default_workers(),
+        help='processes (default: %(default)s); the result is the same',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace what an earlier run with other settings made there')
+    parser.add_argument(
+        '--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step'
+    )
+    parser.add_argument(
+        '--exclude',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='pictures to leave out, by name with or without ending',
+    )
+    parser.add_argument(
+        '--hold-out',
+        type=int,
+        default=0,
+        metavar='N',
+        help='every Nth picture by name is for testing, if INPUT is not split',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace what an earlier run with other settings made there',
+    )
     return parser
 
 
@@ -51,8 +97,14 @@ def main(argv: list[str]) -> None:
     if args.horse or args.imagenet:
         return paper_sets.run(args, parser())
     if not (args.input and args.degradation):
-        raise ValueError('expected INPUT and --degradation, or --horse and/or --imagenet; see --help')
-    parameters = {key: getattr(args, key) for key in ('pool', 'block', 'sigma') if getattr(args, key) is not None}
+        raise ValueError(
+            'expected INPUT and --degradation, or --horse and/or --imagenet; see --help'
+        )
+    parameters = {
+        key: getattr(args, key)
+        for key in ('pool', 'block', 'sigma')
+        if getattr(args, key) is not None
+    }
     results = make_dataset.make_dataset(
         args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), every=args.hold_out, workers=args.workers,
         overwrite=args.overwrite, protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,

@@ -9,13 +9,29 @@ from hmaca_arch.messages import printable, say
 
 def main(argv: list[str]) -> None:
     """Pack and report; errors as in `make_lmdb`."""
-    parser = argparse.ArgumentParser(prog='basicsr make-lmdb', description='Pack triplets or a folder of pictures as LMDB, for BasicSR.')
-    parser.add_argument('root', help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures')
-    parser.add_argument(
-        '-o', '--output', help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB (default: ROOT.lmdb)'
+    parser = argparse.ArgumentParser(
+        prog='basicsr make-lmdb',
+        description='Pack triplets or a folder of pictures as LMDB, for BasicSR.',
     )
-    parser.add_argument('--workers', type=int, default=default_workers(), help='processes (default: %(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs that exist, once the new ones are verified')
+    parser.add_argument(
+        'root',
+        help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures',
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB (default: ROOT.lmdb)',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=default_workers(), help='processes (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace LMDBs that exist, once the new ones are verified',
+    )
     args = parser.parse_args(argv)
-    for path, count in make_lmdb(args.root, args.output, workers=args.workers, overwrite=args.overwrite).items():
+    for path, count in make_lmdb(
+        args.root, args.output, workers=args.workers, overwrite=args.overwrite
+    ).items():
         say(f'{printable(path)}: {count} pictures, each read back and compared')

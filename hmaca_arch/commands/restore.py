@@ -1,4 +1,6 @@
-"""`basicsr restore`: a picture and a mask in, the picture with its region restored out; or folders of them."""
+"""`basicsr restore`: a picture and a mask in, the picture with its region restored out; or folders
+of them.
+"""
 
 import argparse
 import json
@@ -13,7 +15,14 @@ from tqdm import tqdm
 from hmaca_arch import devices
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.image_files import LOSSY, check_output, largest_change, read_picture, verify, write_picture
+from hmaca_arch.files.image_files import (
+    LOSSY,
+    check_output,
+    largest_change,
+    read_picture,
+    verify,
+    write_picture,
+)
 from hmaca_arch.files.images import list_pictures, read_file
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.files.outputs import output_folder
@@ -45,8 +54,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         required=True,
         help='a mask, for all pictures; or a folder of masks of the same names (endings may differ)',
     )
-    add('-o', '--output', type=Path, required=True, help='a file (.png, .tif, .webp; .jpg loses the guarantee), or a folder, for NAME.png')
-    add('--weights', type=Path, metavar='FILE', help='a checkpoint, net_g_*.pth; it says which network it is')
+    add(
+        '-o',
+        '--output',
+        type=Path,
+        required=True,
+        help='a file (.png, .tif, .webp; .jpg loses the guarantee), or a folder, for NAME.png',
+    )
+    add(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='a checkpoint, net_g_*.pth; it says which network it is',
+    )
     add(
         '-opt',
         '--opt',
@@ -63,15 +83,52 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
-    add('--context', type=int, default=32, metavar='N', help='pixels around a region that the network sees (32)')
-    add('--feather', type=int, default=0, metavar='N', help='pixels over which the restored region fades in, inside the mask (0)')
-    add('--batch', type=int, default=8, metavar='N', help='most regions of equal size that are restored at once (8)')
-    add('--tile', type=int, default=TILE, metavar='N', help=f'longest side that is restored at once; larger regions are tiled ({TILE})')
+    add(
+        '--context',
+        type=int,
+        default=32,
+        metavar='N',
+        help='pixels around a region that the network sees (32)',
+    )
+    add(
+        '--feather',
+        type=int,
+        default=0,
+        metavar='N',
+        help='pixels over which the restored region fades in, inside the mask (0)',
+    )
+    add(
+        '--batch',
+        type=int,
+        default=8,
+        metavar='N',
+        help='most regions of equal size that are restored at once (8)',
+    )
+    add(
+        '--tile',
+        type=int,
+        default=TILE,
+        metavar='N',
+        help=f'longest side that is restored at once; larger regions are tiled ({TILE})',
+    )
     add('--invert-mask', action='store_true', help='black = restore')
-    add('--soft-mask', action='store_true', help='blend by gray values; otherwise what is above 127 of 255 is restored')
-    add('--verify', action='store_true', help='read every written file back and compare it with the input')
+    add(
+        '--soft-mask',
+        action='store_true',
+        help='blend by gray values; otherwise what is above 127 of 255 is restored',
+    )
+    add(
+        '--verify',
+        action='store_true',
+        help='read every written file back and compare it with the input',
+    )
     add('--overwrite', action='store_true', help='replace outputs that exist')
-    add('--json', type=Path, metavar='FILE', help='write a report: file, regions, seconds, largest change outside')
+    add(
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write a report: file, regions, seconds, largest change outside',
+    )
     return parser.parse_args(argv)
 
 
@@ -79,7 +136,8 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """Which pictures, with which masks, to which files.
 
     Raises:
-        FileNotFoundError, ValueError: the input or the mask does not exist, or the output does not fit them.
+        FileNotFoundError, ValueError: the input or the mask does not exist, or the output does not
+            fit them.
     """
     for name in ('input', 'mask'):
         if not getattr(args, name).exists():
@@ -91,10 +149,19 @@ def plan(args: argparse.Namespace) -> list[Job]:
 
     if args.input.is_dir():
         if args.output.exists() and not args.output.is_dir():
-            raise ValueError(f'--output: {args.output} is a file; for a folder of pictures it has to be a folder')
-        jobs = [Job(Path(path), mask_of(stem), args.output / f'{stem}.png') for stem, path in list_pictures(args.input).items()]
+            raise ValueError(
+                f'--output: {args.output} is a file; for a folder of pictures it has to be a folder'
+            )
+        jobs = [
+            Job(Path(path), mask_of(stem), args.output / f'{stem}.png')
+            for stem, path in list_pictures(args.input).items()
+        ]
     else:
-        output = args.output / f'{args.input.stem}.png' if args.output.is_dir() or not args.output.suffix else args.output
+        output = (
+            args.output / f'{args.input.stem}.png'
+            if args.output.is_dir() or not args.output.suffix
+            else args.output
+        )
         check_output(output)
         jobs = [Job(args.input, mask_of(args.input.stem), output)]
     for job in jobs:
@@ -107,7 +174,8 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     """Restore and write one picture; returns its entry of the report.
 
     Raises:
-        OSError, ValueError: it was not done. Nothing was written, unless it was written and could not be verified.
+        OSError, ValueError: it was not done. Nothing was written, unless it was written and could
+            not be verified.
     """
     if job.mask is None:
         raise ValueError(f'no mask: {args.mask} has no picture named {job.picture.stem}')
@@ -119,7 +187,9 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     if mask.shape != picture.pixels.shape[:2]:
         turned = ', once its EXIF orientation is applied,' if picture.turned else ''
         sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, picture.pixels.shape)]
-        raise ValueError(f'the mask {job.mask} has {sizes[0]} pixels, the picture{turned} {sizes[1]}; expected equal sizes')
+        raise ValueError(
+            f'the mask {job.mask} has {sizes[0]} pixels, the picture{turned} {sizes[1]}; expected equal sizes'
+        )
     if args.invert_mask:
         mask = 1 - mask
         doubts = [note for note in doubts if note.doubt is not Doubt.MOSTLY_WHITE]
@@ -139,7 +209,9 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     seconds = time.perf_counter() - start
     notes = [*picture.notes, *(note.text for note in doubts), *done.notes]
     if job.output.suffix.lower() in LOSSY:
-        notes.append(f'{job.output.name} is stored with loss: pixels outside the mask change as well')
+        notes.append(
+            f'{job.output.name} is stored with loss: pixels outside the mask change as well'
+        )
     write_picture(job.output, picture._replace(pixels=done.picture))
     change = largest_change(picture.pixels, done.picture, mask)
     if args.verify:
@@ -179,7 +251,12 @@ def main(argv: list[str] | None = None) -> int:
                 entry = {'file': str(job.picture), 'mask': job.mask and str(job.mask)}
                 try:
                     entry |= restore_file(job, restorer, args)
-                except (OSError, ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: torch's, of memory too
+                except (
+                    OSError,
+                    ValueError,
+                    RuntimeError,
+                    MemoryError,
+                ) as error:  # RuntimeError: torch's, of memory too
                     entry['error'] = one_line(error)[:500]
                 shown = printable(job.picture)
                 for note in entry.get('notes', []):
@@ -194,9 +271,13 @@ def main(argv: list[str] | None = None) -> int:
     failed = sum('error' in entry for entry in report)
     for entry in report if len(jobs) == 1 and not failed else []:
         verified = ', verified' if args.verify else ''
-        say(f'{printable(entry["output"])}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{verified}')
+        say(
+            f'{printable(entry["output"])}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{verified}'
+        )
     if len(jobs) > 1:
-        say(f'{len(jobs) - failed} of {len(jobs)} pictures restored into {printable(args.output)}{" and verified" if args.verify else ""}')
+        say(
+            f'{len(jobs) - failed} of {len(jobs)} pictures restored into {printable(args.output)}{" and verified" if args.verify else ""}'
+        )
     return 1 if failed else 0
 
 
@@ -210,11 +291,19 @@ def options_of(path: Path | None) -> dict | None:
 
 
 def check_report(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
-    """Raise an OSError or ValueError unless the report can be written, and over nothing that is read or written otherwise."""
+    """Raise an OSError or ValueError unless the report can be written, and over nothing that is
+    read or written otherwise.
+    """
     path = args.json
-    others = {args.weights or SHIPPED_WEIGHTS, args.opt, *(file for job in jobs for file in job)} - {None}
+    others = {
+        args.weights or SHIPPED_WEIGHTS,
+        args.opt,
+        *(file for job in jobs for file in job),
+    } - {None}
     if path.resolve() in {Path(file).resolve() for file in others}:
-        raise ValueError(f'--json: {path} is a picture, mask, output or checkpoint of this command; expected a file of its own')
+        raise ValueError(
+            f'--json: {path} is a picture, mask, output or checkpoint of this command; expected a file of its own'
+        )
     if path.is_dir():
         raise ValueError(f'--json: {path} is a folder; expected a file, as report.json')
     if path.exists() and not args.overwrite:
@@ -224,7 +313,9 @@ def check_report(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     output_folder(path.absolute().parent, '--json')
 
 
-def report_of(args: argparse.Namespace, restorer: Restorer, entries: list[dict], asked: int) -> dict:
+def report_of(
+    args: argparse.Namespace, restorer: Restorer, entries: list[dict], asked: int
+) -> dict:
     """The report's content."""
     return {
         'weights': str(args.weights or SHIPPED_WEIGHTS),

@@ -1,9 +1,11 @@
-"""Mistakes in option files, found before anything is built or written: all of them, each a line with the place, what was got, what is
+"""Mistakes in option files, found before anything is built or written: all of them, each a line
+with the place, what was got, what is
 allowed and the closest known name.
 
-Sections are checked against `schema.py` (what the pipelines, the model and the data sets read) and against the signatures of what they
-configure (network, losses, metrics, optimizers, schedules). Of models and data sets that are not this project's the known keys are checked
-and others pass: they read their options as they like.
+Sections are checked against `schema.py` (what the pipelines, the model and the data sets read) and
+against the signatures of what they configure (network, losses, metrics, optimizers, schedules). Of
+models and data sets that are not this project's the known keys are checked and others pass: they
+read their options as they like.
 """
 
 import inspect
@@ -37,17 +39,28 @@ REMOVED = {  # what older option files say, and what became of it
 }
 MOST_LINES = 50  # mistakes that are told at once
 METRIC_GIVEN = ('img', 'img2', 'lq', 'mask')  # what validation hands to a metric
-CONSTRUCTED = ('hmaca_arch', 'datasets_ext', 'losses_ext', 'basicsr')  # whose losses may be, to see whether they can
+CONSTRUCTED = (
+    'hmaca_arch',
+    'datasets_ext',
+    'losses_ext',
+    'basicsr',
+)  # whose losses may be, to see whether they can
 LOADS_WEIGHTS = ('PerceptualLoss',)  # not constructed only to see whether it can be
 
 
 def optimizers() -> dict[str, type]:
     """torch's, by name."""
-    return {key: item for key, item in vars(torch.optim).items() if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)}
+    return {
+        key: item
+        for key, item in vars(torch.optim).items()
+        if isinstance(item, type) and issubclass(item, torch.optim.Optimizer)
+    }
 
 
 def find(name: Any, known: registry.Registry) -> Any:
-    """What a registry has under a name, or under the name with BasicSR's suffix; None if there is nothing."""
+    """What a registry has under a name, or under the name with BasicSR's suffix; None if there is
+    nothing.
+    """
     if not isinstance(name, str):
         return None
     return next((known.get(key) for key in (name, f'{name}_basicsr') if key in known), None)
@@ -59,7 +72,11 @@ def known_as(place: str, name: Any, known: registry.Registry) -> Iterator[str]:
         names, hint = list(known.keys()), ''
         if known is registry.ARCH_REGISTRY:
             names += baselines.spandrel_networks()
-            hint = '' if baselines.has_spandrel() else f"; spandrel's networks, such as NAFNet, need {baselines.EXTRA}"
+            hint = (
+                ''
+                if baselines.has_spandrel()
+                else f"; spandrel's networks, such as NAFNet, need {baselines.EXTRA}"
+            )
         yield f'{place}:type: there is no {show(name)}{suggestion(name, names)}{hint}'
 
 
@@ -68,17 +85,26 @@ class Checker:
 
     Args:
         options: the file's options after inheritance and overrides.
-        is_train: what is required: that of a training or of a test. What is there is checked for both.
-        created: places ('train:ema_decay') that overrides set and the file does not have: unknown ones are mistakes everywhere.
+        is_train: what is required: that of a training or of a test. What is there is checked for
+            both.
+        created: places ('train:ema_decay') that overrides set and the file does not have: unknown
+            ones are mistakes everywhere.
     """
 
-    def __init__(self, options: Mapping[str, Any], is_train: bool, created: Iterable[str] = ()) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], is_train: bool, created: Iterable[str] = ()
+    ) -> None:
         self.options, self.is_train, self.created = options, is_train, frozenset(created)
         self.model = None
         self.warnings: list[str] = []  # what is no mistake
 
     def keys(
-        self, place: str, section: Any, known: Mapping[str, Kind], required: Iterable[str] = (), anything: bool = False
+        self,
+        place: str,
+        section: Any,
+        known: Mapping[str, Kind],
+        required: Iterable[str] = (),
+        anything: bool = False,
     ) -> Iterator[str]:
         """Keys and values against a schema. `anything`: unknown keys pass."""
         if not isinstance(section, Mapping):
@@ -101,15 +127,31 @@ class Checker:
                 yield f'{inside}{key}: there is no such setting{suggestion(key, known)}'
 
     def of_basicsr(self) -> bool:
-        """Whether the file's model is BasicSR's own: what it and its data sets read can be looked up."""
+        """Whether the file's model is BasicSR's own: what it and its data sets read can be looked
+        up.
+        """
         return self.model is not None and self.model.__module__.startswith('basicsr.')
 
     def bound(
-        self, place: str, section: Mapping, parameters: Mapping[str, inspect.Parameter], *, given=(), own=(), required=(), anything=False
+        self,
+        place: str,
+        section: Mapping,
+        parameters: Mapping[str, inspect.Parameter],
+        *,
+        given=(),
+        own=(),
+        required=(),
+        anything=False,
     ) -> Iterator[str]:
-        """A section's keys and values against a signature: `given` arguments come from elsewhere, keys in `own` go elsewhere."""
+        """A section's keys and values against a signature: `given` arguments come from elsewhere,
+        keys in `own` go elsewhere.
+        """
         name, own = section['type'], ('type', *own)
-        named = {key: item for key, item in parameters.items() if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)}
+        named = {
+            key: item
+            for key, item in parameters.items()
+            if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)
+        }
         named = {key: item for key, item in named.items() if key not in given}
         for key, item in named.items():
             if key not in section and (item.default is item.empty or key in required):
@@ -131,8 +173,17 @@ class Checker:
 
     def lines(self) -> Iterator[str]:
         """Every mistake, in the order of the schema."""
-        options, networks = self.options, [key for key in self.options if str(key).startswith('network_')]
-        required = ['name', 'model_type', 'datasets', 'network_g', *(('train', 'logger') if self.is_train else ('val',))]
+        options, networks = (
+            self.options,
+            [key for key in self.options if str(key).startswith('network_')],
+        )
+        required = [
+            'name',
+            'model_type',
+            'datasets',
+            'network_g',
+            *(('train', 'logger') if self.is_train else ('val',)),
+        ]
         model_type = options.get('model_type')
         if isinstance(model_type, str):
             self.model = find(model_type, registry.MODEL_REGISTRY)
@@ -161,18 +212,30 @@ class Checker:
             ('path', path, {}), ('train', schema.TRAIN, schema.TRAIN_OWN),
             ('val', schema.VAL, schema.VAL_OWN), ('logger', schema.LOGGER, schema.LOGGER_OWN),
         ):  # fmt: skip
-            section, needed = options.get(name), schema.REQUIRED.get(name, ()) if self.is_train else ()
+            section, needed = (
+                options.get(name),
+                schema.REQUIRED.get(name, ()) if self.is_train else (),
+            )
             if isinstance(section, Mapping):
-                yield from self.keys(name, section, known | (own_keys if own else {}), needed, not own)
+                yield from self.keys(
+                    name, section, known | (own_keys if own else {}), needed, not own
+                )
         if isinstance(options.get('train'), Mapping):
             yield from self.train(options['train'], own)
-        metrics = (options.get('val') or {}).get('metrics') if isinstance(options.get('val'), Mapping) else None
+        metrics = (
+            (options.get('val') or {}).get('metrics')
+            if isinstance(options.get('val'), Mapping)
+            else None
+        )
         if isinstance(metrics, Mapping):
             yield from self.metrics(metrics)
         logger = options.get('logger')
         if isinstance(logger, Mapping) and isinstance(logger.get('wandb'), Mapping):
             yield from self.keys('logger:wandb', logger['wandb'], schema.WANDB)
-            if logger['wandb'].get('project') is not None and logger.get('use_tb_logger') is not True:
+            if (
+                logger['wandb'].get('project') is not None
+                and logger.get('use_tb_logger') is not True
+            ):
                 yield 'logger:use_tb_logger: wandb copies what TensorBoard is given, set use_tb_logger: true'
 
     def datasets(self, datasets: Mapping) -> Iterator[str]:
@@ -185,8 +248,12 @@ class Checker:
         needed = ('train',) if self.is_train else ('val', 'test')
         if not set(needed) & set(phases) or (self.is_train and 'train' not in datasets):
             yield f'datasets: there is no section {" or ".join(needed)}, got {", ".join(map(str, datasets)) or "none"}'
-        names = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
-        for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
+        names = [
+            section.get('name') for section in datasets.values() if isinstance(section, Mapping)
+        ]
+        for name in dict.fromkeys(
+            name for name in names if name is not None and names.count(name) > 1
+        ):
             yield f'datasets: two are called {show(name)}; results go by that name, so give each its own'
         yield from self.channels(datasets)
         for phase, section in datasets.items():
@@ -196,8 +263,16 @@ class Checker:
     def channels(self, datasets: Mapping) -> Iterator[str]:
         """A line where this project's data sets cannot give the images that the network takes."""
         network = self.options.get('network_g')
-        ours = {key: item for key, item in datasets.items() if isinstance(item, Mapping) and str(item.get('type')) in schema.DATASETS}
-        if not isinstance(network, Mapping) or not ours or not schema.whole(1).accepts(image_channels(network)):
+        ours = {
+            key: item
+            for key, item in datasets.items()
+            if isinstance(item, Mapping) and str(item.get('type')) in schema.DATASETS
+        }
+        if (
+            not isinstance(network, Mapping)
+            or not ours
+            or not schema.whole(1).accepts(image_channels(network))
+        ):
             return
         wanted = image_channels(network)
         if wanted not in (GRAY, RGB):
@@ -210,9 +285,14 @@ class Checker:
         kind = section.get('type') if isinstance(section, Mapping) else None
         cls = find(kind, registry.DATASET_REGISTRY)
         known = getattr(cls, 'option_kinds', None)
-        required = [*schema.REQUIRED['dataset'], *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ())]
+        required = [
+            *schema.REQUIRED['dataset'],
+            *(schema.REQUIRED['train data'] if phase == 'train' and self.is_train else ()),
+        ]
         required += [key for key in known or () if key.startswith('dataroot')]
-        yield from self.keys(place, section, known or schema.DATASET, required, cls is not None and not known)
+        yield from self.keys(
+            place, section, known or schema.DATASET, required, cls is not None and not known
+        )
         if not isinstance(section, Mapping):
             return
         if 'type' in section:
@@ -223,7 +303,9 @@ class Checker:
             yield f'{place}:use_shuffle: got false, expected true: the sequence of samples is shuffled, by manual_seed'
         if known:
             if isinstance(section.get('io_backend'), Mapping):
-                yield from self.keys(f'{place}:io_backend', section['io_backend'], schema.IO_BACKEND, ('type',))
+                yield from self.keys(
+                    f'{place}:io_backend', section['io_backend'], schema.IO_BACKEND, ('type',)
+                )
             if self.options.get('scale', 1) != 1:
                 yield f'scale: got {show(self.options["scale"])}, expected 1: in {kind} lq, mask and gt have one size'
         if hasattr(cls, 'check'):
@@ -249,9 +331,14 @@ class Checker:
         parameters = {key: typed.get(key, item) for key, item in parameters.items()}
         lines = list(self.bound(place, section, parameters, own=mask_input.KEYS, anything=anything))
         lines += [f'{place}:{line}' for line in too_large(section)]
-        for check in (lambda: baselines.check_settings(name, section), lambda: mask_input.check_section(section)):
+        for check in (
+            lambda: baselines.check_settings(name, section),
+            lambda: mask_input.check_section(section),
+        ):
             lines += self.tried(place, name, check)
-        if not lines and not signatures.absent_files(section):  # weights that are not there yet are no mistake of the file
+        if not lines and not signatures.absent_files(
+            section
+        ):  # weights that are not there yet are no mistake of the file
             yield from self.tried(place, name, lambda: signatures.try_network(section))
         yield from lines
 
@@ -265,8 +352,14 @@ class Checker:
                 unknown = list(known_as(place, section.get('type'), registry.LOSS_REGISTRY))
                 yield from unknown or self.loss(place, section)
             elif str(name).startswith('optim_') or name == 'scheduler':
-                yield from self.step(place, section, SCHEDULERS if name == 'scheduler' else optimizers())
-        periods = train['scheduler'].get('periods') if isinstance(train.get('scheduler'), Mapping) else None
+                yield from self.step(
+                    place, section, SCHEDULERS if name == 'scheduler' else optimizers()
+                )
+        periods = (
+            train['scheduler'].get('periods')
+            if isinstance(train.get('scheduler'), Mapping)
+            else None
+        )
         total = train.get('total_iter')
         if (
             isinstance(periods, list)
@@ -280,7 +373,10 @@ class Checker:
             )
         if own and isinstance(train.get('compile'), Mapping):
             yield from self.bound(
-                'train:compile', {'type': 'torch.compile', **train['compile']}, signatures.parameters(torch.compile), given=('model',)
+                'train:compile',
+                {'type': 'torch.compile', **train['compile']},
+                signatures.parameters(torch.compile),
+                given=('model',),
             )
         if own and not train.get('pixel_opt') and not train.get('perceptual_opt'):
             yield 'train:pixel_opt: is missing, expected a section with a loss here or in perceptual_opt'
@@ -290,7 +386,11 @@ class Checker:
     def loss(self, place: str, section: Mapping) -> Iterator[str]:
         called = find(section['type'], registry.LOSS_REGISTRY)
         lines = list(self.bound(place, section, signatures.parameters(called)))
-        if not lines and called.__module__.split('.')[0] in CONSTRUCTED and section['type'] not in LOADS_WEIGHTS:
+        if (
+            not lines
+            and called.__module__.split('.')[0] in CONSTRUCTED
+            and section['type'] not in LOADS_WEIGHTS
+        ):
             settings = {key: value for key, value in section.items() if key != 'type'}
             lines += self.tried(place, section['type'], lambda: called(**settings))
         yield from lines
@@ -303,11 +403,20 @@ class Checker:
             return
         of_optimizer = known is not SCHEDULERS
         given, required = (('params',), ('lr',)) if of_optimizer else (('optimizer',), ())
-        lines = list(self.bound(place, section, signatures.parameters(known[name]), given=given, required=required))
+        lines = list(
+            self.bound(
+                place, section, signatures.parameters(known[name]), given=given, required=required
+            )
+        )
         for key in section if known is SCHEDULERS else ():
-            lines += wrong_value(f'{place}:{key}', section[key], schema.SCHEDULE.get(key, schema.ANY))
+            lines += wrong_value(
+                f'{place}:{key}', section[key], schema.SCHEDULE.get(key, schema.ANY)
+            )
         settings = {key: value for key, value in section.items() if key != 'type'}
-        weights = [torch.nn.Parameter(torch.ones(1, 1, 3, 3)), torch.nn.Parameter(torch.ones(1))]  # of a convolution
+        weights = [
+            torch.nn.Parameter(torch.ones(1, 1, 3, 3)),
+            torch.nn.Parameter(torch.ones(1)),
+        ]  # of a convolution
 
         def build() -> None:
             if not of_optimizer:
@@ -331,15 +440,29 @@ class Checker:
             yield from unknown
             if not unknown:
                 called = find(section['type'], registry.METRIC_REGISTRY)
-                yield from self.bound(place, section, signatures.parameters(called), given=METRIC_GIVEN, own=('better',))
-                if 'input_order' in section:  # BasicSR's metrics say this when they are first called
-                    yield from wrong_value(f'{place}:input_order', section['input_order'], schema.choice('HWC', 'CHW'))
+                yield from self.bound(
+                    place,
+                    section,
+                    signatures.parameters(called),
+                    given=METRIC_GIVEN,
+                    own=('better',),
+                )
+                if (
+                    'input_order' in section
+                ):  # BasicSR's metrics say this when they are first called
+                    yield from wrong_value(
+                        f'{place}:input_order', section['input_order'], schema.choice('HWC', 'CHW')
+                    )
             if 'better' in section:
-                yield from wrong_value(f'{place}:better', section['better'], schema.choice('higher', 'lower'))
+                yield from wrong_value(
+                    f'{place}:better', section['better'], schema.choice('higher', 'lower')
+                )
 
 
 def learns_nothing(train: Mapping) -> str | None:
-    """What is wrong where the only loss looks outside the mask and `composite` lets gradient through only inside."""
+    """What is wrong where the only loss looks outside the mask and `composite` lets gradient
+    through only inside.
+    """
     loss = train.get('pixel_opt')
     if not isinstance(loss, Mapping):
         return None

@@ -1,7 +1,8 @@
-"""Option files: YAML with bases, a data set by name, command line overrides and names that are checked before anything is built.
+"""Option files: YAML with bases, a data set by name, command line overrides and names that are
+checked before anything is built.
 
-Unlike in BasicSR a file may name another as its `base:` and its data set by `data:`, `1e-4` is a number, and `--force_yml` is read as YAML
-instead of evaluated.
+Unlike in BasicSR a file may name another as its `base:` and its data set by `data:`, `1e-4` is a
+number, and `--force_yml` is read as YAML instead of evaluated.
 """
 
 import argparse
@@ -21,7 +22,9 @@ NOT_GIVEN = object()
 
 
 def merge(base: dict, changes: dict) -> dict:
-    """`base` with `changes` on top, section by section. A section of another `type` replaces the base's: other settings belong to it."""
+    """`base` with `changes` on top, section by section. A section of another `type` replaces the
+    base's: other settings belong to it.
+    """
     merged = deepcopy(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -34,7 +37,9 @@ def merge(base: dict, changes: dict) -> dict:
 
 
 def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict, dict]:
-    """Return what the bases of a file say, each on top of those before it, and what the file says itself."""
+    """Return what the bases of a file say, each on top of those before it, and what the file says
+    itself.
+    """
     if path.resolve() in above:
         raise ValueError(f'{path}: is a base of itself, by way of {above[-1]}')
     own = read_yaml(path)
@@ -44,46 +49,58 @@ def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict, dict]:
         raise ValueError(f'{path}: base: got {bases!r}, expected an option file or a list of them')
     merged: dict = {}
     for name in bases:
-        merged = merge(merged, merge(*_with_bases(shipped.find(name, path.parent), (*above, path.resolve()))))
+        merged = merge(
+            merged, merge(*_with_bases(shipped.find(name, path.parent), (*above, path.resolve())))
+        )
     return merged, own
 
 
 def _data_part(name: object) -> tuple[str, dict]:
     """Return what `{data}` stands for and what the data file says, given the value of `data:`."""
     if not isinstance(name, str):
-        raise ValueError(f'data: got {name!r}, expected the name of a data set ({", ".join(shipped.data_sets())}) or a data file')
+        raise ValueError(
+            f'data: got {name!r}, expected the name of a data set ({", ".join(shipped.data_sets())}) or a data file'
+        )
     path = shipped.find_data(name)
     part = read_yaml(path)
     for key in part:
         if key not in DATA_FILE:
-            raise ValueError(f'data file {path}: {key}: there is no such section{suggestion(key, DATA_FILE)}')
+            raise ValueError(
+                f'data file {path}: {key}: there is no such section{suggestion(key, DATA_FILE)}'
+            )
     return path.stem, part
 
 
 def read(path: str | os.PathLike, data: object = NOT_GIVEN) -> dict:
     """Read an option file together with its bases and its data set.
 
-    `base: other.yml` (or a list) is relative to the file or the name of a shipped file. `data: horse_pix` names a data file, which is
-    merged on top of the bases; on top of both comes what the file says itself. In its texts `{data}` stands for the data set's name.
+    `base: other.yml` (or a list) is relative to the file or the name of a shipped file. `data:
+    horse_pix` names a data file, which is merged on top of the bases; on top of both comes what the
+    file says itself. In its texts `{data}` stands for the data set's name.
 
     Args:
         path: a path or the name of a shipped file.
         data: the data set, instead of the one that the file names.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing, is not YAML, or names no data set that could be replaced.
+        FileNotFoundError, ValueError: a file is missing, is not YAML, or names no data set that
+            could be replaced.
     """
     path = shipped.find(path)
     bases, own = _with_bases(path)
     of_base = bases.pop('data', None)
     named = own.pop('data', of_base)
     if named is None and data is not NOT_GIVEN:
-        raise ValueError(f'data: {path} has data of its own and no key `data` to change; files that have one: train_HMACA1 and others')
+        raise ValueError(
+            f'data: {path} has data of its own and no key `data` to change; files that have one: train_HMACA1 and others'
+        )
     named = named if data is NOT_GIVEN else data
     if named is None:
         options = merge(bases, own)
         if '{data}' in str(options.get('name')):
-            raise ValueError(f'{path}: name: {options["name"]} stands for the name of a data set, and the file has no key `data`')
+            raise ValueError(
+                f'{path}: name: {options["name"]} stands for the name of a data set, and the file has no key `data`'
+            )
         return options
     name, part = _data_part(named)
     return _replace(merge(merge(bases, part), own), {'{data}': name})
@@ -102,7 +119,8 @@ def _replace(value, texts: dict[str, str]):
 
 
 def fill_protocol(options: dict) -> dict:
-    """With `protocol: release | clean`, replace `{protocol}` in the texts by it, and `{paste}` by what its metric pastes.
+    """With `protocol: release | clean`, replace `{protocol}` in the texts by it, and `{paste}` by
+    what its metric pastes.
 
     Raises:
         ValueError: there is no such protocol, or none and a data set needs one.
@@ -116,7 +134,9 @@ def fill_protocol(options: dict) -> dict:
 
 
 def _changed(path: str | os.PathLike, force_yml: list[str]) -> tuple[dict, set[str]]:
-    """Return a file's options with overrides, the protocol not filled in yet, and the places that only the overrides have."""
+    """Return a file's options with overrides, the protocol not filled in yet, and the places that
+    only the overrides have.
+    """
     entries, data = [], NOT_GIVEN
     for entry in force_yml:
         key, equals, value = entry.partition('=')
@@ -130,12 +150,15 @@ def _changed(path: str | os.PathLike, force_yml: list[str]) -> tuple[dict, set[s
 
 
 def load(path: str | os.PathLike, force_yml: Sequence[str] = ()) -> dict:
-    """Load an option file with its bases, data set, overrides and protocol; it is not checked. Errors as in `read` and `override`."""
+    """Load an option file with its bases, data set, overrides and protocol; it is not checked.
+    Errors as in `read` and `override`.
+    """
     return paths.expanded(fill_protocol(_changed(path, list(force_yml))[0]))
 
 
 def override(options: dict, entries: list[str]) -> dict:
-    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`) and may contain `=`. Sections must exist.
+    """Apply `section:key=value` entries; values are YAML (`1e-4`, `true`, `[2, 2]`, `~`) and may
+    contain `=`. Sections must exist.
 
     Raises:
         OptionError: with every entry that cannot be applied.
@@ -168,18 +191,22 @@ def _places(options: dict, inside: str = '') -> set[str]:
     """'train:total_iter' of every key."""
     found = set()
     for key, value in options.items():
-        found |= {f'{inside}{key}', *(_places(value, f'{inside}{key}:') if isinstance(value, dict) else ())}
+        found |= {
+            f'{inside}{key}',
+            *(_places(value, f'{inside}{key}:') if isinstance(value, dict) else ()),
+        }
     return found
 
 
 def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None = None) -> dict:
-    """An option file with its bases, overrides and protocol, checked: what it says, before anything of this machine enters.
+    """An option file with its bases, overrides and protocol, checked: what it says, before anything
+    of this machine enters.
 
     Args:
         path: the file.
         force_yml: `section:key=value` entries.
-        is_train: whether what a training or what a test needs has to be there; by default a file that has data named `train` and none
-            named `test` is a training's.
+        is_train: whether what a training or what a test needs has to be there; by default a file
+            that has data named `train` and none named `test` is a training's.
 
     Raises:
         FileNotFoundError, ValueError: the file, or one entry, cannot be read.
@@ -190,7 +217,10 @@ def resolve(path: str | os.PathLike, force_yml: list[str], is_train: bool | None
         try:
             options = fill_protocol(options)
         except ValueError:  # the check below tells, with the other mistakes
-            options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': options.get('protocol')}
+            options = {
+                **fill_protocol({**options, 'protocol': 'clean'}),
+                'protocol': options.get('protocol'),
+            }
     except RecursionError:
         raise ValueError(f'option file {path}: a section contains itself') from None
     options = paths.expanded(options)
@@ -217,17 +247,24 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def weights_to_test(options: dict, root_path: str) -> dict:
-    """What a section `path` says of weights when the file is tested: those it names; of a training's file, what it trained.
+    """What a section `path` says of weights when the file is tested: those it names; of a
+    training's file, what it trained.
 
     Raises:
         ValueError: a training's file names weights to begin with, and it has trained some.
     """
     path = options.get('path') or {}
-    trained = os.path.join(root_path, 'experiments', str(options['name']), 'models', 'net_g_latest.pth')
+    trained = os.path.join(
+        root_path, 'experiments', str(options['name']), 'models', 'net_g_latest.pth'
+    )
     named = path.get('pretrain_network_g')
     if not named:  # BasicSR takes params where a run kept no average
         return {'pretrain_network_g': trained, 'param_key_g': path.get('param_key_g', 'params_ema')}
-    if is_training(options) and os.path.isfile(trained) and not (os.path.isfile(named) and os.path.samefile(named, trained)):
+    if (
+        is_training(options)
+        and os.path.isfile(trained)
+        and not (os.path.isfile(named) and os.path.samefile(named, trained))
+    ):
         raise ValueError(
             f'path:pretrain_network_g: names {named}, and this training has made {trained}: to test what it trained, '
             'say path:pretrain_network_g=~ path:param_key_g=params_ema; to test what it began with, give the test a name of its own'
@@ -237,14 +274,24 @@ def weights_to_test(options: dict, root_path: str) -> dict:
 
 def complete(options: dict, is_train: bool, root_path: str) -> dict:
     """Resolved options with what BasicSR's pipelines read without asking whether it is there."""
-    opt = {'num_gpu': 'auto', 'manual_seed': None, 'path': {}, **deepcopy(options), 'is_train': is_train}
+    opt = {
+        'num_gpu': 'auto',
+        'manual_seed': None,
+        'path': {},
+        **deepcopy(options),
+        'is_train': is_train,
+    }
     prepare = opt['datasets'].get('train', {}).get('prepare')
     for dataset in opt['datasets'].values() if prepare else ():
         dataset.setdefault('prepare', prepare)  # one command makes both
     if is_train:
         opt['logger'].setdefault('use_tb_logger', False)
     else:  # a test file inherits from the training's
-        opt['datasets'] = {phase: dataset for phase, dataset in opt['datasets'].items() if phase.split('_')[0] in ('val', 'test')}
+        opt['datasets'] = {
+            phase: dataset
+            for phase, dataset in opt['datasets'].items()
+            if phase.split('_')[0] in ('val', 'test')
+        }
     if opt.get('val'):
         opt['val'].setdefault('save_img', not is_train)
     if not is_train:
@@ -256,7 +303,13 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         if dataset['type'] in DATASETS and image_channels(opt['network_g']) == GRAY:
             dataset['channels'] = GRAY
         texts = {key: value for key, value in dataset.items() if isinstance(value, str)}
-        dataset.update({key: os.path.expanduser(text) for key, text in texts.items() if key.startswith(('dataroot', 'meta_info_file'))})
+        dataset.update(
+            {
+                key: os.path.expanduser(text)
+                for key, text in texts.items()
+                if key.startswith(('dataroot', 'meta_info_file'))
+            }
+        )
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             opt['path'][key] = os.path.expanduser(value)

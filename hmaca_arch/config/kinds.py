@@ -1,4 +1,6 @@
-"""Kinds of values in option files: what is accepted, how an error names it, and how a JSON schema says it."""
+"""Kinds of values in option files: what is accepted, how an error names it, and how a JSON schema
+says it.
+"""
 
 import math
 import re
@@ -12,9 +14,9 @@ from hmaca_arch.messages import show, suggestion
 class Kind(NamedTuple):
     """A kind of value; in a section of `schema`, with what the setting means.
 
-    words: what an error says is expected. accepts: whether a value is of the kind. names: the texts it may be, if only some.
-    json: the kind as JSON schema. meaning, example, default: of a setting, as docs/options.md prints them; the default is '' where the
-    setting is required.
+    words: what an error says is expected. accepts: whether a value is of the kind. names: the texts
+    it may be, if only some. json: the kind as JSON schema. meaning, example, default: of a setting,
+    as docs/options.md prints them; the default is '' where the setting is required.
     """
 
     words: str
@@ -49,24 +51,47 @@ def _bounds(least: float, most: float) -> dict[str, float]:
 
 def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
     def accepts(value):
-        return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+        return (
+            isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+        )
 
-    return Kind(f'a whole number{_in_words(least, most)}', accepts, json={'type': 'integer', **_bounds(least, most)})
+    return Kind(
+        f'a whole number{_in_words(least, most)}',
+        accepts,
+        json={'type': 'integer', **_bounds(least, most)},
+    )
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Kind:
     def accepts(value):
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
+        return (
+            isinstance(value, Real)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and least <= value <= most
+        )
 
-    return Kind(f'a number{_in_words(least, most)}', accepts, json={'type': 'number', **_bounds(least, most)})
+    return Kind(
+        f'a number{_in_words(least, most)}',
+        accepts,
+        json={'type': 'number', **_bounds(least, most)},
+    )
 
 
 def choice(*values) -> Kind:
     def accepts(value):
         return any(value == known and type(value) is type(known) for known in values)
 
-    words = [str(value).lower() if isinstance(value, bool) else 'null' if value is None else str(value) for value in values]
-    return Kind(' or '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words), accepts, tuple(words), {'enum': list(values)})
+    words = [
+        str(value).lower() if isinstance(value, bool) else 'null' if value is None else str(value)
+        for value in values
+    ]
+    return Kind(
+        ' or '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words),
+        accepts,
+        tuple(words),
+        {'enum': list(values)},
+    )
 
 
 def either(*kinds: Kind) -> Kind:
@@ -82,15 +107,25 @@ def list_of(kind: Kind, length: int | None = None) -> Kind:
     """A list whose items are all of one kind."""
 
     def accepts(value):
-        return isinstance(value, list | tuple) and length in (None, len(value)) and all(map(kind.accepts, value))
+        return (
+            isinstance(value, list | tuple)
+            and length in (None, len(value))
+            and all(map(kind.accepts, value))
+        )
 
     size = {'minItems': length, 'maxItems': length} if length else {}
     json = {'type': 'array', 'items': dict(kind.json), **size}
-    return Kind(f'a list{f" of {length}" if length else ""}, each {kind.words}', accepts, kind.names, json)
+    return Kind(
+        f'a list{f" of {length}" if length else ""}, each {kind.words}', accepts, kind.names, json
+    )
 
 
 FLAG = choice(True, False)
-TEXT = Kind('a text', lambda value: isinstance(value, str) and value != '', json={'type': 'string', 'minLength': 1})
+TEXT = Kind(
+    'a text',
+    lambda value: isinstance(value, str) and value != '',
+    json={'type': 'string', 'minLength': 1},
+)
 SECTION = Kind('a section', lambda value: isinstance(value, Mapping), json={'type': 'object'})
 LIST = Kind('a list', lambda value: isinstance(value, list | tuple), json={'type': 'array'})
 ANY = Kind('anything', lambda value: True)

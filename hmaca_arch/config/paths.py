@@ -33,7 +33,9 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def expand(options: Mapping[str, Any], lines: list[str], inside: str = '') -> dict[str, Any]:
-    """Return options with the variables in paths replaced by their values; `lines` collects a line for each that is not set."""
+    """Return options with the variables in paths replaced by their values; `lines` collects a line
+    for each that is not set.
+    """
     result = {}
     for key, value in options.items():
         place = f'{inside}{key}'

@@ -1,8 +1,10 @@
-"""What option files may say: the keys of each section, the kinds of their values, and what they mean.
+"""What option files may say: the keys of each section, the kinds of their values, and what they
+mean.
 
-`checks.py` checks files against it, and `scripts/options_reference.py` writes docs/options.md and options/schema.json from it. What a
-network, loss, metric, optimizer or schedule may be given is not here: its constructor's signature says so. What models and data sets
-from elsewhere read besides is not known here, and passes.
+`checks.py` checks files against it, and `scripts/options_reference.py` writes docs/options.md and
+options/schema.json from it. What a network, loss, metric, optimizer or schedule may be given is not
+here: its constructor's signature says so. What models and data sets from elsewhere read besides is
+not known here, and passes.
 """
 
 from hmaca_arch.config.kinds import (
@@ -21,7 +23,10 @@ from hmaca_arch.config.kinds import (
 )  # fmt: skip
 
 PHASES = ('train', 'val', 'test')  # and val_NAME, test_NAME
-PROTOCOLS = {'clean': 'lq', 'release': 'gt'}  # and what the composite PSNR of each pastes outside the region
+PROTOCOLS = {
+    'clean': 'lq',
+    'release': 'gt',
+}  # and what the composite PSNR of each pastes outside the region
 OWN_MODEL = 'MaskedRestorationModel'
 
 FILE = {  # how a file is put together, before it is checked
@@ -52,13 +57,23 @@ TOP = {
 
 DIST_PARAMS = {
     'backend': choice('nccl', 'gloo').says("torch's backend.", 'gloo', 'nccl with GPUs, else gloo'),
-    'port': whole(1, 65535).says("Port of the first process, under Slurm. Otherwise it is torchrun's.", '29500', "from the job's number"),
-    'timeout': number(1).says('Seconds after which a process that does not answer is taken for lost.', '600', '600'),
+    'port': whole(1, 65535).says(
+        "Port of the first process, under Slurm. Otherwise it is torchrun's.",
+        '29500',
+        "from the job's number",
+    ),
+    'timeout': number(1).says(
+        'Seconds after which a process that does not answer is taken for lost.', '600', '600'
+    ),
 }
 
 PATH = {
-    'resume_state': optional(TEXT).says('A training state to go on from. --auto_resume finds the newest.', '500.state', 'null'),
-    'ignore_resume_networks': LIST.says('Networks that do not take their weights from beside the state.', '[network_g]', '[]'),
+    'resume_state': optional(TEXT).says(
+        'A training state to go on from. --auto_resume finds the newest.', '500.state', 'null'
+    ),
+    'ignore_resume_networks': LIST.says(
+        'Networks that do not take their weights from beside the state.', '[network_g]', '[]'
+    ),
 }
 PATH_OF_NETWORK = {  # {}: network_g; g; g
     'pretrain_{}': optional(TEXT).says('A checkpoint to begin with. A test measures it instead of what was trained.', 'model.pth', 'null'),
@@ -91,11 +106,20 @@ TRAIN_OWN = {
 }  # fmt: skip
 
 SCHEDULE = {  # BasicSR's schedules are not annotated
-    'milestones': list_of(whole(0)).says('MultiStepLR: iterations at which the rate is multiplied by gamma.', '[800]'),
+    'milestones': list_of(whole(0)).says(
+        'MultiStepLR: iterations at which the rate is multiplied by gamma.', '[800]'
+    ),
     'gamma': number(0).says('MultiStepLR: what the rate is multiplied by.', '0.5', '0.1'),
-    'periods': list_of(whole(1)).says('CosineAnnealingRestartLR: iterations of each period; together at least total_iter.', '[1500]'),
-    'restarts': list_of(whole(0)).says('MultiStepLR: iterations at which the rate starts again.', '[500]', '[0]'),
-    'restart_weights': list_of(number(0)).says('The rate at each restart, in units of the first.', '[1]', '[1]'),
+    'periods': list_of(whole(1)).says(
+        'CosineAnnealingRestartLR: iterations of each period; together at least total_iter.',
+        '[1500]',
+    ),
+    'restarts': list_of(whole(0)).says(
+        'MultiStepLR: iterations at which the rate starts again.', '[500]', '[0]'
+    ),
+    'restart_weights': list_of(number(0)).says(
+        'The rate at each restart, in units of the first.', '[1]', '[1]'
+    ),
     'eta_min': number(0).says('CosineAnnealingRestartLR: the smallest rate.', '1e-6', '0'),
 }
 
@@ -108,19 +132,29 @@ VAL = {
                                       '{masked_psnr: {type: calculate_masked_psnr}}', 'none'),
 }  # fmt: skip
 VAL_OWN = {
-    'composite': FLAG.says('Paste the prediction into lq before measuring and saving.', 'true', 'true'),
+    'composite': FLAG.says(
+        'Paste the prediction into lq before measuring and saving.', 'true', 'true'
+    ),
     'tb_images': whole(0).says('How many strips TensorBoard shows.', '4', '4'),
 }
 
 LOGGER = {
     'print_freq': whole(1).says('Log every so many iterations.', '10'),
-    'save_checkpoint_freq': whole(1).says('Save weights and state every so many iterations.', '100'),
+    'save_checkpoint_freq': whole(1).says(
+        'Save weights and state every so many iterations.', '100'
+    ),
     'use_tb_logger': FLAG.says('Write TensorBoard files to tb_logger/.', 'true', 'false'),
-    'wandb': optional(SECTION).says('Copy to Weights & Biases what TensorBoard is given.', '{project: hmaca}', 'none'),
+    'wandb': optional(SECTION).says(
+        'Copy to Weights & Biases what TensorBoard is given.', '{project: hmaca}', 'none'
+    ),
 }
 LOGGER_OWN = {
-    'keep_last': optional(whole(1)).says('Keep only the newest so many checkpoints. null: all.', '3', 'null'),
-    'keep_best': FLAG.says('Of those that would be deleted, keep the best by any metric.', 'true', 'false'),
+    'keep_last': optional(whole(1)).says(
+        'Keep only the newest so many checkpoints. null: all.', '3', 'null'
+    ),
+    'keep_best': FLAG.says(
+        'Of those that would be deleted, keep the best by any metric.', 'true', 'false'
+    ),
     'pbar': FLAG.says('Show the training as a progress bar, in a terminal.', 'true', 'false'),
 }
 WANDB = {
@@ -137,13 +171,21 @@ NETWORK_OWN = {  # read by the model, not by the network
 
 METRIC = {  # what the signatures of the metrics do not say
     'crop_border': whole(0).says('Pixels at each side that are not measured.', '4', '0'),
-    'input_order': choice('HWC', 'CHW').says("Set by the program to the images' layout.", 'HWC', 'HWC'),
+    'input_order': choice('HWC', 'CHW').says(
+        "Set by the program to the images' layout.", 'HWC', 'HWC'
+    ),
     'test_y_channel': FLAG.says('Measure luma alone.', 'true', 'false'),
     'paste': choice('lq', 'gt').says(
-        'What replaces everything outside the mask. Protocol release needs gt, as its lq differs from gt there.', 'gt', 'lq'
+        'What replaces everything outside the mask. Protocol release needs gt, as its lq differs from gt there.',
+        'gt',
+        'lq',
     ),
-    'width': number(0).says('How far from the edge of the region is measured, in pixels.', '8', '8'),
-    'better': choice('higher', 'lower').says('Which of two values is the better one.', 'lower', 'higher'),
+    'width': number(0).says(
+        'How far from the edge of the region is measured, in pixels.', '8', '8'
+    ),
+    'better': choice('higher', 'lower').says(
+        'Which of two values is the better one.', 'lower', 'higher'
+    ),
 }
 
 REQUIRED = {  # what the pipelines read without a default
@@ -160,26 +202,54 @@ DATASET = {  # what BasicSR's trainer and loader put into, or read from, any dat
     'phase': choice(*PHASES).says('Set by the program.', 'train', "the section's"),
     'scale': whole(1).says('Set by the program.', '1', 'scale'),
     'batch_size_per_gpu': whole(1).says('Samples of a batch, in each process.', '10'),
-    'num_worker_per_gpu': whole(0).says('Processes that read images. 0: the training itself reads them.', '4'),
+    'num_worker_per_gpu': whole(0).says(
+        'Processes that read images. 0: the training itself reads them.', '4'
+    ),
     'dataset_enlarge_ratio': number(0.001).says('Lengthens an epoch.', '10', '1'),
     'use_shuffle': FLAG.says('Training data are always shuffled, by manual_seed.', 'true', 'true'),
     'pin_memory': FLAG.says("torch's setting: faster copies to a GPU.", 'true', 'false'),
-    'persistent_workers': FLAG.says('Keep the reading processes from epoch to epoch.', 'true', 'false'),
-    'prepare': TEXT.says('What to run to make the data, for the message when they are missing.', 'bash scripts/quickstart.sh', 'none'),
+    'persistent_workers': FLAG.says(
+        'Keep the reading processes from epoch to epoch.', 'true', 'false'
+    ),
+    'prepare': TEXT.says(
+        'What to run to make the data, for the message when they are missing.',
+        'bash scripts/quickstart.sh',
+        'none',
+    ),
 }
-IO_BACKEND = {'type': choice('disk', 'lmdb').says('Files in folders, or LMDB folders NAME.lmdb.', 'lmdb', 'disk')}
+IO_BACKEND = {
+    'type': choice('disk', 'lmdb').says(
+        'Files in folders, or LMDB folders NAME.lmdb.', 'lmdb', 'disk'
+    )
+}
 _MASKED = {
     'scale': choice(1).says('lq, mask and gt have one size.', '1', '1'),
     'io_backend': SECTION.says('`{type: disk}` or `{type: lmdb}`.', '{type: lmdb}', '{type: disk}'),
-    'meta_info_file': optional(TEXT).says('Use only the images that this file lists, in its order.', 'meta_info.txt', 'null'),
-    'channels': choice(1, 3).says('3: RGB, gray images replicated. 1: gray, colours turned into luma.', '1', 'what network_g takes'),
-    'gt_size': optional(whole(1)).says('Side of random square crops in training, in pixels. null: whole images.', '48', 'null'),
-    'min_mask_ratio': number(0, 1).says("What part of the mask's area a crop holds at least.", '0.9', '0.5'),
+    'meta_info_file': optional(TEXT).says(
+        'Use only the images that this file lists, in its order.', 'meta_info.txt', 'null'
+    ),
+    'channels': choice(1, 3).says(
+        '3: RGB, gray images replicated. 1: gray, colours turned into luma.',
+        '1',
+        'what network_g takes',
+    ),
+    'gt_size': optional(whole(1)).says(
+        'Side of random square crops in training, in pixels. null: whole images.', '48', 'null'
+    ),
+    'min_mask_ratio': number(0, 1).says(
+        "What part of the mask's area a crop holds at least.", '0.9', '0.5'
+    ),
     'use_hflip': FLAG.says('Random horizontal flips in training.', 'true', 'false'),
     'use_rot': FLAG.says('Random vertical flips and transpositions in training.', 'true', 'false'),
-    'seed': whole(0).says('Randomness comes from it and the number of the sample.', '0', 'manual_seed in training, else 0'),
+    'seed': whole(0).says(
+        'Randomness comes from it and the number of the sample.',
+        '0',
+        'manual_seed in training, else 0',
+    ),
 }
-_GT = TEXT.says('Folder of the images to be restored to, or NAME.lmdb.', 'datasets/clean/horse_pix/train/gt')
+_GT = TEXT.says(
+    'Folder of the images to be restored to, or NAME.lmdb.', 'datasets/clean/horse_pix/train/gt'
+)
 DATASETS = {  # this project's, by type
     'MaskedPairedImageDataset': {
         **DATASET,

@@ -1,4 +1,6 @@
-"""The option files that come with the package: where they lie, their names, and what replaced those of earlier versions."""
+"""The option files that come with the package: where they lie, their names, and what replaced those
+of earlier versions.
+"""
 
 import os
 import re
@@ -8,15 +10,25 @@ from hmaca_arch.messages import suggestion
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Installed they lie inside the package (setup.py), in a checkout beside it.
-FOLDER = next(folder for folder in (_PACKAGE / 'option_files', _PACKAGE.parent / 'options') if folder.is_dir() or folder.name == 'options')
+FOLDER = next(
+    folder
+    for folder in (_PACKAGE / 'option_files', _PACKAGE.parent / 'options')
+    if folder.is_dir() or folder.name == 'options'
+)
 
 _SETS = r'(?:horse|imagenet)_(?:pix|blur|noise)'
-_RENAMED = {'test_quickstart': 'train_quickstart', 'train_HMACAplus_light_mixed': 'train_mixed_light'}
+_RENAMED = {
+    'test_quickstart': 'train_quickstart',
+    'train_HMACAplus_light_mixed': 'train_mixed_light',
+}
 
 
 def option_files() -> dict[str, Path]:
     """Return {name: path} of the trainings."""
-    return {path.stem: path for path in sorted([*FOLDER.glob('train_*.yml'), *FOLDER.glob('train/*.yml')])}
+    return {
+        path.stem: path
+        for path in sorted([*FOLDER.glob('train_*.yml'), *FOLDER.glob('train/*.yml')])
+    }
 
 
 def data_sets() -> dict[str, Path]:
@@ -25,7 +37,9 @@ def data_sets() -> dict[str, Path]:
 
 
 def _replacement(path: Path) -> tuple[str, str | None] | None:
-    """Return the file that replaced one of an earlier version, as a path or name to type, and its data set if any."""
+    """Return the file that replaced one of an earlier version, as a path or name to type, and its
+    data set if any.
+    """
     stem, names, data = path.stem, option_files(), None
     if stem in _RENAMED:
         new = _RENAMED[stem]
@@ -45,11 +59,14 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
     """Return the path of an option file.
 
     Args:
-        name: a path, or the name of a shipped file where there is no such path: `train_HMACA1`, with or without `.yml`.
-        beside: the folder of the file that names it as its base; paths are relative to it. None: to the current folder.
+        name: a path, or the name of a shipped file where there is no such path: `train_HMACA1`,
+            with or without `.yml`.
+        beside: the folder of the file that names it as its base; paths are relative to it. None: to
+            the current folder.
 
     Raises:
-        FileNotFoundError: there is none; the message has the closest name, or what replaced a file of an earlier version.
+        FileNotFoundError: there is none; the message has the closest name, or what replaced a file
+            of an earlier version.
     """
     given = Path(name).expanduser()
     path = given if beside is None else beside / given
@@ -65,7 +82,9 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
             instead = f'base: {new}' + (f' and data: {data}' if data else '')
         else:
             command = 'test' if path.stem.startswith('test_') else 'train'
-            instead = f'basicsr {command} -opt {new}' + (f' --force_yml data={data}' if data else '')
+            instead = f'basicsr {command} -opt {new}' + (
+                f' --force_yml data={data}' if data else ''
+            )
         raise FileNotFoundError(f'option file {path} is no more; instead: {instead}')
     if given.parent == Path() and given.suffix == '':
         raise FileNotFoundError(f'option file {path} does not exist{suggestion(bare, known)}')
@@ -78,7 +97,8 @@ def _neighbour(path: Path) -> str:
 
 
 def find_data(name: str) -> Path:
-    """Return the path of a data file: a shipped one by its name, or one's own by its path, relative to the current folder.
+    """Return the path of a data file: a shipped one by its name, or one's own by its path, relative
+    to the current folder.
 
     Raises:
         FileNotFoundError, ValueError: there is none; the message has the closest name.
@@ -88,7 +108,9 @@ def find_data(name: str) -> Path:
         return known[name]
     path = Path(name).expanduser()
     if path.suffix not in ('.yml', '.yaml'):
-        raise ValueError(f'data: there is no {name!r}{suggestion(name, known)}; data of your own are a data file, FILE.yml')
+        raise ValueError(
+            f'data: there is no {name!r}{suggestion(name, known)}; data of your own are a data file, FILE.yml'
+        )
     if not path.is_file():
         raise FileNotFoundError(f'data: {path} does not exist{_neighbour(path)}')
     return path

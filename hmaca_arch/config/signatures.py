@@ -1,4 +1,6 @@
-"""What a constructor may be given, read from its signature; and whether it takes what a section gives."""
+"""What a constructor may be given, read from its signature; and whether it takes what a section
+gives.
+"""
 
 import functools
 import inspect
@@ -13,16 +15,39 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 from basicsr.archs import build_network
 
-from hmaca_arch.config.kinds import ANY, FLAG, LIST, NOTHING, SECTION, Kind, choice, either, list_of, number, optional, whole
+from hmaca_arch.config.kinds import (
+    ANY,
+    FLAG,
+    LIST,
+    NOTHING,
+    SECTION,
+    Kind,
+    choice,
+    either,
+    list_of,
+    number,
+    optional,
+    whole,
+)
 from hmaca_arch.networks import mask_input
 from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
 
 _TEXT = Kind('a text', lambda value: isinstance(value, str), json={'type': 'string'})  # '' too
-_PLAIN = {bool: FLAG, int: whole(), float: number(), str: _TEXT, type(None): NOTHING, dict: SECTION, Mapping: SECTION}
+_PLAIN = {
+    bool: FLAG,
+    int: whole(),
+    float: number(),
+    str: _TEXT,
+    type(None): NOTHING,
+    dict: SECTION,
+    Mapping: SECTION,
+}
 
 
 def _annotated(annotation: Any) -> Kind | None:
-    """The kind of value that an annotation allows; None for what no option file can hold, such as a tensor."""
+    """The kind of value that an annotation allows; None for what no option file can hold, such as a
+    tensor.
+    """
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -73,14 +98,20 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
 
 def absent_files(section: Mapping[str, Any]) -> list[str]:
     """The keys of a network's section that name files (weights to begin with) which are not there."""
-    named = {key: value for key, value in section.items() if str(key).endswith('path') and isinstance(value, str) and value}
+    named = {
+        key: value
+        for key, value in section.items()
+        if str(key).endswith('path') and isinstance(value, str) and value
+    }
     return [key for key, value in named.items() if not os.path.isfile(os.path.expanduser(value))]
 
 
 def built(section: Mapping[str, Any]) -> torch.nn.Module:
-    """Build a network as its section says, only to look at it; the random numbers that come next stay as they are.
+    """Build a network as its section says, only to look at it; the random numbers that come next
+    stay as they are.
 
-    Its weights have no memory where the constructor allows it, so that no setting can ask for all there is.
+    Its weights have no memory where the constructor allows it, so that no setting can ask for all
+    there is.
 
     Raises:
         Exception: whatever the constructor refuses the section with.
@@ -90,8 +121,16 @@ def built(section: Mapping[str, Any]) -> torch.nn.Module:
         try:
             with Bounded():
                 network = build_network(section)
-            if sum(value.numel() for value in itertools.chain(network.parameters(), network.buffers())) > MOST_ELEMENTS:
-                raise TooLarge(f'the network has more than {MOST_ELEMENTS} weights: a setting is too large')
+            if (
+                sum(
+                    value.numel()
+                    for value in itertools.chain(network.parameters(), network.buffers())
+                )
+                > MOST_ELEMENTS
+            ):
+                raise TooLarge(
+                    f'the network has more than {MOST_ELEMENTS} weights: a setting is too large'
+                )
             return network
         except TooLarge:
             raise

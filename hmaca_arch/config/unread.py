@@ -1,4 +1,6 @@
-"""Keys of an option file of BasicSR's own model that nothing reads: it runs, and they have no effect."""
+"""Keys of an option file of BasicSR's own model that nothing reads: it runs, and they have no
+effect.
+"""
 
 import functools
 import re
@@ -17,8 +19,14 @@ FOLDERS = ('models', 'data', 'utils', 'losses', '.')  # of BasicSR, whose files 
 def words_in_basicsr() -> frozenset[str]:
     """Every text of one word in BasicSR's code; the keys that it reads are among them."""
     root = Path(basicsr.__file__).parent
-    sources = (path.read_text(encoding='utf-8') for folder in FOLDERS for path in sorted((root / folder).glob('*.py')))
-    return frozenset(word for source in sources for word in re.findall(r"""['"](\w+)['"]""", source))
+    sources = (
+        path.read_text(encoding='utf-8')
+        for folder in FOLDERS
+        for path in sorted((root / folder).glob('*.py'))
+    )
+    return frozenset(
+        word for source in sources for word in re.findall(r"""['"](\w+)['"]""", source)
+    )
 
 
 def unread(place: str, section: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:

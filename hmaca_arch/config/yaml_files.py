@@ -1,8 +1,9 @@
 """YAML as option files have it: texts, numbers, true and false, null, lists and sections.
 
-As PyYAML reads YAML 1.1, with these differences: `1e-4` is a number; a float that says a whole number without a point (`3e5`,
-`!!float 1600`) is one; a date and `=` are texts; a key is a text, and given once. Files come from strangers: what cannot be an option file
-is refused in one line, before it takes time or memory.
+As PyYAML reads YAML 1.1, with these differences: `1e-4` is a number; a float that says a whole
+number without a point (`3e5`, `!!float 1600`) is one; a date and `=` are texts; a key is a text,
+and given once. Files come from strangers: what cannot be an option file is refused in one line,
+before it takes time or memory.
 """
 
 import re
@@ -27,7 +28,8 @@ class Loader(yaml.SafeLoader):
     """Reads the kinds of values that the module's docstring names."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML has it)
-        first: [pair for pair in pairs if pair[0] not in TEXT_INSTEAD] for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        first: [pair for pair in pairs if pair[0] not in TEXT_INSTEAD]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
     def value(self, node: yaml.Node, place: str = '') -> Any:
@@ -43,16 +45,26 @@ class Loader(yaml.SafeLoader):
     def section(self, node: yaml.MappingNode, place: str) -> dict[str, Any]:
         keys = [key.value for key, _ in node.value]
         if any(not isinstance(key, yaml.ScalarNode) for key, _ in node.value):
-            raise ValueError(f'{place}{self.at_line(node)}: a key is a list or a section, expected a text')
-        twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+            raise ValueError(
+                f'{place}{self.at_line(node)}: a key is a list or a section, expected a text'
+            )
+        twice = (
+            sorted({key for key in keys if keys.count(key) > 1})
+            if len(set(keys)) < len(keys)
+            else []
+        )
         if twice:
-            raise ValueError(f'{node.start_mark.name}: key {twice[0]!r} is given twice in the section at line {node.start_mark.line + 1}')
+            raise ValueError(
+                f'{node.start_mark.name}: key {twice[0]!r} is given twice in the section at line {node.start_mark.line + 1}'
+            )
         self.flatten_mapping(node)  # `<<`
         result = {}
         for key, item in node.value:
             name = self.scalar(key, place)
             if not isinstance(name, str):
-                raise ValueError(f'{place}{self.at_line(key)}: the key {show(key.value)} is no text; put it in quotes')
+                raise ValueError(
+                    f'{place}{self.at_line(key)}: the key {show(key.value)} is no text; put it in quotes'
+                )
             result[name] = self.value(item, f'{place}:{name}' if place else name)
         return result
 
@@ -63,7 +75,11 @@ class Loader(yaml.SafeLoader):
         try:
             if kind == 'float':
                 value = self.construct_yaml_float(node)
-                whole = value.is_integer() and abs(value) < LARGEST_NUMBER and ('e' in text.lower() or '.' not in text)
+                whole = (
+                    value.is_integer()
+                    and abs(value) < LARGEST_NUMBER
+                    and ('e' in text.lower() or '.' not in text)
+                )
                 return int(value) if whole else value  # 3e5 iterations are whole
             if kind == 'int':
                 value = self.construct_yaml_int(node)
@@ -73,12 +89,18 @@ class Loader(yaml.SafeLoader):
             if kind in ('bool', 'null'):
                 return self.construct_yaml_bool(node) if kind == 'bool' else None
         except (ValueError, KeyError, OverflowError, IndexError, AttributeError):
-            raise ValueError(f'{place}{self.at_line(node)}: {show(text)} is no {kind} that can be used') from None
-        raise ValueError(f'{place}{self.at_line(node)}: {show(text)} is given as !!{kind}, {EXPECTED}')
+            raise ValueError(
+                f'{place}{self.at_line(node)}: {show(text)} is no {kind} that can be used'
+            ) from None
+        raise ValueError(
+            f'{place}{self.at_line(node)}: {show(text)} is given as !!{kind}, {EXPECTED}'
+        )
 
     def expect(self, node: yaml.Node, kind: str, place: str) -> None:
         if node.tag != PREFIX + kind:
-            raise ValueError(f'{place}{self.at_line(node)}: it is given as {show(node.tag.replace(PREFIX, "!!"))}, {EXPECTED}')
+            raise ValueError(
+                f'{place}{self.at_line(node)}: it is given as {show(node.tag.replace(PREFIX, "!!"))}, {EXPECTED}'
+            )
 
     @staticmethod
     def at_line(node: yaml.Node) -> str:
@@ -109,10 +131,20 @@ def count(node: yaml.Node, known: dict[int, int]) -> int:
     """
     if id(node) not in known:
         known[id(node)] = -1
-        inside = node.value if isinstance(node, yaml.SequenceNode) else [item for pair in node.value for item in pair]
-        total = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(count(item, known) for item in inside)
+        inside = (
+            node.value
+            if isinstance(node, yaml.SequenceNode)
+            else [item for pair in node.value for item in pair]
+        )
+        total = (
+            1
+            if isinstance(node, yaml.ScalarNode)
+            else 1 + sum(count(item, known) for item in inside)
+        )
         if total > MOST_VALUES:
-            raise ValueError(f'the section at line {node.start_mark.line + 1} holds more than {MOST_VALUES} values, aliases resolved')
+            raise ValueError(
+                f'the section at line {node.start_mark.line + 1} holds more than {MOST_VALUES} values, aliases resolved'
+            )
         known[id(node)] = total
     if known[id(node)] < 0:
         raise ValueError(f'the section at line {node.start_mark.line + 1} contains itself')
@@ -159,9 +191,13 @@ def read_yaml(path: Path) -> dict:
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f'option file {path} is a {"folder" if stat.S_ISDIR(status.st_mode) else "pipe or a device"}, expected a file')
+        raise ValueError(
+            f'option file {path} is a {"folder" if stat.S_ISDIR(status.st_mode) else "pipe or a device"}, expected a file'
+        )
     if status.st_size > LARGEST_FILE:
-        raise ValueError(f'option file {path} has {status.st_size} bytes, expected at most {LARGEST_FILE}')
+        raise ValueError(
+            f'option file {path} has {status.st_size} bytes, expected at most {LARGEST_FILE}'
+        )
     try:
         options = _value_of(path.read_text(encoding='utf-8'), str(path))
     except UnicodeDecodeError as error:

@@ -1,13 +1,16 @@
-"""HMACA with `cross_attention: window` or `none` as an ONNX file, checked against PyTorch: `basicsr export --help`.
+"""HMACA with `cross_attention: window` or `none` as an ONNX file, checked against PyTorch: `basicsr
+export --help`.
 
-The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns `restored`, composited: bit-equal to lq
-where the mask is 0. It is made by torch's tracing exporter (`dynamo=False`). The newer one, on top of torch.export, takes longer, for
-any size several times as long, and needs onnxscript. What is traced computes the same in another form, as `attend`,
-`strips` and `pad_to_multiple` say, and here a LayerNorm over one value is its bias.
+The graph takes `lq` (1, in_chans, h, w) in [0, 1] and `mask` (1, 1, h, w), 1 = restore, and returns
+`restored`, composited: bit-equal to lq where the mask is 0. It is made by torch's tracing exporter
+(`dynamo=False`). The newer one, on top of torch.export, takes longer, for any size several times as
+long, and needs onnxscript. What is traced computes the same in another form, as `attend`, `strips`
+and `pad_to_multiple` say, and here a LayerNorm over one value is its bias.
 
-Not exported, and refused: `cross_attention: global`, whose keys are the distinct neighbourhoods of the mask, as many as the *values* of the
-mask say, while a graph's sizes may depend on its inputs' sizes only; networks that enlarge (there is nothing to composite with); and
-networks other than HMACA.
+Not exported, and refused: `cross_attention: global`, whose keys are the distinct neighbourhoods of
+the mask, as many as the *values* of the mask say, while a graph's sizes may depend on its inputs'
+sizes only; networks that enlarge (there is nothing to composite with); and networks other than
+HMACA.
 """
 
 import contextlib
@@ -44,7 +47,8 @@ class Composited(nn.Module):
 
 
 class NormOfOne(nn.Module):
-    """A LayerNorm over a single value, as narrow networks have in their grid attention's position bias: its bias, whatever comes in.
+    """A LayerNorm over a single value, as narrow networks have in their grid attention's position
+    bias: its bias, whatever comes in.
 
     onnxruntime 1.23, the last one for Python 3.10, refuses the LayerNorm itself.
     """
@@ -70,18 +74,24 @@ def without_norms_of_one(network: nn.Module) -> nn.Module:
 def refuse(network: nn.Module) -> None:
     """Raise a ValueError that says why, unless the network can be exported."""
     if not isinstance(network, hmaca.HMACA):
-        raise ValueError(f'the checkpoint is of a network {type(network).__name__}; only HMACA can be exported')
+        raise ValueError(
+            f'the checkpoint is of a network {type(network).__name__}; only HMACA can be exported'
+        )
     if network.settings['cross_attention'] == 'global':
         raise ValueError(
             'the checkpoint has cross_attention: global, which cannot be exported: how many distinct neighbourhoods a mask has depends on '
             'its values, and the sizes in an ONNX graph may not. Only cross_attention: window or none can be exported'
         )
     if network.output_scale != 1:
-        raise ValueError(f'the checkpoint enlarges {network.output_scale} times; only networks that keep the size can be exported')
+        raise ValueError(
+            f'the checkpoint enlarges {network.output_scale} times; only networks that keep the size can be exported'
+        )
 
 
 def shortest_side(network: hmaca.HMACA) -> int:
-    """The shortest side of a graph for any size: two windows after padding, and less padding than there are pixels."""
+    """The shortest side of a graph for any size: two windows after padding, and less padding than
+    there are pixels.
+    """
     return network.multiple + 1
 
 
@@ -91,7 +101,9 @@ def needed() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise ValueError(f'{error.name or error} is missing; exporting needs onnx and onnxruntime: {how_to_install("onnx")}') from error
+        raise ValueError(
+            f'{error.name or error} is missing; exporting needs onnx and onnxruntime: {how_to_install("onnx")}'
+        ) from error
     return onnxruntime
 
 
@@ -117,12 +129,16 @@ def difference(session: Any, network: hmaca.HMACA, size: tuple[int, int]) -> flo
         (restored,) = session.run(None, {'lq': lq.numpy(), 'mask': mask.numpy()})
         outside = np.broadcast_to(mask.numpy() == 0, restored.shape)
         if not np.array_equal(restored[outside], lq.numpy()[outside]):
-            raise ValueError(f'onnxruntime changes pixels outside the mask at {size[0]}x{size[1]}: the file is not written')
+            raise ValueError(
+                f'onnxruntime changes pixels outside the mask at {size[0]}x{size[1]}: the file is not written'
+            )
         differences.append(np.abs(restored - expected).max())
     return float(np.max(differences))  # NaN, if one is
 
 
-def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, tolerance: float = TOLERANCE) -> dict[tuple[int, int], float]:
+def export(
+    network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, tolerance: float = TOLERANCE
+) -> dict[tuple[int, int], float]:
     """Write `network` as an ONNX file, unless onnxruntime computes something else than PyTorch.
 
     Args:
@@ -140,9 +156,14 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
     refuse(network)
     onnxruntime = needed()
     if size is not None and min(size) < 1:
-        raise ValueError(f'the size is {size[0]} {size[1]}; expected height and width, at least 1 each')
+        raise ValueError(
+            f'the size is {size[0]} {size[1]}; expected height and width, at least 1 each'
+        )
     shortest = shortest_side(network)
-    given = size or (3 * network.multiple - 1, 4 * network.multiple - 2)  # an example of a dynamic size: no side like another
+    given = size or (
+        3 * network.multiple - 1,
+        4 * network.multiple - 2,
+    )  # an example of a dynamic size: no side like another
     axes = None if size else {name: {2: 'h', 3: 'w'} for name in ('lq', 'mask', 'restored')}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         temporary = Path(folder) / path.name
@@ -152,29 +173,39 @@ def export(network: hmaca.HMACA, path: Path, size: tuple[int, int] | None, toler
                 dynamo=False, opset_version=OPSET, input_names=['lq', 'mask'], output_names=['restored'], dynamic_axes=axes,
             )  # fmt: skip
         session = onnxruntime.InferenceSession(temporary, providers=['CPUExecutionProvider'])
-        cases = [size] if size else [given, (shortest, 2 * given[1]), (4 * network.multiple, shortest)]
+        cases = (
+            [size] if size else [given, (shortest, 2 * given[1]), (4 * network.multiple, shortest)]
+        )
         found = {case: difference(session, network, case) for case in cases}
         worst = np.max(list(found.values()))
         if not worst <= tolerance:  # nor where it is NaN
-            raise ValueError(f'onnxruntime differs from PyTorch by {worst:.1e}, more than {tolerance:.0e}: the file is not written')
+            raise ValueError(
+                f'onnxruntime differs from PyTorch by {worst:.1e}, more than {tolerance:.0e}: the file is not written'
+            )
         write_atomically(path, temporary.read_bytes())
     return found
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tracer's remarks that it follows one way through the code: at which sizes that is right is measured afterwards."""
+    """Without the tracer's remarks that it follows one way through the code: at which sizes that is
+    right is measured afterwards.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield
 
 
 def export_file(weights: Path, output: Path, size: tuple[int, int] | None) -> None:
-    """Export the network of a checkpoint, and print what was found; arguments and errors as in `export`."""
+    """Export the network of a checkpoint, and print what was found; arguments and errors as in
+    `export`.
+    """
     if not output.parent.is_dir():
         raise FileNotFoundError(f'there is no folder {output.parent} to write {output.name} to')
     network = load_network(weights).network
     for (h, w), worst in export(network, output, size).items():
-        say(f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes')
+        say(
+            f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; outside the mask nothing changes'
+        )
     sides = '' if size else f', any sides from {shortest_side(network)} pixels on'
     say(f'{printable(output)}: {output.stat().st_size / 2**20:.1f} MiB{sides}')

@@ -20,7 +20,9 @@ FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 WAITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between the tries
 
 
-def write_atomically(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], object], durable: bool = True) -> None:
+def write_atomically(
+    path: str | os.PathLike, content: bytes | Callable[[BinaryIO], object], durable: bool = True
+) -> None:
     """Write a temporary file beside `path` and rename it to `path`.
 
     A pipe or a device is written to as it is: nothing may take its place.

@@ -1,8 +1,10 @@
-"""Compare what a file made by `torch.save` claims to hold with its size, before torch reads any of it.
+"""Compare what a file made by `torch.save` claims to hold with its size, before torch reads any of
+it.
 
-torch believes a file. A compressed member of some MB becomes GB in memory, a storage that is larger than its member is read beyond the
-member's end, and a program for torch's unpickler may ask for memory or time without end. So the file's directory and its program are
-looked through first. The program is a pickle: its operations are followed here one by one, without executing any.
+torch believes a file. A compressed member of some MB becomes GB in memory, a storage that is larger
+than its member is read beyond the member's end, and a program for torch's unpickler may ask for
+memory or time without end. So the file's directory and its program are looked through first. The
+program is a pickle: its operations are followed here one by one, without executing any.
 """
 
 import io
@@ -17,30 +19,45 @@ import torch
 from torch import Tensor
 
 ZIP = b'PK\x03\x04'
-LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the first of the pickles in torch's format before 1.6
-LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages whose bytes follow
+# the first of the pickles in torch's format before 1.6
+LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
+LEGACY_PICKLES = (
+    5  # magic number, version, system, content, names of the storages whose bytes follow
+)
 MOST_DIRECTORY = 2**22  # bytes of a zip's directory: about 40000 tensors
 MOST_PROGRAM = 2**24  # bytes of a pickle
 MOST_STEPS = 2**21  # operations of a pickle; a tensor takes about 30
-MOST_UNFOLDED = 2**22  # items, each counted wherever it is referred to: hashing and printing go through all of them
+MOST_UNFOLDED = (
+    2**22
+)  # items, each counted wherever it is referred to: hashing and printing go through all of them
 
 BYTES = {  # of an element
     'DoubleStorage': 8, 'FloatStorage': 4, 'HalfStorage': 2, 'BFloat16Storage': 2, 'LongStorage': 8, 'IntStorage': 4, 'ShortStorage': 2,
     'CharStorage': 1, 'ByteStorage': 1, 'BoolStorage': 1, 'ComplexFloatStorage': 8, 'ComplexDoubleStorage': 16, 'UntypedStorage': 1,
 }  # fmt: skip
-STORAGES = {f'{module} {name}': size for name, size in BYTES.items() for module in ('torch', 'torch.cuda', 'torch.storage')}
+STORAGES = {
+    f'{module} {name}': size
+    for name, size in BYTES.items()
+    for module in ('torch', 'torch.cuda', 'torch.storage')
+}
 PLAIN = {  # what else may be named: nothing here takes a size and allocates that much
     'collections OrderedDict', 'collections Counter', '__builtin__ set', 'builtins set', '_codecs encode', 'torch Size', 'torch device',
     'torch._utils _rebuild_tensor', 'torch._utils _rebuild_tensor_v2', 'torch._utils _rebuild_tensor_v3', 'torch._utils _rebuild_parameter',
     *(f'torch {name}' for name in ('float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool')),
 }  # fmt: skip
-ODD_TENSORS = ('torch._utils _rebuild_', 'torch._tensor _rebuild_', 'torch.serialization _get_layout')
+ODD_TENSORS = (
+    'torch._utils _rebuild_',
+    'torch._tensor _rebuild_',
+    'torch.serialization _get_layout',
+)
 FILLS = ('APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'BUILD')
 DAMAGED = 'it is damaged, or another kind of file'
 
 
 class _Item:
-    """Something on the unpickler's stack: a constant, a tuple of such values or None, and how many items it unfolds to."""
+    """Something on the unpickler's stack: a constant, a tuple of such values or None, and how many
+    items it unfolds to.
+    """
 
     def __init__(self, value: Any = None, unfolded: int = 1, fetched: bool = False) -> None:
         self.value, self.unfolded, self.fetched = value, unfolded, fetched
@@ -56,7 +73,8 @@ def refuse_claims(file: BinaryIO) -> BinaryIO:
         What to give to `torch.load`.
 
     Raises:
-        ValueError: the file cannot hold what it claims to hold, or holds more than tensors and plain values; without its path.
+        ValueError: the file cannot hold what it claims to hold, or holds more than tensors and
+            plain values; without its path.
     """
     start = file.read(len(LEGACY))
     file.seek(0)
@@ -68,7 +86,9 @@ def refuse_claims(file: BinaryIO) -> BinaryIO:
             file.seek(0)
             return file
         if start == LEGACY:
-            whole = io.BytesIO(file.read())  # without a file's number: torch would look for a tar archive in the file
+            whole = io.BytesIO(
+                file.read()
+            )  # without a file's number: torch would look for a tar archive in the file
             _refuse_legacy(whole)
             whole.seek(0)
             return whole
@@ -79,7 +99,9 @@ def refuse_claims(file: BinaryIO) -> BinaryIO:
 
 def _refuse_zip(file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
-    end = zipfile._EndRecData(file)  # what ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is)
+    end = zipfile._EndRecData(
+        file
+    )  # what ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is)
     if not end:
         raise ValueError(DAMAGED)
     if end[5] > MOST_DIRECTORY:
@@ -91,17 +113,25 @@ def _refuse_zip(file: BinaryIO) -> None:
         if archive.start_dir != end[6] or len(names) != len(members) or not members:
             raise ValueError(DAMAGED)
         claimed = sum(member.file_size for member in members)
-        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
-            raise ValueError(f'it is compressed: {size} bytes that claim {claimed}; torch.save does not compress')
+        if any(
+            member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members
+        ):
+            raise ValueError(
+                f'it is compressed: {size} bytes that claim {claimed}; torch.save does not compress'
+            )
         if claimed > size:
             raise ValueError(f'it claims {claimed} bytes and has {size}')
         folder = PurePosixPath(members[0].filename).parts[0]
         sizes = {member.filename: member.file_size for member in members}
         if sizes[f'{folder}/data.pkl'] > MOST_PROGRAM:
-            raise ValueError(f'{folder}/data.pkl has {sizes[f"{folder}/data.pkl"]} bytes; expected at most {MOST_PROGRAM}')
+            raise ValueError(
+                f'{folder}/data.pkl has {sizes[f"{folder}/data.pkl"]} bytes; expected at most {MOST_PROGRAM}'
+            )
         for key, wanted in storages(io.BytesIO(archive.read(f'{folder}/data.pkl'))):
             if wanted > sizes[f'{folder}/data/{key}']:
-                raise ValueError(f'it claims {wanted} bytes in data/{key[:40]}, which has {sizes[f"{folder}/data/{key}"]}')
+                raise ValueError(
+                    f'it claims {wanted} bytes in data/{key[:40]}, which has {sizes[f"{folder}/data/{key}"]}'
+                )
 
 
 def _refuse_legacy(whole: io.BytesIO) -> None:
@@ -114,10 +144,12 @@ def _refuse_legacy(whole: io.BytesIO) -> None:
 
 
 def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Follow one pickle, without executing it, and yield the (name, bytes) of each storage that it asks for.
+    """Follow one pickle, without executing it, and yield the (name, bytes) of each storage that it
+    asks for.
 
     Raises:
-        ValueError, IndexError, KeyError: it is none, names something besides tensors and plain values, or is too large to be followed.
+        ValueError, IndexError, KeyError: it is none, names something besides tensors and plain
+            values, or is too large to be followed.
     """
     stack: list[_Item | None] = []  # None: a mark
     memo: dict[int, _Item] = {}
@@ -134,7 +166,18 @@ def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
         elif name == 'GLOBAL':
             refuse_name(argument)
             stack.append(_Item(argument))
-        elif operation.proto > 2 or name in ('INST', 'OBJ', 'NEWOBJ', 'PERSID', 'PUT', 'GET', 'EXT1', 'EXT2', 'EXT4', 'DUP'):
+        elif operation.proto > 2 or name in (
+            'INST',
+            'OBJ',
+            'NEWOBJ',
+            'PERSID',
+            'PUT',
+            'GET',
+            'EXT1',
+            'EXT2',
+            'EXT4',
+            'DUP',
+        ):
             raise ValueError(DAMAGED)  # torch.save writes none of these
         else:
             taken = _take(stack, operation)
@@ -175,11 +218,18 @@ def _take(stack: list[_Item | None], operation: pickletools.OpcodeInfo) -> list[
 
 
 def _storage(value: Any) -> tuple[str, int]:
-    """The name and the bytes of ('storage', its type, name, place, elements), and in the legacy format a view."""
+    """The name and the bytes of ('storage', its type, name, place, elements), and in the legacy
+    format a view.
+    """
     if not isinstance(value, tuple) or len(value) not in (5, 6) or value[0] != 'storage':
         raise ValueError(DAMAGED)
     kind, name, elements = value[1], value[2], value[4]
-    if kind not in STORAGES or not isinstance(name, str) or not isinstance(elements, int) or elements < 0:
+    if (
+        kind not in STORAGES
+        or not isinstance(name, str)
+        or not isinstance(elements, int)
+        or elements < 0
+    ):
         raise ValueError(DAMAGED)
     return name, elements * STORAGES[kind]
 
@@ -190,8 +240,12 @@ def refuse_name(name: str) -> None:
         return
     said = name.replace(' ', '.')[:80]
     if name.startswith(ODD_TENSORS):
-        raise ValueError(f'it holds tensors of a kind that no checkpoint has ({said}); expected dense ones with values')
-    raise ValueError(f'it holds {said} besides tensors and plain values, and loading that could execute code')
+        raise ValueError(
+            f'it holds tensors of a kind that no checkpoint has ({said}); expected dense ones with values'
+        )
+    raise ValueError(
+        f'it holds {said} besides tensors and plain values, and loading that could execute code'
+    )
 
 
 def refuse_odd_tensors(state_dict: Mapping[str, Tensor]) -> None:
@@ -203,9 +257,21 @@ def refuse_odd_tensors(state_dict: Mapping[str, Tensor]) -> None:
     for name, value in state_dict.items():
         if not isinstance(value, Tensor):
             raise ValueError(f'{str(name)[:80]} is no tensor')
-        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex() or value.is_nested:
-            kind = 'on the meta device' if value.is_meta else f'{value.dtype}, {value.layout}'.replace('torch.', '')
-            raise ValueError(f'{name[:80]} is a tensor {kind}; expected a dense one with real values')
+        if (
+            value.layout != torch.strided
+            or value.is_quantized
+            or value.is_meta
+            or value.is_complex()
+            or value.is_nested
+        ):
+            kind = (
+                'on the meta device'
+                if value.is_meta
+                else f'{value.dtype}, {value.layout}'.replace('torch.', '')
+            )
+            raise ValueError(
+                f'{name[:80]} is a tensor {kind}; expected a dense one with real values'
+            )
         storage = value.untyped_storage()
         memory[storage.data_ptr()] = max(storage.nbytes(), memory.get(storage.data_ptr(), 0))
     claimed, held = sum(value.nbytes for value in state_dict.values()), sum(memory.values())

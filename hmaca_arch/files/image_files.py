@@ -1,9 +1,11 @@
-"""Picture files with everything that has to survive a restoration: depth, gray, alpha, EXIF, ICC profile.
+"""Picture files with everything that has to survive a restoration: depth, gray, alpha, EXIF, ICC
+profile.
 
-Read: what `files.images` decodes, with or without alpha; upright, as the EXIF orientation says. Palette and 1-bit files come out as
-RGB(A) and gray, which a note says.
+Read: what `files.images` decodes, with or without alpha; upright, as the EXIF orientation says.
+Palette and 1-bit files come out as RGB(A) and gray, which a note says.
 
-Written: PNG, 8-bit TIFF and WebP without loss, the last two by Pillow; JPEG with one. XMP and PNG's texts are not kept.
+Written: PNG, 8-bit TIFF and WebP without loss, the last two by Pillow; JPEG with one. XMP and PNG's
+texts are not kept.
 """
 
 import io
@@ -22,14 +24,22 @@ from hmaca_arch.files.images import PNG, decode, read_file
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
 LOSSY = ('.jpg', '.jpeg')
 ORIENTATION = 0x0112
-WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}  # EXIF's types; orientation should be 3, and some write others
+WHOLE_NUMBERS = {
+    1: 'B',
+    3: 'H',
+    4: 'I',
+    6: 'b',
+    8: 'h',
+    9: 'i',
+}  # EXIF's types; orientation should be 3, and some write others
 
 
 class Picture(NamedTuple):
     """An image with what has to survive a restoration.
 
-    pixels: (h, w, c) uint8 or uint16: gray, gray and alpha, RGB or RGBA; upright. exif (orientation 1), icc: bytes or None.
-    notes: what is not as in the file, a sentence each. turned: the file stores it in another orientation. dpi: across and down, or None.
+    pixels: (h, w, c) uint8 or uint16: gray, gray and alpha, RGB or RGBA; upright. exif (orientation
+    1), icc: bytes or None. notes: what is not as in the file, a sentence each. turned: the file
+    stores it in another orientation. dpi: across and down, or None.
     """
 
     pixels: np.ndarray
@@ -44,13 +54,24 @@ def read_picture(path: str | Path) -> Picture:
     """Read a picture; its pixels are read-only.
 
     Raises:
-        ValueError: it cannot be read, is damaged or of a kind that is not supported; in one line that starts with the path.
+        ValueError: it cannot be read, is damaged or of a kind that is not supported; in one line
+            that starts with the path.
     """
     found = decode(read_file(path), str(path))
-    notes = {'P': ['a palette picture, written with full colours'], '1': ['a 1-bit picture, written as 8-bit gray']}.get(found.mode, [])
+    notes = {
+        'P': ['a palette picture, written with full colours'],
+        '1': ['a 1-bit picture, written as 8-bit gray'],
+    }.get(found.mode, [])
     pixels = found.pixels.copy()
     pixels.setflags(write=False)
-    return Picture(pixels, upright_exif(found.exif), found.icc, [*notes, *found.notes], found.orientation != 1, found.dpi)
+    return Picture(
+        pixels,
+        upright_exif(found.exif),
+        found.icc,
+        [*notes, *found.notes],
+        found.orientation != 1,
+        found.dpi,
+    )
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:
@@ -73,18 +94,26 @@ def upright_exif(exif: bytes | None) -> bytes | None:
 
 
 def check_output(path: Path, pixels: np.ndarray | None = None) -> None:
-    """Raise a ValueError if the format that the file's ending names is not known, or cannot hold the pixels."""
+    """Raise a ValueError if the format that the file's ending names is not known, or cannot hold
+    the pixels.
+    """
     ending = path.suffix.lower()
     if ending not in LOSSLESS + LOSSY:
-        raise ValueError(f'{path}: cannot write {ending or "a file without ending"}; expected {", ".join(LOSSLESS)}, or with loss .jpg')
+        raise ValueError(
+            f'{path}: cannot write {ending or "a file without ending"}; expected {", ".join(LOSSLESS)}, or with loss .jpg'
+        )
     if pixels is None or ending == '.png':
         return
     if pixels.dtype == np.uint16:
-        raise ValueError(f'{path}: 16 bits are written as PNG only; choose {path.with_suffix(".png").name}')
+        raise ValueError(
+            f'{path}: 16 bits are written as PNG only; choose {path.with_suffix(".png").name}'
+        )
     if pixels.shape[2] < 3 and ending == '.webp':
         raise ValueError(f'{path}: WebP has no grayscale; choose {path.with_suffix(".png").name}')
     if pixels.shape[2] in (2, 4) and ending in LOSSY:
-        raise ValueError(f'{path}: JPEG has no alpha channel; choose {path.with_suffix(".png").name}')
+        raise ValueError(
+            f'{path}: JPEG has no alpha channel; choose {path.with_suffix(".png").name}'
+        )
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -104,29 +133,48 @@ def encode(ending: str, picture: Picture) -> bytes:
         return _deep_png(picture)
     kind, settings = {
         '.png': ('PNG', {}),
-        '.webp': ('WEBP', {'lossless': True, 'exact': True}),  # exact: colours under transparent pixels as well
+        '.webp': (
+            'WEBP',
+            {'lossless': True, 'exact': True},
+        ),  # exact: colours under transparent pixels as well
         '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
         '.jpeg': ('JPEG', {'quality': 95, 'subsampling': 0}),
     }.get(ending, ('TIFF', {}))  # uncompressed: compressed ones lose EXIF in Pillow
-    more = {key: value for key, value in (('exif', picture.exif), ('icc_profile', picture.icc), ('dpi', picture.dpi)) if value}
+    more = {
+        key: value
+        for key, value in (
+            ('exif', picture.exif),
+            ('icc_profile', picture.icc),
+            ('dpi', picture.dpi),
+        )
+        if value
+    }
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind, **settings, **more)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
+        buffer, kind, **settings, **more
+    )
     return buffer.getvalue()
 
 
 def _deep_png(picture: Picture) -> bytes:
-    """16 bits, which Pillow writes for gray only: by OpenCV, with the profile and EXIF put in as PNG's chunks."""
+    """16 bits, which Pillow writes for gray only: by OpenCV, with the profile and EXIF put in as
+    PNG's chunks.
+    """
     pixels = picture.pixels
     if pixels.shape[2] == 2:  # OpenCV has no gray with alpha
         pixels = pixels[..., [0, 0, 0, 1]]
     if pixels.shape[2] > 1:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+        pixels = cv2.cvtColor(
+            pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+        )
     _, data = cv2.imencode('.png', pixels)
     data = data.tobytes()
     header = len(PNG) + 25  # IHDR
     chunks = b''
     if picture.dpi:
-        chunks += _chunk(b'pHYs', struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1))  # a metre
+        chunks += _chunk(
+            b'pHYs', struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1)
+        )  # a metre
     if picture.icc:
         chunks += _chunk(b'iCCP', b'ICC Profile\0\0' + zlib.compress(picture.icc))
     if picture.exif:
@@ -135,17 +183,25 @@ def _deep_png(picture: Picture) -> bytes:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+    return (
+        struct.pack('>I', len(content))
+        + kind
+        + content
+        + struct.pack('>I', zlib.crc32(kind + content))
+    )
 
 
 def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> int:
-    """The largest difference of any channel, alpha included, where the mask (h, w) is 0; in the picture's own units."""
+    """The largest difference of any channel, alpha included, where the mask (h, w) is 0; in the
+    picture's own units.
+    """
     changed = (before != after) & (mask == 0)[..., None]
     return int(np.abs(before[changed].astype(np.int64) - after[changed]).max(initial=0))
 
 
 def verify(path: Path, before: Picture, intended: np.ndarray, mask: np.ndarray) -> int:
-    """Read a written file back and prove it: everything outside the mask as in `before`, everything inside as intended.
+    """Read a written file back and prove it: everything outside the mask as in `before`, everything
+    inside as intended.
 
     Returns:
         The largest change outside the mask, which is 0.
@@ -155,7 +211,11 @@ def verify(path: Path, before: Picture, intended: np.ndarray, mask: np.ndarray) 
     """
     after = read_picture(path)
     pixels = after.pixels
-    if pixels.shape[2] == 4 and intended.shape[2] == 2 and (pixels[..., 0:1] == pixels[..., 1:3]).all():
+    if (
+        pixels.shape[2] == 4
+        and intended.shape[2] == 2
+        and (pixels[..., 0:1] == pixels[..., 1:3]).all()
+    ):
         pixels = pixels[..., [0, 3]]  # 16-bit gray with alpha, which is stored as RGBA
     if pixels.shape != before.pixels.shape or pixels.dtype != before.pixels.dtype:
         raise ValueError(
@@ -163,7 +223,9 @@ def verify(path: Path, before: Picture, intended: np.ndarray, mask: np.ndarray) 
         )
     change = largest_change(before.pixels, pixels, mask)
     if change:
-        raise ValueError(f'{path}: not verified: pixels outside the mask differ from the input by up to {change}')
+        raise ValueError(
+            f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
+        )
     if not np.array_equal(pixels, intended):
         raise ValueError(f'{path}: not verified: the restored pixels are not what was written')
     if after.icc != before.icc:

@@ -75,12 +75,17 @@ def read_mask(
     peak, brightest = PEAKS.get(pixels.dtype.name, 1), pixels.max(initial=0)
     if whole and brightest == 1:
         notes.append(
-            Note(Doubt.ZERO_ONE, f'the mask holds 0 and 1 instead of 0 and {peak}; 1 is taken for white')
+            Note(
+                Doubt.ZERO_ONE,
+                f'the mask holds 0 and 1 instead of 0 and {peak}; 1 is taken for white',
+            )
         )
         peak = 1
     middle = peak // 2 if whole else 0.5
     if 0 < brightest <= (peak // 255 if soft else middle):
-        text = f'the mask is nowhere above the threshold, its brightest value is {brightest} of {peak}'
+        text = (
+            f'the mask is nowhere above the threshold, its brightest value is {brightest} of {peak}'
+        )
         notes.append(Note(Doubt.FAINT, text))
     if soft:
         mask = pixels.astype(np.float32) / np.float32(peak)

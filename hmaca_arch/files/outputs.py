@@ -17,10 +17,18 @@ def output_folder(folder: Path, option: str = '--output') -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f'{folder} cannot be written to ({error.strerror})'
-        raise ValueError(f'{option}: {reason}; expected a folder, or the name of a new one') from None
+        raise ValueError(
+            f'{option}: {reason}; expected a folder, or the name of a new one'
+        ) from None
 
 
 def output_picture(path: Path, option: str = '--output') -> None:
     """Raise a ValueError for a file that OpenCV could not write a picture to."""
-    if not cv2.haveImageWriter(str(path.absolute())) or path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in a folder that exists')
+    if (
+        not cv2.haveImageWriter(str(path.absolute()))
+        or path.is_dir()
+        or not path.absolute().parent.is_dir()
+    ):
+        raise ValueError(
+            f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in a folder that exists'
+        )

@@ -20,12 +20,13 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
 
 
 def load_safely(path: str | os.PathLike) -> Any:
-    """Load what `torch.save` wrote, on the CPU. Nothing in it is executed, whatever torch's version and environment.
+    """Load what `torch.save` wrote, on the CPU. Nothing in it is executed, whatever torch's version
+    and environment.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is torn or something else, claims more than it has, or holds more than tensors and plain values; in one short line,
-            without the path.
+        ValueError: it is torn or something else, claims more than it has, or holds more than
+            tensors and plain values; in one short line, without the path.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError('it is no file')  # opening a pipe would wait for whoever writes to it
@@ -44,15 +45,20 @@ def load_safely(path: str | os.PathLike) -> Any:
     raise ValueError(text[:120] or DAMAGED)
 
 
-def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys` they are, the first that is there;
+def read_checkpoint(
+    path: Path, keys: Iterable[str] = ('params_ema', 'params')
+) -> tuple[dict[str, Tensor], str | None]:
+    """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys`
+    they are, the first that is there;
     None where it holds nothing else.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth')
+        raise FileNotFoundError(
+            f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
+        )
     try:
         checkpoint = load_safely(path)
     except ValueError as error:
@@ -60,16 +66,22 @@ def read_checkpoint(path: Path, keys: Iterable[str] = ('params_ema', 'params')) 
     return weights_in(checkpoint, path, keys)
 
 
-def weights_in(checkpoint: Any, path: Path, keys: Iterable[str]) -> tuple[dict[str, Tensor], str | None]:
+def weights_in(
+    checkpoint: Any, path: Path, keys: Iterable[str]
+) -> tuple[dict[str, Tensor], str | None]:
     """As `read_checkpoint`, of what was loaded from `path`."""
     key = next((key for key in keys if isinstance(checkpoint, dict) and key in checkpoint), None)
     weights = checkpoint[key] if key else checkpoint
     if (
         not isinstance(weights, dict)
         or not weights
-        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+        or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+        )
     ):
-        raise ValueError(f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema')
+        raise ValueError(
+            f'{path}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema'
+        )
     try:
         refuse_odd_tensors(weights)
     except ValueError as error:

@@ -9,4 +9,9 @@ from hmaca_arch.metrics.masked import (
     calculate_masked_ssim,
 )
 
-__all__ = ['calculate_boundary_psnr', 'calculate_composite_psnr', 'calculate_masked_psnr', 'calculate_masked_ssim']
+__all__ = [
+    'calculate_boundary_psnr',
+    'calculate_composite_psnr',
+    'calculate_masked_psnr',
+    'calculate_masked_ssim',
+]

@@ -12,14 +12,17 @@ from hmaca_arch.networks.checkpoints import SelfDescribing
 from hmaca_arch.networks.settings import require, require_type
 from hmaca_arch.networks.windows import pad_to_multiple
 
-MOST_PADDED = 1024  # pixels: no network has larger windows, and a stranger's checkpoint may say anything
+MOST_PADDED = (
+    1024  # pixels: no network has larger windows, and a stranger's checkpoint may say anything
+)
 
 
 class Adapter(nn.Module):
     """A module (lq, mask, degradation) -> output around any network.
 
     Args:
-        network: any module whose `forward` takes lq, and `mask` and `degradation` if it has arguments of these names.
+        network: any module whose `forward` takes lq, and `mask` and `degradation` if it has
+            arguments of these names.
         pad_to: sides are padded to multiples of this, and the output is cropped.
     """
 
@@ -29,7 +32,8 @@ class Adapter(nn.Module):
         self.takes = takes(network)
 
     def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
-        """Run the network on lq (b, c, h, w) and what it takes of mask (b, 1, h, w) and degradation (b, fields) -> (b, c, h, w).
+        """Run the network on lq (b, c, h, w) and what it takes of mask (b, 1, h, w) and degradation
+        (b, fields) -> (b, c, h, w).
 
         Raises:
             ValueError: the network's output is not of its input's size.
@@ -52,14 +56,18 @@ def takes(network: nn.Module | type) -> tuple[str, ...]:
 
 
 def check_pad_to(pad_to: Any) -> None:
-    """Raise a ValueError for a number that images cannot be padded to multiples of; None: nothing is said."""
+    """Raise a ValueError for a number that images cannot be padded to multiples of; None: nothing
+    is said.
+    """
     if pad_to is not None:
         require_type('pad_to', pad_to, Integral)
         require(1 <= pad_to <= MOST_PADDED, 'pad_to', pad_to, f'1 to {MOST_PADDED}')
 
 
 def padding(section: Mapping[str, Any]) -> int:
-    """To multiples of which number of pixels a section's network needs its images padded; 1 if to none, or if it pads by itself."""
+    """To multiples of which number of pixels a section's network needs its images padded; 1 if to
+    none, or if it pads by itself.
+    """
     if section.get('pad_to') is not None:
         return section['pad_to']
     network = baselines.constructor(section['type'])

@@ -1,10 +1,11 @@
 """FusedConv, FAB, GAB and RHTB: the blocks of HMANet, on (b, h, w, c).
 
-Chu et al., "HMANet: Hybrid Multi-Axis Aggregation Network for Image Super-Resolution" (CVPRW 2024), Fig. 2 and 3, Eq. 4; reprinted in
-Masuda and Ishikawa's HMACA paper, whose Fig. 7 puts these blocks in front of its cross attention.
+Chu et al., "HMANet: Hybrid Multi-Axis Aggregation Network for Image Super-Resolution" (CVPRW 2024),
+Fig. 2 and 3, Eq. 4; reprinted in Masuda and Ishikawa's HMACA paper, whose Fig. 7 puts these blocks
+in front of its cross attention.
 
-Deviation: Eq. 4 gives grid attention C/4 channels; here it has C/2, as the published weights need. The final "+ F_in" of Eq. 4 is the
-`x + scale * gab(x)` of RHTB.
+Deviation: Eq. 4 gives grid attention C/4 channels; here it has C/2, as the published weights need.
+The final "+ F_in" of Eq. 4 is the `x + scale * gab(x)` of RHTB.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,21 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from hmaca_arch.networks.attention import GridAttention, WindowAttention
 
-# Channels times pixels of a strip: 4 MiB in float32. What is between two pointwise steps then stays in a processor's cache, and the
-# allocator hands out the same memory again and again; tensors of more than 32 MiB come fresh from the system, page by page, which takes
-# longer than filling them. A convolution prefers larger pieces.
+# Channels times pixels of a strip: 4 MiB in float32. What is between two pointwise steps then stays
+# in a processor's cache, and the allocator hands out the same memory again and again; tensors of
+# more than 32 MiB come fresh from the system, page by page, which takes longer than filling them. A
+# convolution prefers larger pieces.
 STRIP_ELEMENTS = 2**20
 CONV_STRIP_ELEMENTS = 2**21
 
 
 def strips(x: Tensor, channels: int, elements: int) -> list[slice]:
-    """Strips of rows of (b, h, w, c) in which to compute something with that many channels: all at once but in inference on a CPU."""
-    if torch.jit.is_tracing():  # what fits a processor's cache is the business of what runs the graph
+    """Strips of rows of (b, h, w, c) in which to compute something with that many channels: all at
+    once but in inference on a CPU.
+    """
+    if (
+        torch.jit.is_tracing()
+    ):  # what fits a processor's cache is the business of what runs the graph
         return [slice(0, x.shape[1])]
     b, h, w = x.shape[:3]
     step = h if torch.is_grad_enabled() or not x.is_cpu else max(1, elements // (b * w * channels))
@@ -35,9 +41,11 @@ def strips(x: Tensor, channels: int, elements: int) -> list[slice]:
 
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution of (b, h, w, c), zero-padded; the memory of such a picture is what torch calls channels_last.
+    """3x3 convolution of (b, h, w, c), zero-padded; the memory of such a picture is what torch
+    calls channels_last.
 
-    Without `pad_rows` the input has a row of zeros, or of what is there, above and below, and the output two rows less.
+    Without `pad_rows` the input has a row of zeros, or of what is there, above and below, and the
+    output two rows less.
     """
 
     def __init__(self, dim: int, out: int, pad_rows: bool = True) -> None:
@@ -64,13 +72,17 @@ class MLP(nn.Module):
 
 
 def pointwise(step: Callable[[Tensor], Tensor], x: Tensor, channels: int) -> Tensor:
-    """step(x) for a step that treats all pixels alike and has at most that many channels inside, in strips where that is faster."""
+    """step(x) for a step that treats all pixels alike and has at most that many channels inside, in
+    strips where that is faster.
+    """
     parts = [step(x[:, rows]) for rows in strips(x, channels, STRIP_ELEMENTS)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class FusedConv(nn.Module):
-    """Channel attention on a widened convolution (Fig. 2): x + reduce(SE(GELU(LN(conv3x3(LN(x)))))), widened c -> 6c."""
+    """Channel attention on a widened convolution (Fig. 2): x +
+    reduce(SE(GELU(LN(conv3x3(LN(x)))))), widened c -> 6c.
+    """
 
     def __init__(self, dim: int, expansion: int = 6) -> None:
         super().__init__()
@@ -85,23 +97,37 @@ class FusedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
         h, hidden = x.shape[1], self.norm1.bias.numel()
-        y = F.pad(self.pre_norm(x), (0, 0, 0, 0, 1, 1))  # the convolution's zeros above and below; it adds those left and right
+        y = F.pad(
+            self.pre_norm(x), (0, 0, 0, 0, 1, 1)
+        )  # the convolution's zeros above and below; it adds those left and right
         wide: list[Tensor] = []
         for rows in strips(x, hidden, CONV_STRIP_ELEMENTS):
             expanded = self.expand(y[:, rows.start : rows.stop + 2])
-            wide += [self.act(self.norm1(expanded[:, part])) for part in strips(expanded, hidden, STRIP_ELEMENTS)]
+            wide += [
+                self.act(self.norm1(expanded[:, part]))
+                for part in strips(expanded, hidden, STRIP_ELEMENTS)
+            ]
         mean = sum(strip.mean((1, 2)) * (strip.shape[1] / h) for strip in wide)
-        # squeeze-excitation scales channels, and so does a weight: scale the 1x1 convolution's few weights, not the many pixels
-        gate = self.se.scale_activation(self.se.fc2(self.se.activation(self.se.fc1(mean[..., None, None]))))
-        weight = rearrange(self.reduce.weight * rearrange(gate, 'b c 1 1 -> b 1 c 1 1'), 'b out c 1 1 -> b c out')
+        # squeeze-excitation scales channels, and so does a weight: scale the 1x1 convolution's few
+        # weights, not the many pixels
+        gate = self.se.scale_activation(
+            self.se.fc2(self.se.activation(self.se.fc1(mean[..., None, None])))
+        )
+        weight = rearrange(
+            self.reduce.weight * rearrange(gate, 'b c 1 1 -> b 1 c 1 1'), 'b out c 1 1 -> b c out'
+        )
         reduced = [torch.baddbmm(self.reduce.bias, strip.flatten(1, 2), weight) for strip in wide]
         return x + torch.cat(reduced, dim=1).view_as(x)
 
 
 class FAB(nn.Module):
-    """A transformer layer with (shifted-)window attention: x += MSA(LN(x)), x += MLP(LN(x)), each branch dropped at random by sample."""
+    """A transformer layer with (shifted-)window attention: x += MSA(LN(x)), x += MLP(LN(x)), each
+    branch dropped at random by sample.
+    """
 
-    def __init__(self, dim: int, heads: int, size: int, shift: int, mlp_hidden: int, drop_path: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, size: int, shift: int, mlp_hidden: int, drop_path: float
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -117,9 +143,13 @@ class FAB(nn.Module):
 
 
 class GAB(nn.Module):
-    """Window, shifted-window and grid attention side by side (Eq. 4, Fig. 3), widths c/4, c/4 and c/2, then an MLP; both post-norm."""
+    """Window, shifted-window and grid attention side by side (Eq. 4, Fig. 3), widths c/4, c/4 and
+    c/2, then an MLP; both post-norm.
+    """
 
-    def __init__(self, dim: int, heads: int, size: int, interval: int, mlp_hidden: int, strips: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, size: int, interval: int, mlp_hidden: int, strips: bool
+    ) -> None:
         super().__init__()
         self.qkv = nn.Linear(dim, 3 * dim)
         self.window_attn = WindowAttention(dim // 4, heads // 2, size)
@@ -146,12 +176,15 @@ class GAB(nn.Module):
 
 
 def run(block: Callable[..., Tensor], *args: Tensor | None, checkpointed: bool) -> Tensor:
-    """block(*args), keeping only its inputs for the backward pass and computing it again there if `checkpointed`."""
+    """block(*args), keeping only its inputs for the backward pass and computing it again there if
+    `checkpointed`.
+    """
     return checkpoint(block, *args, use_reentrant=False) if checkpointed else block(*args)
 
 
 class RHTB(nn.Module):
-    """Residual hybrid transformer block: conv(G(x)) + x, where G is `depth` times [FusedConv if even, FAB], then x + scale * GAB(x).
+    """Residual hybrid transformer block: conv(G(x)) + x, where G is `depth` times [FusedConv if
+    even, FAB], then x + scale * GAB(x).
 
     Args:
         dim: channels c.

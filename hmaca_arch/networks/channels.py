@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-NAMES = ('in_chans', 'num_in_ch', 'in_channels', 'inp_channels', 'img_channel', 'in_nc', 'num_ch')  # what networks call the setting
+NAMES = (
+    'in_chans',
+    'num_in_ch',
+    'in_channels',
+    'inp_channels',
+    'img_channel',
+    'in_nc',
+    'num_ch',
+)  # what networks call the setting
 GRAY, RGB = 1, 3
 
 
 def setting_of(section: Mapping[str, Any]) -> str | None:
-    """The key of a section `network_g` that says how many channels its images have; None if none does."""
+    """The key of a section `network_g` that says how many channels its images have; None if none
+    does.
+    """
     return next((name for name in NAMES if name in section), None)
 
 

@@ -1,8 +1,10 @@
-"""Build the network that a checkpoint describes, and nothing else that a stranger may have written there.
+"""Build the network that a checkpoint describes, and nothing else that a stranger may have written
+there.
 
-A description names one network of a closed list. Its settings are numbers, booleans, null, names out of closed lists, and lists of these:
-no path, no URL, nothing that is called. The network is built twice: first without memory, to compare its weights with the file's, and
-only if they fit for use. So a description costs no more than the file that carries it.
+A description names one network of a closed list. Its settings are numbers, booleans, null, names
+out of closed lists, and lists of these: no path, no URL, nothing that is called. The network is
+built twice: first without memory, to compare its weights with the file's, and only if they fit for
+use. So a description costs no more than the file that carries it.
 """
 
 import contextlib
@@ -26,7 +28,8 @@ STOCK = ('SwinIR', 'HAT', 'DRCT', 'NAFNet')
 NETWORKS = ('HMANet', 'HMACA', 'MaskInput', 'Unfolded')
 # What may stand in the one section `inner` of a network.
 NESTED = {'MaskInput': ('HMANet', *STOCK), 'Unfolded': ('HMANet', 'HMACA', *STOCK)}
-NAMES = {  # settings that are texts, and all that each may be; constructors refuse what is another network's
+# settings that are texts, and all that each may be; constructors refuse what is another network's
+NAMES = {
     'mask_input': ('channel',),
     'resi_connection': ('1conv', '3conv', 'identity', '0conv'),
     'shifted_windows': ('windows', 'strips'),
@@ -48,14 +51,20 @@ class TooLarge(ValueError):
 
 @contextlib.contextmanager
 def trial() -> Iterator[None]:
-    """Context for trial construction: no output; the random numbers and BasicSR's logger stay as they are."""
+    """Context for trial construction: no output; the random numbers and BasicSR's logger stay as
+    they are.
+    """
     logger = logging.getLogger('basicsr')
     of_basicsr = sys.modules.get('basicsr.utils.logger')
     initialized = of_basicsr.initialized_logger if of_basicsr else {}
     handlers, propagate, known = list(logger.handlers), logger.propagate, dict(initialized)
     logging.disable(logging.WARNING)
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             warnings.simplefilter('ignore')
             yield
     finally:
@@ -66,24 +75,32 @@ def trial() -> Iterator[None]:
 
 
 class Bounded(TorchFunctionMode):
-    """Context in which a network is built: refuse one that has too many weights, when it has made that many.
+    """Context in which a network is built: refuse one that has too many weights, when it has made
+    that many.
 
     Args:
         tensors, elements: the most that may be allocated.
-        memory: whether tensors have memory; without it they have shapes alone (torch's meta device).
+        memory: whether tensors have memory; without it they have shapes alone (torch's meta
+            device).
     """
 
     ALLOCATE = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
     COMPUTE = (torch.arange, torch.eye)
 
-    def __init__(self, tensors: int = MOST_TENSORS, elements: int = MOST_ELEMENTS, memory: bool = False) -> None:
+    def __init__(
+        self, tensors: int = MOST_TENSORS, elements: int = MOST_ELEMENTS, memory: bool = False
+    ) -> None:
         super().__init__()
         self.tensors, self.elements, self.memory = tensors, elements, memory
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Call `func`, count what it allocates, and let it allocate nothing where `memory` is False."""
+        """Call `func`, count what it allocates, and let it allocate nothing where `memory` is
+        False.
+        """
         kwargs = kwargs or {}
-        if func is torch.linspace:  # the rates of stochastic depth, one for each block; their values are read
+        if (
+            func is torch.linspace
+        ):  # the rates of stochastic depth, one for each block; their values are read
             steps = kwargs.get('steps', args[2] if len(args) > 2 else 0)
             if steps > self.tensors:
                 raise TooLarge(f'{steps} blocks are too many')
@@ -95,7 +112,9 @@ class Bounded(TorchFunctionMode):
             self.tensors -= 1
             self.elements -= result.numel()
             if self.tensors < 0 or self.elements < 0:
-                raise TooLarge('the network has more weights than it may have: a setting is too large')
+                raise TooLarge(
+                    'the network has more weights than it may have: a setting is too large'
+                )
         return result
 
 
@@ -109,13 +128,20 @@ def too_large(section: Mapping[str, Any]) -> Iterator[str]:
 
 
 def check_description(description: Mapping[str, Any]) -> None:
-    """Raise a ValueError for a description that names another network or setting than it may (see the module's text)."""
+    """Raise a ValueError for a description that names another network or setting than it may (see
+    the module's text).
+    """
     name, settings = description['network'], dict(description['settings'])
     expected = f'{" or ".join(NETWORKS)}; any other needs the option file of its training (-opt)'
     require(name in NETWORKS, 'network of the checkpoint', name[:80], expected)
     if name in NESTED:
         inner = settings.pop('inner', None)
-        require(is_section(inner), 'inner', show(inner), f'the section of the network inside {name}, with its type')
+        require(
+            is_section(inner),
+            'inner',
+            show(inner),
+            f'the section of the network inside {name}, with its type',
+        )
         if inner['type'] not in NESTED[name]:
             raise ValueError(
                 f'the checkpoint names {show(inner["type"])} inside {name}; without the option file of its training (-opt) only '
@@ -133,27 +159,39 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             if isinstance(item, str):
                 names = NAMES.get(key)
                 if names is None:
-                    raise ValueError(f'{key[:80]} is {show(value)}; a checkpoint sets no text there, only an option file does (-opt)')
+                    raise ValueError(
+                        f'{key[:80]} is {show(value)}; a checkpoint sets no text there, only an option file does (-opt)'
+                    )
                 require(item in names, key, show(value), ' or '.join(map(repr, names)))
             else:
                 number = isinstance(item, int | float) and abs(item) <= LARGEST  # not for NaN
-                require(number or item is None, key[:80], show(value), f'numbers up to {LARGEST}, true, false or null, or a list of them')
+                require(
+                    number or item is None,
+                    key[:80],
+                    show(value),
+                    f'numbers up to {LARGEST}, true, false or null, or a list of them',
+                )
 
 
 def build(description: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """Build the network of a description for the weights that come with it; its own weights are random.
+    """Build the network of a description for the weights that come with it; its own weights are
+    random.
 
     Raises:
         ValueError: the description names what it may not, or does not fit the weights.
     """
     check_description(description)
     # Twice and more: a constructor also makes what is not saved.
-    bounds = Bounded(2 * len(state_dict) + 64, 2 * sum(value.numel() for value in state_dict.values()) + LARGEST)
+    bounds = Bounded(
+        2 * len(state_dict) + 64, 2 * sum(value.numel() for value in state_dict.values()) + LARGEST
+    )
     try:
         with trial(), bounds:
             outline = _construct(description)
     except TooLarge as error:
-        raise ValueError(f'the checkpoint describes a larger network than its {len(state_dict)} weights are of: {error}') from None
+        raise ValueError(
+            f'the checkpoint describes a larger network than its {len(state_dict)} weights are of: {error}'
+        ) from None
     refuse_misfit(outline, state_dict)
     return _construct(description)
 
@@ -162,9 +200,13 @@ def _construct(description: Mapping[str, Any]) -> nn.Module:
     try:
         return find(description['network'])(**description['settings'])
     except TypeError as error:  # a setting that is not known here
-        raise ValueError(f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?') from None
+        raise ValueError(
+            f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?'
+        ) from None
     except ValueError:
         raise
     except Exception as error:  # whatever another package's constructor raises
         reason = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-        raise ValueError(f'the checkpoint describes a network that cannot be built ({reason})') from None
+        raise ValueError(
+            f'the checkpoint describes a network that cannot be built ({reason})'
+        ) from None

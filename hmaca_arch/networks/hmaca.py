@@ -1,14 +1,17 @@
 """HMANet and HMACA, the networks.
 
-HMANet: Chu et al., "HMANet: Hybrid Multi-Axis Aggregation Network for Image Super-Resolution" (CVPRW 2024). HMACA: Y. Masuda and
-H. Ishikawa, "Enhanced Super-Resolution Using Cross Attention: Refining HMA for Local Image Restoration", Eq. 4 to 6, Fig. 7.
+HMANet: Chu et al., "HMANet: Hybrid Multi-Axis Aggregation Network for Image Super-Resolution"
+(CVPRW 2024). HMACA: Y. Masuda and H. Ishikawa, "Enhanced Super-Resolution Using Cross Attention:
+Refining HMA for Local Image Restoration", Eq. 4 to 6, Fig. 7.
 
 Deviations from the papers and from the authors' release of HMACA, each with its reason:
 
-* Cross attention is used. The release computes it, drops it, and returns a LayerNorm over [h * w, c] of 2x, which binds a network to its
-  training size; two masks give the same picture there.
-* Cross attention has a residual by default, stands after RHTB's sum (Fig. 7b) and reads a 3x3 convolution of the mask (Fig. 7a).
-* `shifted_windows='windows'`, the default, is Eq. 4; `strips` is what the published weights of HMA were trained with.
+* Cross attention is used. The release computes it, drops it, and returns a LayerNorm over [h * w,
+  c] of 2x, which binds a network to its training size; two masks give the same picture there.
+* Cross attention has a residual by default, stands after RHTB's sum (Fig. 7b) and reads a 3x3
+  convolution of the mask (Fig. 7a).
+* `shifted_windows='windows'`, the default, is Eq. 4; `strips` is what the published weights of HMA
+  were trained with.
 * `image_residual`, `cross_attention='window'` and `mask_position` are this project's own additions.
 * Any size: pictures are padded to what windows and grid need, and the result is cropped.
 """
@@ -22,7 +25,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hmaca_arch.networks.attention import MaskCrossAttention, MaskEncoder, MaskKeys, WindowMaskCrossAttention
+from hmaca_arch.networks.attention import (
+    MaskCrossAttention,
+    MaskEncoder,
+    MaskKeys,
+    WindowMaskCrossAttention,
+)
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
 from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
@@ -62,7 +70,9 @@ class HMANet(ReadsRelease):
 
         self.conv_first = nn.Conv2d(s.in_chans, s.embed_dim, kernel_size=3, padding=1)
         self.norm_first = nn.LayerNorm(s.embed_dim)
-        rates = iter(torch.linspace(0, s.drop_path_rate, sum(s.depths), dtype=torch.float64).tolist())
+        rates = iter(
+            torch.linspace(0, s.drop_path_rate, sum(s.depths), dtype=torch.float64).tolist()
+        )
         self.groups = nn.ModuleList(
             RHTB(
                 dim=s.embed_dim,
@@ -78,33 +88,52 @@ class HMANet(ReadsRelease):
             for depth, heads in zip(s.depths, s.num_heads)
         )
         self.norm_last = nn.LayerNorm(s.embed_dim)
-        self.conv_after_body = Conv3x3(s.embed_dim, s.embed_dim) if s.resi_connection == '1conv' else nn.Identity()
+        self.conv_after_body = (
+            Conv3x3(s.embed_dim, s.embed_dim) if s.resi_connection == '1conv' else nn.Identity()
+        )
 
         width = RECONSTRUCTION_WIDTH
-        self.conv_before_upsample = nn.Sequential(nn.Conv2d(s.embed_dim, width, kernel_size=3, padding=1), nn.LeakyReLU(inplace=True))
+        self.conv_before_upsample = nn.Sequential(
+            nn.Conv2d(s.embed_dim, width, kernel_size=3, padding=1), nn.LeakyReLU(inplace=True)
+        )
         self.upsample = upsampler(s.upscale, width)
         self.conv_last = nn.Conv2d(width, s.in_chans, kernel_size=3, padding=1)
         resize = s.keep_size and s.upscale > 1
-        self.conv_resize = nn.Conv2d(s.in_chans, s.in_chans, kernel_size=3, stride=s.upscale, padding=1) if resize else nn.Identity()
+        self.conv_resize = (
+            nn.Conv2d(s.in_chans, s.in_chans, kernel_size=3, stride=s.upscale, padding=1)
+            if resize
+            else nn.Identity()
+        )
         self.apply(init_weights)
         if s.image_residual:
-            # The network begins as the identity: nothing random has to be unlearnt, after which nothing may be left to learn with
-            # (docs/results.md).
+            # The network begins as the identity: nothing random has to be unlearnt, after which
+            # nothing may be left to learn with (docs/results.md).
             for parameter in (self.conv_resize if resize else self.conv_last).parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, lq: Tensor) -> Tensor:
-        """lq (b, in_chans, h, w) in [0, 1], any h, w >= 1 -> (b, in_chans, h * s, w * s), s = 1 if keep_size else upscale."""
+        """lq (b, in_chans, h, w) in [0, 1], any h, w >= 1 -> (b, in_chans, h * s, w * s), s = 1 if
+        keep_size else upscale.
+        """
         self.check_picture(lq)
         return self.restore(lq, after_group=lambda i, x: x)
 
     def check_picture(self, lq: Tensor) -> None:
         """Raise a ValueError unless lq is (b, in_chans, h, w) with h, w >= 1."""
         if lq.ndim != 4 or lq.shape[1] != self.in_chans or 0 in lq.shape[2:]:
-            raise ValueError(f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}')
+            raise ValueError(
+                f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}'
+            )
 
-    def restore(self, lq: Tensor, after_group: Callable[[int, Tensor], Tensor], position: Tensor | None = None) -> Tensor:
-        """The network, with `after_group(i, x)` between RHTB i and what follows it, and `position` (b, c, h, w) added to F0."""
+    def restore(
+        self,
+        lq: Tensor,
+        after_group: Callable[[int, Tensor], Tensor],
+        position: Tensor | None = None,
+    ) -> Tensor:
+        """The network, with `after_group(i, x)` between RHTB i and what follows it, and `position`
+        (b, c, h, w) added to F0.
+        """
         h, w = lq.shape[2:]
         x = (pad_to_multiple(lq, self.multiple, 'picture') - self.mean) * self.img_range
         shallow = self.conv_first(x)
@@ -139,17 +168,27 @@ class HMACA(HMANet):
         self.mask_encoder = None if s.cross_attention == 'none' else MaskEncoder(s.embed_dim)
         self.cross_attentions = nn.ModuleList(
             WindowMaskCrossAttention(
-                s.embed_dim, s.cross_attention_heads, s.window_size, s.window_size // 2 if i % 2 else 0, s.cross_attention_residual
+                s.embed_dim,
+                s.cross_attention_heads,
+                s.window_size,
+                s.window_size // 2 if i % 2 else 0,
+                s.cross_attention_residual,
             )
             if self.windowed
-            else MaskCrossAttention(s.embed_dim, s.cross_attention_heads, s.cross_attention_residual)
+            else MaskCrossAttention(
+                s.embed_dim, s.cross_attention_heads, s.cross_attention_residual
+            )
             for i in range(0 if s.cross_attention == 'none' else len(s.depths))
         )
         self.cross_attentions.apply(init_weights)
-        self.position_encoder = MaskPositionEncoder(s.embed_dim, s.img_range) if s.mask_position else None
+        self.position_encoder = (
+            MaskPositionEncoder(s.embed_dim, s.img_range) if s.mask_position else None
+        )
 
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
-        """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b, in_chans, h * s, w * s)."""
+        """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b,
+        in_chans, h * s, w * s).
+        """
         self.check_picture(lq)
         check_mask(lq, mask)
         mask = mask.to(lq.dtype)
@@ -162,20 +201,35 @@ class HMACA(HMANet):
             keys = self.mask_encoder(mask)  # of the real pixels alone: padding is never a key
 
         def cross_attend(i: int, x: Tensor) -> Tensor:
-            return run(self.cross_attentions[i], x, *keys, checkpointed=self.use_checkpoint and self.training)
+            return run(
+                self.cross_attentions[i],
+                x,
+                *keys,
+                checkpointed=self.use_checkpoint and self.training,
+            )
 
         return self.restore(lq, cross_attend, position)
 
 
 def upsampler(scale: int, channels: int) -> nn.Sequential:
-    """Convolutions and pixel shuffles that enlarge (b, channels, h, w) `scale` times: 1, 3 or a power of two."""
+    """Convolutions and pixel shuffles that enlarge (b, channels, h, w) `scale` times: 1, 3 or a
+    power of two.
+    """
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    layers = [(nn.Conv2d(channels, factor**2 * channels, kernel_size=3, padding=1), nn.PixelShuffle(factor)) for factor in factors]
+    layers = [
+        (
+            nn.Conv2d(channels, factor**2 * channels, kernel_size=3, padding=1),
+            nn.PixelShuffle(factor),
+        )
+        for factor in factors
+    ]
     return nn.Sequential(*(layer for pair in layers for layer in pair))
 
 
 def init_weights(module: nn.Module) -> None:
-    """Linear weights trunc-normal(0.02) and biases 0; LayerNorms are 1 and 0 and convolutions torch's default from the start."""
+    """Linear weights trunc-normal(0.02) and biases 0; LayerNorms are 1 and 0 and convolutions
+    torch's default from the start.
+    """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

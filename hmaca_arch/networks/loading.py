@@ -1,4 +1,6 @@
-"""The one way from a checkpoint to a network with its weights: `load_network`, of a file, and its inner half, of a state dict."""
+"""The one way from a checkpoint to a network with its weights: `load_network`, of a file, and its
+inner half, of a state dict.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,13 @@ from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.networks import baselines, described
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.channels import image_channels
-from hmaca_arch.networks.checkpoints import DESCRIPTION, describe_release, description_of, is_release, refuse_misfit
+from hmaca_arch.networks.checkpoints import (
+    DESCRIPTION,
+    describe_release,
+    description_of,
+    is_release,
+    refuse_misfit,
+)
 from hmaca_arch.networks.mask_input import KEYS, check_mask_input, network_section, section_of
 from hmaca_arch.networks.registry import build
 
@@ -23,7 +31,8 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
 
     Args:
         path: of a checkpoint.
-        section: `network_g` of its training, for networks whose checkpoints do not say which they are of.
+        section: `network_g` of its training, for networks whose checkpoints do not say which they
+            are of.
 
     Returns:
         The network in an `Adapter` that pads as it needs, on the CPU and in eval mode.
@@ -37,7 +46,11 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
         baselines.refuse_unknown(section, KEYS)
     state_dict, _ = read_checkpoint(path)
     try:
-        network = build_network_from_state_dict(state_dict) if section is None else _built(section, state_dict)
+        network = (
+            build_network_from_state_dict(state_dict)
+            if section is None
+            else _built(section, state_dict)
+        )
         if section:
             network.in_chans = image_channels(section)
         return Adapter(network, padding(section or section_of(network))).eval()
@@ -47,13 +60,15 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
 
 
 def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its weights, in eval mode.
+    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its
+    weights, in eval mode.
 
-    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is assumed, shifted_windows 'strips',
-    interval_size 4 and img_range 1.
+    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is
+    assumed, shifted_windows 'strips', interval_size 4 and img_range 1.
 
     Raises:
-        ValueError: the state dict neither describes itself nor has the release's keys, or it is not what it says.
+        ValueError: the state dict neither describes itself nor has the release's keys, or it is not
+            what it says.
     """
     description = description_of(state_dict)
     refuse_odd_tensors(state_dict)
@@ -78,8 +93,12 @@ def _built(section: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.M
     return network
 
 
-def check_weights(network: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
-    """Raise a ValueError unless a state dict is of this network; without `strict`, unless the mask enters both in the same way."""
+def check_weights(
+    network: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True
+) -> None:
+    """Raise a ValueError unless a state dict is of this network; without `strict`, unless the mask
+    enters both in the same way.
+    """
     check_mask_input(network, state_dict)
     if strict:
         refuse_misfit(network, state_dict)

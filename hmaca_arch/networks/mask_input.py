@@ -1,10 +1,12 @@
-"""What a section `network_g` says beyond the network's own settings: how the mask enters, and what sizes the network needs.
+"""What a section `network_g` says beyond the network's own settings: how the mask enters, and what
+sizes the network needs.
 
     network_g: {type: SwinIR, mask_input: channel, pad_to: 16, ...}
 
-mask_input: `none` (default: the network sees the picture alone, or has a mask input of its own as HMACA has), or `channel`: the mask is
-one more channel of the network's input. pad_to: pictures are padded to multiples of it and the output is cropped; by default of the
-network's `window_size`, if it has such a setting and does not pad by itself.
+mask_input: `none` (default: the network sees the picture alone, or has a mask input of its own as
+HMACA has), or `channel`: the mask is one more channel of the network's input. pad_to: pictures are
+padded to multiples of it and the output is cropped; by default of the network's `window_size`, if
+it has such a setting and does not pad by itself.
 """
 
 from collections.abc import Mapping
@@ -28,21 +30,32 @@ MASK_INPUTS = ('none', 'channel')
 class MaskInput(Wrapping):
     """Any network of RGB pictures, with the mask as an additional input channel.
 
-    The network itself is unchanged, and so is what it does with RGB (its mean, a residual): the mask's part of what a first convolution of
-    in_chans + 1 channels would compute is added to the first convolution's output, which is the same. That part starts at zero: the
-    first step is that of the network without a mask, with which it is compared, and the weights get gradient from then on all the same.
+    The network itself is unchanged, and so is what it does with RGB (its mean, a residual): the
+    mask's part of what a first convolution of in_chans + 1 channels would compute is added to the
+    first convolution's output, which is the same. That part starts at zero: the first step is that
+    of the network without a mask, with which it is compared, and the weights get gradient from then
+    on all the same.
 
     Args:
         inner: the network's section, see `Wrapping`.
         mask_input: 'channel'.
-        pad_to: the section's, for whoever runs the network from its checkpoint alone; this class does not pad. None: it says nothing.
+        pad_to: the section's, for whoever runs the network from its checkpoint alone; this class
+            does not pad. None: it says nothing.
 
     Raises:
-        ValueError: the network has a mask input already, or no convolution to add the mask's part to.
+        ValueError: the network has a mask input already, or no convolution to add the mask's part
+            to.
     """
 
-    def __init__(self, *, inner: Mapping[str, Any], mask_input: str = 'channel', pad_to: int | None = None) -> None:
-        require(mask_input == 'channel', 'mask_input', mask_input, "'channel'; without it the network needs no MaskInput")
+    def __init__(
+        self, *, inner: Mapping[str, Any], mask_input: str = 'channel', pad_to: int | None = None
+    ) -> None:
+        require(
+            mask_input == 'channel',
+            'mask_input',
+            mask_input,
+            "'channel'; without it the network needs no MaskInput",
+        )
         check_pad_to(pad_to)
         super().__init__(inner, mask_input=mask_input, pad_to=pad_to)
         refuse_mask_network(inner['type'], self.network)
@@ -50,13 +63,21 @@ class MaskInput(Wrapping):
         nn.init.zeros_(self.conv_mask.weight)
 
     def forward(self, lq: Tensor, mask: Tensor) -> Tensor:
-        """lq (b, in_chans, h, w) and mask (b, 1, h, w) in [0, 1], 1 = restore -> what the network returns."""
+        """lq (b, in_chans, h, w) and mask (b, 1, h, w) in [0, 1], 1 = restore -> what the network
+        returns.
+        """
         check_mask(lq, mask)
         mask = mask.to(lq.dtype)
-        return self.adding(lambda given, made: self.conv_mask(widened(mask, given)), self.network, lq)
+        return self.adding(
+            lambda given, made: self.conv_mask(widened(mask, given)), self.network, lq
+        )
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's; a checkpoint of a network without this input is refused, with and without `strict`."""
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As torch's; a checkpoint of a network without this input is refused, with and without
+        `strict`.
+        """
         check_mask_input(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
@@ -64,15 +85,22 @@ class MaskInput(Wrapping):
 def refuse_mask_network(name: str, network: nn.Module | type) -> None:
     """Raise a ValueError if a network has a mask input of its own."""
     if 'mask' in takes(network):
-        raise ValueError(f'mask_input: channel, but {name} has a mask input of its own; leave mask_input out')
+        raise ValueError(
+            f'mask_input: channel, but {name} has a mask input of its own; leave mask_input out'
+        )
 
 
 def check_mask_input(network: nn.Module, state_dict: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the mask enters `network` and the network of a checkpoint in different ways."""
+    """Raise a ValueError if the mask enters `network` and the network of a checkpoint in different
+    ways.
+    """
     description = description_of(state_dict)
     theirs, ours = (
         'channel' if kind else 'none'
-        for kind in (bool(description) and description['network'] == MaskInput.__name__, isinstance(network, MaskInput))
+        for kind in (
+            bool(description) and description['network'] == MaskInput.__name__,
+            isinstance(network, MaskInput),
+        )
     )
     if theirs != ours:
         raise ValueError(
@@ -91,13 +119,20 @@ def check_section(section: Mapping[str, Any]) -> None:
 
 
 def network_section(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What `registry.build` builds for a section: the network, or `MaskInput` around it; its own copy."""
+    """What `registry.build` builds for a section: the network, or `MaskInput` around it; its own
+    copy.
+    """
     baselines.provide(section['type'])
     check_section(section)
     network = {key: value for key, value in section.items() if key not in KEYS}
     if section.get('mask_input', 'none') == 'none':
         return network
-    return {'type': MaskInput.__name__, 'mask_input': 'channel', 'pad_to': section.get('pad_to'), 'inner': network}
+    return {
+        'type': MaskInput.__name__,
+        'mask_input': 'channel',
+        'pad_to': section.get('pad_to'),
+        'inner': network,
+    }
 
 
 def section_of(network: SelfDescribing) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Networks by name: this project's, and those of BasicSR's registry, which is imported only when another one is asked for."""
+"""Networks by name: this project's, and those of BasicSR's registry, which is imported only when
+another one is asked for.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +11,9 @@ OWN: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """Make a class or function known by its name, here and, once BasicSR is imported, in its registry."""
+    """Make a class or function known by its name, here and, once BasicSR is imported, in its
+    registry.
+    """
     OWN[network.__name__] = network
     return network
 

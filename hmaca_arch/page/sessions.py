@@ -1,7 +1,8 @@
 """Give each browser that opens the page of `basicsr demo` a session, and keep sessions apart.
 
-Gradio takes any path in a request for a file that was uploaded. `Sessions` lets a few of its routes through and closes
-the rest. A request names only files that its session uploaded or was given. A session is a cookie that only this server can make.
+Gradio takes any path in a request for a file that was uploaded. `Sessions` lets a few of its routes
+through and closes the rest. A request names only files that its session uploaded or was given. A
+session is a cookie that only this server can make.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ LARGEST_FOLDER = 1 << 30  # bytes of all sessions' files; the oldest are deleted
 MOST_FILES = 2000  # in that folder
 MOST_NAMES = 10_000  # files that sessions may name, the latest
 API = '/gradio_api/'
-# What the page and `gradio_client` ask for. All else is closed, among it: proxy=, stream, call, api,
-# component_server, cancel, login, monitoring.
+# What the page and `gradio_client` ask for. All else is closed, among it: proxy=, stream, call,
+# api, component_server, cancel, login, monitoring.
 OPEN = re.compile(
     r'/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static|svelte)/[\w@~-][\w.@~-]*(/[\w@~-][\w.@~-]*)*'
     r'|/gradio_api/(info|startup-events|app_id)/?'
@@ -84,17 +85,24 @@ def give_body(body: bytes, receive: Receive) -> Receive:
 
 
 def with_headers(scope: Scope, **changes: str | None) -> Scope:
-    """Copy a request with headers (their names with _ for -) replaced, or removed where the value is None."""
+    """Copy a request with headers (their names with _ for -) replaced, or removed where the value
+    is None.
+    """
     names = {name.replace('_', '-').encode(): value for name, value in changes.items()}
     kept = [(key, value) for key, value in scope['headers'] if key.lower() not in names]
-    return {**scope, 'headers': kept + [(key, value.encode()) for key, value in names.items() if value is not None]}
+    return {
+        **scope,
+        'headers': kept
+        + [(key, value.encode()) for key, value in names.items() if value is not None],
+    }
 
 
 class Sessions:
     """Pass Gradio the requests of a session that name only the session's own files.
 
     Args:
-        app: Gradio's application. Its own files lie in `folder` already, and every session may read them.
+        app: Gradio's application. Its own files lie in `folder` already, and every session may read
+            them.
         folder: where it writes what is uploaded and restored (GRADIO_TEMP_DIR).
         port: where the page is served; two pages on one machine have two cookies.
     """
@@ -108,7 +116,9 @@ class Sessions:
         self.deleting = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope['type'] == 'http' and not (scope['method'] in ('GET', 'HEAD') and OPEN.fullmatch(scope['path'])):
+        if scope['type'] == 'http' and not (
+            scope['method'] in ('GET', 'HEAD') and OPEN.fullmatch(scope['path'])
+        ):
             await self._route(scope, receive, send)
             return
 
@@ -117,23 +127,41 @@ class Sessions:
 
         async def send_cookie(message: dict) -> None:
             if message['type'] == 'http.response.start':
-                message = {**message, 'headers': [*message.get('headers', ()), (b'set-cookie', self._new_cookie().encode())]}
+                message = {
+                    **message,
+                    'headers': [
+                        *message.get('headers', ()),
+                        (b'set-cookie', self._new_cookie().encode()),
+                    ],
+                }
             await send(message)
 
-        new = scope['type'] == 'http' and scope['path'].rstrip('/') in ('', '/config') and self._session(scope) is None
+        new = (
+            scope['type'] == 'http'
+            and scope['path'].rstrip('/') in ('', '/config')
+            and self._session(scope) is None
+        )
         await self.app(scope, receive, send_cookie if new else send)
 
     def _sign(self, *words: str) -> str:
-        return hmac.new(self.secret, '\0'.join(words).encode('utf-8', 'surrogatepass'), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(
+            self.secret, '\0'.join(words).encode('utf-8', 'surrogatepass'), hashlib.sha256
+        ).hexdigest()[:32]
 
     def _new_cookie(self) -> str:
         session = secrets.token_hex(16)
         return f'{self.cookie}={session}{self._sign("session", session)}; Path=/; HttpOnly; SameSite=Lax'
 
     def _session(self, scope: Scope) -> str | None:
-        cookies = [value.decode('latin-1') for key, value in scope['headers'] if key.lower() == b'cookie']
-        for name, _, value in (cookie.strip().partition('=') for cookie in ';'.join(cookies).split(';')):
-            if name == self.cookie and hmac.compare_digest(value[32:].encode(), self._sign('session', value[:32]).encode()):
+        cookies = [
+            value.decode('latin-1') for key, value in scope['headers'] if key.lower() == b'cookie'
+        ]
+        for name, _, value in (
+            cookie.strip().partition('=') for cookie in ';'.join(cookies).split(';')
+        ):
+            if name == self.cookie and hmac.compare_digest(
+                value[32:].encode(), self._sign('session', value[:32]).encode()
+            ):
                 return value[:32]
         return None
 
@@ -143,17 +171,25 @@ class Sessions:
         method, path = scope['method'].replace('HEAD', 'GET'), scope['path']
         for (allowed, start), handler in OF_SESSIONS.items():
             tail = path.removeprefix(API + start)
-            if method == allowed and path.startswith(API + start) and (start[-1] in '/=' or tail in ('', '/')):
+            if (
+                method == allowed
+                and path.startswith(API + start)
+                and (start[-1] in '/=' or tail in ('', '/'))
+            ):
                 if session is None:
                     raise Refused(403, 'no session: open the page first, and send its cookie')
                 # Compressed answers could not be read here.
-                await getattr(self, f'_{handler}')(with_headers(scope, accept_encoding=None), receive, send, session, tail)
+                await getattr(self, f'_{handler}')(
+                    with_headers(scope, accept_encoding=None), receive, send, session, tail
+                )
                 return
         raise Refused(404, 'there is no such address')
 
     # Names that clients choose get their session in them, so that no two sessions share one.
 
-    async def _heartbeat(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _heartbeat(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         path = f'{API}heartbeat/{self._sign(session, tail)}'
         await self.app({**scope, 'path': path, 'raw_path': path.encode()}, receive, send)
 
@@ -162,10 +198,14 @@ class Sessions:
         names = [self._sign(session, name) for name in query.get(key, ())[:1]]
         return {**scope, 'query_string': '&'.join(f'{key}={name}' for name in names).encode()}
 
-    async def _upload_progress(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _upload_progress(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         await self.app(self._sign_query(scope, session, 'upload_id'), receive, send)
 
-    async def _messages(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _messages(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         """Pass on what Gradio tells a session, and let the session read the files that it names."""
         rest = b''
 
@@ -179,23 +219,31 @@ class Sessions:
 
         await self.app(self._sign_query(scope, session, 'session_hash'), receive, note)
 
-    async def _file(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _file(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         if tail not in self.shared and (session, tail) not in self.owned:
             raise Refused(404, 'there is no such file of this session')
         await self.app(scope, receive, send)
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _upload(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         length = self._length(scope, LARGEST_UPLOAD)
         if self.arriving + length > LARGEST_FOLDER:
             raise Refused(503, 'too many uploads at once: try again later')
         self.arriving += length
         try:
-            await self.app(self._sign_query(scope, session, 'upload_id'), receive, self._note(send, session))
+            await self.app(
+                self._sign_query(scope, session, 'upload_id'), receive, self._note(send, session)
+            )
         finally:
             self.arriving -= length
             await asyncio.to_thread(self.make_room)
 
-    async def _call(self, scope: Scope, receive: Receive, send: Send, session: str, tail: str) -> None:
+    async def _call(
+        self, scope: Scope, receive: Receive, send: Send, session: str, tail: str
+    ) -> None:
         """Rebuild a call from what is understood of it, so that Gradio sees nothing else."""
         self._length(scope, LARGEST_CALL)
         try:
@@ -208,20 +256,35 @@ class Sessions:
             }
             body = json.dumps(cleaned).encode()
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise Refused(400, 'the call is not understood: expected JSON with data, fn_index and session_hash') from None
+            raise Refused(
+                400,
+                'the call is not understood: expected JSON with data, fn_index and session_hash',
+            ) from None
         await asyncio.to_thread(self.make_room)
         note = self._note(send, session)
-        await self.app(with_headers(scope, content_length=str(len(body))), give_body(body, receive), note)
+        await self.app(
+            with_headers(scope, content_length=str(len(body))), give_body(body, receive), note
+        )
 
     def _note(self, send: Send, session: str) -> Send:
-        """Pass on a JSON answer, and let the session read the files that it names: a list of paths, or objects with one."""
+        """Pass on a JSON answer, and let the session read the files that it names: a list of paths,
+        or objects with one.
+        """
         answer = bytearray()
 
         async def note(message: dict) -> None:
             answer.extend(message.get('body', b''))
-            if message['type'] == 'http.response.body' and not message.get('more_body') and answer[:1] in (b'[', b'{'):
+            if (
+                message['type'] == 'http.response.body'
+                and not message.get('more_body')
+                and answer[:1] in (b'[', b'{')
+            ):
                 found = json.loads(answer)
-                paths = [part for part in found if isinstance(part, str)] if isinstance(found, list) else paths_in(found)
+                paths = (
+                    [part for part in found if isinstance(part, str)]
+                    if isinstance(found, list)
+                    else paths_in(found)
+                )
                 self._give(session, paths)
             await send(message)
 
@@ -234,8 +297,12 @@ class Sessions:
             return value
         if 'path' in value or 'url' in value:
             path = value.get('path')
-            if not isinstance(path, str) or (path not in self.shared and (session, path) not in self.owned):
-                raise Refused(403, 'the call names a file that this session did not upload: upload it first')
+            if not isinstance(path, str) or (
+                path not in self.shared and (session, path) not in self.owned
+            ):
+                raise Refused(
+                    403, 'the call names a file that this session did not upload: upload it first'
+                )
             return {'path': path, 'meta': {'_type': 'gradio.FileData'}}
         # An editor's id stands for images that came by component_server, which is closed.
         return {key: self._clean(part, session) for key, part in value.items() if key != 'id'}

@@ -47,11 +47,15 @@ def read_uploads(
     return images, mask, [note.text for note in notes]
 
 
-def read_painted(painted: Mapping[str, Any] | None, drawn: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A picture that was painted on -> (h, w, 3 or 4) uint8 and the mask (h, w) bool: what was painted white, in either way.
+def read_painted(
+    painted: Mapping[str, Any] | None, drawn: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture that was painted on -> (h, w, 3 or 4) uint8 and the mask (h, w) bool: what was
+    painted white, in either way.
 
     Args:
-        painted: 'background', (h, w, 4) uint8 RGBA, and 'layers', a list of such; as `gradio.ImageEditor` has it.
+        painted: 'background', (h, w, 4) uint8 RGBA, and 'layers', a list of such; as
+            `gradio.ImageEditor` has it.
         drawn: a mask as a picture of its own, (h, w), 1 inside the region, else 0.
 
     Raises:
@@ -61,11 +65,15 @@ def read_painted(painted: Mapping[str, Any] | None, drawn: np.ndarray | None = N
         raise ValueError('there is no picture yet: open one, or choose an example')
     picture = painted['background']
     mask = np.zeros(picture.shape[:2], bool)
-    opaque = [np.where(layer[..., 3] > 127, layer[..., 1], 0) for layer in painted.get('layers') or ()]
+    opaque = [
+        np.where(layer[..., 3] > 127, layer[..., 1], 0) for layer in painted.get('layers') or ()
+    ]
     for layer in opaque if drawn is None else (*opaque, 255 * drawn):
         if layer.shape != mask.shape:
             sizes = [f'{shape[1]}x{shape[0]}' for shape in (layer.shape, mask.shape)]
-            raise ValueError(f'the mask has {sizes[0]} pixels, the picture {sizes[1]}; expected equal sizes')
+            raise ValueError(
+                f'the mask has {sizes[0]} pixels, the picture {sizes[1]}; expected equal sizes'
+            )
         mask |= layer > 127
     if not mask.any():
         raise ValueError('nothing is painted yet: paint over the region to restore, or open a mask')

@@ -1,9 +1,11 @@
 """From a mask to the pieces of a picture that a network sees, and back.
 
-A region is a group of masked pixels whose surroundings (`context`) overlap. Its crop is its bounding box with the context around it; crops
-of different regions never overlap, so each holds its own masked pixels and no others. A crop larger than the tile limit is cut into
-overlapping tiles of equal size, of which those without a masked pixel are left out, and the tiles are blended by ramps over the overlap.
-The cost of everything here, but for reading the mask once, follows the regions and not the picture.
+A region is a group of masked pixels whose surroundings (`context`) overlap. Its crop is its
+bounding box with the context around it; crops of different regions never overlap, so each holds its
+own masked pixels and no others. A crop larger than the tile limit is cut into overlapping tiles of
+equal size, of which those without a masked pixel are left out, and the tiles are blended by ramps
+over the overlap. The cost of everything here, but for reading the mask once, follows the regions
+and not the picture.
 """
 
 from typing import NamedTuple
@@ -13,7 +15,9 @@ import numpy as np
 
 
 class Box(NamedTuple):
-    """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are the first ones outside."""
+    """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are
+    the first ones outside.
+    """
 
     top: int
     left: int
@@ -31,7 +35,12 @@ class Box(NamedTuple):
 
     def grown(self, by: int, height: int, width: int) -> 'Box':
         """With `by` more pixels on each side, as far as a picture of height x width has them."""
-        return Box(max(0, self.top - by), max(0, self.left - by), min(height, self.bottom + by), min(width, self.right + by))
+        return Box(
+            max(0, self.top - by),
+            max(0, self.left - by),
+            min(height, self.bottom + by),
+            min(width, self.right + by),
+        )
 
     def moved(self, down: int, right: int) -> 'Box':
         return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
@@ -49,14 +58,19 @@ class Region(NamedTuple):
 
 
 def marked_box(mask: np.ndarray) -> Box:
-    """The box around what is not 0 in a mask (h, w) of any type; empty if there is nothing. Costs one look at each pixel, and no copy of
+    """The box around what is not 0 in a mask (h, w) of any type; empty if there is nothing. Costs
+    one look at each pixel, and no copy of
     an 8-bit mask."""
-    left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8))
+    left, top, columns, rows = cv2.boundingRect(
+        mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8)
+    )
     return Box(top, left, top + rows, left + columns)
 
 
 def find_regions(mask: np.ndarray, context: int) -> list[Region]:
-    """The regions of a mask (h, w), 0 = keep, with `context` pixels around them; their crops do not overlap."""
+    """The regions of a mask (h, w), 0 = keep, with `context` pixels around them; their crops do not
+    overlap.
+    """
     height, width = mask.shape
     marked = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
     bounds = marked_box(marked)
@@ -64,21 +78,36 @@ def find_regions(mask: np.ndarray, context: int) -> list[Region]:
         return []
     top, left = bounds[:2]
     marked = marked[bounds.area]
-    # Grown by twice the context towards one side, pixels whose context overlaps are neighbours: thousands of specks become few boxes.
+    # Grown by twice the context towards one side, pixels whose context overlaps are neighbours:
+    # thousands of specks become few boxes.
     more = min(max(0, 2 * context - 1), max(marked.shape))  # that far, everything meets everything
-    near = cv2.copyMakeBorder((marked > 0).view(np.uint8), more, 0, more, 0, cv2.BORDER_CONSTANT, value=0)
+    near = cv2.copyMakeBorder(
+        (marked > 0).view(np.uint8), more, 0, more, 0, cv2.BORDER_CONSTANT, value=0
+    )
     # sums, and not cv2.dilate, whose time grows with the context
-    near = cv2.boxFilter(near, cv2.CV_32S, (more + 1, more + 1), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    near = cv2.boxFilter(
+        near,
+        cv2.CV_32S,
+        (more + 1, more + 1),
+        anchor=(0, 0),
+        normalize=False,
+        borderType=cv2.BORDER_CONSTANT,
+    )
     near = (near > 0).view(np.uint8)
     boxes = [
         Box(top + y, left + x, top + y + h - more, left + x + w - more)
         for x, y, w, h in cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:, :4].tolist()
     ]
-    return [Region(box, box.grown(context, height, width)) for box in sorted(_merged(boxes, 2 * context))]
+    return [
+        Region(box, box.grown(context, height, width))
+        for box in sorted(_merged(boxes, 2 * context))
+    ]
 
 
 def _merged(boxes: list[Box], distance: int) -> list[Box]:
-    """Boxes closer than `distance` joined, until there are none: a speck may lie inside a ring, and two joined boxes may meet a third."""
+    """Boxes closer than `distance` joined, until there are none: a speck may lie inside a ring, and
+    two joined boxes may meet a third.
+    """
     waiting, apart = list(boxes), np.empty((len(boxes), 4), int)
     count = 0
     while waiting:
@@ -90,7 +119,9 @@ def _merged(boxes: list[Box], distance: int) -> list[Box]:
             joined, others = np.vstack([apart[:count][meeting], box]), apart[:count][~meeting]
             count = len(others)
             apart[:count] = others
-            waiting.append(Box(*joined[:, :2].min(axis=0).tolist(), *joined[:, 2:].max(axis=0).tolist()))
+            waiting.append(
+                Box(*joined[:, :2].min(axis=0).tolist(), *joined[:, 2:].max(axis=0).tolist())
+            )
         else:
             apart[count] = box
             count += 1
@@ -98,7 +129,8 @@ def _merged(boxes: list[Box], distance: int) -> list[Box]:
 
 
 def cut(region: Region, mask: np.ndarray, limit: int, overlap: int) -> list[Box]:
-    """The tiles of a region: of equal size, at most limit x limit, at least `overlap` pixels in common with the next, each with some
+    """The tiles of a region: of equal size, at most limit x limit, at least `overlap` pixels in
+    common with the next, each with some
     masked pixel. A region that is not larger than the limit is one tile.
 
     Raises:
@@ -126,9 +158,11 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
 
 
 class Blend:
-    """Puts the restored tiles of one region together: the mean, weighted by ramps that fall off over the overlap with other tiles.
+    """Puts the restored tiles of one region together: the mean, weighted by ramps that fall off
+    over the overlap with other tiles.
 
-    At a tile's border, where the network knew least of the surroundings, a tile counts for little; at the crop's border it counts in full.
+    At a tile's border, where the network knew least of the surroundings, a tile counts for little;
+    at the crop's border it counts in full.
     """
 
     def __init__(self, region: Region, channels: int, overlap: int) -> None:
@@ -146,12 +180,16 @@ class Blend:
         self.weight[inside.area] += weight
 
     def result(self) -> np.ndarray:
-        """(h, w, c) float32 of the crop; 0 where there was no tile, which is nowhere inside the mask."""
+        """(h, w, c) float32 of the crop; 0 where there was no tile, which is nowhere inside the
+        mask.
+        """
         return np.divide(self.sum, self.weight, out=np.zeros_like(self.sum), where=self.weight > 0)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
-    """Weights along one side of a tile from start to stop of `length` pixels: 1, but falling towards ends that are not the whole's."""
+    """Weights along one side of a tile from start to stop of `length` pixels: 1, but falling
+    towards ends that are not the whole's.
+    """
     position = np.arange(stop - start, dtype=np.float32)
     weight = np.ones_like(position)
     if start > 0:
@@ -162,12 +200,19 @@ def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
 
 
 def paste_weights(mask: np.ndarray, region: Region, feather: int) -> np.ndarray:
-    """How much of the restored pixels is taken: the mask's crop (h, w), float64 in [0, 1], fading over `feather` pixels towards the
-    region's border. All of the fading is inside the mask; the picture's own border is none of the region's."""
+    """How much of the restored pixels is taken: the mask's crop (h, w), float64 in [0, 1], fading
+    over `feather` pixels towards the
+    region's border. All of the fading is inside the mask; the picture's own border is none of the
+    region's.
+    """
     weights = mask[region.crop.area].astype(np.float64)
     if not feather:
         return weights
-    wider = region.crop.grown(1, *mask.shape)  # context 0: pixels just outside the crop are outside the mask
-    distance = cv2.distanceTransform((mask[wider.area] > 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    wider = region.crop.grown(
+        1, *mask.shape
+    )  # context 0: pixels just outside the crop are outside the mask
+    distance = cv2.distanceTransform(
+        (mask[wider.area] > 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
     distance = distance[region.crop.within(wider).area]
     return weights * np.minimum(1, distance / (feather + 1))

@@ -37,10 +37,19 @@ def contact_sheet(
     Returns:
         (height, width, 3) uint8, the channels in the order of the images.
     """
-    images = [[image if image.ndim == 3 and image.shape[2] == 3 else cv2.merge([image] * 3) for image in row] for row in rows]
+    images = [
+        [
+            image if image.ndim == 3 and image.shape[2] == 3 else cv2.merge([image] * 3)
+            for image in row
+        ]
+        for row in rows
+    ]
     if side:
         images = [[fitted(image, side) for image in row] for row in images]
-    widths = [max(image.shape[1] for image in column if image is not None) for column in zip_longest(*images)]
+    widths = [
+        max(image.shape[1] for image in column if image is not None)
+        for column in zip_longest(*images)
+    ]
     lefts = np.cumsum([0, *(width + GAP for width in widths)]).tolist()
     labels = [(left, 2, broken(head, width)) for left, width, head in zip(lefts, widths, heads)]
     top, places = TEXT if heads else 0, []

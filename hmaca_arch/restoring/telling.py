@@ -1,6 +1,7 @@
 """What a network is told about each region, when the degradation is measured and not given.
 
-Masks are painted by hand. Of a mask only the part that is degraded is restored, and a region with nothing wrong is left as it is.
+Masks are painted by hand. Of a mask only the part that is degraded is restored, and a region with
+nothing wrong is left as it is.
 """
 
 from collections.abc import Sequence
@@ -15,19 +16,25 @@ from hmaca_arch.restoring.regions import Box
 
 AROUND = 72  # pixels around the regions that measuring looks at
 MOST = 24  # regions; more are restored as if their degradation were unknown
-SURE = 0.5  # confidence below which a measurement is not used, except of blocks: taken for the other pool they still gain
+# confidence below which a measurement is not used, except of blocks: taken for the other pool they
+# still gain
+SURE = 0.5
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
 class Told(NamedTuple):
-    """One region's degradation and the box around its degraded pixels, both in the image's coordinates."""
+    """One region's degradation and the box around its degraded pixels, both in the image's
+    coordinates.
+    """
 
     box: Box
     degradation: Degradation
 
 
 class Look(NamedTuple):
-    """mask: (h, w) bool, what is to be restored. told: by region. notes: what was found, a sentence each."""
+    """mask: (h, w) bool, what is to be restored. told: by region. notes: what was found, a sentence
+    each.
+    """
 
     mask: np.ndarray
     told: list[Told]
@@ -53,7 +60,13 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
     masked = mask > 0
     found = measure(as_measurable(image), masked, jpeg) if masked.any() else []
     if len(found) > MOST:
-        return Look(masked, [], [f'{len(found)} regions are too many to measure: their degradation is taken for unknown'])
+        return Look(
+            masked,
+            [],
+            [
+                f'{len(found)} regions are too many to measure: their degradation is taken for unknown'
+            ],
+        )
     degraded, told, notes = np.zeros_like(masked), [], []
     for one in found:
         rows, columns = np.flatnonzero(one.area.any(axis=1)), np.flatnonzero(one.area.any(axis=0))
@@ -62,12 +75,16 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         box = box.moved(place.top, place.left)
         notes.append(f'measured at {box.left},{box.top}: {one.words}')
-        if one.degradation.kind == 'none' and one.confidence >= SURE and not one.degradation.jpeg:  # JPEG hides too much
+        if (
+            one.degradation.kind == 'none' and one.confidence >= SURE and not one.degradation.jpeg
+        ):  # JPEG hides too much
             continue
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(Told(box, replace(d, offset=(d.offset[0] + place.top, d.offset[1] + place.left))))
+        told.append(
+            Told(box, replace(d, offset=(d.offset[0] + place.top, d.offset[1] + place.left)))
+        )
     if found and not degraded.any():
         notes.append('no degradation found: nothing is restored')
     return Look(degraded, told, notes)
@@ -89,5 +106,9 @@ def told_of(box: Box, told: Sequence[Told]) -> Degradation:
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    return one.top < other.bottom and other.top < one.bottom and one.left < other.right and other.left < one.right
-
+    return (
+        one.top < other.bottom
+        and other.top < one.bottom
+        and one.left < other.right
+        and other.left < one.right
+    )

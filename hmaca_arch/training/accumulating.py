@@ -1,4 +1,6 @@
-"""Gradient accumulation: one step of the optimizer on several batches, which need the memory of one."""
+"""Gradient accumulation: one step of the optimizer on several batches, which need the memory of
+one.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ def batches_a_step(opt: Mapping[str, Any]) -> int:
 
 
 class InParts:
-    """Collate function: the samples of one step -> a list of `count` batches, in the samples' order.
+    """Collate function: the samples of one step -> a list of `count` batches, in the samples'
+    order.
 
     A class, not a closure: loaders hand it to worker processes.
     """
@@ -28,9 +31,14 @@ class InParts:
 
     def __call__(self, samples: Sequence[Any]) -> list[Any]:
         size = math.ceil(len(samples) / self.count)
-        return [default_collate(list(samples[first : first + size])) for first in range(0, len(samples), size)]
+        return [
+            default_collate(list(samples[first : first + size]))
+            for first in range(0, len(samples), size)
+        ]
 
 
 def gradients_kept(net: nn.Module, last: bool) -> AbstractContextManager:
-    """Context for forward and backward of one batch: processes exchange gradients with the step's last batch alone."""
+    """Context for forward and backward of one batch: processes exchange gradients with the step's
+    last batch alone.
+    """
     return nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync()

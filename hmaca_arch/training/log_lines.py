@@ -12,7 +12,9 @@ NAME = 'log.jsonl'
 
 
 def cut(path: Path, iteration: int) -> None:
-    """Drop what is later than the iteration that a run goes on from, and what a kill left half-written."""
+    """Drop what is later than the iteration that a run goes on from, and what a kill left
+    half-written.
+    """
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(keepends=True)
@@ -31,6 +33,11 @@ def _iteration(line: bytes) -> float:
 
 def append(path: Path, values: Mapping[str, Any]) -> None:
     """Add a line; numbers that JSON does not have (inf, nan) become null."""
-    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
     with open(path, 'a', encoding='utf-8', newline='\n') as file:
-        file.write(json.dumps(finite) + '\n')  # one write, and closed: a kill loses one line at most
+        file.write(
+            json.dumps(finite) + '\n'
+        )  # one write, and closed: a kill loses one line at most

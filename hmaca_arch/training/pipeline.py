@@ -1,23 +1,23 @@
-"""What BasicSR's unchanged `train_pipeline` and `test_pipeline` need replaced, by name, to run this project's experiments.
+"""What BasicSR's unchanged `train_pipeline` and `test_pipeline` need replaced, by name, to run this
+project's experiments.
 
 Why each replacement:
 
-| name | stock BasicSR 1.4.2 |
-| --- | --- |
-| `parse_options` | see `starting.py` |
-| `make_exp_dirs` | one process renames and makes folders while others already write to them |
-| `copy_opt_file`, `get_root_logger` | likewise; and the system's encoding, which on Windows refuses most names |
-| `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a half-written state, needs a GPU, and silently starts over |
-| `create_train_val_dataloader` | drops the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of |
-| | 300; shuffles every run alike; starts an epoch over on resume |
-| `build_model` | what a resumed run has to catch up on (see `start_logging`) needs the model |
-| `get_time_str` | names a log by the second: a run that is resumed within it empties the log of the one before |
-| `MessageLogger` | see `progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" |
-| `worker_init_fn` | a signal to all processes ends the workers while training still needs them |
-| `CPUPrefetcher` | begins to read before `reset` begins to read: two readers, of one iterator where the workers persist |
-| `BaseModel.get_optimizer` | Adam only |
-| `BaseModel.model_to_device` | wraps for a GPU that may not be there |
-| `BaseModel._print_different_keys_loading` | compares key names before a network could translate them |
+| name | stock BasicSR 1.4.2 | | --- | --- | | `parse_options` | see `starting.py` | |
+`make_exp_dirs` | one process renames and makes folders while others already write to them | |
+`copy_opt_file`, `get_root_logger` | likewise; and the system's encoding, which on Windows refuses
+most names | | `load_resume_state` | (`resuming.py`) looks below the source's folder, takes a
+half-written state, needs a GPU, and silently starts over | | `create_train_val_dataloader` | drops
+the last batch while counting it, so that 12 pictures in batches of 8 end at iteration 151 of | | |
+300; shuffles every run alike; starts an epoch over on resume | | `build_model` | what a resumed run
+has to catch up on (see `start_logging`) needs the model | | `get_time_str` | names a log by the
+second: a run that is resumed within it empties the log of the one before | | `MessageLogger` | see
+`progress.py`: its estimated time is wrong, and ends at "-1 day, 23:59:59" | | `worker_init_fn` | a
+signal to all processes ends the workers while training still needs them | | `CPUPrefetcher` |
+begins to read before `reset` begins to read: two readers, of one iterator where the workers persist
+| | `BaseModel.get_optimizer` | Adam only | | `BaseModel.model_to_device` | wraps for a GPU that may
+not be there | | `BaseModel._print_different_keys_loading` | compares key names before a network
+could translate them |
 
 BasicSR's version is checked before anything is replaced.
 """
@@ -76,10 +76,13 @@ def build_and_keep_model(opt: dict):
 def start_logging(opt: dict, current_iter: int, tb_logger=None) -> ProgressLogger:
     """BasicSR makes its `MessageLogger` when everything else is built.
 
-    It saves before it validates the same iteration. A run that resumes from there validates first, then: a validation that was lost is
-    made up for, and one that was not gives the same figures again.
+    It saves before it validates the same iteration. A run that resumes from there validates first,
+    then: a validation that was lost is made up for, and one that was not gives the same figures
+    again.
     """
-    if _session.get('state') and opt['rank'] == 0:  # not before: what is refused leaves all as it is
+    if (
+        _session.get('state') and opt['rank'] == 0
+    ):  # not before: what is refused leaves all as it is
         resuming.set_aside(Path(opt['path']['training_states']), current_iter)
     val = opt.get('val')
     if _session.get('state') and val and current_iter % val['val_freq'] == 0:
@@ -101,7 +104,11 @@ def init_worker(*args, **kwargs) -> None:
 def digest(dataset) -> str | None:
     """Of the pictures' names, in their order; None for data sets that do not tell them."""
     names = getattr(dataset, 'names', None)
-    return None if names is None else hashlib.sha256('\0'.join(names).encode(errors='surrogateescape')).hexdigest()[:12]
+    return (
+        None
+        if names is None
+        else hashlib.sha256('\0'.join(names).encode(errors='surrogateescape')).hexdigest()[:12]
+    )
 
 
 def create_train_val_dataloader(opt: dict, logger):
@@ -118,26 +125,40 @@ def create_train_val_dataloader(opt: dict, logger):
             raise ValueError(f'datasets:{phase}: no pictures found')
         loader_args = dict(num_gpu=opt['num_gpu'], dist=opt['dist'], seed=opt['manual_seed'])
         if kind == 'val':
-            logger.info(f'Number of val images/folders in {printable(dataset_opt["name"])}: {len(dataset)}')
+            logger.info(
+                f'Number of val images/folders in {printable(dataset_opt["name"])}: {len(dataset)}'
+            )
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **loader_args))
             continue
         # Without a launcher BasicSR feeds several GPUs from one process, with one large batch.
         batches = batches_a_step(opt)
-        dataset_opt = {**dataset_opt, 'batch_size_per_gpu': batches * dataset_opt['batch_size_per_gpu']}  # InParts splits it again
-        global_batch = dataset_opt['batch_size_per_gpu'] * (opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1))
-        epoch_iters = math.ceil(len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch)
+        dataset_opt = {
+            **dataset_opt,
+            'batch_size_per_gpu': batches * dataset_opt['batch_size_per_gpu'],
+        }  # InParts splits it again
+        global_batch = dataset_opt['batch_size_per_gpu'] * (
+            opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)
+        )
+        epoch_iters = math.ceil(
+            len(dataset) * dataset_opt.get('dataset_enlarge_ratio', 1) / global_batch
+        )
         opt['sampling'] = {
             'pictures': len(dataset), 'names': digest(dataset), 'global_batch': global_batch, 'seed': opt['manual_seed'],
         }  # fmt: skip
         if _session.get('state'):
             resuming.check_sampling(_session['state'], opt['sampling'])
-            _session['state']['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may be another now
+            _session['state']['epoch'] = (
+                start_iter // epoch_iters
+            )  # dataset_enlarge_ratio may be another now
         sampler = GlobalSampler(
             size=len(dataset), global_batch=global_batch, epoch_iters=epoch_iters, total_iters=total_iters,
             start_iter=start_iter, seed=opt['manual_seed'], rank=opt['rank'], world_size=opt['world_size'],
         )  # fmt: skip
         if not dataset_opt.get('num_worker_per_gpu'):
-            dataset_opt = {**dataset_opt, 'persistent_workers': False}  # torch refuses it where there are no workers
+            dataset_opt = {
+                **dataset_opt,
+                'persistent_workers': False,
+            }  # torch refuses it where there are no workers
         loader = build_dataloader(dataset, dataset_opt, sampler=sampler, **loader_args)
         if batches > 1:
             loader.collate_fn = InParts(batches)
@@ -166,15 +187,21 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
     """Any optimizer of torch.optim by its name (AdamW is the paper's)."""
     known = option_checks.optimizers()
     if optim_type not in known:
-        raise ValueError(f'train:optim_g:type: there is no {optim_type!r}{suggestion(optim_type, known)}')
+        raise ValueError(
+            f'train:optim_g:type: there is no {optim_type!r}{suggestion(optim_type, known)}'
+        )
     return known[optim_type](params, lr=lr, **kwargs)
 
 
 def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
     """As BasicSR's method of this name, without assuming that a distributed process has a GPU."""
-    if not self.opt['dist'] or self.device.type == 'cuda':  # `distributed.start` has chosen the process's GPU
+    if (
+        not self.opt['dist'] or self.device.type == 'cuda'
+    ):  # `distributed.start` has chosen the process's GPU
         return _stock_model_to_device(self, net)
-    return DistributedDataParallel(net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
+    return DistributedDataParallel(
+        net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False)
+    )
 
 
 def print_different_keys(self, crt_net, load_net: dict, strict: bool = True) -> None:
@@ -193,7 +220,9 @@ _stock_print_different_keys = BaseModel._print_different_keys_loading
 
 
 def commit(source: Path) -> str | None:
-    """The checkout's commit, with -dirty if a file of it was changed; None without git. Takes no lock that could be left behind."""
+    """The checkout's commit, with -dirty if a file of it was changed; None without git. Takes no
+    lock that could be left behind.
+    """
 
     def git(*arguments: str) -> str:
         command = ['git', '--no-optional-locks', '-C', str(source), *arguments]
@@ -201,15 +230,32 @@ def commit(source: Path) -> str | None:
 
     try:
         head = git('rev-parse', '--short', 'HEAD')
-        return head + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '') if head else None
+        return (
+            head + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '')
+            if head
+            else None
+        )
     except OSError:
         return None
 
 
 @master_only
 def record_run(opt: dict, folder: str) -> None:
-    """Write what defines a run beside its results: `options_resolved.yml` and `versions.json` (code, packages, machine)."""
-    packages = ('hmaca', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'scikit-image', 'lmdb', 'einops', 'spandrel')
+    """Write what defines a run beside its results: `options_resolved.yml` and `versions.json`
+    (code, packages, machine).
+    """
+    packages = (
+        'hmaca',
+        'basicsr',
+        'torch',
+        'torchvision',
+        'numpy',
+        'opencv-python',
+        'scikit-image',
+        'lmdb',
+        'einops',
+        'spandrel',
+    )
     versions = {'python': platform.python_version(), 'machine': platform.platform()}
     if torch.cuda.is_available():
         versions['gpu'] = torch.cuda.get_device_name()
@@ -223,11 +269,15 @@ def record_run(opt: dict, folder: str) -> None:
     if (source / '.git').exists():
         versions['commit'] = commit(source)
     write_atomically(os.path.join(folder, 'versions.json'), json.dumps(versions, indent=2).encode())
-    write_atomically(os.path.join(folder, 'options_resolved.yml'), dump(opt).encode(errors='surrogateescape'))
+    write_atomically(
+        os.path.join(folder, 'options_resolved.yml'), dump(opt).encode(errors='surrogateescape')
+    )
 
 
 def make_dirs(opt: dict) -> None:
-    """BasicSR's `make_exp_dirs`, which the other processes wait for; in a test, what defines the run beside its results."""
+    """BasicSR's `make_exp_dirs`, which the other processes wait for; in a test, what defines the
+    run beside its results.
+    """
     distributed.barrier()  # all have looked into the old folder before it is moved aside
     make_exp_dirs(opt)
     if not opt['is_train']:
@@ -242,7 +292,9 @@ def install() -> None:
         ValueError: another BasicSR is installed; its pipelines may call other names.
     """
     if basicsr.__version__ != BASICSR:
-        raise ValueError(f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}')
+        raise ValueError(
+            f'BasicSR {basicsr.__version__} is installed; training needs {BASICSR}: pip install basicsr=={BASICSR}'
+        )
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
     basicsr.train.copy_opt_file = run_record.copy_option_file
     basicsr.train.get_root_logger = basicsr.test.get_root_logger = run_record.root_logger
@@ -259,9 +311,14 @@ def install() -> None:
 
 
 def run(command: str, args: Namespace, root_path: str) -> None:
-    """Run BasicSR's pipeline 'train' or 'test' with the parsed command line `args`, writing below `root_path`."""
+    """Run BasicSR's pipeline 'train' or 'test' with the parsed command line `args`, writing below
+    `root_path`.
+    """
     install()
-    module, pipeline = {'train': (basicsr.train, 'train_pipeline'), 'test': (basicsr.test, 'test_pipeline')}[command]
+    module, pipeline = {
+        'train': (basicsr.train, 'train_pipeline'),
+        'test': (basicsr.test, 'test_pipeline'),
+    }[command]
     module.parse_options = partial(starting.parse, args=args)
     try:
         with stopping.listening() if command == 'train' else nullcontext():
@@ -270,7 +327,8 @@ def run(command: str, args: Namespace, root_path: str) -> None:
         distributed.finish()
         raise
     except (RuntimeError, ConnectionError, EOFError) as error:
-        # what torch says of a worker that was killed, or hangs; the others: it was killed in the middle of a word
+        # what torch says of a worker that was killed, or hangs; the others: it was killed in the
+        # middle of a word
         if 'DataLoader' in str(error) or not isinstance(error, RuntimeError):
             raise ValueError(
                 f'a worker process of the loader is gone ({" ".join(str(error).split())[:200]}); if memory ran out, set a smaller '
@@ -281,7 +339,9 @@ def run(command: str, args: Namespace, root_path: str) -> None:
                 'datasets:train: the pictures of a batch differ in size: set gt_size (crops of that side) or batch_size_per_gpu: 1'
             ) from error
         if 'does not have a deterministic implementation' in str(error):
-            raise ValueError(f'train:deterministic: {str(error).split(",")[0].split(". ")[0]} on this device; leave it out') from error
+            raise ValueError(
+                f'train:deterministic: {str(error).split(",")[0].split(". ")[0]} on this device; leave it out'
+            ) from error
         if not distributed.lost_others(error):
             raise
         raise ValueError(

@@ -21,13 +21,17 @@ _locks: list = []  # files that this process holds locks on
 
 
 def check_state(state: Any) -> None:
-    """Raise a ValueError, KeyError or TypeError for what is no training state: a stranger's file may hold anything."""
+    """Raise a ValueError, KeyError or TypeError for what is no training state: a stranger's file
+    may hold anything.
+    """
     for key in ('epoch', 'iter'):
         number = state[key]
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
             raise ValueError(f'{key} is {show(number)}; expected a whole number')
     for key in ('optimizers', 'schedulers'):
-        if not isinstance(state[key], list) or not all(isinstance(part, dict) for part in state[key]):
+        if not isinstance(state[key], list) or not all(
+            isinstance(part, dict) for part in state[key]
+        ):
             raise ValueError(f'{key} is no list of states')
     for key in ('sampling', 'best', 'scaler'):
         if not isinstance(state.get(key, {}), dict):
@@ -35,12 +39,18 @@ def check_state(state: Any) -> None:
 
 
 def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
-    """The newest training state that loads and whose networks load too, or None if there are no states at all.
+    """The newest training state that loads and whose networks load too, or None if there are no
+    states at all.
 
     Raises:
-        ValueError: there are states, but none of them is complete. Starting over is then the user's decision.
+        ValueError: there are states, but none of them is complete. Starting over is then the user's
+            decision.
     """
-    found = sorted(states.glob('*.state'), key=lambda path: int(path.stem) if path.stem.isdigit() else -1, reverse=True)
+    found = sorted(
+        states.glob('*.state'),
+        key=lambda path: int(path.stem) if path.stem.isdigit() else -1,
+        reverse=True,
+    )
     broken = []
     for path in found:
         try:
@@ -52,14 +62,19 @@ def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
             raise
         except Exception as error:  # whatever a torn file makes the reader raise
             broken.append(f'{path.name} ({type(error).__name__})')
-            say(f'Checkpoint {printable(path)} is not complete and is skipped: {one_line(error)[:200]}')
+            say(
+                f'Checkpoint {printable(path)} is not complete and is skipped: {one_line(error)[:200]}'
+            )
     if broken:
-        raise ValueError(f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over')
+        raise ValueError(
+            f'{states}: none of the checkpoints is complete: {", ".join(broken)}; move the experiment away to start over'
+        )
     return None
 
 
 def refuse_to_forget(experiment: Path) -> None:
-    """A run that is to be resumed, has no checkpoint, and was moved aside by a later start of its name, is not started over.
+    """A run that is to be resumed, has no checkpoint, and was moved aside by a later start of its
+    name, is not started over.
 
     Raises:
         ValueError: there is such a run.
@@ -74,7 +89,8 @@ def refuse_to_forget(experiment: Path) -> None:
 
 
 def lock_experiment(folder: str) -> None:
-    """Keep other runs out of an experiment's folder until this one ends: BasicSR would move it aside while this one goes on writing.
+    """Keep other runs out of an experiment's folder until this one ends: BasicSR would move it
+    aside while this one goes on writing.
 
     Raises:
         ValueError: another process trains under this name.
@@ -86,21 +102,29 @@ def lock_experiment(folder: str) -> None:
     file = open(os.path.join(parent, f'.{name}.lock'), 'w', encoding='utf-8')  # noqa: SIM115 (open as long as the run)
     _locks.append(file)
     try:
-        # lockf, not flock: a loader's worker that outlives a killed run for some seconds must not hold its lock
+        # lockf, not flock: a loader's worker that outlives a killed run for some seconds must not
+        # hold its lock
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        raise ValueError(f'{folder}: another process is training under this name; wait for it, or choose another name') from None
+        raise ValueError(
+            f'{folder}: another process is training under this name; wait for it, or choose another name'
+        ) from None
     except OSError:
         pass  # a file system without locks
 
 
 def load_resume_state(opt: dict) -> dict | None:
-    """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any device, the same state on all processes."""
+    """As BasicSR's function of this name: from `--auto_resume` or `path: resume_state`, on any
+    device, the same state on all processes.
+    """
     states, models = Path(opt['path']['training_states']), Path(opt['path']['models'])
     path, state = opt['path'].get('resume_state'), None
     if opt['rank'] == 0:
         lock_experiment(opt['path']['experiments_root'])
-        for leftover in [*states.glob('*.tmp'), *models.glob('*.tmp')]:  # of a run that was killed while it saved
+        for leftover in [
+            *states.glob('*.tmp'),
+            *models.glob('*.tmp'),
+        ]:  # of a run that was killed while it saved
             leftover.unlink()
     if opt['auto_resume']:
         if opt['rank'] == 0:
@@ -115,24 +139,45 @@ def load_resume_state(opt: dict) -> dict | None:
         try:
             state = load_safely(path)
             check_state(state)
-        except Exception as error:  # whatever another kind of file, or a torn one, makes the reader raise
+        except (
+            Exception
+        ) as error:  # whatever another kind of file, or a torn one, makes the reader raise
             reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
-            raise ValueError(f'path:resume_state: {path} is not a whole training state ({reason})') from error
-    if opt.pop('seed_drawn', False) and 'sampling' in state:  # manual_seed is not in the file: go on with the one drawn at the start
+            raise ValueError(
+                f'path:resume_state: {path} is not a whole training state ({reason})'
+            ) from error
+    if (
+        opt.pop('seed_drawn', False) and 'sampling' in state
+    ):  # manual_seed is not in the file: go on with the one drawn at the start
         drawn, opt['manual_seed'] = opt['manual_seed'], state['sampling']['seed']
         for dataset in opt['datasets'].values():
             if dataset['phase'] == 'train' and dataset['seed'] == drawn:
                 dataset['seed'] = opt['manual_seed']
     opt['path']['resume_state'] = str(path)
-    check_resume(opt, state['iter'])  # BasicSR points pretrain_network_g at the weights beside the state
-    for network in (key for key in opt if key.startswith('network_') and key not in (opt['path'].get('ignore_resume_networks') or ())):
-        name = network.removeprefix('network_')  # whatever kind of file the run began with, these are its own
+    check_resume(
+        opt, state['iter']
+    )  # BasicSR points pretrain_network_g at the weights beside the state
+    for network in (
+        key
+        for key in opt
+        if key.startswith('network_')
+        and key not in (opt['path'].get('ignore_resume_networks') or ())
+    ):
+        name = network.removeprefix(
+            'network_'
+        )  # whatever kind of file the run began with, these are its own
         opt['path'].update({f'param_key_{name}': 'params', f'strict_load_{name}': True})
-    for network, weights in ((key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')):
+    for network, weights in (
+        (key, value) for key, value in opt['path'].items() if key.startswith('pretrain_network')
+    ):
         if weights and not os.path.isfile(weights):
-            raise FileNotFoundError(f'{path} resumes with {network} {weights}, which does not exist')
+            raise FileNotFoundError(
+                f'{path} resumes with {network} {weights}, which does not exist'
+            )
         if weights:
-            read_checkpoint(Path(weights))  # BasicSR leaves it to torch's version and environment whether code in it is executed
+            read_checkpoint(
+                Path(weights)
+            )  # BasicSR leaves it to torch's version and environment whether code in it is executed
     for folder in ('experiments_root', 'models', 'training_states', 'visualization'):
         os.makedirs(opt['path'][folder], exist_ok=True)
     opt['start_iter'] = state['iter']
@@ -143,10 +188,13 @@ def check_sampling(state: dict, now: dict[str, int | str | None]) -> None:
     """Refuse to go on from a state with another sequence of samples.
 
     Raises:
-        ValueError: `now` (pictures, names: a digest of theirs, global_batch, seed) is not what the state was trained with.
+        ValueError: `now` (pictures, names: a digest of theirs, global_batch, seed) is not what the
+            state was trained with.
     """
     before = {**now, **state.get('sampling', {})}  # states from before there were digests have none
-    changed = [f'{key} {before[key]}, now {value}' for key, value in now.items() if before[key] != value]
+    changed = [
+        f'{key} {before[key]}, now {value}' for key, value in now.items() if before[key] != value
+    ]
     if changed:
         raise ValueError(
             f'the run to resume was trained with {"; ".join(changed)}: its sequence of samples cannot be continued. Restore that '
@@ -156,16 +204,21 @@ def check_sampling(state: dict, now: dict[str, int | str | None]) -> None:
 
 
 def set_aside(states: Path, iteration: int) -> None:
-    """Rename the states after the iteration that a run goes on from: torn ones, or of a branch that is left. They would be taken for the
+    """Rename the states after the iteration that a run goes on from: torn ones, or of a branch that
+    is left. They would be taken for the
     newest by the next resume, and count for `keep_last`."""
     for path in states.glob('*.state'):
         if path.stem.isdigit() and int(path.stem) > iteration:
             replace(path, path.with_suffix('.state.left'))
-            say(f'{printable(path)} is newer than what is resumed: renamed to {printable(path.name)}.left')
+            say(
+                f'{printable(path)} is newer than what is resumed: renamed to {printable(path.name)}.left'
+            )
 
 
 def prune(models: Path, states: Path, keep_last: int, best: set[int]) -> None:
-    """Delete all checkpoints but the newest `keep_last` and those of the iterations in `best`; a state goes before its weights."""
+    """Delete all checkpoints but the newest `keep_last` and those of the iterations in `best`; a
+    state goes before its weights.
+    """
     found = sorted(int(path.stem) for path in states.glob('*.state') if path.stem.isdigit())
     for iteration in found[:-keep_last]:
         if iteration not in best:

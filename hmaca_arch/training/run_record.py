@@ -22,7 +22,9 @@ def copy_option_file(path: str, folder: str) -> None:
 
 
 def root_logger(*arguments, **more) -> logging.Logger:
-    """As BasicSR's `get_root_logger`, with log files in UTF-8: names of data sets need not be ASCII."""
+    """As BasicSR's `get_root_logger`, with log files in UTF-8: names of data sets need not be
+    ASCII.
+    """
     logger = get_root_logger(*arguments, **more)
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler) and handler.stream is not None:

@@ -1,7 +1,7 @@
 """What takes the place of `basicsr.utils.options.parse_options`, and returns what that returns.
 
-The differences: option files are read and checked as `config` says, processes are joined as `distributed` says, and a user's mistake ends
-in one line.
+The differences: option files are read and checked as `config` says, processes are joined as
+`distributed` says, and a user's mistake ends in one line.
 """
 
 import os
@@ -30,7 +30,8 @@ def parse(root_path: str, is_train: bool, args: Namespace) -> tuple[dict, Namesp
         The options as BasicSR's pipelines expect them, and `args`.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for data that are not there.
+        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for
+            data that are not there.
     """
     args.opt = str(shipped.find(args.opt))  # BasicSR copies it into the experiment's folder
     options = files.resolve(args.opt, args.force_yml, is_train)
@@ -57,7 +58,9 @@ def parse(root_path: str, is_train: bool, args: Namespace) -> tuple[dict, Namesp
         dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
 
     opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
-    for folder in ('models', 'training_states', 'visualization') if is_train else ('visualization',):
+    for folder in (
+        ('models', 'training_states', 'visualization') if is_train else ('visualization',)
+    ):
         opt['path'][folder] = os.path.join(root, folder)
     if is_train and 'debug' in opt['name']:  # as in BasicSR, which keeps no TensorBoard then
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)

@@ -1,8 +1,10 @@
-"""Stopping a training that somebody else wants stopped: finish the iteration, save, and leave with a code that says so.
+"""Stopping a training that somebody else wants stopped: finish the iteration, save, and leave with
+a code that says so.
 
-SIGTERM (a scheduler's, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the end) end the process with code 75
-("try again later": `--auto_resume` goes on), Ctrl-C with 130. So `basicsr train ... && basicsr test ...` tests nothing half-trained.
-A second Ctrl-C does not wait for the iteration.
+SIGTERM (a scheduler's, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the
+end) end the process with code 75 ("try again later": `--auto_resume` goes on), Ctrl-C with 130. So
+`basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C does not wait
+for the iteration.
 """
 
 import multiprocessing
@@ -36,7 +38,10 @@ def _note(number: int, frame) -> None:
     if number == signal.SIGINT and _received:
         raise KeyboardInterrupt
     if not _received:  # os.write: a signal may arrive while something else is being printed
-        os.write(2, f'\n{signal.Signals(number).name}: saving after this iteration (Ctrl-C once more: leave at once)\n'.encode())
+        os.write(
+            2,
+            f'\n{signal.Signals(number).name}: saving after this iteration (Ctrl-C once more: leave at once)\n'.encode(),
+        )
     _received.append(number)
 
 
@@ -44,7 +49,9 @@ def _note(number: int, frame) -> None:
 def listening() -> Iterator[None]:
     """Note those signals instead of dying of them."""
     _received.clear()
-    heard = [number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN]  # nohup and `&` ignore some on purpose
+    heard = [
+        number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN
+    ]  # nohup and `&` ignore some on purpose
     before = {number: signal.signal(number, _note) for number in heard}
     try:
         yield
@@ -55,20 +62,26 @@ def listening() -> Iterator[None]:
 
 
 def leave_to_main_process() -> None:
-    """In a loader's worker: a terminal and Slurm signal all processes, but the main one still needs this one's samples."""
+    """In a loader's worker: a terminal and Slurm signal all processes, but the main one still needs
+    this one's samples.
+    """
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _say_unless_hung_up
 
 
 def _say_unless_hung_up(kind, error, traceback) -> None:
-    """For the thread that hands samples over: a main process that ends hangs up on it, and says itself why it ends."""
+    """For the thread that hands samples over: a main process that ends hangs up on it, and says
+    itself why it ends.
+    """
     if not isinstance(error, (EOFError, ConnectionError)):
         sys.__excepthook__(kind, error, traceback)
 
 
 def end_workers() -> None:
-    """End the loaders' workers, which obey nothing gentler, once training has ended in whatever way."""
+    """End the loaders' workers, which obey nothing gentler, once training has ended in whatever
+    way.
+    """
     workers = multiprocessing.active_children()
     if workers and hasattr(signal, 'SIGCHLD'):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call this a failure

@@ -1,11 +1,14 @@
 #!/usr/bin/env python
-"""One window attention at the paper's size (160 windows of 32x32, 6 heads of 16), forward and backward, by way of computing it.
+"""One window attention at the paper's size (160 windows of 32x32, 6 heads of 16), forward and
+backward, by way of computing it.
 
     attention_bench.py --seconds 60 --out attention.json
 
-sdpa: torch's, as the project uses it, with the bias expanded from its table; nobias: the same without a bias, and frozen: with a bias that
-needs no gradient, to see what the bias and its gradient cost; written: products and softmax in the open; flex: FlexAttention with the
-bias looked up in the table, flexbias: in the expanded bias. Each is checked against float64 on three windows first.
+sdpa: torch's, as the project uses it, with the bias expanded from its table; nobias: the same
+without a bias, and frozen: with a bias that needs no gradient, to see what the bias and its
+gradient cost; written: products and softmax in the open; flex: FlexAttention with the bias looked
+up in the table, flexbias: in the expanded bias. Each is checked against float64 on three windows
+first.
 """
 
 import argparse
@@ -22,11 +25,15 @@ sys.path.append(str(Path(os.environ.get('HMACA_CODE', '.')).resolve()))
 from hmaca_arch.networks import attention
 from hmaca_arch.networks.windows import expand_offsets
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument('--seconds', type=float, default=60)
 parser.add_argument('--windows', type=int, default=160)
 parser.add_argument('--side', type=int, default=32)
-parser.add_argument('--ways', nargs='+', default=['sdpa', 'frozen', 'nobias', 'fast', 'flexbias', 'flex', 'written'])
+parser.add_argument(
+    '--ways', nargs='+', default=['sdpa', 'frozen', 'nobias', 'fast', 'flexbias', 'flex', 'written']
+)
 parser.add_argument('--precisions', nargs='+', default=['bf16', 'fp32'])
 parser.add_argument('--out', default='attention.json')
 args = parser.parse_args()
@@ -55,7 +62,9 @@ def way(name, q, k, v, table, side):
     if name == 'sdpa':
         return attention.attend(q, k, v, table, side, side)
     if name == 'frozen':
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias_of(table.detach(), side, q.dtype)[:, None])
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias_of(table.detach(), side, q.dtype)[:, None]
+        )
     if name == 'nobias':
         return F.scaled_dot_product_attention(q, k, v)
     if name == 'fast':
@@ -68,20 +77,34 @@ def way(name, q, k, v, table, side):
     bias = bias_of(table, side, torch.float32) if name == 'flexbias' else None
 
     def with_table(score, b, h, qi, ki):
-        offset = (qi // side - ki // side + side - 1) * (2 * side - 1) + qi % side - ki % side + side - 1
+        offset = (
+            (qi // side - ki // side + side - 1) * (2 * side - 1) + qi % side - ki % side + side - 1
+        )
         return score + flat[h, offset]
 
     def with_bias(score, b, h, qi, ki):
         return score + bias[h, qi, ki]
 
-    q, k, v = (t.transpose(0, 1) for t in (q, k, v))  # (n, heads, tokens, d): the heads' number is what score_mod is told
-    return flex_function()(q, k, v, score_mod=with_table if name == 'flex' else with_bias).transpose(0, 1)
+    q, k, v = (
+        t.transpose(0, 1) for t in (q, k, v)
+    )  # (n, heads, tokens, d): the heads' number is what score_mod is told
+    return flex_function()(
+        q, k, v, score_mod=with_table if name == 'flex' else with_bias
+    ).transpose(0, 1)
 
 
 def inputs(n, d, dtype, side, heads=6):
     g = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(heads, n, side * side, d, generator=g).to(DEVICE, dtype).requires_grad_() for _ in range(3))
-    return q, k, v, torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g).to(DEVICE).requires_grad_()
+    q, k, v = (
+        torch.randn(heads, n, side * side, d, generator=g).to(DEVICE, dtype).requires_grad_()
+        for _ in range(3)
+    )
+    return (
+        q,
+        k,
+        v,
+        torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g).to(DEVICE).requires_grad_(),
+    )
 
 
 def distance(out, reference):
@@ -107,7 +130,11 @@ for precision in args.precisions:
                 truth = way('written', *big, args.side)
                 (truth * w.double()).sum().backward()
                 row['error of output, dq, dk, dv, dtable'] = [
-                    float(f'{distance(a, b):.2g}') for a, b in [(out, truth), *((x.grad, y.grad) for x, y in zip((q, k, v, table), big))]
+                    float(f'{distance(a, b):.2g}')
+                    for a, b in [
+                        (out, truth),
+                        *((x.grad, y.grad) for x, y in zip((q, k, v, table), big)),
+                    ]
                 ]
                 del big, truth, out
             q, k, v, table = inputs(args.windows, 16, dtype, args.side)

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Does the project compute on CUDA what it computes on a CPU? One line a check, OK or FAIL; JSON with the figures.
+"""Does the project compute on CUDA what it computes on a CPU? One line a check, OK or FAIL; JSON
+with the figures.
 
-Every check is tried, whatever the others do. The exit status is the number of failed checks. `--cpu` tries the script itself without a GPU.
+Every check is tried, whatever the others do. The exit status is the number of failed checks.
+`--cpu` tries the script itself without a GPU.
 """
 
 import argparse
@@ -36,7 +38,9 @@ from losses_ext.alpha_masked_l1 import alpha_masked_l1  # noqa: E402
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument('--cpu', action='store_true')
 parser.add_argument('--out', default='checks.json')
-parser.add_argument('--compile', action='store_true', help='also torch.compile of a small network (a minute)')
+parser.add_argument(
+    '--compile', action='store_true', help='also torch.compile of a small network (a minute)'
+)
 args = parser.parse_args()
 DEVICE = torch.device('cpu' if args.cpu else 'cuda')
 CUDA = DEVICE.type == 'cuda'
@@ -60,14 +64,20 @@ def check(name):
             figures = function() or {}
             ok = figures.pop('ok', True)
         except Exception as error:
-            figures, ok = {'error': f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'}, False
+            figures, ok = (
+                {'error': f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'},
+                False,
+            )
             traceback.print_exc(limit=-4)
         if CUDA:
             with contextlib.suppress(Exception):
                 torch.cuda.synchronize()
         found.append({'check': name, 'ok': ok, 'seconds': round(time.time() - start, 1), **figures})
         Path(args.out).write_text(json.dumps(found, indent=1), encoding='utf-8')
-        print(f'{"OK  " if ok else "FAIL"} {name} ({time.time() - start:.1f} s) {json.dumps(figures)}', flush=True)
+        print(
+            f'{"OK  " if ok else "FAIL"} {name} ({time.time() - start:.1f} s) {json.dumps(figures)}',
+            flush=True,
+        )
         return function
 
     return decorate
@@ -81,7 +91,15 @@ def distance(out, reference):
     return float((out - reference).norm() / reference.norm().clamp_min(1e-30))
 
 
-SMALL = {'embed_dim': 96, 'depths': [2, 2], 'num_heads': [6, 6], 'window_size': 16, 'interval_size': 4, 'mlp_ratio': 4, 'drop_path_rate': 0}
+SMALL = {
+    'embed_dim': 96,
+    'depths': [2, 2],
+    'num_heads': [6, 6],
+    'window_size': 16,
+    'interval_size': 4,
+    'mlp_ratio': 4,
+    'drop_path_rate': 0,
+}
 if args.cpu:  # the script itself, in short time
     SMALL.update(embed_dim=32, depths=[1], num_heads=[2], window_size=8, mlp_ratio=2)
 
@@ -96,11 +114,16 @@ def batch(b=2, h=32, w=48, soft=False, seed=0):
 
 
 def alive(net):
-    """Biases, norms and zero-initialised convolutions away from their trivial start, so that everything counts."""
+    """Biases, norms and zero-initialised convolutions away from their trivial start, so that
+    everything counts.
+    """
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, p in net.named_parameters():
-            p.add_(torch.randn(p.shape, generator=g, dtype=torch.float64).to(p) * (0.2 if 'bias_table' in name else 0.02))
+            p.add_(
+                torch.randn(p.shape, generator=g, dtype=torch.float64).to(p)
+                * (0.2 if 'bias_table' in name else 0.02)
+            )
     return net
 
 
@@ -113,19 +136,30 @@ def run(net, lq, mask, gt, amp=None):
     pasted = composite(out, lq, mask)
     loss = alpha_masked_l1(pasted, gt, mask, 0.5) + out.float().square().mean()
     loss.backward()
-    gradient = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten().double().cpu() for p in net.parameters()])
+    gradient = torch.cat(
+        [
+            (p.grad if p.grad is not None else torch.zeros_like(p)).flatten().double().cpu()
+            for p in net.parameters()
+        ]
+    )
     return out, pasted, loss, gradient
 
 
 NETWORKS = {
-    'window+position': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='window', mask_position=True, image_residual=True, img_range=16),
+    'window+position': lambda: hmaca_arch.HMACA(
+        **SMALL, cross_attention='window', mask_position=True, image_residual=True, img_range=16
+    ),
     'global': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='global'),
     'global, soft mask': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='global'),
-    'Eq. 5 literal': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='global', cross_attention_residual=False),
+    'Eq. 5 literal': lambda: hmaca_arch.HMACA(
+        **SMALL, cross_attention='global', cross_attention_residual=False
+    ),
     'none+position': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='none', mask_position=True),
     'HMANet strips': lambda: hmaca_arch.HMANet(**SMALL, shifted_windows='strips'),
     'HMACA2': lambda: hmaca_arch.HMACA(**SMALL, upscale=2, keep_size=True),
-    'checkpointed': lambda: hmaca_arch.HMACA(**SMALL, cross_attention='window', use_checkpoint=True),
+    'checkpointed': lambda: hmaca_arch.HMACA(
+        **SMALL, cross_attention='window', use_checkpoint=True
+    ),
 }
 
 
@@ -137,7 +171,10 @@ def _():
         'cudnn': torch.backends.cudnn.version(),
         'gpu': p and p.name,
         'GiB': p and round(p.total_memory / 2**30, 1),
-        'tf32 matmul, conv': [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32],
+        'tf32 matmul, conv': [
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.allow_tf32,
+        ],
         'cores': os.cpu_count(),
     }
 
@@ -151,22 +188,42 @@ for label, build in NETWORKS.items():
         reference = alive(build().double().train())
         truth = run(reference, lq, mask, gt)
         net = build().train()
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in reference.state_dict().items()})
+        net.load_state_dict(
+            {
+                k: v.float() if v.is_floating_point() else v
+                for k, v in reference.state_dict().items()
+            }
+        )
         net = net.to(DEVICE)
         data = [t.float().to(DEVICE) for t in (lq, mask, gt)]
         figures = {}
         with exact_float32():
             for kind, amp in (('fp32', None), ('bf16', torch.bfloat16), ('fp16', torch.float16)):
                 got = run(net, *data, amp=amp)
-                figures[kind] = [float(f'{distance(a, b):.2g}') for a, b in zip((got[0], got[2], got[3]), (truth[0], truth[2], truth[3]))]
+                figures[kind] = [
+                    float(f'{distance(a, b):.2g}')
+                    for a, b in zip((got[0], got[2], got[3]), (truth[0], truth[2], truth[3]))
+                ]
                 outside = data[1].expand_as(got[1]) == 0
-                figures['outside is lq, bit for bit'] = bool((got[1][outside] == data[0][outside]).all())
+                figures['outside is lq, bit for bit'] = bool(
+                    (got[1][outside] == data[0][outside]).all()
+                )
         net.eval()
         with torch.inference_mode(), torch.autocast(DEVICE.type, dtype=torch.bfloat16):
             out = Adapter(net)(data[0], data[1])
         figures['bf16 inference'] = float(f'{distance(out, truth[0]):.2g}')
-        ok = max(figures['fp32'][:2]) < 1e-4 and figures['fp32'][2] < 1e-3 and figures['outside is lq, bit for bit']
-        return {'ok': ok and max(figures['bf16'][:2]) < 3e-2 and figures['bf16'][2] < 0.2 and figures['bf16 inference'] < 3e-2, **figures}
+        ok = (
+            max(figures['fp32'][:2]) < 1e-4
+            and figures['fp32'][2] < 1e-3
+            and figures['outside is lq, bit for bit']
+        )
+        return {
+            'ok': ok
+            and max(figures['bf16'][:2]) < 3e-2
+            and figures['bf16'][2] < 0.2
+            and figures['bf16 inference'] < 3e-2,
+            **figures,
+        }
 
 
 @check('which kernel attention takes at the paper size (window 32, 6 heads of 16; 3 of 8; 4 of 24)')
@@ -179,16 +236,31 @@ def _():
     for heads, d in ((6, 16), (3, 8), (4, 24)):
         for kind, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
             for trains in (True, False):
-                q, k, v = (torch.randn(heads, 20, 1024, d, device=DEVICE, dtype=dtype, requires_grad=trains) for _ in range(3))
+                q, k, v = (
+                    torch.randn(
+                        heads, 20, 1024, d, device=DEVICE, dtype=dtype, requires_grad=trains
+                    )
+                    for _ in range(3)
+                )
                 table = torch.randn(63, 63, heads, device=DEVICE, requires_grad=trains)
-                with profile(activities=[ProfilerActivity.CUDA]) as p, torch.set_grad_enabled(trains):
+                with (
+                    profile(activities=[ProfilerActivity.CUDA]) as p,
+                    torch.set_grad_enabled(trains),
+                ):
                     out = attention.attend(q, k, v, table, 32, 32)
                     if trains:
                         out.square().sum().backward()
                 kernels = [
-                    e.key for e in p.key_averages() if any(w in e.key.lower() for w in ('fmha', 'attention', 'cudnn', 'flash', 'softmax'))
+                    e.key
+                    for e in p.key_averages()
+                    if any(
+                        w in e.key.lower()
+                        for w in ('fmha', 'attention', 'cudnn', 'flash', 'softmax')
+                    )
                 ]
-                names[f'{heads}x{d} {kind} {"training" if trains else "inference"}'] = [key[:70] for key in kernels][:3]
+                names[f'{heads}x{d} {kind} {"training" if trains else "inference"}'] = [
+                    key[:70] for key in kernels
+                ][:3]
     return names
 
 
@@ -197,7 +269,9 @@ def _():
     figures = {}
     heads, n, d, side = 2, 3, 16, 32
     g = torch.Generator().manual_seed(0)
-    q, k, v, w = (torch.randn(heads, n, side * side, d, generator=g, dtype=torch.float64) for _ in range(4))
+    q, k, v, w = (
+        torch.randn(heads, n, side * side, d, generator=g, dtype=torch.float64) for _ in range(4)
+    )
     table = torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g, dtype=torch.float64)
 
     def everything(*tensors, dtype, device):
@@ -221,22 +295,35 @@ def _():
     mask = torch.zeros(2, 1, 64, 64)
     mask[:, :, 20:30, 20:30] = 1
     x = torch.randn(2, 64, 64, 96)
-    truth = over_all.double()(x.double(), *encoder.double().distinct(mask.double(), present_only=False))
+    truth = over_all.double()(
+        x.double(), *encoder.double().distinct(mask.double(), present_only=False)
+    )
     encoder, over_all = encoder.float().to(DEVICE), over_all.float().to(DEVICE)
     figures = {}
     for trains in (True, False):
         with torch.set_grad_enabled(trains), torch.autocast(DEVICE.type, dtype=torch.bfloat16):
             out = over_all(x.to(DEVICE), *encoder.distinct(mask.to(DEVICE), present_only=False))
-            figures['training' if trains else 'inference'] = float(f'{distance(out - x.to(DEVICE), truth - x.double()):.2g}')
+            figures['training' if trains else 'inference'] = float(
+                f'{distance(out - x.to(DEVICE), truth - x.double()):.2g}'
+            )
         if trains:
             out.square().sum().backward()
-            figures['gradient finite'] = all(bool(torch.isfinite(p.grad).all()) for p in over_all.parameters() if p.grad is not None)
-    return {'ok': max(figures['training'], figures['inference']) < 3e-2 and figures['gradient finite'], **figures}
+            figures['gradient finite'] = all(
+                bool(torch.isfinite(p.grad).all())
+                for p in over_all.parameters()
+                if p.grad is not None
+            )
+    return {
+        'ok': max(figures['training'], figures['inference']) < 3e-2 and figures['gradient finite'],
+        **figures,
+    }
 
 
 def model(folder, **train):
     opt = options.load(ROOT / 'options/train/train_HMACAplus.yml')
-    opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA), auto_resume=False)
+    opt.update(
+        dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA), auto_resume=False
+    )
     network = (
         {'depths': [2], 'num_heads': [6], 'window_size': 16}
         if CUDA
@@ -287,7 +374,10 @@ for kind, settings in {
                 'loss': float(m.log_dict['l_pix']),
                 'EMA on': next(m.net_g_ema.parameters()).device.type,
             }
-            return {'ok': bool(torch.isfinite(whole).all()) and figures['resumed differs by'] < 1e-3, **figures}
+            return {
+                'ok': bool(torch.isfinite(whole).all()) and figures['resumed differs by'] < 1e-3,
+                **figures,
+            }
 
 
 @check('restorer with the shipped weights: on CUDA as on the CPU; outside bit for bit')
@@ -302,14 +392,20 @@ def _():
         out = load_restorer(None, str(DEVICE), precision).restore(picture, mask)
         figures[precision] = int(np.abs(out.astype(int) - truth).max())
         figures[f'{precision} outside'] = bool((out[mask == 0] == picture[mask == 0]).all())
-    return {'ok': figures['fp32'] <= 1 and figures['fp32 outside'] and figures['bf16 outside'], **figures}
+    return {
+        'ok': figures['fp32'] <= 1 and figures['fp32 outside'] and figures['bf16 outside'],
+        **figures,
+    }
 
 
 for name in ('SwinIR_light', 'HAT_light', 'DRCT_light'):
 
     @check(f'{name}: forward and backward')
     def _(name=name):
-        section = {**options.load(ROOT / f'options/train/train_{name}.yml')['network_g'], 'mask_input': 'channel'}
+        section = {
+            **options.load(ROOT / f'options/train/train_{name}.yml')['network_g'],
+            'mask_input': 'channel',
+        }
         net = build_network(mask_input.network_section(section)).to(DEVICE)
         net.pad = padding(section)
         lq, gt, mask = (t.float().to(DEVICE) for t in batch())
@@ -328,16 +424,32 @@ if args.compile:
             compiled = torch.compile(net)
             start = time.time()
             out = compiled(lq, mask)
-            loss = alpha_masked_l1(composite(out, lq, mask), gt, mask, 0.5) + out.float().square().mean()
+            loss = (
+                alpha_masked_l1(composite(out, lq, mask), gt, mask, 0.5)
+                + out.float().square().mean()
+            )
             for p in net.parameters():
                 p.grad = None
             loss.backward()
-        gradient = torch.cat([p.grad.flatten().double().cpu() for p in net.parameters() if p.grad is not None])
+        gradient = torch.cat(
+            [p.grad.flatten().double().cpu() for p in net.parameters() if p.grad is not None]
+        )
         same_length = len(gradient) == len(eager[3])
-        figures = {'output': distance(out, eager[0]), 'gradient': distance(gradient, eager[3]) if same_length else 'other length'}
-        return {'ok': figures['output'] < 1e-4, **figures, 'seconds to compile': round(time.time() - start, 1)}
+        figures = {
+            'output': distance(out, eager[0]),
+            'gradient': distance(gradient, eager[3]) if same_length else 'other length',
+        }
+        return {
+            'ok': figures['output'] < 1e-4,
+            **figures,
+            'seconds to compile': round(time.time() - start, 1),
+        }
 
 
 failed = [item['check'] for item in found if not item['ok']]
-print(f'{len(found) - len(failed)} passed, {len(failed)} failed' + (': ' + '; '.join(failed) if failed else ''), flush=True)
+print(
+    f'{len(found) - len(failed)} passed, {len(failed)} failed'
+    + (': ' + '; '.join(failed) if failed else ''),
+    flush=True,
+)
 sys.exit(min(len(failed), 100))

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Split weights into pieces of at most 15.9 MiB, for machines that hand back small files alone, and join them.
+"""Split weights into pieces of at most 15.9 MiB, for machines that hand back small files alone, and
+join them.
 
-parts.py split net_g_latest.pth OUT_FOLDER [--half]    # the averaged weights alone: HMACA+ 60.7 MB in 4 parts, --half 30.3 MB in 2
-parts.py join FOLDER net_g_latest.pth                  # and checks the digest
+parts.py split net_g_latest.pth OUT_FOLDER [--half]    # the averaged weights alone: HMACA+ 60.7 MB
+in 4 parts, --half 30.3 MB in 2 parts.py join FOLDER net_g_latest.pth                  # and checks
+the digest
 """
 
 import argparse
@@ -21,37 +23,57 @@ def split(source: str, folder: str, half: bool) -> None:
     state = states.get('params_ema') or states['params']
     key = 'params_ema' if 'params_ema' in states else 'params'
     if half:
-        state = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
+        state = {
+            name: value.half() if value.dtype == torch.float32 else value
+            for name, value in state.items()
+        }
     buffer = io.BytesIO()
     torch.save({key: state}, buffer)
     data = buffer.getvalue()
     pieces = [data[start : start + LARGEST] for start in range(0, len(data), LARGEST)]
     for number, piece in enumerate(pieces):
         Path(folder, f'weights.{number}').write_bytes(piece)
-    digest = {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data), 'parts': len(pieces), 'half': half, 'key': key}
+    digest = {
+        'sha256': hashlib.sha256(data).hexdigest(),
+        'bytes': len(data),
+        'parts': len(pieces),
+        'half': half,
+        'key': key,
+    }
     Path(folder, 'weights.json').write_text(json.dumps(digest), encoding='utf-8')
     print(json.dumps(digest))
 
 
 def join(folder: str, target: str) -> None:
     digest = json.loads(Path(folder, 'weights.json').read_text(encoding='utf-8'))
-    data = b''.join(Path(folder, f'weights.{number}').read_bytes() for number in range(digest['parts']))
+    data = b''.join(
+        Path(folder, f'weights.{number}').read_bytes() for number in range(digest['parts'])
+    )
     if hashlib.sha256(data).hexdigest() != digest['sha256']:
         raise SystemExit('the parts do not add up: the digest differs')
     states = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     states = {
-        key: {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
+        key: {
+            name: value.float() if value.dtype == torch.float16 else value
+            for name, value in state.items()
+        }
         for key, state in states.items()
     }
     torch.save(states, target)
-    print(f'{target}: {", ".join(states)}, {sum(v.numel() for v in next(iter(states.values())).values()):,d} numbers')
+    print(
+        f'{target}: {", ".join(states)}, {sum(v.numel() for v in next(iter(states.values())).values()):,d} numbers'
+    )
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('what', choices=('split', 'join'))
     parser.add_argument('source')
     parser.add_argument('target')
     parser.add_argument('--half', action='store_true')
     args = parser.parse_args()
-    split(args.source, args.target, args.half) if args.what == 'split' else join(args.source, args.target)
+    split(args.source, args.target, args.half) if args.what == 'split' else join(
+        args.source, args.target
+    )

@@ -3,10 +3,11 @@
 
     step_bench.py --cells HMACA+:bf16 HMACA+:bf16:fast HMACA1:fp32 ... --seconds 70 --out steps.json
 
-A cell is NETWORK:PRECISION[:OPTION...]. Precision: fp32 (linear layers IEEE, convolutions TF32: torch's default, and so what `basicsr
-train` does), ieee (no TF32 anywhere), tf32 (both), bf16. Options: ckpt, fast (position biases expanded by two unfolds), gtN (crops of N
-pixels), bN (batch of N), compile. Cells that no longer fit into --seconds are left out and named. `--profile CELL` adds the kernels of
-one step, by time.
+A cell is NETWORK:PRECISION[:OPTION...]. Precision: fp32 (linear layers IEEE, convolutions TF32:
+torch's default, and so what `basicsr train` does), ieee (no TF32 anywhere), tf32 (both), bf16.
+Options: ckpt, fast (position biases expanded by two unfolds), gtN (crops of N pixels), bN (batch of
+N), compile. Cells that no longer fit into --seconds are left out and named. `--profile CELL` adds
+the kernels of one step, by time.
 """
 
 import argparse
@@ -37,7 +38,9 @@ FILES = {
     'HAT': 'options/train/train_HAT.yml',
     'DRCT': 'options/train/train_DRCT.yml',
 }
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument('--cells', nargs='+', default=['HMACA+:bf16'])
 parser.add_argument('--seconds', type=float, default=90)
 parser.add_argument('--repeats', type=int, default=4)
@@ -56,8 +59,13 @@ def fast_expand(table, rows, cols, step):
         yield from slow_expand(table, rows, cols, step)
         return
     y, x = table.shape[0] // 2, table.shape[1] // 2
-    table = rearrange(table[y - rows + 1 : y + rows, x - cols + 1 : x + cols], 'y x heads -> heads y x').flip(1, 2)
-    yield slice(0, rows * cols), table.unfold(1, rows, 1).unfold(2, cols, 1).flip(1, 2).flatten(3, 4).flatten(1, 2)
+    table = rearrange(
+        table[y - rows + 1 : y + rows, x - cols + 1 : x + cols], 'y x heads -> heads y x'
+    ).flip(1, 2)
+    yield (
+        slice(0, rows * cols),
+        table.unfold(1, rows, 1).unfold(2, cols, 1).flip(1, 2).flatten(3, 4).flatten(1, 2),
+    )
 
 
 def sync():
@@ -71,14 +79,27 @@ def build(cell):
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA))
     data = opt['datasets']['train']
     size = next((int(m[2:]) for m in more if m.startswith('gt')), 128)
-    batch = next((int(m[1:]) for m in more if m.startswith('b') and m[1:].isdigit()), data['batch_size_per_gpu'])
+    batch = next(
+        (int(m[1:]) for m in more if m.startswith('b') and m[1:].isdigit()),
+        data['batch_size_per_gpu'],
+    )
     if 'ckpt' in more:
         opt['network_g']['use_checkpoint'] = True
     if args.tiny:
-        opt['network_g'].update(depths=[1], num_heads=[2], window_size=8, **({'embed_dim': 32} if network.startswith('HM') else {}))
+        opt['network_g'].update(
+            depths=[1],
+            num_heads=[2],
+            window_size=8,
+            **({'embed_dim': 32} if network.startswith('HM') else {}),
+        )
         size, batch = 16, 2
     opt['train'].update(amp='bf16' if precision == 'bf16' else False, compile='compile' in more)
-    tf32 = {'fp32': (False, True), 'ieee': (False, False), 'tf32': (True, True), 'bf16': (False, True)}[precision]
+    tf32 = {
+        'fp32': (False, True),
+        'ieee': (False, False),
+        'tf32': (True, True),
+        'bf16': (False, True),
+    }[precision]
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
     attention.expand_offsets = fast_expand if 'fast' in more else slow_expand
@@ -121,11 +142,16 @@ for cell in args.cells:
             'GiB': round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None, 'loss': float(model.log_dict['l_pix']),
         }  # fmt: skip
     except Exception as error:
-        row = {'cell': cell, 'error': f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'}
+        row = {
+            'cell': cell,
+            'error': f'{type(error).__name__}: {" ".join(str(error).split())[:200]}',
+        }
     if cell == args.profile and 'error' not in row:
         from torch.profiler import ProfilerActivity, profile
 
-        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if CUDA else [])]) as prof:
+        with profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if CUDA else [])]
+        ) as prof:
             step(model, data, 99)
         by = 'self_cuda_time_total' if CUDA else 'self_cpu_time_total'
         table = prof.key_averages().table(sort_by=by, row_limit=45, max_name_column_width=90)
@@ -136,6 +162,8 @@ for cell in args.cells:
     model = data = None
     rows.append(row)
     machine = {'gpu': torch.cuda.get_device_name() if CUDA else 'CPU', 'torch': torch.__version__}
-    Path(args.out).write_text(json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1), encoding='utf-8')
+    Path(args.out).write_text(
+        json.dumps({**machine, 'rows': rows, 'left out': left_out}, indent=1), encoding='utf-8'
+    )
     print(json.dumps(row), flush=True)
 print(f'left out: {left_out}' if left_out else 'all cells', flush=True)

@@ -1,4 +1,6 @@
-"""What a user sees: real processes, one clear line for each mistake, everything below the current folder."""
+"""What a user sees: real processes, one clear line for each mistake, everything below the current
+folder.
+"""
 
 import subprocess
 import sys
@@ -37,8 +39,14 @@ def test_no_command_and_a_wrong_one(capsys):
 def test_an_error_of_a_loaders_process_keeps_the_name_of_its_file():
     """torch puts that process's traceback before it; a name may hold a line break."""
     carried = 'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x"\n    raise e\n'
-    assert cli.one_line(ValueError(f'{carried}ValueError: a\nb.png: cut short: 3 bytes\n')) == 'a\\nb.png: cut short: 3 bytes'
-    assert cli.one_line(ValueError('several\n  lines')) == 'several\\n  lines' and cli.one_line(OSError()) == 'OSError'
+    assert (
+        cli.one_line(ValueError(f'{carried}ValueError: a\nb.png: cut short: 3 bytes\n'))
+        == 'a\\nb.png: cut short: 3 bytes'
+    )
+    assert (
+        cli.one_line(ValueError('several\n  lines')) == 'several\\n  lines'
+        and cli.one_line(OSError()) == 'OSError'
+    )
 
 
 def test_mistakes_end_in_one_line_and_write_nothing(tmp_path, triplets):
@@ -47,15 +55,24 @@ def test_mistakes_end_in_one_line_and_write_nothing(tmp_path, triplets):
     path = write_options(tmp_path / 'misspelled.yml', options)
     for arguments, message in (
         (['-opt', 'nowhere.yml'], 'basicsr train: error: option file nowhere.yml does not exist'),
-        (['-opt', path], "basicsr train: error: network_g:type: there is no 'HMACAX' (did you mean HMACA? known: "),
+        (
+            ['-opt', path],
+            "basicsr train: error: network_g:type: there is no 'HMACAX' (did you mean HMACA? known: ",
+        ),
     ):
         result = basicsr(tmp_path, 'train', *arguments, check=False)
-        assert result.returncode == 1 and last_line(result).startswith(message) and 'Traceback' not in result.stdout
+        assert (
+            result.returncode == 1
+            and last_line(result).startswith(message)
+            and 'Traceback' not in result.stdout
+        )
     assert not (tmp_path / 'experiments').exists()
 
 
 def test_the_front_door_says_how_to_get_its_data(tmp_path):
-    result = basicsr(tmp_path, 'train', '-opt', ROOT / 'options' / 'train_hmaca_horse_pix.yml', check=False)
+    result = basicsr(
+        tmp_path, 'train', '-opt', ROOT / 'options' / 'train_hmaca_horse_pix.yml', check=False
+    )
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line, val = result.stdout.strip().splitlines()[-2:]
     assert (
@@ -72,26 +89,50 @@ def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):
     elsewhere.mkdir()
     options = tiny_options(triplets)
     options['train']['total_iter'] = 1
-    before = {path for path in ROOT.rglob('*') if '.git' not in path.parts and '__pycache__' not in path.parts}
+    before = {
+        path
+        for path in ROOT.rglob('*')
+        if '.git' not in path.parts and '__pycache__' not in path.parts
+    }
     basicsr(elsewhere, 'train', '-opt', write_options(tmp_path / 'o.yml', options))
     assert (elsewhere / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').exists()
-    after = {path for path in ROOT.rglob('*') if '.git' not in path.parts and '__pycache__' not in path.parts}
-    assert {p for p in after - before if p.parts[len(ROOT.parts)] in ('experiments', 'results', 'tb_logger')} == set()
+    after = {
+        path
+        for path in ROOT.rglob('*')
+        if '.git' not in path.parts and '__pycache__' not in path.parts
+    }
+    assert {
+        p
+        for p in after - before
+        if p.parts[len(ROOT.parts)] in ('experiments', 'results', 'tb_logger')
+    } == set()
 
 
 MOVED = {'paper_tables.py': 'basicsr tables', 'export_onnx.py': 'basicsr export'}
 
 
-@pytest.mark.parametrize('script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED)))
+@pytest.mark.parametrize(
+    'script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED))
+)
 def test_each_script_explains_itself_from_any_folder(script, tmp_path):
     env = {key: value for key, value in environment().items() if key != 'PYTHONPATH'}
     result = subprocess.run(
-        [sys.executable, str(ROOT / 'scripts' / script), '--help'], cwd=tmp_path, env=env, capture_output=True, text=True
+        [sys.executable, str(ROOT / 'scripts' / script), '--help'],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0 and 'usage' in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize('script', MOVED)
 def test_a_script_that_is_gone_names_the_command(script):
-    result = subprocess.run([sys.executable, str(ROOT / 'scripts' / script), '--help'], capture_output=True, text=True)
-    assert result.returncode == 1 and f'`{MOVED[script]}` now' in result.stderr and result.stderr.count('\n') == 1
+    result = subprocess.run(
+        [sys.executable, str(ROOT / 'scripts' / script), '--help'], capture_output=True, text=True
+    )
+    assert (
+        result.returncode == 1
+        and f'`{MOVED[script]}` now' in result.stderr
+        and result.stderr.count('\n') == 1
+    )

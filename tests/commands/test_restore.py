@@ -27,7 +27,9 @@ def folder(tmp_path) -> Path:
     mask = np.zeros((40, 48), np.uint8)
     mask[10:20, 15:30] = 255
     for name in ('a.png', 'b.jpg', 'c.png'):
-        pixels = rng.integers(0, 65536 if name == 'a.png' else 256, (40, 48, 3)).astype(np.uint16 if name == 'a.png' else np.uint8)
+        pixels = rng.integers(0, 65536 if name == 'a.png' else 256, (40, 48, 3)).astype(
+            np.uint16 if name == 'a.png' else np.uint8
+        )
         cv2.imwrite(str(tmp_path / 'pictures' / name), pixels)
         cv2.imwrite(str(tmp_path / 'masks' / f'{name[0]}.png'), mask)
     return tmp_path
@@ -40,7 +42,18 @@ def run(folder, tiny_checkpoint, monkeypatch, capsys):
 
     def run(*arguments) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:
-            cli.main(['restore', '--weights', str(tiny_checkpoint), '--device', 'cpu', '--context', '4', *map(str, arguments)])
+            cli.main(
+                [
+                    'restore',
+                    '--weights',
+                    str(tiny_checkpoint),
+                    '--device',
+                    'cpu',
+                    '--context',
+                    '4',
+                    *map(str, arguments),
+                ]
+            )
         return end.value.code, *capsys.readouterr()
 
     return run
@@ -55,7 +68,9 @@ def differs(before: Path, after: Path) -> np.ndarray:
 
 def test_one_picture_in_a_real_process(folder, tiny_checkpoint):
     files = ('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out/new.png')
-    result = basicsr(folder, 'restore', *files, '--weights', tiny_checkpoint, '--device', 'cpu', '--verify')
+    result = basicsr(
+        folder, 'restore', *files, '--weights', tiny_checkpoint, '--device', 'cpu', '--verify'
+    )
     assert 'out/new.png: 1 region' in result.stdout and 'verified' in result.stdout
     changed = differs(folder / 'pictures' / 'a.png', folder / 'out' / 'new.png')
     assert changed[10:20, 15:30].any() and changed.sum() == changed[10:20, 15:30].sum()
@@ -63,13 +78,24 @@ def test_one_picture_in_a_real_process(folder, tiny_checkpoint):
 
 
 def test_a_folder_with_a_report(run, folder):
-    code, out, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--verify', '--json', 'report.json')
+    code, out, err = run(
+        '-i', 'pictures', '-m', 'masks', '-o', 'out', '--verify', '--json', 'report.json'
+    )
     assert (code, err) == (0, '') and '3 of 3 pictures restored into out and verified' in out
     report = json.loads((folder / 'report.json').read_text())
     assert report['asked'] == report['restored'] == 3 and report['network'] == 'HMACA'
     for name, entry in zip(('a.png', 'b.jpg', 'c.png'), report['pictures'], strict=True):
-        assert entry['file'] == f'pictures/{name}' and entry['output'] == f'out/{name[0]}.png' and entry['verified']
-        assert entry['regions'] == 1 and entry['boxes'] == [[10, 15, 20, 30]] and entry['max_change_outside'] == 0 and entry['seconds'] > 0
+        assert (
+            entry['file'] == f'pictures/{name}'
+            and entry['output'] == f'out/{name[0]}.png'
+            and entry['verified']
+        )
+        assert (
+            entry['regions'] == 1
+            and entry['boxes'] == [[10, 15, 20, 30]]
+            and entry['max_change_outside'] == 0
+            and entry['seconds'] > 0
+        )
         assert differs(folder / 'pictures' / name, folder / entry['output']).any()
 
 
@@ -91,14 +117,20 @@ def test_what_cannot_be_done_is_listed_and_the_rest_is_done(run, folder):
         'pictures/d.png: cannot be read as a picture: the file is cut short',
     ]
     assert [path.name for path in (folder / 'out').iterdir()] == ['c.png']
-    assert ['error' in entry for entry in json.loads((folder / 'report.json').read_text())['pictures']] == [True, True, False, True]
+    assert [
+        'error' in entry for entry in json.loads((folder / 'report.json').read_text())['pictures']
+    ] == [True, True, False, True]
 
 
 def test_existing_outputs_stay_unless_told(run, folder):
     (folder / 'out').mkdir()
     (folder / 'out' / 'a.png').write_text('mine')
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out')
-    assert code == 1 and 'out/a.png exists; --overwrite replaces it' in err and (folder / 'out' / 'a.png').read_text() == 'mine'
+    assert (
+        code == 1
+        and 'out/a.png exists; --overwrite replaces it' in err
+        and (folder / 'out' / 'a.png').read_text() == 'mine'
+    )
     assert run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--overwrite')[0] == 0
     assert differs(folder / 'pictures' / 'a.png', folder / 'out' / 'a.png').any()
 
@@ -118,9 +150,15 @@ def test_mask_sense(run, folder):
     run('-i', 'pictures/c.png', '-m', 'm.png', '-o', 'soft.png', '--soft-mask', '--verify')
     soft = differs(folder / 'pictures' / 'c.png', folder / 'soft.png')
     assert soft[pixels == 127].any() and not soft[pixels == 0].any()
-    code, _, err = run('-i', 'pictures/c.png', '-m', 'm.png', '-o', 'inverse.png', '--invert-mask', '--verify')
+    code, _, err = run(
+        '-i', 'pictures/c.png', '-m', 'm.png', '-o', 'inverse.png', '--invert-mask', '--verify'
+    )
     inverse = differs(folder / 'pictures' / 'c.png', folder / 'inverse.png')
-    assert (code, err) == (0, '') and inverse[pixels < 128].mean() > 0.5 and not inverse[pixels == 128].any()
+    assert (
+        (code, err) == (0, '')
+        and inverse[pixels < 128].mean() > 0.5
+        and not inverse[pixels == 128].any()
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +182,10 @@ def test_jpeg_ends_the_guarantee_and_verify_says_so(run, folder):
     code, _, err = run('-i', 'pictures/c.png', '-m', 'masks/c.png', '-o', 'out.jpg')
     assert code == 0 and 'out.jpg is stored with loss: pixels outside the mask change' in err
     code, _, err = run('-i', 'pictures/c.png', '-m', 'masks/c.png', '-o', 'again.jpg', '--verify')
-    assert code == 1 and 'again.jpg: not verified: pixels outside the mask differ from the input by up to' in err
+    assert (
+        code == 1
+        and 'again.jpg: not verified: pixels outside the mask differ from the input by up to' in err
+    )
 
 
 def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
@@ -157,7 +198,10 @@ def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
 
     monkeypatch.setattr(restore_command, 'write_picture', broken)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')
-    assert code == 1 and 'not verified: pixels outside the mask differ from the input by up to 1' in err
+    assert (
+        code == 1
+        and 'not verified: pixels outside the mask differ from the input by up to 1' in err
+    )
 
 
 def test_orientation_alpha_profile_and_exif_through_the_command(run, folder):
@@ -170,19 +214,33 @@ def test_orientation_alpha_profile_and_exif_through_the_command(run, folder):
     assert (code, err) == (0, '')
     with Image.open('out.png') as image:
         found = np.asarray(image)
-        assert image.mode == 'RGBA' and image.getexif()[0x0112] == 1 and image.getexif()[0x010F] == 'A maker'
+        assert (
+            image.mode == 'RGBA'
+            and image.getexif()[0x0112] == 1
+            and image.getexif()[0x010F] == 'A maker'
+        )
         assert image.info['icc_profile'] == b'a profile'
     upright = np.rot90(pixels, -1)
     changed = (found != upright).any(axis=2)
-    assert changed[10:20, 15:30].any() and changed.sum() == changed[10:20, 15:30].sum() and (found[..., 3] == upright[..., 3]).all()
+    assert (
+        changed[10:20, 15:30].any()
+        and changed.sum() == changed[10:20, 15:30].sum()
+        and (found[..., 3] == upright[..., 3]).all()
+    )
     Image.fromarray(np.zeros((48, 40), np.uint8)).save('stored.png')
-    assert 'the picture, once its EXIF orientation is applied, 48x40' in run('-i', 'lying.png', '-m', 'stored.png', '-o', 'o.png')[2]
+    assert (
+        'the picture, once its EXIF orientation is applied, 48x40'
+        in run('-i', 'lying.png', '-m', 'stored.png', '-o', 'o.png')[2]
+    )
 
 
 def test_gray_stays_gray(run, folder):
     cv2.imwrite('g.png', np.random.default_rng(0).integers(0, 65536, (40, 48)).astype(np.uint16))
     assert run('-i', 'g.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')[0] == 0
-    assert read_picture('out.png').pixels.shape == (40, 48, 1) and differs(Path('g.png'), Path('out.png')).any()
+    assert (
+        read_picture('out.png').pixels.shape == (40, 48, 1)
+        and differs(Path('g.png'), Path('out.png')).any()
+    )
 
 
 def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
@@ -193,29 +251,56 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         (('-i', 'pictures', '-m', 'nowhere', '-o', 'out'), '--mask: '),
         (('-i', 'pictures', '-m', 'masks', '-o', 'file'), '--output: file is a file'),
         ((*one, 'out.gif'), 'cannot write .gif'),
-        ((*one, 'masks/../masks/a.png', '--overwrite'), '--output: masks/../masks/a.png is the mask'),
-        (('-i', 'pictures', '-m', 'masks', '-o', 'masks', '--overwrite'), '--output: masks/a.png is the mask'),
+        (
+            (*one, 'masks/../masks/a.png', '--overwrite'),
+            '--output: masks/../masks/a.png is the mask',
+        ),
+        (
+            ('-i', 'pictures', '-m', 'masks', '-o', 'masks', '--overwrite'),
+            '--output: masks/a.png is the mask',
+        ),
         ((*one, 'out.png', '--tile', '8'), 'tile is 8'),
         ((*one, 'out.png', '--json', 'file'), '--json: file exists'),
         ((*one, 'out.png', '--json', 'nowhere/r.json'), 'nowhere does not exist'),
         ((*one, 'out.png', '--json', '.', '--overwrite'), '--json: . is a folder'),
-        ((*one, 'out.png', '--json', 'out.png'), '--json: out.png is a picture, mask, output or checkpoint of this command'),
-        ((*one, 'out.png', '--json', 'pictures/../pictures/a.png', '--overwrite'), 'a.png is a picture, mask'),
-        ((*one, 'out.png', '--json', 'masks/a.png', '--overwrite'), 'masks/a.png is a picture, mask'),
-        ((*one, 'out.png', '--json', tiny_checkpoint, '--overwrite'), f'{tiny_checkpoint} is a picture, mask'),
+        (
+            (*one, 'out.png', '--json', 'out.png'),
+            '--json: out.png is a picture, mask, output or checkpoint of this command',
+        ),
+        (
+            (*one, 'out.png', '--json', 'pictures/../pictures/a.png', '--overwrite'),
+            'a.png is a picture, mask',
+        ),
+        (
+            (*one, 'out.png', '--json', 'masks/a.png', '--overwrite'),
+            'masks/a.png is a picture, mask',
+        ),
+        (
+            (*one, 'out.png', '--json', tiny_checkpoint, '--overwrite'),
+            f'{tiny_checkpoint} is a picture, mask',
+        ),
         ((*one, 'out.png', '--weights', 'file'), 'file: not a checkpoint'),
         ((*one, 'out.png', '-opt', 'nothing.yml'), 'option file nothing.yml does not exist'),
     ):
         code, _, err = run(*arguments)
-        assert code == 1 and err.startswith('basicsr restore: error: ') and message in err and len(err.splitlines()) == 1
+        assert (
+            code == 1
+            and err.startswith('basicsr restore: error: ')
+            and message in err
+            and len(err.splitlines()) == 1
+        )
     assert sorted(path.name for path in folder.iterdir()) == ['file', 'masks', 'pictures']
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_restored(run, folder, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_restored(
+    run, folder, monkeypatch
+):
     (folder / 'file').write_text('')
     monkeypatch.setattr(inference.Restorer, 'run', None)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'file/out.png')
-    assert code == 1 and '--output: file cannot be written to (' in err and len(err.splitlines()) == 1
+    assert (
+        code == 1 and '--output: file cannot be written to (' in err and len(err.splitlines()) == 1
+    )
 
 
 def test_gif_in_a_folder(run, folder):
@@ -241,13 +326,23 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     monkeypatch.setattr(inference.Adapter, 'forward', tight)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'out.png', '--json', 'r.json')
     assert code == 0 and 'out of memory on cpu: batches of 1 instead of 2' in err
-    expected, found = (read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png'))
+    expected, found = (
+        read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png')
+    )
     assert np.abs(expected - found).max() <= 1
-    assert 'out of memory' in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures'][0]['notes'][0]
+    assert (
+        'out of memory'
+        in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures'][0]['notes'][0]
+    )
 
 
-@pytest.mark.parametrize('error', [MemoryError(), RuntimeError('[enforce fail at alloc_cpu.cpp] not enough memory: 1 TB')])
-def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(run, monkeypatch, folder, error):
+@pytest.mark.parametrize(
+    'error',
+    [MemoryError(), RuntimeError('[enforce fail at alloc_cpu.cpp] not enough memory: 1 TB')],
+)
+def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(
+    run, monkeypatch, folder, error
+):
     real = restore_command.read_picture
 
     def read(path):
@@ -257,9 +352,18 @@ def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(run, monkeyp
 
     monkeypatch.setattr(restore_command, 'read_picture', read)
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')
-    report = {Path(entry['file']).name: entry for entry in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures']}
-    assert code == 1 and 'pictures/a.png: ' in err and report['a.png']['error'] == (str(error) or 'MemoryError')
-    assert len(report) > 1 and all('output' in entry for name, entry in report.items() if name != 'a.png')
+    report = {
+        Path(entry['file']).name: entry
+        for entry in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures']
+    }
+    assert (
+        code == 1
+        and 'pictures/a.png: ' in err
+        and report['a.png']['error'] == (str(error) or 'MemoryError')
+    )
+    assert len(report) > 1 and all(
+        'output' in entry for name, entry in report.items() if name != 'a.png'
+    )
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])
@@ -268,11 +372,29 @@ def test_a_stopped_run_leaves_whole_files_only(folder, tiny_checkpoint, sent):
     picture = (folder / 'pictures' / 'c.png').read_bytes()
     for number in range(3000):
         (folder / 'pictures' / f'n{number}.png').write_bytes(picture)
-    arguments = ('-i', 'pictures', '-m', 'mask.png', '-o', 'out', '--weights', tiny_checkpoint, '--device', 'cpu', '--json', 'r.json')
+    arguments = (
+        '-i',
+        'pictures',
+        '-m',
+        'mask.png',
+        '-o',
+        'out',
+        '--weights',
+        tiny_checkpoint,
+        '--device',
+        'cpu',
+        '--json',
+        'r.json',
+    )
     with open(folder / 'err', 'w', encoding='utf-8') as err:
-        process = subprocess.Popen(command_line('restore', *arguments), cwd=folder, env=environment(), stderr=err)
+        process = subprocess.Popen(
+            command_line('restore', *arguments), cwd=folder, env=environment(), stderr=err
+        )
     deadline = time.monotonic() + 120
-    while len(list((folder / 'out').glob('*.png')) if (folder / 'out').exists() else []) < 3 and time.monotonic() < deadline:
+    while (
+        len(list((folder / 'out').glob('*.png')) if (folder / 'out').exists() else []) < 3
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     os.kill(process.pid, sent)
     code = process.wait(timeout=60)
@@ -281,7 +403,14 @@ def test_a_stopped_run_leaves_whole_files_only(folder, tiny_checkpoint, sent):
     for path in written:
         read_picture(path)
     if sent == signal.SIGINT:
-        assert code == 130 and (folder / 'err').read_text().strip().splitlines()[-1] == 'basicsr restore: interrupted'
+        assert (
+            code == 130
+            and (folder / 'err').read_text().strip().splitlines()[-1]
+            == 'basicsr restore: interrupted'
+        )
         assert set(written) == set((folder / 'out').iterdir())
         report = json.loads((folder / 'r.json').read_text())
-        assert report['asked'] == 3003 and report['restored'] == len(report['pictures']) >= len(written) - 1
+        assert (
+            report['asked'] == 3003
+            and report['restored'] == len(report['pictures']) >= len(written) - 1
+        )

@@ -63,7 +63,9 @@ def resolved(tmp_path, text: str, entries=()) -> dict:
 def test_what_basicsr_runs_is_accepted_without_a_warning(tmp_path, text, caplog):
     options = resolved(tmp_path, text)
     assert not caplog.records
-    assert options['logger']['save_checkpoint_freq'] == 5000 and isinstance(options['logger']['save_checkpoint_freq'], int)
+    assert options['logger']['save_checkpoint_freq'] == 5000 and isinstance(
+        options['logger']['save_checkpoint_freq'], int
+    )
     if 'val' in options:
         assert options['val']['val_freq'] == 1600 and isinstance(options['val']['val_freq'], int)
 
@@ -71,7 +73,9 @@ def test_what_basicsr_runs_is_accepted_without_a_warning(tmp_path, text, caplog)
 def test_weights_of_a_network_that_are_missing_are_named_before_a_run(tmp_path):
     options = resolved(tmp_path, CHANGES['weights that are not there'])
     lines = presence.missing(files.complete(options, True, str(tmp_path)), open_data=False)
-    assert any('network_g:spynet_path: ' in line and 'spynet.pth does not exist' in line for line in lines)
+    assert any(
+        'network_g:spynet_path: ' in line and 'spynet.pth does not exist' in line for line in lines
+    )
 
 
 def test_a_key_that_nothing_reads_is_a_warning(tmp_path, caplog):

@@ -1,4 +1,6 @@
-"""Every mistake in an option file is told, in one line with its place, before anything is built or written."""
+"""Every mistake in an option file is told, in one line with its place, before anything is built or
+written.
+"""
 
 import logging
 import os
@@ -131,7 +133,9 @@ STOCK = {  # as BasicSR's own files for ESRGAN are
         ('logger', ..., 'logger: is missing, expected a section'),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_place_value_and_what_is_allowed(tmp_path, place, value, message):
+def test_a_mistake_is_one_line_with_place_value_and_what_is_allowed(
+    tmp_path, place, value, message
+):
     found = lines(changed(tiny_options(tmp_path), {place: value}))
     assert len(found) == 1 and message in found[0] and '\n' not in found[0]
 
@@ -144,14 +148,27 @@ def test_what_is_right_passes(tmp_path):
     }  # fmt: skip
     assert lines(changed(tiny_options(tmp_path), more)) == []
     assert lines(changed(tiny_options(tmp_path), {'val': None})) == []
-    assert lines(changed(tiny_options(tmp_path), {'train': ..., 'logger': ..., 'datasets:train': ...}), is_train=False) == []
-    assert 'val: got None' in lines(changed(tiny_options(tmp_path), {'val': None}), is_train=False)[0]
+    assert (
+        lines(
+            changed(tiny_options(tmp_path), {'train': ..., 'logger': ..., 'datasets:train': ...}),
+            is_train=False,
+        )
+        == []
+    )
+    assert (
+        'val: got None' in lines(changed(tiny_options(tmp_path), {'val': None}), is_train=False)[0]
+    )
 
 
 def test_stock_models_data_sets_and_networks_are_usable_and_checked():
     assert lines(STOCK) == []
-    assert lines(changed(STOCK, {'train:net_d_itres': 1, 'datasets:train:use_hflp': True})) == []  # they may read anything
-    assert 'train:net_d_itres: there is no such' in lines(changed(STOCK, {'train:net_d_itres': 1}), created={'train:net_d_itres'})[0]
+    assert (
+        lines(changed(STOCK, {'train:net_d_itres': 1, 'datasets:train:use_hflp': True})) == []
+    )  # they may read anything
+    assert (
+        'train:net_d_itres: there is no such'
+        in lines(changed(STOCK, {'train:net_d_itres': 1}), created={'train:net_d_itres'})[0]
+    )
     for place, message in (
         ('network_g:num_blok', 'did you mean num_block'), ('train:gan_opt:gan_tpye', 'did you mean gan_type'),
         ('val:metrics:psnr:crop_boarder', 'did you mean crop_border'),
@@ -161,7 +178,11 @@ def test_stock_models_data_sets_and_networks_are_usable_and_checked():
     for place, value, message in (
         ('network_g:num_in_ch', ..., 'network_g:num_in_ch: is missing, RRDBNet needs it'),
         ('network_g:num_feat', 'a', "network_g:num_feat: got 'a', expected a number"),
-        ('train:pixel_opt:reduction', 'meen', 'train:pixel_opt: L1Loss: Unsupported reduction mode: meen'),
+        (
+            'train:pixel_opt:reduction',
+            'meen',
+            'train:pixel_opt: L1Loss: Unsupported reduction mode: meen',
+        ),
         ('val:metrics:psnr:crop_border', ..., 'val:metrics:psnr:crop_border: is missing'),
     ):
         (found,) = lines(changed(STOCK, {place: value}))
@@ -174,33 +195,66 @@ def test_a_data_set_from_elsewhere_reads_what_it_likes_but_overrides_do_not_inve
         pass
 
     try:
-        section = {'name': 'a', 'type': 'Elsewhere', 'its_own': 1, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
+        section = {
+            'name': 'a',
+            'type': 'Elsewhere',
+            'its_own': 1,
+            'batch_size_per_gpu': 1,
+            'num_worker_per_gpu': 0,
+        }
         opt = changed(tiny_options(tmp_path), {'datasets:train': section})
         assert lines(opt) == []
-        assert 'datasets:train:its_own: there is no such' in lines(opt, created={'datasets:train:its_own'})[0]
-        assert 'batch_size_per_gpu: got 0' in lines(changed(opt, {'datasets:train:batch_size_per_gpu': 0}))[0]
+        assert (
+            'datasets:train:its_own: there is no such'
+            in lines(opt, created={'datasets:train:its_own'})[0]
+        )
+        assert (
+            'batch_size_per_gpu: got 0'
+            in lines(changed(opt, {'datasets:train:batch_size_per_gpu': 0}))[0]
+        )
     finally:
         del DATASET_REGISTRY._obj_map['Elsewhere']
 
 
-def test_overrides_are_not_evaluated_may_contain_equals_and_create_no_unknown_keys(tmp_path, triplets):
+def test_overrides_are_not_evaluated_may_contain_equals_and_create_no_unknown_keys(
+    tmp_path, triplets
+):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
-    opt = options.resolve(path, ['name=a=b', 'datasets:train:prepare=run x=[1+1]', 'train:ema_decay=0.9', 'train:total_iter=3e2'])
-    assert opt['name'] == 'a=b' and opt['datasets']['train']['prepare'] == 'run x=[1+1]' and opt['train']['ema_decay'] == 0.9
+    opt = options.resolve(
+        path,
+        [
+            'name=a=b',
+            'datasets:train:prepare=run x=[1+1]',
+            'train:ema_decay=0.9',
+            'train:total_iter=3e2',
+        ],
+    )
+    assert (
+        opt['name'] == 'a=b'
+        and opt['datasets']['train']['prepare'] == 'run x=[1+1]'
+        and opt['train']['ema_decay'] == 0.9
+    )
     assert opt['train']['total_iter'] == 300 and isinstance(opt['train']['total_iter'], int)
     target = tmp_path / 'evaluated'
     with pytest.raises(OptionError, match='train:total_iter: got "'):
         options.resolve(path, [f"train:total_iter=__import__('pathlib').Path('{target}').touch()"])
     assert not target.exists()
-    with pytest.raises(OptionError, match='train:ema_decya: there is no such setting .did you mean ema_decay'):
+    with pytest.raises(
+        OptionError, match='train:ema_decya: there is no such setting .did you mean ema_decay'
+    ):
         options.resolve(path, ['train:ema_decya=0.9'])
     with pytest.raises(OptionError, match='train: got 5, expected a section'):
         options.resolve(path, ['train=5'])
 
 
 @pytest.mark.parametrize('command', ['train', 'test', 'check'])
-def test_all_mistakes_at_once_a_line_each_and_nothing_written(tmp_path, triplets, monkeypatch, capsys, command):
-    opt = changed(tiny_options(triplets), {'train:totl_iter': 1, 'val:val_freq': 'x', 'path:mask': 'y', 'network_g:embed_dim': 50})
+def test_all_mistakes_at_once_a_line_each_and_nothing_written(
+    tmp_path, triplets, monkeypatch, capsys, command
+):
+    opt = changed(
+        tiny_options(triplets),
+        {'train:totl_iter': 1, 'val:val_freq': 'x', 'path:mask': 'y', 'network_g:embed_dim': 50},
+    )
     path = write_options(tmp_path / 'o.yml', opt)
     cwd = tmp_path / 'cwd'
     cwd.mkdir()
@@ -219,12 +273,23 @@ def test_a_check_leaves_the_logger_to_the_run(tmp_path, triplets, monkeypatch, c
     """BasicSR sets its logger up once: were it a check that does, the run would write no log file."""
     monkeypatch.setattr(logging.getLogger('basicsr'), 'handlers', [])
     initialized_logger.pop('basicsr', None)
-    starting.parse(str(tmp_path), True, arguments(['-opt', str(write_options(tmp_path / 'o.yml', tiny_options(triplets)))]))
-    assert lines(STOCK) == [] and 'basicsr' not in initialized_logger and logging.getLogger('basicsr').handlers == []
+    starting.parse(
+        str(tmp_path),
+        True,
+        arguments(['-opt', str(write_options(tmp_path / 'o.yml', tiny_options(triplets)))]),
+    )
+    assert (
+        lines(STOCK) == []
+        and 'basicsr' not in initialized_logger
+        and logging.getLogger('basicsr').handlers == []
+    )
     assert capsys.readouterr() == ('', '')
 
 
-@pytest.mark.parametrize('text, message', [('a: &a {b: *a}', 'contains itself'), ('base: 5', 'base: got 5'), ('[]', 'holds no options')])
+@pytest.mark.parametrize(
+    'text, message',
+    [('a: &a {b: *a}', 'contains itself'), ('base: 5', 'base: got 5'), ('[]', 'holds no options')],
+)
 def test_odd_files_end_in_a_line(tmp_path, text, message):
     (tmp_path / 'o.yml').write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -243,13 +308,19 @@ def test_an_empty_file_and_odd_keys_are_no_tracebacks(tmp_path):
 def test_print_gives_an_option_file_that_says_the_same(tmp_path, triplets, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'base.yml').write_text(yaml.safe_dump(tiny_options(triplets)))
-    (tmp_path / 'o.yml').write_text('base: base.yml\nname: printed\nprotocol: clean\ntrain: {total_iter: 7}\n')
+    (tmp_path / 'o.yml').write_text(
+        'base: base.yml\nname: printed\nprotocol: clean\ntrain: {total_iter: 7}\n'
+    )
     with pytest.raises(SystemExit) as end:
         cli.main(['check', '-opt', 'o.yml', '--print', '--force_yml', 'train:optim_g:lr=1e-5'])
     out, err = capsys.readouterr()
     assert end.value.code == 0 and 'the options of this training are right' in err
     printed = yaml.safe_load(out)
-    assert printed['train']['total_iter'] == 7 and float(printed['train']['optim_g']['lr']) == 1e-5 and 'base' not in printed
+    assert (
+        printed['train']['total_iter'] == 7
+        and float(printed['train']['optim_g']['lr']) == 1e-5
+        and 'base' not in printed
+    )
     Path('again.yml').write_text(out, encoding='utf-8')
     assert options.resolve('again.yml', []) == options.resolve('o.yml', ['train:optim_g:lr=1e-5'])
 
@@ -260,5 +331,9 @@ def test_check_says_what_is_not_there_yet_and_ends_well(tmp_path, monkeypatch, c
     with pytest.raises(SystemExit) as end:
         cli.main(['check', '-opt', str(path)])
     out = capsys.readouterr().out
-    assert end.value.code == 0 and out.count('not there yet: datasets:') == 2 and 'network_g HMACA: ' in out
+    assert (
+        end.value.code == 0
+        and out.count('not there yet: datasets:') == 2
+        and 'network_g HMACA: ' in out
+    )
     assert os.listdir(tmp_path) == ['o.yml']

@@ -34,7 +34,16 @@ def read(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    'text, value', [('1e-4', 1e-4), ('-1E+3', -1000.0), ('2.5e3', 2500.0), ('.5e1', 5.0), ('1e', '1e'), ('0.1', 0.1), ('7', 7)]
+    'text, value',
+    [
+        ('1e-4', 1e-4),
+        ('-1E+3', -1000.0),
+        ('2.5e3', 2500.0),
+        ('.5e1', 5.0),
+        ('1e', '1e'),
+        ('0.1', 0.1),
+        ('7', 7),
+    ],
 )
 def test_numbers(tmp_path, text, value):
     assert read(tmp_path, f'lr: {text}') == {'lr': value}
@@ -46,7 +55,9 @@ def test_a_key_given_twice_is_an_error(tmp_path):
 
 
 def test_inheritance_merges_sections_and_replaces_those_of_another_type(tmp_path):
-    (tmp_path / 'base.yml').write_text('a: {type: X, p: 1, q: [1, 2]}\nb: {r: {s: 1, t: 2}}\nc: 1\n')
+    (tmp_path / 'base.yml').write_text(
+        'a: {type: X, p: 1, q: [1, 2]}\nb: {r: {s: 1, t: 2}}\nc: 1\n'
+    )
     merged = read(tmp_path, 'base: base.yml\na: {type: Y, u: 1}\nb: {r: {s: ~}}\n')
     assert merged == {'a': {'type': 'Y', 'u': 1}, 'b': {'r': {'s': None, 't': 2}}, 'c': 1}
     assert read(tmp_path, 'base: base.yml\na: {q: [3]}\n')['a'] == {'type': 'X', 'p': 1, 'q': [3]}
@@ -59,7 +70,9 @@ def test_a_base_may_have_a_base_and_none_is_its_own(tmp_path):
     (tmp_path / 'deep.yml').write_text('base: base.yml')
     with pytest.raises(ValueError, match=r'base.yml: is a base of itself, by way of .*deep.yml'):
         read(tmp_path, 'base: base.yml')
-    with pytest.raises(FileNotFoundError, match=r'bace.yml does not exist \(did you mean .*base.yml'):
+    with pytest.raises(
+        FileNotFoundError, match=r'bace.yml does not exist \(did you mean .*base.yml'
+    ):
         read(tmp_path, 'base: bace.yml')
 
 
@@ -78,7 +91,9 @@ def test_data_lie_between_the_bases_and_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.yml').write_text(DATA)
     (tmp_path / 'other.yml').write_text('datasets: {train: {dataroot_gt: o}}')
-    (tmp_path / 'base.yml').write_text('datasets: {train: {dataroot_gt: b, gt_size: 8}}\ndata: horse_pix')
+    (tmp_path / 'base.yml').write_text(
+        'datasets: {train: {dataroot_gt: b, gt_size: 8}}\ndata: horse_pix'
+    )
     text = 'base: base.yml\nname: x_{data}\ndata: mine.yml\nprotocol: clean\ndatasets: {val: {type: T}}'
     assert read(tmp_path, text) == {
         'name': 'x_mine', 'protocol': 'clean',
@@ -86,11 +101,19 @@ def test_data_lie_between_the_bases_and_the_file(tmp_path, monkeypatch):
         'val': {'metrics': {'m': {'paste': 'lq'}}},
     }  # fmt: skip
     forced = options.load('options.yml', ['data=other.yml', 'datasets:train:gt_size=4'])
-    assert forced['name'] == 'x_other' and forced['datasets']['train'] == {'dataroot_gt': 'o', 'gt_size': 4}
+    assert forced['name'] == 'x_other' and forced['datasets']['train'] == {
+        'dataroot_gt': 'o',
+        'gt_size': 4,
+    }
     above = read(tmp_path, f'{text.replace("val: {type: T}", "train: {dataroot_gt: own}")}')
-    assert above['datasets']['train'] == {'dataroot_gt': 'own', 'gt_size': 8}, 'what a file says itself wins'
+    assert above['datasets']['train'] == {'dataroot_gt': 'own', 'gt_size': 8}, (
+        'what a file says itself wins'
+    )
     from_base = read(tmp_path, 'base: base.yml\nname: x_{data}\nprotocol: clean')
-    assert from_base['name'] == 'x_horse_pix' and from_base['datasets']['train']['dataroot_gt'] == 'datasets/clean/horse_pix/train/gt'
+    assert (
+        from_base['name'] == 'x_horse_pix'
+        and from_base['datasets']['train']['dataroot_gt'] == 'datasets/clean/horse_pix/train/gt'
+    )
     assert 'data' not in from_base and 'data' not in read(tmp_path, 'base: base.yml\ndata: ~')
 
 
@@ -98,11 +121,19 @@ def test_data_lie_between_the_bases_and_the_file(tmp_path, monkeypatch):
     'text, force, message',
     [
         ('data: hose_pix', [], "data: there is no 'hose_pix' .did you mean horse_pix"),
-        ('data: horse_pix', ['data=imagenet'], "data: there is no 'imagenet' .did you mean imagenet_"),
+        (
+            'data: horse_pix',
+            ['data=imagenet'],
+            "data: there is no 'imagenet' .did you mean imagenet_",
+        ),
         ('data: [horse_pix]', [], r'data: got \[.*expected the name of a data set'),
         ('data: gone.yml', [], r'data: gone.yml does not exist \(did you mean gon.yml'),
         ('data: gon.yml', [], 'data file gon.yml: train: there is no such section'),
-        ('a: 1', ['data=horse_pix'], 'data: options.yml has data of its own and no key `data` to change'),
+        (
+            'a: 1',
+            ['data=horse_pix'],
+            'data: options.yml has data of its own and no key `data` to change',
+        ),
         ('data: ~', ['data=horse_pix'], 'has data of its own'),
         ('name: x_{data}', [], r'name: x_\{data\} stands for the name of a data set'),
         ('data: horse_pix', [], 'protocol: there is no None'),
@@ -124,25 +155,38 @@ def test_shipped_files_are_found_by_name_and_a_path_wins(tmp_path, monkeypatch):
     assert read(tmp_path, 'base: train_SwinIR_light\nname: mine')['name'] == 'mine'
     (tmp_path / 'train_SwinIR_light').write_text('a: 1')
     assert options.load('train_SwinIR_light') == {'a': 1}
-    with pytest.raises(FileNotFoundError, match='option file train_HMAC1 does not exist .did you mean train_HMACA1'):
+    with pytest.raises(
+        FileNotFoundError, match='option file train_HMAC1 does not exist .did you mean train_HMACA1'
+    ):
         options.load('train_HMAC1')
-    with pytest.raises(FileNotFoundError, match='option file no/train_SwinIR_light.yml does not exist'):
+    with pytest.raises(
+        FileNotFoundError, match='option file no/train_SwinIR_light.yml does not exist'
+    ):
         options.load('no/train_SwinIR_light.yml')
 
 
 def test_several_bases_are_merged_in_order(tmp_path):
     (tmp_path / 'one.yml').write_text('a: {p: 1, q: 1}\nb: 1\nc: 1')
     (tmp_path / 'two.yml').write_text('a: {q: 2, r: 2}\nb: 2')
-    assert read(tmp_path, 'base: [one.yml, two.yml]\nb: 3') == {'a': {'p': 1, 'q': 2, 'r': 2}, 'b': 3, 'c': 1}
+    assert read(tmp_path, 'base: [one.yml, two.yml]\nb: 3') == {
+        'a': {'p': 1, 'q': 2, 'r': 2},
+        'b': 3,
+        'c': 1,
+    }
     assert read(tmp_path, 'base: [two.yml, one.yml]')['a'] == {'q': 1, 'r': 2, 'p': 1}
 
 
 def test_the_protocol_fills_paths_and_what_the_metric_pastes():
     given = {'protocol': 'release', 'a': {'b': ['x/{protocol}/y', 1], 'paste': '{paste}'}}
     assert options.fill_protocol(given)['a'] == {'b': ['x/release/y', 1], 'paste': 'gt'}
-    assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {'b': ['x/clean/y', 1], 'paste': 'lq'}
+    assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {
+        'b': ['x/clean/y', 1],
+        'paste': 'lq',
+    }
     assert given['a']['paste'] == '{paste}'
-    assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, 'without a protocol nothing is meant'
+    assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, (
+        'without a protocol nothing is meant'
+    )
     with pytest.raises(ValueError, match='protocol: there is no None'):
         options.fill_protocol({'datasets': {'train': {'dataroot_gt': '{protocol}/gt'}}})
     with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
@@ -153,19 +197,30 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
     opt = tiny_options(triplets)
     opt['val'].pop('save_img')
     path = write_options(tmp_path / 'o.yml', opt)
-    with pytest.raises(OptionError, match=r'path:pretrain_network_g: .*tiny/models/net_g_latest\.pth does not exist'):
+    with pytest.raises(
+        OptionError,
+        match=r'path:pretrain_network_g: .*tiny/models/net_g_latest\.pth does not exist',
+    ):
         parse_options(str(tmp_path), False, ['-opt', str(path)])
     weights = trained(tmp_path)
     parsed, _ = parse_options(str(tmp_path), False, ['-opt', str(path)])
-    assert parsed['path']['pretrain_network_g'] == str(weights) and parsed['path']['param_key_g'] == 'params_ema'
+    assert (
+        parsed['path']['pretrain_network_g'] == str(weights)
+        and parsed['path']['param_key_g'] == 'params_ema'
+    )
     assert parsed['val']['save_img'] is True
     parsed, _ = parse_options(str(tmp_path), True, ['-opt', str(path)])
     assert parsed['path']['pretrain_network_g'] is None and parsed['val']['save_img'] is False
     named = str(tmp_path / 'named.pth')
     shutil.copy(weights, named)
     given = ['-opt', str(path), '--force_yml', f'path:pretrain_network_g={named}']
-    with pytest.raises(ValueError, match=r'names .*named.pth, and this training has made .*net_g_latest.pth: to test what it trained'):
-        parse_options(str(tmp_path), False, given)  # as it was trained, from those weights: which of them is meant?
+    with pytest.raises(
+        ValueError,
+        match=r'names .*named.pth, and this training has made .*net_g_latest.pth: to test what it trained',
+    ):
+        parse_options(
+            str(tmp_path), False, given
+        )  # as it was trained, from those weights: which of them is meant?
     parsed, _ = parse_options(str(tmp_path), False, [*given, 'name=other'])
     assert parsed['path']['pretrain_network_g'] == named and 'param_key_g' not in parsed['path']
     parsed, _ = parse_options(str(tmp_path), False, [*given, 'path:pretrain_network_g=~'])
@@ -174,23 +229,39 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
 
 def test_override_reads_yaml_and_changes_a_copy():
     given = {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
-    changed = options.override(given, ['train:optim_g:lr=1e-4', 'train:amp=false', 'train:note=a=b', 'name=x'])
+    changed = options.override(
+        given, ['train:optim_g:lr=1e-4', 'train:amp=false', 'train:note=a=b', 'name=x']
+    )
     assert changed == {'train': {'optim_g': {'lr': 1e-4}, 'amp': False, 'note': 'a=b'}, 'name': 'x'}
     assert given == {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
 
 
 def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path, triplets):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
-    given = ['-opt', str(path), '--force_yml', 'name=mine', '--force_yml', 'train:total_iter=3', 'train:ema_decay=0.5']
+    given = [
+        '-opt',
+        str(path),
+        '--force_yml',
+        'name=mine',
+        '--force_yml',
+        'train:total_iter=3',
+        'train:ema_decay=0.5',
+    ]
     opt, _ = parse_options(str(tmp_path), True, given)
     assert (opt['name'], opt['train']['total_iter'], opt['train']['ema_decay']) == ('mine', 3, 0.5)
     with pytest.raises(OptionError) as caught:
         options.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
-    assert [line.split(':')[0] for line in caught.value.lines] == ["--force_yml 'trian", "--force_yml 'train'"]
+    assert [line.split(':')[0] for line in caught.value.lines] == [
+        "--force_yml 'trian",
+        "--force_yml 'train'",
+    ]
 
 
 def test_what_is_printed_reads_back_as_the_same(tmp_path):
-    given = {'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'], 'b': {'c': 1e-5, 'd': None, 'e': [True, 3, 1.5, '']}}
+    given = {
+        'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'],
+        'b': {'c': 1e-5, 'd': None, 'e': [True, 3, 1.5, '']},
+    }
     (tmp_path / 'o.yml').write_text(dump(given), encoding='utf-8')
     assert options.load(tmp_path / 'o.yml') == given
 
@@ -207,19 +278,43 @@ def test_an_override_that_leads_nowhere_is_an_error(entry):
         (('network_g', 'type'), 'HMACAA', 'network_g:type.*HMACAA.*did you mean HMACA'),
         (('network_g', 'embed_dmi'), 96, 'embed_dmi.*did you mean embed_dim'),
         (('model_type',), 'MaskedRestoration', 'model_type.*did you mean MaskedRestorationModel'),
-        (('datasets', 'train', 'type'), 'MaskedPairedDataset', 'datasets:train:type.*did you mean MaskedPairedImageDataset'),
-        (('train', 'pixel_opt', 'type'), 'AlphaMaskedL1', 'train:pixel_opt:type.*did you mean AlphaMaskedL1Loss'),
+        (
+            ('datasets', 'train', 'type'),
+            'MaskedPairedDataset',
+            'datasets:train:type.*did you mean MaskedPairedImageDataset',
+        ),
+        (
+            ('train', 'pixel_opt', 'type'),
+            'AlphaMaskedL1',
+            'train:pixel_opt:type.*did you mean AlphaMaskedL1Loss',
+        ),
         (
             ('train', 'pixel_opt', 'alpa'),
             0.1,
             'train:pixel_opt:alpa: AlphaMaskedL1Loss .*did you mean alpha. known: alpha, inside',
         ),
-        (('train', 'optim_g', 'weight_decya'), 0.1, 'train:optim_g:weight_decya: AdamW.*did you mean weight_decay'),
+        (
+            ('train', 'optim_g', 'weight_decya'),
+            0.1,
+            'train:optim_g:weight_decya: AdamW.*did you mean weight_decay',
+        ),
         (('train', 'optim_g', 'type'), 'Adamm', 'train:optim_g:type.*did you mean Adam'),
-        (('train', 'scheduler', 'milestone'), [], 'train:scheduler:milestone: MultiStepLR.*did you mean milestones'),
+        (
+            ('train', 'scheduler', 'milestone'),
+            [],
+            'train:scheduler:milestone: MultiStepLR.*did you mean milestones',
+        ),
         (('val', 'metrics', 'masked_psnr', 'pste'), 'gt', 'val:metrics:masked_psnr:pste'),
-        (('train', 'scheduler', 'type'), 'MultiStep', 'train:scheduler:type.*did you mean MultiStepLR'),
-        (('val', 'metrics', 'masked_psnr', 'type'), 'calculate_mask_psnr', 'did you mean calculate_masked_psnr'),
+        (
+            ('train', 'scheduler', 'type'),
+            'MultiStep',
+            'train:scheduler:type.*did you mean MultiStepLR',
+        ),
+        (
+            ('val', 'metrics', 'masked_psnr', 'type'),
+            'calculate_mask_psnr',
+            'did you mean calculate_masked_psnr',
+        ),
     ],
 )
 def test_misspelled_names_are_found_before_anything_is_built(tmp_path, place, value, message):
@@ -257,54 +352,99 @@ def test_values_that_no_pipeline_can_work_with_are_named(tmp_path, place, value)
 def test_the_home_folder_may_be_written_short(tmp_path, triplets, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     opt = tiny_options(triplets)
-    opt['datasets']['train'].update(dataroot_lq='~/lq', meta_info_file='~/names.txt', meta_info_files=['~/a'])
+    opt['datasets']['train'].update(
+        dataroot_lq='~/lq', meta_info_file='~/names.txt', meta_info_files=['~/a']
+    )
     section = options.complete(opt, True, str(tmp_path))['datasets']['train']
-    assert (section['dataroot_lq'], section['meta_info_file']) == (str(tmp_path / 'lq'), str(tmp_path / 'names.txt'))
-    assert section['meta_info_files'] == ['~/a'], 'what a data set from elsewhere takes is its own affair'
+    assert (section['dataroot_lq'], section['meta_info_file']) == (
+        str(tmp_path / 'lq'),
+        str(tmp_path / 'names.txt'),
+    )
+    assert section['meta_info_files'] == ['~/a'], (
+        'what a data set from elsewhere takes is its own affair'
+    )
 
 
 def test_a_schedule_ends_with_the_run(tmp_path):
     opt = tiny_options(tmp_path)
-    opt['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'restart_weights': [1]}
-    with pytest.raises(ValueError, match='periods: add up to 4 iterations, but train:total_iter is 5'):
+    opt['train']['scheduler'] = {
+        'type': 'CosineAnnealingRestartLR',
+        'periods': [4],
+        'restart_weights': [1],
+    }
+    with pytest.raises(
+        ValueError, match='periods: add up to 4 iterations, but train:total_iter is 5'
+    ):
         option_checks.check(opt)
 
 
 def test_validation_draws_do_not_depend_on_the_seed_of_the_run(tmp_path, triplets):
     opt, _ = parse_options(
-        str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', {**tiny_options(triplets), 'manual_seed': 7}))]
+        str(tmp_path),
+        True,
+        [
+            '-opt',
+            str(write_options(tmp_path / 'o.yml', {**tiny_options(triplets), 'manual_seed': 7})),
+        ],
     )
     assert opt['datasets']['train']['seed'] == 7 and opt['datasets']['val']['seed'] == 0
 
 
 def test_parse_gives_what_the_pipelines_expect(tmp_path, triplets):
     path = write_options(tmp_path / 'o.yml', tiny_options(triplets))
-    opt, _ = parse_options(str(tmp_path), True, ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'])
-    assert opt['train']['total_iter'] == 9 and opt['is_train'] and not opt['dist'] and opt['world_size'] == 1
+    opt, _ = parse_options(
+        str(tmp_path),
+        True,
+        ['-opt', str(path), '--force_yml', 'train:total_iter=9', '--local-rank=0'],
+    )
+    assert (
+        opt['train']['total_iter'] == 9
+        and opt['is_train']
+        and not opt['dist']
+        and opt['world_size'] == 1
+    )
     assert opt['path']['models'] == str(tmp_path / 'experiments' / 'tiny' / 'models')
     assert opt['datasets']['train']['phase'] == 'train' and opt['datasets']['train']['seed'] == 0
     trained(tmp_path)
     opt, _ = parse_options(str(tmp_path), False, ['-opt', str(path)])
-    assert list(opt['datasets']) == ['val'] and opt['path']['log'] == str(tmp_path / 'results' / 'tiny')
+    assert list(opt['datasets']) == ['val'] and opt['path']['log'] == str(
+        tmp_path / 'results' / 'tiny'
+    )
     opt, _ = parse_options(str(tmp_path), True, ['-opt', str(path), '--debug'])
     assert opt['name'] == 'debug_tiny' and opt['val']['val_freq'] == 8
-    with pytest.raises(ValueError, match='debug_tiny/models/net_g_latest.pth does not exist'):  # and not what `tiny` trained
+    with pytest.raises(
+        ValueError, match='debug_tiny/models/net_g_latest.pth does not exist'
+    ):  # and not what `tiny` trained
         parse_options(str(tmp_path), False, ['-opt', str(path), '--debug'])
-    assert [path.name for path in (tmp_path / 'experiments').rglob('*')] == ['tiny', 'models', 'net_g_latest.pth'], 'nothing is written'
+    assert [path.name for path in (tmp_path / 'experiments').rglob('*')] == [
+        'tiny',
+        'models',
+        'net_g_latest.pth',
+    ], 'nothing is written'
 
 
 def test_missing_things_are_named(tmp_path, triplets):
     good = tiny_options(triplets)
 
     def parse(changed, *more):
-        return parse_options(str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', changed)), *more])
+        return parse_options(
+            str(tmp_path), True, ['-opt', str(write_options(tmp_path / 'o.yml', changed)), *more]
+        )
 
     with pytest.raises(FileNotFoundError, match=r'opt\.yml does not exist.*did you mean.*o\.yml'):
         parse(good) and parse_options(str(tmp_path), True, ['-opt', str(tmp_path / 'opt.yml')])
-    for broken in ({'train': None}, {'network_g': 'HMACA'}, {'datasets': {'train': None}}, {'name': None}):
+    for broken in (
+        {'train': None},
+        {'network_g': 'HMACA'},
+        {'datasets': {'train': None}},
+        {'name': None},
+    ):
         with pytest.raises(ValueError, match=next(iter(broken))):
             parse({**good, **broken})
-    with pytest.raises(OptionError, match='datasets:train:dataroot_lq: .*nowhere does not exist; to prepare it: run this'):
+    with pytest.raises(
+        OptionError,
+        match='datasets:train:dataroot_lq: .*nowhere does not exist; to prepare it: run this',
+    ):
         train = {**good['datasets']['train'], 'dataroot_lq': 'nowhere', 'prepare': 'run this'}
         parse({**good, 'datasets': {**good['datasets'], 'train': train}})
     with pytest.raises(OptionError, match='path:pretrain_network_g.*gone.pth'):

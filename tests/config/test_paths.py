@@ -27,8 +27,13 @@ def test_variables_in_paths_are_expanded_and_other_texts_are_left(tmp_path, monk
 
 def test_a_variable_that_is_not_set_is_named_with_its_key(tmp_path, monkeypatch):
     monkeypatch.delenv('MY_DATA', raising=False)
-    options = changed(tiny_options(tmp_path), {'datasets:train:dataroot_lq': '${MY_DATA}/lq', 'path:resume_state': '${MY_DATA}/1.state'})
+    options = changed(
+        tiny_options(tmp_path),
+        {'datasets:train:dataroot_lq': '${MY_DATA}/lq', 'path:resume_state': '${MY_DATA}/1.state'},
+    )
     with pytest.raises(OptionError) as caught:
         files.resolve(write_options(tmp_path / 'o.yml', options), [])
     assert len(caught.value.lines) == 2
-    assert caught.value.lines[0].startswith('datasets:train:dataroot_lq: ${MY_DATA}/lq: the environment variable MY_DATA is not set; ')
+    assert caught.value.lines[0].startswith(
+        'datasets:train:dataroot_lq: ${MY_DATA}/lq: the environment variable MY_DATA is not set; '
+    )

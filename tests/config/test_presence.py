@@ -1,4 +1,6 @@
-"""What a run needs and does not find on this machine is told before an earlier run of its name is moved aside."""
+"""What a run needs and does not find on this machine is told before an earlier run of its name is
+moved aside.
+"""
 
 import pytest
 import torch
@@ -30,7 +32,11 @@ def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(triplets, 
     (triplets / 'train' / 'mask' / '0003.png').unlink()
     opt = changed(tiny_options(triplets), {'datasets:val:dataroot_lq': 'nowhere', 'num_gpu': 99})
     found = refused(opt)
-    assert 'missing: 0003' in found and f'datasets:val:dataroot_lq: {tmp_path}' in found and 'num_gpu: the file asks for 99' in found
+    assert (
+        'missing: 0003' in found
+        and f'datasets:val:dataroot_lq: {tmp_path}' in found
+        and 'num_gpu: the file asks for 99' in found
+    )
 
 
 def test_what_several_gpus_in_one_process_and_none_cannot_do(triplets, tmp_path, monkeypatch):
@@ -46,7 +52,12 @@ def test_what_several_gpus_in_one_process_and_none_cannot_do(triplets, tmp_path,
         'train:amp: bf16 becomes float16 where one process feeds 2 GPUs; start one for each (torchrun, --launcher pytorch), '
         'or set num_gpu: 1'
     ]
-    assert refused(num_gpu=1) == refused(is_train=False) == refused(train={**opt['train'], 'amp': 'fp16'}) == []
+    assert (
+        refused(num_gpu=1)
+        == refused(is_train=False)
+        == refused(train={**opt['train'], 'amp': 'fp16'})
+        == []
+    )
     assert refused(num_gpu=0) == []
 
 
@@ -59,10 +70,18 @@ def test_bf16_is_refused_without_a_launcher_only(triplets, tmp_path, refused, mo
 
 def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opt = options.complete(options.load(ROOT / 'options' / 'train_hmaca_horse_pix.yml'), False, str(tmp_path))
+    opt = options.complete(
+        options.load(ROOT / 'options' / 'train_hmaca_horse_pix.yml'), False, str(tmp_path)
+    )
     data, weights = presence.missing(opt)
-    assert 'datasets:val:dataroot_lq: ' in data and '; to prepare it: get horse2zebra.zip ' in data and 'run `basicsr make-dataset ' in data
-    assert weights.endswith('net_g_latest.pth does not exist; expected a checkpoint: train it first, or name another')
+    assert (
+        'datasets:val:dataroot_lq: ' in data
+        and '; to prepare it: get horse2zebra.zip ' in data
+        and 'run `basicsr make-dataset ' in data
+    )
+    assert weights.endswith(
+        'net_g_latest.pth does not exist; expected a checkpoint: train it first, or name another'
+    )
 
 
 def test_weights_are_looked_into(tmp_path, triplets):
@@ -74,9 +93,19 @@ def test_weights_are_looked_into(tmp_path, triplets):
         return presence.missing(opt)
 
     weights = build_network(opt['network_g']).state_dict()
-    assert found('params', {'params': weights}) == found('params_ema', {'params': weights}) == found(None, weights) == []
-    assert found('params', {'params': {f'module.{key}': value for key, value in weights.items()}}) == []  # of a wrapped network
-    assert "path:param_key_g: there is no 'foo'" in found('foo', {'params': {}})[0]  # BasicSR would silently take params
+    assert (
+        found('params', {'params': weights})
+        == found('params_ema', {'params': weights})
+        == found(None, weights)
+        == []
+    )
+    assert (
+        found('params', {'params': {f'module.{key}': value for key, value in weights.items()}})
+        == []
+    )  # of a wrapped network
+    assert (
+        "path:param_key_g: there is no 'foo'" in found('foo', {'params': {}})[0]
+    )  # BasicSR would silently take params
     assert 'did you mean params_ema' in found('param_ema', {'params': {}, 'params_ema': {}})[0]
     assert 'holds list, expected the weights' in found('params', [1])[0]
     assert 'holds no weights' in found('params', {'params': {}})[0]
@@ -89,9 +118,15 @@ def test_weights_are_looked_into(tmp_path, triplets):
 
 def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path, triplets, refused):
     opt = tiny_options(triplets)
-    torch.save({'params': build_network({**opt['network_g'], 'embed_dim': 48}).state_dict()}, tmp_path / 'w.pth')
+    torch.save(
+        {'params': build_network({**opt['network_g'], 'embed_dim': 48}).state_dict()},
+        tmp_path / 'w.pth',
+    )
     opt['path'] = {'pretrain_network_g': str(tmp_path / 'w.pth')}
     found = refused(opt)
-    assert 'path:pretrain_network_g: the checkpoint is of another network: embed_dim is 48 in the checkpoint' in found
+    assert (
+        'path:pretrain_network_g: the checkpoint is of another network: embed_dim is 48 in the checkpoint'
+        in found
+    )
     opt['path']['strict_load_g'] = False  # on purpose, for fine-tuning
     assert presence.missing(options.complete(opt, True, str(tmp_path))) == []

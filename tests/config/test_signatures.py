@@ -12,7 +12,9 @@ from hmaca_arch.config import signatures
 
 
 def parameter(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty):
-    return inspect.Parameter('x', inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+    return inspect.Parameter(
+        'x', inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,13 +45,26 @@ def parameter(annotation=inspect.Parameter.empty, default=inspect.Parameter.empt
 )
 def test_signatures_say_what_values_fit(given, right, wrong):
     kind = signatures.kind_of(given)
-    assert [value for value in right if not kind.accepts(value)] == [value for value in wrong if kind.accepts(value)] == []
+    assert (
+        [value for value in right if not kind.accepts(value)]
+        == [value for value in wrong if kind.accepts(value)]
+        == []
+    )
 
 
 def test_trying_a_network_draws_no_numbers_and_tries_a_section_once(monkeypatch):
-    section = {'type': 'HMACA', 'embed_dim': 64, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'img_range': 3.0}
+    section = {
+        'type': 'HMACA',
+        'embed_dim': 64,
+        'depths': [1],
+        'num_heads': [2],
+        'window_size': 8,
+        'img_range': 3.0,
+    }
     state, tried = torch.get_rng_state(), []
-    monkeypatch.setattr(signatures, 'build_network', lambda section: tried.append(section) or build_network(section))
+    monkeypatch.setattr(
+        signatures, 'build_network', lambda section: tried.append(section) or build_network(section)
+    )
     numbers = {signatures.try_network(section), signatures.try_network(dict(section))}
     assert torch.equal(state, torch.get_rng_state()) and len(tried) == 1
     assert numbers == {sum(p.numel() for p in build_network(section).parameters())}

@@ -8,8 +8,13 @@ import pytest
 
 from hmaca_arch.config.yaml_files import LARGEST_FILE, dump, parse, read_yaml
 
-BOMB = '\n'.join(f'{chr(98 + i)}: &{chr(98 + i)} [{", ".join(["*" + chr(97 + i)] * 9)}]' for i in range(9))
-MERGES = '\n'.join(f'{chr(98 + i)}: &{chr(98 + i)} {{<<: [{", ".join(["*" + chr(97 + i)] * 9)}]}}' for i in range(9))
+BOMB = '\n'.join(
+    f'{chr(98 + i)}: &{chr(98 + i)} [{", ".join(["*" + chr(97 + i)] * 9)}]' for i in range(9)
+)
+MERGES = '\n'.join(
+    f'{chr(98 + i)}: &{chr(98 + i)} {{<<: [{", ".join(["*" + chr(97 + i)] * 9)}]}}'
+    for i in range(9)
+)
 STRANGE = {
     'num_gpu: !!timestamp 0': 'num_gpu (line 1)',
     'num_gpu: !!bool 0.3': 'num_gpu (line 1)',
@@ -52,7 +57,12 @@ def test_one_line_that_names_file_and_key(tmp_path, text):
     with pytest.raises(ValueError) as caught:
         read_yaml(path)
     message = str(caught.value)
-    assert str(path) in message and STRANGE[text] in message and '\n' not in message and len(message) < 400 + len(str(path))
+    assert (
+        str(path) in message
+        and STRANGE[text] in message
+        and '\n' not in message
+        and len(message) < 400 + len(str(path))
+    )
     assert time.process_time() - start < 1, 'processor time'
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, 'KiB'
 
@@ -82,8 +92,19 @@ d: [true, no, ~, null, '1e5', "1", 2020-01-02, 0x1F]
     (tmp_path / 'o.yml').write_text(text)
     found = read_yaml(tmp_path / 'o.yml')
     numbers = [1e-4, 300000, 1600, 0.5, 1.0, float('inf'), -2]
-    assert found['a'] == {'x': 1, 'y': numbers} == found['c'] and found['b'] == {'x': 2, 'y': numbers}
-    assert [type(number) for number in found['a']['y']] == [float, int, int, float, float, float, int]
+    assert found['a'] == {'x': 1, 'y': numbers} == found['c'] and found['b'] == {
+        'x': 2,
+        'y': numbers,
+    }
+    assert [type(number) for number in found['a']['y']] == [
+        float,
+        int,
+        int,
+        float,
+        float,
+        float,
+        int,
+    ]
     assert found['d'] == [True, False, None, None, '1e5', '1', '2020-01-02', 31]
     (tmp_path / 'again.yml').write_text(dump(found))
     assert read_yaml(tmp_path / 'again.yml') == found

@@ -20,7 +20,9 @@ def box_mask(height: int, width: int, top: int, left: int, rows: int, columns: i
 
 def gray(values) -> np.ndarray:
     """(h, w) -> (h, w, 3), the channels told apart by an offset of 1 each."""
-    return np.stack([np.asarray(values) + channel for channel in range(3)], axis=-1).astype(np.uint8)
+    return np.stack([np.asarray(values) + channel for channel in range(3)], axis=-1).astype(
+        np.uint8
+    )
 
 
 @pytest.fixture(scope='module')
@@ -35,20 +37,28 @@ def test_pixelate_mean_and_centre_by_hand():
     expected = gray(np.kron([[25, 45], [105, 125]], np.ones((2, 2))))
     np.testing.assert_array_equal(degradations.pixelate(picture, mask, 2, 'mean'), expected)
     np.testing.assert_array_equal(degradations.pixelate(picture, mask, 2, 'centre'), expected)
-    # 3x3 blocks: the middle one, then what is left at the right (two by height: 30 and 40+30 -> rows 0..2, column 3)
+    # 3x3 blocks: the middle one, then what is left at the right (two by height: 30 and 40+30 ->
+    # rows 0..2, column 3)
     centre = degradations.pixelate(picture, mask, 3, 'centre')
     assert centre[0, 0, 0] == 50 and centre[2, 2, 0] == 50  # the middle of rows and columns 0..2
     assert centre[1, 3, 0] == 70  # row 1, column 3
     assert centre[3, 1, 0] == 130  # row 3, column 1
     assert centre[3, 3, 0] == 150
     mean = degradations.pixelate(picture, mask, 3, 'mean')
-    assert mean[0, 0, 0] == 50 and mean[0, 3, 0] == 70 and mean[3, 0, 0] == 130 and mean[3, 3, 0] == 150
+    assert (
+        mean[0, 0, 0] == 50
+        and mean[0, 3, 0] == 70
+        and mean[3, 0, 0] == 130
+        and mean[3, 3, 0] == 150
+    )
 
 
 def test_pixelate_centre_of_a_block_of_four_is_the_mean_of_its_middle_2x2():
     picture = gray(np.zeros((4, 4)))
     picture[1:3, 1:3, 0] = [[10, 20], [30, 44]]
-    assert (degradations.pixelate(picture, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26).all()
+    assert (
+        degradations.pixelate(picture, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26
+    ).all()
 
 
 def test_each_region_has_its_own_grid():
@@ -63,11 +73,20 @@ def test_each_region_has_its_own_grid():
 def test_blur_is_scikit_images_and_sees_the_surroundings(photograph):
     mask = box_mask(256, 256, 100, 60, 20, 20)
     result = degradations.blur(photograph, mask, 1.0)
-    oracle = gaussian(photograph.astype(float), sigma=1.0, mode='mirror', truncate=4.0, channel_axis=-1, preserve_range=True)
+    oracle = gaussian(
+        photograph.astype(float),
+        sigma=1.0,
+        mode='mirror',
+        truncate=4.0,
+        channel_axis=-1,
+        preserve_range=True,
+    )
     assert np.abs(result[100:120, 60:80] - oracle[100:120, 60:80]).max() <= 0.51
     black = photograph.copy()
     black[~mask[..., 0]] = 0
-    assert (degradations.blur(black, mask, 1.0)[100, 60] < result[100, 60]).all()  # the black surroundings bleed in
+    assert (
+        degradations.blur(black, mask, 1.0)[100, 60] < result[100, 60]
+    ).all()  # the black surroundings bleed in
 
 
 def test_noise_has_the_deviation_asked_for_and_is_rounded():
@@ -82,7 +101,12 @@ def test_noise_has_the_deviation_asked_for_and_is_rounded():
 
 def test_release_noise_is_truncated():
     picture = np.full((200, 200, 3), 128, np.uint8)
-    difference = degradations.release_noise(picture, box_mask(200, 200, 0, 0, 200, 200), RNG(0)).astype(float) - 128
+    difference = (
+        degradations.release_noise(picture, box_mask(200, 200, 0, 0, 200, 200), RNG(0)).astype(
+            float
+        )
+        - 128
+    )
     assert difference.mean() == pytest.approx(-0.5, abs=0.2)
     assert difference.std() == pytest.approx(20, rel=0.01)
 
@@ -90,7 +114,10 @@ def test_release_noise_is_truncated():
 def test_noise_is_clipped_not_wrapped():
     picture = np.full((50, 50, 3), 250, np.uint8)
     mask = box_mask(50, 50, 0, 0, 50, 50)
-    for noisy in (degradations.noise(picture, mask, RNG(0), 20.0), degradations.release_noise(picture, mask, RNG(0))):
+    for noisy in (
+        degradations.noise(picture, mask, RNG(0), 20.0),
+        degradations.release_noise(picture, mask, RNG(0)),
+    ):
         assert noisy.min() > 100 and noisy.max() == 255
 
 
@@ -100,7 +127,9 @@ def test_release_pixelization_takes_the_middle_2x2_of_each_10_pixel_cell(photogr
     cut = photograph[31:71, 77:117].astype(float)
     for row in range(4):
         for column in range(4):
-            middle = cut[10 * row + 4 : 10 * row + 6, 10 * column + 4 : 10 * column + 6].mean(axis=(0, 1))
+            middle = cut[10 * row + 4 : 10 * row + 6, 10 * column + 4 : 10 * column + 6].mean(
+                axis=(0, 1)
+            )
             cell = result[31 + 10 * row : 41 + 10 * row, 77 + 10 * column : 87 + 10 * column]
             assert (cell == cell[0, 0]).all()
             assert np.abs(cell[0, 0] - middle).max() <= 0.5
@@ -113,7 +142,14 @@ def test_release_blur_does_not_see_the_surroundings(photograph):
     inside = slice(31, 71), slice(77, 117)
     result = degradations.release_blur(photograph, mask)
     np.testing.assert_array_equal(result[inside], degradations.release_blur(black, mask)[inside])
-    oracle = gaussian(photograph[inside].astype(float), sigma=2.0, mode='mirror', truncate=2.5, channel_axis=-1, preserve_range=True)
+    oracle = gaussian(
+        photograph[inside].astype(float),
+        sigma=2.0,
+        mode='mirror',
+        truncate=2.5,
+        channel_axis=-1,
+        preserve_range=True,
+    )
     assert np.abs(result[inside] - oracle).max() <= 1.5  # OpenCV works in fixed point
 
 
@@ -123,9 +159,14 @@ def test_release_jpeg_and_resize_are_the_libraries_own(photograph, tmp_path):
     from torchvision.utils import save_image
 
     Image.fromarray(photograph).save(tmp_path / 'a.jpg', quality=95)
-    np.testing.assert_array_equal(degradations.jpeg(photograph), np.asarray(Image.open(tmp_path / 'a.jpg')))
+    np.testing.assert_array_equal(
+        degradations.jpeg(photograph), np.asarray(Image.open(tmp_path / 'a.jpg'))
+    )
     save_image(resize(to_tensor(photograph), [128, 128], antialias=True), tmp_path / 'a.png')
-    np.testing.assert_array_equal(degradations.release_resize(photograph, 128, 128), np.asarray(Image.open(tmp_path / 'a.png')))
+    np.testing.assert_array_equal(
+        degradations.release_resize(photograph, 128, 128),
+        np.asarray(Image.open(tmp_path / 'a.png')),
+    )
 
 
 @pytest.mark.parametrize('top', [30, 31])
@@ -141,8 +182,12 @@ def test_release_mask_marks_exactly_what_the_resize_carries_from_the_region(top)
 @pytest.mark.parametrize('region', ['square', 'rectangles', 'ellipses', 'strokes', 'several'])
 def test_clean_leaves_every_pixel_outside_as_it_was(photograph, kind, region):
     lq, mask, gt, record = Recipe(degradation=kind, region=region, size=128)(photograph, RNG(3))
-    assert lq.shape == gt.shape == (128, 128, 3) and mask.shape == (128, 128, 1) and mask.dtype == bool
-    np.testing.assert_array_equal(gt, cv2.resize(photograph, (128, 128), interpolation=cv2.INTER_AREA))
+    assert (
+        lq.shape == gt.shape == (128, 128, 3) and mask.shape == (128, 128, 1) and mask.dtype == bool
+    )
+    np.testing.assert_array_equal(
+        gt, cv2.resize(photograph, (128, 128), interpolation=cv2.INTER_AREA)
+    )
     outside = ~mask[..., 0]
     np.testing.assert_array_equal(lq[outside], gt[outside])
     assert (lq[~outside] != gt[~outside]).any()
@@ -162,8 +207,12 @@ def test_release_differs_outside_too_unless_jpeg_is_off(photograph, kind):
     (top, left, height, width) = record['region']['boxes'][0]
     assert (height, width) == (40, 40)
     rows, columns = (side.nonzero()[0] for side in (mask.any(axis=(1, 2)), mask.any(axis=(0, 2))))
-    assert len(rows) == (22 if top % 2 == 0 else 21) and len(columns) == (22 if left % 2 == 0 else 21)
-    lossless, same_mask, _, _ = Recipe(protocol='release', degradation=kind, size=128, jpeg=0)(photograph, RNG(3))
+    assert len(rows) == (22 if top % 2 == 0 else 21) and len(columns) == (
+        22 if left % 2 == 0 else 21
+    )
+    lossless, same_mask, _, _ = Recipe(protocol='release', degradation=kind, size=128, jpeg=0)(
+        photograph, RNG(3)
+    )
     np.testing.assert_array_equal(mask, same_mask)
     np.testing.assert_array_equal(lossless[outside], gt[outside])
     assert (lossless[~outside] != gt[~outside]).any()
@@ -172,7 +221,10 @@ def test_release_differs_outside_too_unless_jpeg_is_off(photograph, kind):
 def test_working_size_64_scales_the_region():
     picture = np.ascontiguousarray(data.astronaut())
     assert Recipe(size=64)(picture, RNG(0))[1].sum() == 100
-    assert Recipe(size=64, protocol='release')(picture, RNG(0))[3]['region']['boxes'][0][2:] == [20, 20]
+    assert Recipe(size=64, protocol='release')(picture, RNG(0))[3]['region']['boxes'][0][2:] == [
+        20,
+        20,
+    ]
 
 
 def test_ranges_mixtures_and_chains_are_drawn(photograph):
@@ -189,10 +241,16 @@ def test_ranges_mixtures_and_chains_are_drawn(photograph):
     )
     records = [make(photograph, RNG((0, i)))[3] for i in range(150)]
     drawn = [entry for record in records for entry in record['degradations']]
-    by_kind = {kind: [entry for entry in drawn if entry['type'] == kind] for kind in ('pix', 'blur', 'noise')}
+    by_kind = {
+        kind: [entry for entry in drawn if entry['type'] == kind]
+        for kind in ('pix', 'blur', 'noise')
+    }
     assert {entry['block'] for entry in by_kind['pix']} == set(range(3, 13))
     assert {entry['pool'] for entry in by_kind['pix']} == {'mean', 'centre'}
-    assert all(0.6 <= entry['sigma'] <= 3 for entry in by_kind['blur']) and len({entry['sigma'] for entry in by_kind['blur']}) > 20
+    assert (
+        all(0.6 <= entry['sigma'] <= 3 for entry in by_kind['blur'])
+        and len({entry['sigma'] for entry in by_kind['blur']}) > 20
+    )
     assert all(3 <= entry['sigma'] <= 25 for entry in by_kind['noise'])
     assert len(by_kind['noise']) > 1.5 * len(by_kind['pix'])
     assert {len(record['degradations']) for record in records} == {1, 2}
@@ -202,7 +260,10 @@ def test_ranges_mixtures_and_chains_are_drawn(photograph):
 
 
 def test_equal_generators_give_equal_regions_to_all_degradations(photograph):
-    masks = [Recipe(degradation=kind, size=128)(photograph, RNG(5))[1] for kind in ('pix', 'blur', 'noise')]
+    masks = [
+        Recipe(degradation=kind, size=128)(photograph, RNG(5))[1]
+        for kind in ('pix', 'blur', 'noise')
+    ]
     np.testing.assert_array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0], masks[2])
 
@@ -220,7 +281,10 @@ def test_equal_generators_give_equal_regions_to_all_degradations(photograph):
         ({'degradation': {'type': 'blur', 'sigma': [3, 1]}}, 'low <= high'),
         ({'degradation': {'type': 'noise', 'sigma': -1}}, 'sigma is -1'),
         ({'degradation': {'type': 'noise', 'weight': 0}}, 'weight'),
-        ({'protocol': 'release', 'degradation': {'type': 'blur', 'sigma': 3}}, 'protocol release fixes'),
+        (
+            {'protocol': 'release', 'degradation': {'type': 'blur', 'sigma': 3}},
+            'protocol release fixes',
+        ),
         ({'degradation_count': 2}, 'only 1'),
         ({'region': 'squares'}, 'did you mean square'),
         ({'region': []}, 'region'),

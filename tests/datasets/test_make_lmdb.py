@@ -1,4 +1,6 @@
-"""`make-lmdb`: every pixel survives, whatever the file; what BasicSR could not find again is refused; nothing half made stays."""
+"""`make-lmdb`: every pixel survives, whatever the file; what BasicSR could not find again is
+refused; nothing half made stays.
+"""
 
 import shutil
 from pathlib import Path
@@ -26,7 +28,10 @@ KINDS = ('lq', 'mask', 'gt')
 
 
 def values(folder: Path) -> dict[str, bytes]:
-    with lmdb.open(str(folder), readonly=True, lock=False) as database, database.begin() as transaction:
+    with (
+        lmdb.open(str(folder), readonly=True, lock=False) as database,
+        database.begin() as transaction,
+    ):
         return {bytes(key).decode(): bytes(value) for key, value in transaction.cursor()}
 
 
@@ -65,9 +70,14 @@ def test_every_kind_of_picture_survives_bit_for_bit(pictures):
         before, after = decode_picture(original, path), decode_picture(stored[key], key)
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
-        # what BasicSR's own reader sees is the same picture, also where it would not have understood the file
+        # what BasicSR's own reader sees is the same picture, also where it would not have
+        # understood the file
         seen = cv2.imdecode(np.frombuffer(stored[key], np.uint8), cv2.IMREAD_UNCHANGED)
-        assert seen.dtype == before.dtype and seen.shape[:2] == before.shape[:2] and (seen.ndim == 2 or seen.shape[2] == 3)
+        assert (
+            seen.dtype == before.dtype
+            and seen.shape[:2] == before.shape[:2]
+            and (seen.ndim == 2 or seen.shape[2] == 3)
+        )
     assert stored['png'] == (pictures / 'png.png').read_bytes()
     assert stored['deep'] == (pictures / 'deep.png').read_bytes()
     assert decode_picture(stored['turned'], '').shape == (30, 20, 3)
@@ -77,7 +87,12 @@ def test_the_layout_is_basicsrs(pictures):
     make_lmdb(pictures, quiet=True)
     folder = Path(f'{pictures}.lmdb')
     lines = (folder / 'meta_info.txt').read_text().splitlines()
-    assert 'png.png (20,30,3) 1' in lines and 'gray.png (20,30,1) 1' in lines and 'turned.png (30,20,3) 1' in lines and len(lines) == 12
+    assert (
+        'png.png (20,30,3) 1' in lines
+        and 'gray.png (20,30,1) 1' in lines
+        and 'turned.png (30,20,3) 1' in lines
+        and len(lines) == 12
+    )
     client = FileClient('lmdb', db_paths=[str(folder)], client_keys=['gt'])
     try:
         picture = imfrombytes(client.get('png', 'gt'))
@@ -89,8 +104,16 @@ def test_the_layout_is_basicsrs(pictures):
 def test_basicsrs_own_data_set_reads_it(tmp_path):
     root = make_triplets(tmp_path / 'set', 3)
     make_lmdb(root, quiet=True)
-    opt = {'name': 'x', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 1, 'io_backend': {'type': 'lmdb'}}
-    dataset = build_dataset({**opt, 'dataroot_lq': str(root / 'lq.lmdb'), 'dataroot_gt': str(root / 'gt.lmdb')})
+    opt = {
+        'name': 'x',
+        'type': 'PairedImageDataset',
+        'phase': 'val',
+        'scale': 1,
+        'io_backend': {'type': 'lmdb'},
+    }
+    dataset = build_dataset(
+        {**opt, 'dataroot_lq': str(root / 'lq.lmdb'), 'dataroot_gt': str(root / 'gt.lmdb')}
+    )
     assert len(dataset) == 3
     expected = cv2.imread(str(root / 'gt' / '0001.png'))[..., ::-1].transpose(2, 0, 1) / 255
     np.testing.assert_allclose(dataset[1]['gt'].numpy(), expected, atol=1e-6)
@@ -107,15 +130,21 @@ def test_triplets_and_folders_of_triplets(tmp_path, capsys):
         for kind in KINDS:
             target = tmp_path / 'set' / split / f'{kind}.lmdb'
             assert f'{target}: {count} pictures' in output
-            files = {path.stem: path.read_bytes() for path in (tmp_path / 'set' / split / kind).iterdir()}
+            files = {
+                path.stem: path.read_bytes() for path in (tmp_path / 'set' / split / kind).iterdir()
+            }
             assert values(target) == files
     assert main([str(tmp_path / 'set'), '-o', str(tmp_path / 'elsewhere'), '--workers', '1']) == 0
-    assert values(tmp_path / 'elsewhere' / 'test' / 'mask.lmdb') == values(tmp_path / 'set' / 'test' / 'mask.lmdb')
+    assert values(tmp_path / 'elsewhere' / 'test' / 'mask.lmdb') == values(
+        tmp_path / 'set' / 'test' / 'mask.lmdb'
+    )
     hidden = [path for path in tmp_path.rglob('.*')]
     assert hidden == []
 
 
-@pytest.mark.parametrize('sizes', [[100] * 3000, [4080] * 700, [4081] * 700, [1, 3_000_000], [2030] * 2000, []])
+@pytest.mark.parametrize(
+    'sizes', [[100] * 3000, [4080] * 700, [4081] * 700, [1, 3_000_000], [2030] * 2000, []]
+)
 def test_the_map_fits_any_sizes_tightly(tmp_path, sizes):
     database = lmdb.open(str(tmp_path / 'a.lmdb'), map_size=map_size(sizes))
     for start in range(0, len(sizes), 500):
@@ -168,7 +197,11 @@ def test_damaged_pictures_are_named_and_leave_nothing(tmp_path, capsys):
     assert main([str(root), '--workers', '1']) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f'basicsr make-lmdb: error: {path}: cannot be read as a picture')
-    assert sorted(item.name for item in root.iterdir()) == ['gt', 'lq', 'mask']  # also not lq.lmdb, which was fine
+    assert sorted(item.name for item in root.iterdir()) == [
+        'gt',
+        'lq',
+        'mask',
+    ]  # also not lq.lmdb, which was fine
 
 
 @pytest.mark.parametrize('broken', ['mask', 'one'])
@@ -228,8 +261,17 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
         noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
         for i in range(40):
             cv2.imwrite(str(root / kind / f'{i}.png'), noise if kind != 'mask' else noise[..., 0])
-    killed(7 * 40 + 20, 'make-lmdb', root, '--workers', 2)  # each of the three is measured, written and verified
+    killed(
+        7 * 40 + 20, 'make-lmdb', root, '--workers', 2
+    )  # each of the three is measured, written and verified
     assert sorted(path.name for path in root.iterdir()) == ['.lq.lmdb.partial', 'gt', 'lq', 'mask']
     make_lmdb(root, quiet=True, workers=2)
-    assert sorted(path.name for path in root.iterdir()) == ['gt', 'gt.lmdb', 'lq', 'lq.lmdb', 'mask', 'mask.lmdb']
+    assert sorted(path.name for path in root.iterdir()) == [
+        'gt',
+        'gt.lmdb',
+        'lq',
+        'lq.lmdb',
+        'mask',
+        'mask.lmdb',
+    ]
     assert Lmdb(str(root / 'gt.lmdb')).names() == sorted(str(i) for i in range(40))

@@ -1,4 +1,6 @@
-"""The two data sets: what an item holds, where its randomness comes from, and what is said about wrong data."""
+"""The two data sets: what an item holds, where its randomness comes from, and what is said about
+wrong data.
+"""
 
 import copy
 import logging
@@ -32,25 +34,47 @@ class Numbered(Sampler):
 
 def write(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    assert cv2.imwrite(
+        str(path), pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    )
 
 
 def paired(root: Path, **more) -> dict:
     roots = {f'dataroot_{kind}': str(root / kind) for kind in KINDS}
-    return {'name': 'set', 'type': 'MaskedPairedImageDataset', 'phase': 'train', **roots, 'io_backend': {'type': 'disk'}, **more}
+    return {
+        'name': 'set',
+        'type': 'MaskedPairedImageDataset',
+        'phase': 'train',
+        **roots,
+        'io_backend': {'type': 'disk'},
+        **more,
+    }
 
 
 def packed(root: Path, **more) -> dict:
-    return paired(root, **{f'dataroot_{kind}': str(root / f'{kind}.lmdb') for kind in KINDS}, io_backend={'type': 'lmdb'}, **more)
+    return paired(
+        root,
+        **{f'dataroot_{kind}': str(root / f'{kind}.lmdb') for kind in KINDS},
+        io_backend={'type': 'lmdb'},
+        **more,
+    )
 
 
 def clean(root: Path, **more) -> dict:
-    return {'name': 'fly', 'type': 'MaskedDegradationDataset', 'phase': 'train', 'dataroot_gt': str(root / 'gt'), **more}
+    return {
+        'name': 'fly',
+        'type': 'MaskedDegradationDataset',
+        'phase': 'train',
+        'dataroot_gt': str(root / 'gt'),
+        **more,
+    }
 
 
 @pytest.fixture(scope='module')
 def made_once(tmp_path_factory) -> Path:
-    """Five triplets of 24x30, and their LMDBs. Each gt pixel says where it is: red is the row, green the column, blue the picture."""
+    """Five triplets of 24x30, and their LMDBs. Each gt pixel says where it is: red is the row,
+    green the column, blue the picture.
+    """
     folder = tmp_path_factory.mktemp('made')
     for i in range(5):
         rows, columns = np.mgrid[:24, :30]
@@ -79,14 +103,20 @@ def test_an_item_is_the_triplet(root):
     dataset = build_dataset(paired(root, phase='val'))
     assert len(dataset) == 5
     item = dataset[2]
-    assert {key: tuple(item[key].shape) for key in KINDS} == {'lq': (3, 24, 30), 'gt': (3, 24, 30), 'mask': (1, 24, 30)}
+    assert {key: tuple(item[key].shape) for key in KINDS} == {
+        'lq': (3, 24, 30),
+        'gt': (3, 24, 30),
+        'mask': (1, 24, 30),
+    }
     assert all(item[key].dtype == torch.float32 and item[key].is_contiguous() for key in KINDS)
     assert item['gt'][:, 7, 9].mul(255).round().tolist() == [56, 72, 100]  # RGB
     assert torch.equal(item['mask'].unique(), torch.tensor([0.0, 1.0])) and item['mask'].sum() == 64
     inside = item['mask'].bool().expand(3, -1, -1)
     assert torch.equal(item['lq'][~inside], item['gt'][~inside])
     assert torch.allclose(item['lq'][inside], 1 - item['gt'][inside], atol=1e-6)
-    assert [Path(item[f'{kind}_path']) for kind in KINDS] == [root / kind / 'p2.png' for kind in KINDS]
+    assert [Path(item[f'{kind}_path']) for kind in KINDS] == [
+        root / kind / 'p2.png' for kind in KINDS
+    ]
 
 
 @pytest.mark.parametrize('make', [paired, packed, clean])
@@ -101,7 +131,9 @@ def test_options_are_not_changed_and_can_be_used_twice(root, make):
 
 
 def test_crops_hold_the_mask_and_move_all_three_alike(root):
-    dataset = build_dataset(paired(root, gt_size=10, use_hflip=True, use_rot=True, min_mask_ratio=1))
+    dataset = build_dataset(
+        paired(root, gt_size=10, use_hflip=True, use_rot=True, min_mask_ratio=1)
+    )
     positions, orientations = set(), set()
     for number in range(80):
         item = dataset[SampleIndex(number % 5, number)]
@@ -111,7 +143,11 @@ def test_crops_hold_the_mask_and_move_all_three_alike(root):
         assert torch.allclose(item['lq'][inside], 1 - item['gt'][inside], atol=1e-6)
         rows, columns = item['gt'][:2].mul(255 / 8).round()
         positions.add((int(rows.min()), int(columns.min())))
-        corner = (rows[0, 0] > rows[-1, -1], columns[0, 0] > columns[-1, -1], rows[0, 0] == rows[0, 1])
+        corner = (
+            rows[0, 0] > rows[-1, -1],
+            columns[0, 0] > columns[-1, -1],
+            rows[0, 0] == rows[0, 1],
+        )
         orientations.add(tuple(bool(value) for value in corner))
     assert len(positions) > 15 and len(orientations) == 8
 
@@ -126,13 +162,19 @@ def test_validation_neither_crops_nor_flips(root):
     options = {'gt_size': 10, 'use_hflip': True, 'use_rot': True}
     for phase in ('val', 'test'):
         item = build_dataset(paired(root, phase=phase, **options))[3]
-        assert same(item, build_dataset(paired(root, phase=phase))[3]) and item['gt'].shape == (3, 24, 30)
+        assert same(item, build_dataset(paired(root, phase=phase))[3]) and item['gt'].shape == (
+            3,
+            24,
+            30,
+        )
 
 
 @pytest.mark.parametrize('make', [paired, packed, clean])
 def test_all_randomness_is_seed_and_number(root, make):
     def dataset(**more):
-        return build_dataset(make(root, gt_size=12, use_hflip=True, use_rot=True, min_mask_ratio=0, **more))
+        return build_dataset(
+            make(root, gt_size=12, use_hflip=True, use_rot=True, min_mask_ratio=0, **more)
+        )
 
     first, again, other = dataset(seed=3), dataset(seed=3), dataset(seed=4)
     items = [first[SampleIndex(0, number)] for number in range(40)]
@@ -141,24 +183,41 @@ def test_all_randomness_is_seed_and_number(root, make):
     np.random.seed(5)
     assert all(same(a, b) for a, b in zip(items, backwards))
     assert sum(same(a, other[SampleIndex(0, number)]) for number, a in enumerate(items)) < 5
-    distinct = len({item['lq'].numpy().tobytes() + item['mask'].numpy().tobytes() for item in items})
+    distinct = len(
+        {item['lq'].numpy().tobytes() + item['mask'].numpy().tobytes() for item in items}
+    )
     assert distinct >= 38  # 13 * 19 crops times 8 orientations: a collision can happen
     assert same(first[2], first[SampleIndex(2, 2)])  # without a number it is the index
 
 
 def test_the_same_picture_is_never_degraded_twice_alike(root):
     dataset = build_dataset(clean(root, degradation={'type': 'noise', 'sigma': [3, 25]}))
-    assert len({dataset[SampleIndex(1, number)]['lq'].numpy().tobytes() for number in range(200)}) == 200
+    assert (
+        len({dataset[SampleIndex(1, number)]['lq'].numpy().tobytes() for number in range(200)})
+        == 200
+    )
 
 
 def test_degradation_on_the_fly_keeps_the_outside(root):
-    dataset = build_dataset(clean(root, region=['rectangles', 'strokes', 'ellipses', 'several'], region_size=[0.2, 0.6], gt_size=16))
+    dataset = build_dataset(
+        clean(
+            root,
+            region=['rectangles', 'strokes', 'ellipses', 'several'],
+            region_size=[0.2, 0.6],
+            gt_size=16,
+        )
+    )
     for number in range(30):
         item = dataset[SampleIndex(number % 5, number)]
         assert item['lq'].shape == (3, 16, 16)
         inside = item['mask'].bool().expand(3, -1, -1)
         assert torch.equal(item['lq'][~inside], item['gt'][~inside])
-        assert item['lq_path'] == item['gt_path'] == item['mask_path'] == str(root / 'gt' / f'p{number % 5}.png')
+        assert (
+            item['lq_path']
+            == item['gt_path']
+            == item['mask_path']
+            == str(root / 'gt' / f'p{number % 5}.png')
+        )
 
 
 def test_degradation_protocol_release_halves_the_picture(root):
@@ -168,7 +227,10 @@ def test_degradation_protocol_release_halves_the_picture(root):
 
 
 def test_degradation_validation_is_the_same_every_time(root):
-    first, second = (build_dataset(clean(root, phase='val', degradation='noise', size=24, seed=7)) for _ in range(2))
+    first, second = (
+        build_dataset(clean(root, phase='val', degradation='noise', size=24, seed=7))
+        for _ in range(2)
+    )
     for index in (4, 0, 4, 2):
         assert same(first[index], second[index])
 
@@ -178,7 +240,9 @@ def test_workers_ranks_and_epochs_do_not_matter(root, make):
     dataset = build_dataset(make(root, gt_size=12, use_hflip=True, seed=1))
 
     def batches(workers: int, numbers, size: int):
-        loader = DataLoader(dataset, batch_size=size, sampler=Numbered(5, numbers), num_workers=workers)
+        loader = DataLoader(
+            dataset, batch_size=size, sampler=Numbered(5, numbers), num_workers=workers
+        )
         return [dict(zip(item, row)) for item in loader for row in zip(*item.values())]
 
     alone = batches(0, range(12), 3)
@@ -189,13 +253,22 @@ def test_workers_ranks_and_epochs_do_not_matter(root, make):
 
 def test_lmdb_gives_what_the_folder_gives(root):
     for phase in ('train', 'val'):
-        folder, database = (build_dataset(make(root, phase=phase, gt_size=12)) for make in (paired, packed))
+        folder, database = (
+            build_dataset(make(root, phase=phase, gt_size=12)) for make in (paired, packed)
+        )
         assert len(folder) == len(database)
         for index in range(5):
             assert same(folder[index], database[index], paths=False)
     assert database[1]['gt_path'] == database[1]['mask_path'] == 'p1'
     fly = build_dataset(clean(root, degradation='noise'))
-    packed_fly = build_dataset(clean(root, degradation='noise', dataroot_gt=str(root / 'gt.lmdb'), io_backend={'type': 'lmdb'}))
+    packed_fly = build_dataset(
+        clean(
+            root,
+            degradation='noise',
+            dataroot_gt=str(root / 'gt.lmdb'),
+            io_backend={'type': 'lmdb'},
+        )
+    )
     assert same(fly[3], packed_fly[3], paths=False)
 
 
@@ -203,7 +276,9 @@ def test_lmdb_gives_what_the_folder_gives(root):
 def test_data_sets_travel_to_spawned_processes(root, make):
     dataset = build_dataset(make(root, gt_size=12))
     here = [dataset[i] for i in range(5)]  # also opens the LMDBs, which must not be in the pickle
-    there = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context='spawn', timeout=60)
+    there = DataLoader(
+        dataset, batch_size=None, num_workers=1, multiprocessing_context='spawn', timeout=60
+    )
     assert all(same(a, b) for a, b in zip(here, there))
 
 
@@ -229,14 +304,19 @@ def test_triplets_are_matched_by_stem_and_extra_files_are_ignored(root):
 
 def test_one_mask_for_every_picture(root):
     dataset = build_dataset(paired(root, phase='val', dataroot_mask=str(root / 'mask' / 'p4.png')))
-    assert torch.equal(dataset[0]['mask'], dataset[4]['mask']) and dataset[0]['mask_path'].endswith('p4.png')
+    assert torch.equal(dataset[0]['mask'], dataset[4]['mask']) and dataset[0]['mask_path'].endswith(
+        'p4.png'
+    )
 
 
 @pytest.mark.parametrize('make', [paired, packed, clean])
 def test_meta_info_file_selects(root, make):
     (root / 'meta.txt').write_text('p3.png (24,30,3) 1\np1.png (24,30,3)\n\n')
     dataset = build_dataset(make(root, phase='val', meta_info_file=str(root / 'meta.txt')))
-    assert [Path(item['gt_path']).stem for item in (dataset[0], dataset[1])] == ['p3', 'p1'] and len(dataset) == 2
+    assert [Path(item['gt_path']).stem for item in (dataset[0], dataset[1])] == [
+        'p3',
+        'p1',
+    ] and len(dataset) == 2
     (root / 'meta.txt').write_text('p3.png (24,30,3)\nnope.png (24,30,3)\n')
     with pytest.raises(ValueError, match='1 of 2 missing: nope'):
         build_dataset(make(root, meta_info_file=str(root / 'meta.txt')))
@@ -260,7 +340,9 @@ def test_16_bit_pictures_are_scaled_at_their_own_depth(root):
     item = build_dataset(paired(root, phase='val'))[0]
     np.testing.assert_allclose(item['gt'].numpy(), gt.transpose(2, 0, 1) / 65535, atol=1e-7)
     fly = build_dataset(clean(root, phase='val'))[0]
-    np.testing.assert_allclose(fly['gt'].numpy(), np.rint(gt / 257).transpose(2, 0, 1) / 255, atol=1e-7)
+    np.testing.assert_allclose(
+        fly['gt'].numpy(), np.rint(gt / 257).transpose(2, 0, 1) / 255, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize('value', [0, 255])
@@ -282,7 +364,10 @@ def test_missing_folders_say_how_to_prepare_them(root):
     gone = root / 'elsewhere'
     with pytest.raises(FileNotFoundError) as caught:
         build_dataset(paired(root, dataroot_mask=str(gone), prepare='basicsr make-dataset x'))
-    assert str(caught.value) == f'dataroot_mask: {gone} does not exist; to prepare it: basicsr make-dataset x'
+    assert (
+        str(caught.value)
+        == f'dataroot_mask: {gone} does not exist; to prepare it: basicsr make-dataset x'
+    )
     with pytest.raises(FileNotFoundError) as caught:
         build_dataset(clean(root, dataroot_gt=str(gone)))
     assert str(caught.value) == f'dataroot_gt: {gone} does not exist'
@@ -291,12 +376,16 @@ def test_missing_folders_say_how_to_prepare_them(root):
 def test_lmdb_keys_must_agree(root):
     text = (root / 'mask.lmdb' / 'meta_info.txt').read_text().replace('p2.png', 'q2.png')
     (root / 'mask.lmdb' / 'meta_info.txt').write_text(text)
-    with pytest.raises(ValueError, match='dataroot_mask and dataroot_gt: 2 keys are in one LMDB only: p2, q2'):
+    with pytest.raises(
+        ValueError, match='dataroot_mask and dataroot_gt: 2 keys are in one LMDB only: p2, q2'
+    ):
         build_dataset(packed(root))
     for kind in ('lq', 'gt'):
         path = root / f'{kind}.lmdb' / 'meta_info.txt'
         path.write_text(path.read_text().replace('p2.png', 'q2.png'))
-    with pytest.raises(ValueError, match=r'lmdb: key q2: listed in meta_info.txt but not in the database'):
+    with pytest.raises(
+        ValueError, match=r'lmdb: key q2: listed in meta_info.txt but not in the database'
+    ):
         build_dataset(packed(root, phase='val'))[4]
 
 
@@ -316,12 +405,16 @@ def test_damaged_pictures_are_named(root, make):
 @pytest.mark.parametrize('kind', ['lq', 'mask'])
 def test_sizes_that_differ_are_named(root, kind):
     write(root / kind / 'p1.png', np.zeros((24, 31), np.uint8))
-    with pytest.raises(ValueError, match=rf'{kind}/p1.png: 24x31 pixels .* but gt, .*p1.png, has 24x30'):
+    with pytest.raises(
+        ValueError, match=rf'{kind}/p1.png: 24x31 pixels .* but gt, .*p1.png, has 24x30'
+    ):
         build_dataset(paired(root))[1]
 
 
 def test_pictures_smaller_than_the_crop_are_named(root):
-    with pytest.raises(ValueError, match=r'p0.png: 24x30 pixels are too few for crops of gt_size 25'):
+    with pytest.raises(
+        ValueError, match=r'p0.png: 24x30 pixels are too few for crops of gt_size 25'
+    ):
         build_dataset(paired(root, gt_size=25))[0]
     with pytest.raises(ValueError, match=r'p0.png: the picture is 24x30 .* 25x25 is needed'):
         build_dataset(clean(root, size=25))[0]
@@ -330,7 +423,10 @@ def test_pictures_smaller_than_the_crop_are_named(root):
 def test_jpeg_masks_are_warned_of(root, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     for i in range(5):
-        write(root / 'jpegs' / f'p{i}.jpg', cv2.imread(str(root / 'mask' / f'p{i}.png'), cv2.IMREAD_GRAYSCALE))
+        write(
+            root / 'jpegs' / f'p{i}.jpg',
+            cv2.imread(str(root / 'mask' / f'p{i}.png'), cv2.IMREAD_GRAYSCALE),
+        )
     with caplog.at_level('WARNING', logger='basicsr'):
         dataset = build_dataset(paired(root, phase='val', dataroot_mask=str(root / 'jpegs')))
     assert '5 masks are JPEG files' in caplog.text

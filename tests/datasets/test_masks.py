@@ -57,7 +57,9 @@ def test_components_put_together_are_the_mask(seed, shape):
     for top, left, height, width, inside in components(mask):
         box = again[top : top + height, left : left + width]
         assert not (box & inside).any()
-        assert inside.any(axis=(1, 2))[[0, -1]].all() and inside.any(axis=(0, 2))[[0, -1]].all()  # tight
+        assert (
+            inside.any(axis=(1, 2))[[0, -1]].all() and inside.any(axis=(0, 2))[[0, -1]].all()
+        )  # tight
         box |= inside
     np.testing.assert_array_equal(mask, again)
 
@@ -67,7 +69,10 @@ def test_components_of_nothing_and_of_everything():
     assert components(np.ones((5, 6, 1), bool))[0][:4] == (0, 0, 5, 6)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [(('circle', 8, 8, 3), 'no shape'), (('square', 8, 8, 0), 'at least 1')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [(('circle', 8, 8, 3), 'no shape'), (('square', 8, 8, 0), 'at least 1')],
+)
 def test_wrong_regions_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         draw_region(*arguments, RNG(0))
@@ -76,7 +81,11 @@ def test_wrong_regions_are_named(arguments, message):
 def crop_areas(mask: np.ndarray, size: int) -> dict[tuple[int, int], float]:
     """Plain loops: what every crop holds of the mask."""
     height, width = mask.shape[:2]
-    return {(y, x): float(mask[y : y + size, x : x + size].sum()) for y in range(height - size + 1) for x in range(width - size + 1)}
+    return {
+        (y, x): float(mask[y : y + size, x : x + size].sum())
+        for y in range(height - size + 1)
+        for x in range(width - size + 1)
+    }
 
 
 @given(
@@ -124,7 +133,9 @@ def test_a_region_larger_than_the_crop_falls_back_to_the_fullest_crops():
 def test_one_augmentation_moves_all_pictures_alike(seed, use_hflip, use_rot):
     image = np.arange(12 * 9).reshape(12, 9, 1)
     mask = (image % 7 == 0).astype(np.uint8)
-    augmentation = draw_augmentation(mask, RNG(seed), size=5, min_mask_ratio=0.2, use_hflip=use_hflip, use_rot=use_rot)
+    augmentation = draw_augmentation(
+        mask, RNG(seed), size=5, min_mask_ratio=0.2, use_hflip=use_hflip, use_rot=use_rot
+    )
     moved = augmentation(image)
     assert moved.shape == (5, 5, 1)
     np.testing.assert_array_equal(augmentation(mask), (moved % 7 == 0).astype(np.uint8))
@@ -135,9 +146,16 @@ def test_one_augmentation_moves_all_pictures_alike(seed, use_hflip, use_rot):
 def test_flips_make_all_eight_orientations():
     image = np.arange(9).reshape(3, 3, 1)
     seen = {
-        draw_augmentation(image, RNG(i), size=None, min_mask_ratio=0, use_hflip=True, use_rot=True)(image).tobytes() for i in range(100)
+        draw_augmentation(image, RNG(i), size=None, min_mask_ratio=0, use_hflip=True, use_rot=True)(
+            image
+        ).tobytes()
+        for i in range(100)
     }
-    expected = {np.ascontiguousarray(np.rot90(side, turns)).tobytes() for side in (image, image[:, ::-1]) for turns in range(4)}
+    expected = {
+        np.ascontiguousarray(np.rot90(side, turns)).tobytes()
+        for side in (image, image[:, ::-1])
+        for turns in range(4)
+    }
     assert seen == expected
 
 

@@ -29,7 +29,14 @@ def sources(tmp_path):
     write_pictures(tmp_path / 'horse' / 'testA', ['e0'], size=128)
     shutil.copy(tmp_path / 'horse' / 'testA' / 'e0.png', tmp_path / 'horse' / 'trainA' / 'h2.png')
     write_pictures(tmp_path / 'imagenet', [f'n{i}' for i in range(10)], size=64)
-    return ['--horse', str(tmp_path / 'horse'), '--imagenet', str(tmp_path / 'imagenet'), '--workers', '1']
+    return [
+        '--horse',
+        str(tmp_path / 'horse'),
+        '--imagenet',
+        str(tmp_path / 'imagenet'),
+        '--workers',
+        '1',
+    ]
 
 
 def names(folder):
@@ -39,7 +46,9 @@ def names(folder):
 def test_all_six_with_lmdbs_counts_and_warnings(sources, tmp_path, capsys):
     assert main([*sources, '--protocol', 'clean', '-o', str(tmp_path / 'datasets')]) == 0
     root = tmp_path / 'datasets' / 'clean'
-    assert sorted(p.name for p in root.iterdir()) == sorted(f'{n}_{d}' for n in ('horse', 'imagenet') for d in ('pix', 'blur', 'noise'))
+    assert sorted(p.name for p in root.iterdir()) == sorted(
+        f'{n}_{d}' for n in ('horse', 'imagenet') for d in ('pix', 'blur', 'noise')
+    )
     out = capsys.readouterr().out
     for folder in root.iterdir():
         horse = folder.name.startswith('horse')
@@ -53,33 +62,71 @@ def test_all_six_with_lmdbs_counts_and_warnings(sources, tmp_path, capsys):
             assert names(folder / split) == expected
             found = records(folder / split)
             assert {tuple(r['size']) for r in found.values()} == {(128, 128) if horse else (64, 64)}
-            assert {r['degradations'][0]['type'] for r in found.values()} == {folder.name.split('_')[1]}
-            means.append(f'{split} {sum(r["input_psnr"] for r in found.values()) / len(found):.2f} dB')
+            assert {r['degradations'][0]['type'] for r in found.values()} == {
+                folder.name.split('_')[1]
+            }
+            means.append(
+                f'{split} {sum(r["input_psnr"] for r in found.values()) / len(found):.2f} dB'
+            )
             roots = {f'dataroot_{kind}': str(folder / split / f'{kind}.lmdb') for kind in KINDS}
-            packed = MaskedPairedImageDataset({'phase': 'val', **roots, 'io_backend': {'type': 'lmdb'}})
+            packed = MaskedPairedImageDataset(
+                {'phase': 'val', **roots, 'io_backend': {'type': 'lmdb'}}
+            )
             assert packed.names == expected
             lq = read(folder / split / 'lq' / f'{expected[0]}.png')
             assert ((packed[0]['lq'].permute(1, 2, 0) * 255).round().numpy() == lq).all()
         count = f'{len(parts["train"])} for train, {len(parts["test"])} for test'
-        assert f'{folder.name}: {count}; unrestored input, composite PSNR (paste: lq): {", ".join(means)}\n' in out
-    assert out.count('h2 of the training pictures is pixel for pixel the test picture e0; left out') == 1
+        assert (
+            f'{folder.name}: {count}; unrestored input, composite PSNR (paste: lq): {", ".join(means)}\n'
+            in out
+        )
+    assert (
+        out.count('h2 of the training pictures is pixel for pixel the test picture e0; left out')
+        == 1
+    )
 
 
 def test_a_set_that_cannot_be_made_is_named_and_the_others_are_made(sources, tmp_path, capsys):
     write_pictures(tmp_path / 'horse' / 'trainA', ['h0', 'h1', 'h2'], size=256)
     write_pictures(tmp_path / 'horse' / 'testA', ['e0'], size=256)
-    assert main([*sources, '--protocol', 'release', '--degradation', 'pix', '-o', str(tmp_path / 'datasets')]) == 1
+    assert (
+        main(
+            [
+                *sources,
+                '--protocol',
+                'release',
+                '--degradation',
+                'pix',
+                '-o',
+                str(tmp_path / 'datasets'),
+            ]
+        )
+        == 1
+    )
     root = tmp_path / 'datasets' / 'release'
     assert [p.name for p in root.iterdir()] == ['horse_pix'], 'nothing half made is left behind'
     assert is_packed(root / 'horse_pix' / 'train')
     out, err = capsys.readouterr()
-    assert 'horse_pix: 3 for train, 1 for test; unrestored input, composite PSNR (paste: gt): ' in out
+    assert (
+        'horse_pix: 3 for train, 1 for test; unrestored input, composite PSNR (paste: gt): ' in out
+    )
     assert 'imagenet_pix: not made: 10 of 10 pictures are smaller than 128x128' in out
-    assert '1 of 2 sets were not made: imagenet_pix (10 of 10 pictures are smaller than 128x128' in err and '--protocol clean' in err
+    assert (
+        '1 of 2 sets were not made: imagenet_pix (10 of 10 pictures are smaller than 128x128' in err
+        and '--protocol clean' in err
+    )
 
 
 def test_running_again_keeps_what_is_there_and_repairs_what_is_not(sources, tmp_path):
-    command = [*sources, '--protocol', 'clean', '--degradation', 'pix', '-o', str(tmp_path / 'datasets')]
+    command = [
+        *sources,
+        '--protocol',
+        'clean',
+        '--degradation',
+        'pix',
+        '-o',
+        str(tmp_path / 'datasets'),
+    ]
     assert main(command) == 0
     folder = tmp_path / 'datasets' / 'clean' / 'imagenet_pix'
     before, inode = contents(folder), os.stat(folder / 'train' / 'lq.lmdb' / 'data.mdb').st_ino
@@ -95,12 +142,34 @@ def test_running_again_keeps_what_is_there_and_repairs_what_is_not(sources, tmp_
 
 def test_an_lmdb_of_other_triplets_is_not_taken_for_this_one(sources, tmp_path):
     folder = tmp_path / 'datasets' / 'clean' / 'horse_noise'
-    command = [*sources[:2], '--workers', '1', '--protocol', 'clean', '--degradation', 'noise', '-o', str(tmp_path / 'datasets')]
+    command = [
+        *sources[:2],
+        '--workers',
+        '1',
+        '--protocol',
+        'clean',
+        '--degradation',
+        'noise',
+        '-o',
+        str(tmp_path / 'datasets'),
+    ]
     assert main(command) == 0 and is_packed(folder / 'train')
-    make_dataset(tmp_path / 'horse', folder, seed=1, protocol='clean', degradation='noise', size=128, overwrite=True, quiet=True)
+    make_dataset(
+        tmp_path / 'horse',
+        folder,
+        seed=1,
+        protocol='clean',
+        degradation='noise',
+        size=128,
+        overwrite=True,
+        quiet=True,
+    )
     assert not is_packed(folder / 'train')
     assert main([*command, '--seed', '1']) == 0 and is_packed(folder / 'train')
-    with lmdb.open(str(folder / 'train' / 'lq.lmdb'), lock=False) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(folder / 'train' / 'lq.lmdb'), lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.put(b'h0', b'something else')
     assert not is_packed(folder / 'train')
 
@@ -108,13 +177,20 @@ def test_an_lmdb_of_other_triplets_is_not_taken_for_this_one(sources, tmp_path):
 def test_pictures_that_come_split_stay_split(tmp_path):
     write_pictures(tmp_path / 'in' / 'train', ['a', 'b'])
     write_pictures(tmp_path / 'in' / 'test', ['c'])
-    result = make_dataset(tmp_path / 'in', tmp_path / 'out', every=2, protocol='clean', degradation='pix', size=32, quiet=True)
+    result = make_dataset(
+        tmp_path / 'in',
+        tmp_path / 'out',
+        every=2,
+        protocol='clean',
+        degradation='pix',
+        size=32,
+        quiet=True,
+    )
     assert {split: part['count'] for split, part in result.items()} == {'train': 2, 'test': 1}
     shutil.make_archive(str(tmp_path / 'in'), 'zip', tmp_path / 'in')
-    assert {split: [p.name for p in part] for split, part in find_pictures(tmp_path / 'in.zip').items()} == {
-        'train': ['a', 'b'],
-        'test': ['c'],
-    }
+    assert {
+        split: [p.name for p in part] for split, part in find_pictures(tmp_path / 'in.zip').items()
+    } == {'train': ['a', 'b'], 'test': ['c']}
 
 
 def test_holding_out(tmp_path):
@@ -159,12 +235,34 @@ def test_settings_of_the_six_are_the_papers(sources, tmp_path, capsys, more, mes
 def test_the_command_says_what_it_expects(tmp_path, capsys):
     assert main(['-o', str(tmp_path), '--protocol', 'clean']) == 1
     assert 'expected INPUT and --degradation, or --horse' in capsys.readouterr().err
-    result = basicsr(tmp_path, 'make-dataset', '--horse', 'gone', '-o', 'out', '--protocol', 'clean', check=False)
-    assert result.returncode == 1 and '3 of 3 sets were not made: horse_pix, horse_blur, horse_noise' in result.stdout
+    result = basicsr(
+        tmp_path, 'make-dataset', '--horse', 'gone', '-o', 'out', '--protocol', 'clean', check=False
+    )
+    assert (
+        result.returncode == 1
+        and '3 of 3 sets were not made: horse_pix, horse_blur, horse_noise' in result.stdout
+    )
     assert 'gone does not exist' in result.stdout and 'Traceback' not in result.stdout
 
 
 def test_the_manifest_says_what_was_held_out_of_what(sources, tmp_path):
-    assert main([*sources[2:], '--protocol', 'clean', '--degradation', 'pix', '-o', str(tmp_path / 'datasets')]) == 0
-    lines = (tmp_path / 'datasets' / 'clean' / 'imagenet_pix' / 'test' / 'manifest.jsonl').read_text().splitlines()
+    assert (
+        main(
+            [
+                *sources[2:],
+                '--protocol',
+                'clean',
+                '--degradation',
+                'pix',
+                '-o',
+                str(tmp_path / 'datasets'),
+            ]
+        )
+        == 0
+    )
+    lines = (
+        (tmp_path / 'datasets' / 'clean' / 'imagenet_pix' / 'test' / 'manifest.jsonl')
+        .read_text()
+        .splitlines()
+    )
     assert [json.loads(line)['source'] for line in lines] == ['n4.png', 'n9.png']

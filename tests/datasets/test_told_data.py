@@ -1,4 +1,6 @@
-"""What the data sets tell of each sample's degradation: it holds for the sample's own pixels, whatever was cropped and turned."""
+"""What the data sets tell of each sample's degradation: it holds for the sample's own pixels,
+whatever was cropped and turned.
+"""
 
 import json
 import shutil
@@ -22,7 +24,10 @@ def folder(tmp_path_factory):
     (root / 'gt').mkdir()
     for i in range(4):
         small = rng.integers(0, 256, (11, 12, 3), dtype=np.uint8)
-        cv2.imwrite(str(root / 'gt' / f'{i}.png'), cv2.resize(small, (72, 66), interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(
+            str(root / 'gt' / f'{i}.png'),
+            cv2.resize(small, (72, 66), interpolation=cv2.INTER_CUBIC),
+        )
     return root
 
 
@@ -34,7 +39,9 @@ def on_the_fly(folder, **more) -> torch.utils.data.Dataset:
 
 
 def residual(item: dict) -> float:
-    """How far gt is from the equations that the item tells, in grey levels; 0 where a crop has left none."""
+    """How far gt is from the equations that the item tells, in grey levels; 0 where a crop has left
+    none.
+    """
     told = Degradation.from_vector(item['degradation'].tolist())
     if told.kind == 'unknown':
         return 0
@@ -78,7 +85,9 @@ def test_noise_nothing_and_what_is_not_told(folder):
             assert (told.kind == 'none') == torch.equal(item['lq'], item['gt'])
     assert found == {'noise:12', 'none'}
     hidden = on_the_fly(folder, degradation='noise', unknown=1)
-    assert {Degradation.from_vector(hidden[i]['degradation'].tolist()).kind for i in range(4)} == {'unknown'}
+    assert {Degradation.from_vector(hidden[i]['degradation'].tolist()).kind for i in range(4)} == {
+        'unknown'
+    }
 
 
 def test_compression_before_and_after(folder):
@@ -88,7 +97,9 @@ def test_compression_before_and_after(folder):
         told = Degradation.from_vector(item['degradation'].tolist())
         assert told.kind == 'pix' and 40 <= told.jpeg <= 60
         outside = item['mask'].expand_as(item['gt']) == 0
-        assert torch.equal(item['gt'][outside], item['lq'][outside]) and not torch.equal(item['gt'], item['lq'])
+        assert torch.equal(item['gt'][outside], item['lq'][outside]) and not torch.equal(
+            item['gt'], item['lq']
+        )
     before = on_the_fly(folder, degradation='pix', compression={'before': 1})
     plain = on_the_fly(folder, degradation='pix')
     assert Degradation.from_vector(before[0]['degradation'].tolist()).jpeg == 0
@@ -114,14 +125,17 @@ def test_settings_that_cannot_work(setting, words):
 def test_new_settings_leave_the_old_draws_as_they_were(folder):
     image = cv2.imread(str(folder / 'gt' / '0.png'))
     old, new = (
-        Recipe(degradation='pix', **more)(image, np.random.default_rng(3)) for more in ({}, {'compression': {'before': 0, 'after': 0}})
+        Recipe(degradation='pix', **more)(image, np.random.default_rng(3))
+        for more in ({}, {'compression': {'before': 0, 'after': 0}})
     )
     assert all(np.array_equal(a, b) for a, b in zip(old[:3], new[:3])) and old[3] == new[3]
 
 
 @pytest.mark.parametrize('protocol', ['clean', 'release'])
 def test_prepared_sets_tell_what_their_manifest_says(folder, tmp_path, protocol):
-    make_dataset(folder / 'gt', tmp_path / 'set', protocol=protocol, degradation='pix', size=32, quiet=True)
+    make_dataset(
+        folder / 'gt', tmp_path / 'set', protocol=protocol, degradation='pix', size=32, quiet=True
+    )
     make_lmdb(tmp_path / 'set', quiet=True)
     moved = tmp_path / 'elsewhere'
     moved.mkdir()
@@ -129,7 +143,12 @@ def test_prepared_sets_tell_what_their_manifest_says(folder, tmp_path, protocol)
         shutil.move(tmp_path / 'set' / f'{kind}.lmdb', moved / f'{kind}.lmdb')
     for root, ending, backend in ((tmp_path / 'set', '', 'disk'), (moved, '.lmdb', 'lmdb')):
         roots = {f'dataroot_{kind}': str(root / f'{kind}{ending}') for kind in ('lq', 'mask', 'gt')}
-        how = {'name': 'set', 'type': 'MaskedPairedImageDataset', 'phase': 'val', 'io_backend': {'type': backend}}
+        how = {
+            'name': 'set',
+            'type': 'MaskedPairedImageDataset',
+            'phase': 'val',
+            'io_backend': {'type': backend},
+        }
         dataset = build_dataset({**how, **roots})
         told = {str(Degradation.from_vector(dataset[i]['degradation'].tolist())) for i in range(4)}
         assert told == {'pix:5:centre' if protocol == 'clean' else 'unknown'}
@@ -138,7 +157,12 @@ def test_prepared_sets_tell_what_their_manifest_says(folder, tmp_path, protocol)
 
 def test_manifests_that_are_none(tmp_path, caplog):
     assert read_degradations(str(tmp_path / 'gt')) == {}
-    for text in ('{"name": "a"', '[]', '{"other": 1}', json.dumps({'name': 'a', 'degradations': [{'type': 'melt'}]})):
+    for text in (
+        '{"name": "a"',
+        '[]',
+        '{"other": 1}',
+        json.dumps({'name': 'a', 'degradations': [{'type': 'melt'}]}),
+    ):
         (tmp_path / 'manifest.jsonl').write_text(text + '\n')
         assert read_degradations(str(tmp_path / 'gt')) == {}
         assert 'degradations are unknown' in caplog.text
@@ -146,7 +170,13 @@ def test_manifests_that_are_none(tmp_path, caplog):
 
 
 def test_records():
-    two = {'degradations': [{'type': 'blur', 'sigma': 1.0}, {'type': 'noise', 'sigma': 3.0}], 'jpeg_after': 50}
+    two = {
+        'degradations': [{'type': 'blur', 'sigma': 1.0}, {'type': 'noise', 'sigma': 3.0}],
+        'jpeg_after': 50,
+    }
     assert str(degradation_of(two)) == 'unknown+jpeg:50'
     assert str(degradation_of({'degradations': [{'type': 'blur', 'sigma': 1.5}]})) == 'blur:1.5'
-    assert str(degradation_of({'protocol': 'release', 'degradations': [{'type': 'pix', 'cells': 4}]})) == 'unknown'
+    assert (
+        str(degradation_of({'protocol': 'release', 'degradations': [{'type': 'pix', 'cells': 4}]}))
+        == 'unknown'
+    )

@@ -9,10 +9,23 @@ from skimage import data
 
 from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, draw_region
-from hmaca_arch.experiments.classical import METHODS, around, block_grids, gaussian, known_of, landweber, radial_basis
+from hmaca_arch.experiments.classical import (
+    METHODS,
+    around,
+    block_grids,
+    gaussian,
+    known_of,
+    landweber,
+    radial_basis,
+)
 from hmaca_arch.metrics import calculate_masked_psnr
 
-KNOWN = {'pix': {'block': 5, 'centred': False}, 'blur': {'sigma': 1.0}, 'noise': {'sigma': 7.07}, None: {}}
+KNOWN = {
+    'pix': {'block': 5, 'centred': False},
+    'blur': {'sigma': 1.0},
+    'noise': {'sigma': 7.07},
+    None: {},
+}
 
 
 def square(side: int, top: int, left: int, size: int) -> np.ndarray:
@@ -35,16 +48,25 @@ def ramp(side: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize('box', [(8, 12, 20), (8, 12, 17), (0, 23, 17), (15, 15, 3)])
 def test_radial_basis_reproduces_a_linear_ramp_from_centres_and_ring(box):
-    """With `pool: centre` and odd blocks each colour is that of its centre, so a linear picture is known exactly."""
+    """With `pool: centre` and odd blocks each colour is that of its centre, so a linear picture is
+    known exactly.
+    """
     picture, mask = ramp(), square(40, *box)
     top, left, size = box
     starts = range(0, size, 5)
     lq = picture.copy()
     for y in starts:
         for x in starts:
-            rows, columns = slice(top + y, top + min(y + 5, size)), slice(left + x, left + min(x + 5, size))
+            rows, columns = (
+                slice(top + y, top + min(y + 5, size)),
+                slice(left + x, left + min(x + 5, size)),
+            )
             centre = (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
-            lq[rows, columns] = picture[0, 0] + centre[0] * (picture[1, 0] - picture[0, 0]) + centre[1] * (picture[0, 1] - picture[0, 0])
+            lq[rows, columns] = (
+                picture[0, 0]
+                + centre[0] * (picture[1, 0] - picture[0, 0])
+                + centre[1] * (picture[0, 1] - picture[0, 0])
+            )
     assert np.abs(lq - picture).max() > 0.005
     assert np.abs(radial_basis(lq, mask, block=5) - picture).max() < 1e-5
 
@@ -53,7 +75,12 @@ def test_blocks_are_where_pixelization_puts_them(photograph):
     mask = square(128, 10, 20, 18) | square(128, 70, 30, 10)
     lq = degradations.pixelate(photograph, mask[..., None], 5, 'centre')
     (rows, columns, colours, inside), second = block_grids(lq, mask, 5, False)
-    assert rows.tolist() == [12, 17, 22, 26] and columns.tolist() == [22, 27, 32, 36]  # the last block is 3 pixels wide
+    assert rows.tolist() == [12, 17, 22, 26] and columns.tolist() == [
+        22,
+        27,
+        32,
+        36,
+    ]  # the last block is 3 pixels wide
     assert (colours == photograph[np.ix_(rows.astype(int), columns.astype(int))]).all()
     assert inside.all() and second[0].tolist() == [72, 77]
     (rows, *_), _ = block_grids(lq, mask, 5, True)
@@ -75,17 +102,26 @@ def test_bicubic_at_the_pictures_edge_is_that_in_the_middle(photograph, box, cen
     lq, mask = photograph[:32, :32].astype(np.float32) / 255, square(32, *box)
     inside = METHODS['bicubic'](lq, mask, {'block': 5, 'centred': centred})
     wide = np.pad(lq, ((8, 0), (8, 0), (0, 0)), 'edge'), np.pad(mask, ((8, 0), (8, 0)))
-    assert np.array_equal(METHODS['bicubic'](*wide, {'block': 5, 'centred': centred})[8:, 8:], inside)
+    assert np.array_equal(
+        METHODS['bicubic'](*wide, {'block': 5, 'centred': centred})[8:, 8:], inside
+    )
     assert (inside != lq)[mask].any()
 
 
 def test_landweber_inverts_a_blur_that_was_not_rounded():
-    """Without rounding there is no noise to enlarge: the residual goes to zero and the picture comes back."""
+    """Without rounding there is no noise to enlarge: the residual goes to zero and the picture
+    comes back.
+    """
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.random((12, 12, 3), dtype=np.float32), (48, 48), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    picture = cv2.resize(
+        rng.random((12, 12, 3), dtype=np.float32), (48, 48), interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
     mask = square(48, 14, 20, 12)
     lq = np.where(mask[..., None], gaussian(picture, 1.0), picture)
-    error = {count: np.abs(landweber(lq, mask, sigma=1.0, iterations=count) - picture).mean() for count in (0, 1, 30, 3000)}
+    error = {
+        count: np.abs(landweber(lq, mask, sigma=1.0, iterations=count) - picture).mean()
+        for count in (0, 1, 30, 3000)
+    }
     assert error[3000] < error[30] / 10 < error[1] / 20 < error[0] / 20
     assert np.allclose(
         gaussian(landweber(lq, mask, sigma=1.0, iterations=3000), 1.0)[mask], lq[mask], atol=1e-3
@@ -111,29 +147,47 @@ def gain(key: str, photograph: np.ndarray, kind: str) -> float:
         }
         lq = degrade[kind]()
         restored = METHODS[key](lq.astype(np.float32) / 255, mask[..., 0], KNOWN[kind])
-        after, before = (calculate_masked_psnr(img, photograph, lq, mask.astype(float)) for img in (np.rint(restored * 255), lq))
+        after, before = (
+            calculate_masked_psnr(img, photograph, lq, mask.astype(float))
+            for img in (np.rint(restored * 255), lq)
+        )
         gains.append(after - before)
     return np.mean(gains)
 
 
 @pytest.mark.parametrize(
     ('key', 'least'),
-    [('bicubic', 0.5), ('radial-basis', 2), ('unsharp', 1.5), ('landweber', 3), ('bilateral', 2.5), ('non-local-means', 2.5)],
+    [
+        ('bicubic', 0.5),
+        ('radial-basis', 2),
+        ('unsharp', 1.5),
+        ('landweber', 3),
+        ('bilateral', 2.5),
+        ('non-local-means', 2.5),
+    ],
 )
 def test_each_gains_on_what_it_is_for(key, least, photograph):
     assert gain(key, photograph, METHODS[key].degradation) > least
 
 
-@given(seed=st.integers(0, 10**6), shape=st.sampled_from(SHAPES), size=st.sampled_from([(33, 47), (12, 12), (64, 20)]))
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.sampled_from(SHAPES),
+    size=st.sampled_from([(33, 47), (12, 12), (64, 20)]),
+)
 @settings(max_examples=8)
 def test_any_region_of_any_picture(seed, shape, size):
-    """Odd sizes, regions at the border: a picture of lq's shape and type in [0, 1]; only the region may differ where it says so."""
+    """Odd sizes, regions at the border: a picture of lq's shape and type in [0, 1]; only the region
+    may differ where it says so.
+    """
     rng = np.random.default_rng(seed)
     lq, mask = rng.random((*size, 3), dtype=np.float32), draw_region(shape, *size, 9, rng)[..., 0]
     for method in METHODS.values():
         restored = method(lq, mask, KNOWN[method.degradation])
         assert restored.shape == lq.shape and restored.dtype == np.float32, method.title
-        assert np.isfinite(restored).all() and restored.min() >= 0 and restored.max() <= 1, method.title
+        assert np.isfinite(restored).all() and restored.min() >= 0 and restored.max() <= 1, (
+            method.title
+        )
         if method.run.__name__ in ('bicubic', 'radial_basis', 'landweber'):
             assert (restored[~mask] == lq[~mask]).all()
 
@@ -148,22 +202,39 @@ def test_empty_and_full_masks(mask):
 
 
 def test_radial_basis_where_points_could_coincide_or_lie_on_a_line():
-    """A region in the notch of another, whose blocks cover it as well; and a picture with a single row of blocks."""
+    """A region in the notch of another, whose blocks cover it as well; and a picture with a single
+    row of blocks.
+    """
     mask = np.zeros((40, 40), bool)
     mask[5:35, 5:10] = mask[30:35, 5:35] = mask[5:15, 20:30] = True
     lq = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)
     restored = radial_basis(lq, mask, block=5)
     assert np.isfinite(restored).all() and (restored[mask] != lq[mask]).any()
     strip = lq[:5, :20]
-    assert (radial_basis(strip, np.ones((5, 20), bool), block=5) == strip).all()  # nothing to interpolate across: as it was
+    assert (
+        radial_basis(strip, np.ones((5, 20), bool), block=5) == strip
+    ).all()  # nothing to interpolate across: as it was
 
 
 def test_what_a_manifest_tells():
-    assert known_of({'type': 'pix', 'block': 7, 'pool': 'mean'}, 'clean', 20) == {'type': 'pix', 'block': 7, 'centred': False}
-    assert known_of({'type': 'pix', 'cells': 4}, 'release', 40) == {'type': 'pix', 'block': 5, 'centred': True}
-    assert known_of({'type': 'blur', 'kernel': 11, 'sigma': 2.0}, 'release', 40) == {'type': 'blur', 'sigma': 1.0}
+    assert known_of({'type': 'pix', 'block': 7, 'pool': 'mean'}, 'clean', 20) == {
+        'type': 'pix',
+        'block': 7,
+        'centred': False,
+    }
+    assert known_of({'type': 'pix', 'cells': 4}, 'release', 40) == {
+        'type': 'pix',
+        'block': 5,
+        'centred': True,
+    }
+    assert known_of({'type': 'blur', 'kernel': 11, 'sigma': 2.0}, 'release', 40) == {
+        'type': 'blur',
+        'sigma': 1.0,
+    }
     # white noise through the release's own resize
     grey = np.full((256, 256, 3), 128, np.uint8)
     noisy = degradations.release_noise(grey, np.ones((256, 256, 1), bool), np.random.default_rng(0))
     measured = degradations.release_resize(noisy, 128, 128).astype(float).std()
-    assert known_of({'type': 'noise', 'sigma': 20.0}, 'release', 40)['sigma'] == pytest.approx(measured, rel=0.03)
+    assert known_of({'type': 'noise', 'sigma': 20.0}, 'release', 40)['sigma'] == pytest.approx(
+        measured, rel=0.03
+    )

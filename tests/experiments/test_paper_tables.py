@@ -1,4 +1,6 @@
-"""The matrix of the paper's experiments: its plan, what becomes of the figures, and a small one that is stopped on its way."""
+"""The matrix of the paper's experiments: its plan, what becomes of the figures, and a small one
+that is stopped on its way.
+"""
 
 import json
 import os
@@ -36,7 +38,11 @@ def test_the_tables_have_the_papers_cells_and_every_cell_its_own_name(preset):
     cells = [cell for table in plan.TABLES for cell in plan.plan(table, preset)]
     assert len(cells) == 8 + 33 + 33
     cells += [
-        cell for p in ('release', 'clean') for cell in plan.plan('1', preset, protocol=p, seeds=[1, 2], outside=['image', 'complement'])
+        cell
+        for p in ('release', 'clean')
+        for cell in plan.plan(
+            '1', preset, protocol=p, seeds=[1, 2], outside=['image', 'complement']
+        )
     ]
     cells += plan.plan('1', preset, iterations=300) + plan.plan('1', preset, processes=2)
     assert len({cell.name for cell in cells}) == len({*cells})
@@ -44,14 +50,34 @@ def test_the_tables_have_the_papers_cells_and_every_cell_its_own_name(preset):
 
 
 def test_a_cell_changes_what_it_says_and_nothing_else():
-    (cell,) = plan.plan('2', 'light', networks=['HMACA'], sets=['horse_blur'], alphas=[0.3], outside=['image'], seeds=[5], processes=2)
-    opt, file = loaded(cell, iterations=40), options.load(OPTIONS / 'train/train_HMACA_light.yml', ['data=horse_blur'])
+    (cell,) = plan.plan(
+        '2',
+        'light',
+        networks=['HMACA'],
+        sets=['horse_blur'],
+        alphas=[0.3],
+        outside=['image'],
+        seeds=[5],
+        processes=2,
+    )
+    opt, file = (
+        loaded(cell, iterations=40),
+        options.load(OPTIONS / 'train/train_HMACA_light.yml', ['data=horse_blur']),
+    )
     assert opt['manual_seed'] == 5 and opt['name'] == cell.name
     assert opt['datasets']['train']['batch_size_per_gpu'] == 3  # of 6, by two processes
     assert opt['datasets']['val']['dataroot_gt'] == '/data/clean/horse_blur/test/gt'
     assert opt['datasets']['train']['dataroot_mask'] == '/data/clean/horse_blur/train/mask'
-    assert opt['train']['pixel_opt'] == {'type': 'AlphaMaskedL1Loss', 'alpha': 0.3, 'outside': 'image'}
-    assert (opt['train']['total_iter'], opt['train']['scheduler']['periods'], opt['train']['warmup_iter']) == (40, [40], 4)
+    assert opt['train']['pixel_opt'] == {
+        'type': 'AlphaMaskedL1Loss',
+        'alpha': 0.3,
+        'outside': 'image',
+    }
+    assert (
+        opt['train']['total_iter'],
+        opt['train']['scheduler']['periods'],
+        opt['train']['warmup_iter'],
+    ) == (40, [40], 4)
     for section in ('network_g', 'val', 'logger'):
         assert opt[section] == file[section]
     for key in ('pixel_opt', 'total_iter', 'scheduler', 'warmup_iter'):
@@ -62,7 +88,10 @@ def test_a_cell_changes_what_it_says_and_nothing_else():
 def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
     for network in ('HMA2', 'HMACA2'):
         (cell,) = plan.plan('1', 'paper', networks=[network])
-        assert loaded(cell)['network_g'] == options.load(OPTIONS / f'train/train_{network}.yml')['network_g']
+        assert (
+            loaded(cell)['network_g']
+            == options.load(OPTIONS / f'train/train_{network}.yml')['network_g']
+        )
         assert loaded(cell)['datasets']['val']['dataroot_lq'] == '/data/release/horse_pix/test/lq'
 
 
@@ -70,7 +99,14 @@ def test_networks_that_reconstruct_at_twice_the_size_are_the_option_files():
 def test_what_is_compared_with_our_own_configuration_trains_like_it(preset):
     own, blind, placed, window, everywhere, swinir = (
         loaded(plan.plan('1', preset, networks=[network], iterations=300)[0])
-        for network in ('HMACA+', 'HMA+', 'HMACA+position', 'HMACA+window', 'HMACA+global', 'SwinIR+')
+        for network in (
+            'HMACA+',
+            'HMA+',
+            'HMACA+position',
+            'HMACA+window',
+            'HMACA+global',
+            'SwinIR+',
+        )
     )
     mask = {'cross_attention': 'window', 'mask_position': True}
     settings = {key: value for key, value in own['network_g'].items() if key not in mask}
@@ -78,7 +114,10 @@ def test_what_is_compared_with_our_own_configuration_trains_like_it(preset):
     assert blind['network_g'] == settings | {'type': 'HMANet'}
     assert placed['network_g'] == settings | mask | {'cross_attention': 'none'}
     assert window['network_g'] == settings | mask | {'mask_position': False}
-    assert everywhere['network_g'] == settings | {'cross_attention': 'global', 'mask_position': False}
+    assert everywhere['network_g'] == settings | {
+        'cross_attention': 'global',
+        'mask_position': False,
+    }
     for opt in (blind, placed, window, everywhere, swinir):
         assert (opt['train'], opt['datasets']) == (own['train'], own['datasets'])
 
@@ -87,24 +126,52 @@ def test_the_papers_figures():
     def of(network, dataset='horse_pix', alpha=None):
         return plan.paper_figure(plan.Cell(network, dataset, 'light', 'clean', alpha), OPTIONS)
 
-    assert [of(n) for n in ('HMA1', 'HMA2', 'HMACA1', 'HMACA2', 'SwinIR', 'HMACA+')] == [39.30, 38.99, 39.32, 39.23, None, None]
+    assert [of(n) for n in ('HMA1', 'HMA2', 'HMACA1', 'HMACA2', 'SwinIR', 'HMACA+')] == [
+        39.30,
+        38.99,
+        39.32,
+        39.23,
+        None,
+        None,
+    ]
     assert of('HMA+') is None  # trained in another way than the paper's
     assert of('HMACA1', 'imagenet_pix', 0.5) == 43.03 and of('HMACA1', 'imagenet_pix', 1.0) == 41.51
-    assert of('HMACA1', 'horse_noise', 0.0) == 51.78 and of('HMACA1', 'horse_noise') is None and of('HMA1', 'horse_noise', 0.0) is None
-    assert all(cell.alpha in plan.ALPHAS and plan.paper_figure(cell, OPTIONS) for table in '23' for cell in plan.plan(table, 'paper'))
+    assert (
+        of('HMACA1', 'horse_noise', 0.0) == 51.78
+        and of('HMACA1', 'horse_noise') is None
+        and of('HMA1', 'horse_noise', 0.0) is None
+    )
+    assert all(
+        cell.alpha in plan.ALPHAS and plan.paper_figure(cell, OPTIONS)
+        for table in '23'
+        for cell in plan.plan(table, 'paper')
+    )
 
 
 # What becomes of the figures.
 
 
-def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None = None, colour=0) -> None:
+def write_cell(
+    folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None = None, colour=0
+) -> None:
     """As a finished test leaves it."""
     (folder / 'cells').mkdir(parents=True, exist_ok=True)
-    state = {'done': True, 'iterations': 300, 'training_seconds': 90.0, 'test_seconds': 30.0, 'parameters': 1234, 'cell': asdict(cell)}
+    state = {
+        'done': True,
+        'iterations': 300,
+        'training_seconds': 90.0,
+        'test_seconds': 30.0,
+        'parameters': 1234,
+        'cell': asdict(cell),
+    }
     (folder / 'cells' / f'{cell.name}.json').write_text(json.dumps(state))
     table = results.ValidationTable(results.METRICS)
     for i, pair in enumerate(zip(inputs, outputs)):
-        row = {(kind, metric): value for kind, value in zip(table.ROWS, pair) for metric in results.METRICS}
+        row = {
+            (kind, metric): value
+            for kind, value in zip(table.ROWS, pair)
+            for metric in results.METRICS
+        }
         table.add(f'{i:04d}', row)
     path = job.table_of_test(folder, cell)
     path.parent.mkdir(parents=True)
@@ -118,20 +185,41 @@ def write_cell(folder: Path, cell: plan.Cell, inputs, outputs, data: Path | None
 
 def test_names_of_pictures_need_not_be_text(tmp_path):
     table = results.ValidationTable(results.METRICS)
-    table.add('caf\udce9', {(kind, metric): 30.0 for kind in table.ROWS for metric in results.METRICS})
+    table.add(
+        'caf\udce9', {(kind, metric): 30.0 for kind in table.ROWS for metric in results.METRICS}
+    )
     table.write_csv(tmp_path / 'table.csv')
-    assert results.read_table(tmp_path / 'table.csv').names == job.shown_pictures(tmp_path / 'table.csv') == ['caf\udce9']
+    assert (
+        results.read_table(tmp_path / 'table.csv').names
+        == job.shown_pictures(tmp_path / 'table.csv')
+        == ['caf\udce9']
+    )
 
 
 def test_a_table_of_networks(tmp_path, capsys):
     """Means by hand: a picture that one network restores exactly is left out of all means."""
-    cells = plan.plan('1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300)
+    cells = plan.plan(
+        '1', 'light', networks=['HMANet', 'HAT', 'HMACA+'], seeds=[0, 1], iterations=300
+    )
     by_name = {(cell.network, cell.seed): cell for cell in cells}
     write_cell(tmp_path, by_name['HMA1', 0], [30, 40, 44], [32, 41, float('inf')])
     write_cell(tmp_path, by_name['HMACA+', 0], [30, 40, 44], [33, 42, 45])
     write_cell(tmp_path, by_name['HMACA+', 1], [30, 40, 44], [34, 43, 46])
     (tmp_path / 'cells' / f'{by_name["HAT", 1].name}.json').write_text('{"error": "no such thing"}')
-    arguments = ['--networks', 'HMANet', 'HAT', 'HMACA+', '--seeds', '0', '1', '--iterations', '300', '--report', '-o', str(tmp_path)]
+    arguments = [
+        '--networks',
+        'HMANet',
+        'HAT',
+        'HMACA+',
+        '--seeds',
+        '0',
+        '1',
+        '--iterations',
+        '300',
+        '--report',
+        '-o',
+        str(tmp_path),
+    ]
     assert status_of('tables', *arguments) == 0
     output = capsys.readouterr().out
     rows = {
@@ -140,19 +228,36 @@ def test_a_table_of_networks(tmp_path, capsys):
         if line.startswith('| ') and '---' not in line
     }
     assert list(rows)[2:] == ['HMA1', 'HAT', 'HMACA+'] and list(rows)[1] == 'unrestored input'
-    assert rows['HMA1'][:3] == ['36.50', '+1.50', '39.30'] and rows['HMA1'][5:] == ['1,234', '300', '1.5', '0']
+    assert rows['HMA1'][:3] == ['36.50', '+1.50', '39.30'] and rows['HMA1'][5:] == [
+        '1,234',
+        '300',
+        '1.5',
+        '0',
+    ]
     assert rows['HAT'] == ['not run', *[''] * 8]
     assert rows['HMACA+'][:3] == ['38.00 (37.50 to 38.50)', '+3.00 (+2.50 to +3.50)', '']
-    assert rows['unrestored input'][0] == '35.00' and 'Horse-Pixelization: 1 pictures that some network restored exactly' in output
-    assert 'Cells: 3 done, 1 failed, 2 not run.' in output and f'- {by_name["HAT", 1].name}: no such thing' in output
+    assert (
+        rows['unrestored input'][0] == '35.00'
+        and 'Horse-Pixelization: 1 pictures that some network restored exactly' in output
+    )
+    assert (
+        'Cells: 3 done, 1 failed, 2 not run.' in output
+        and f'- {by_name["HAT", 1].name}: no such thing' in output
+    )
     csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
-    assert len(csv) == 7 and csv[1].startswith('HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000')
+    assert len(csv) == 7 and csv[1].startswith(
+        'HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000'
+    )
     assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
 
 
 def test_how_far_one_network_is_ahead_of_another(tmp_path, capsys):
-    """By hand: seeds 0 and 1 have both networks; a picture's difference is its mean over them, 1 and 2 dB; seed 2 has only one."""
-    cells = plan.plan('1', 'light', networks=['HMANet', 'HMACA+', 'HAT'], seeds=[0, 1, 2], iterations=300)
+    """By hand: seeds 0 and 1 have both networks; a picture's difference is its mean over them, 1
+    and 2 dB; seed 2 has only one.
+    """
+    cells = plan.plan(
+        '1', 'light', networks=['HMANet', 'HMACA+', 'HAT'], seeds=[0, 1, 2], iterations=300
+    )
     by_name = {(cell.network, cell.seed): cell for cell in cells}
     for key, outputs in {
         ('HMA1', 0): [31, 41, 50], ('HMACA+', 0): [31.5, 42, 50],
@@ -165,21 +270,53 @@ def test_how_far_one_network_is_ahead_of_another(tmp_path, capsys):
     assert results.difference(groups['HMACA+',], groups['HMA1',]) == Estimate(1.5, 1.0, 2.0)
     assert results.difference(groups['HMA1',], groups['HMACA+',]) == Estimate(-1.5, -2.0, -1.0)
     assert results.difference(groups['HAT',], groups['HMA1',]) is None
-    arguments = ['--networks', 'HMANet', 'HMACA+', 'HAT', '--seeds', '0', '1', '2', '--iterations', '300', '--report', '-o', str(tmp_path)]
+    arguments = [
+        '--networks',
+        'HMANet',
+        'HMACA+',
+        'HAT',
+        '--seeds',
+        '0',
+        '1',
+        '2',
+        '--iterations',
+        '300',
+        '--report',
+        '-o',
+        str(tmp_path),
+    ]
     assert status_of('tables', *arguments, '--against', 'HMANet') == 0
     output = capsys.readouterr().out
-    last = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in output.splitlines() if line.startswith('| ')}
-    assert last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
-    assert last['HMACA+'] == '+1.50 [+1.00, +2.00]' and last['HAT'] == 'no common seed' and 'less HMA1: difference in' in output
+    last = {
+        line.split('|')[1].strip(): line.split('|')[-2].strip()
+        for line in output.splitlines()
+        if line.startswith('| ')
+    }
+    assert (
+        last['HMA1'] == last['unrestored input'] == '' and last['Horse-Pixelization'] == 'less HMA1'
+    )
+    assert (
+        last['HMACA+'] == '+1.50 [+1.00, +2.00]'
+        and last['HAT'] == 'no common seed'
+        and 'less HMA1: difference in' in output
+    )
     assert status_of('tables', *arguments, '--against', 'DRCT') == 0
     assert '| DRCT not run |' in capsys.readouterr().out
-    assert status_of('tables', '--report', '-o', str(tmp_path / 'misspelled')) == 1 and 'nothing to report' in capsys.readouterr().err
-    for wrong, words in ((['--against', 'HMAN'], 'HMAN'), (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks')):
+    assert (
+        status_of('tables', '--report', '-o', str(tmp_path / 'misspelled')) == 1
+        and 'nothing to report' in capsys.readouterr().err
+    )
+    for wrong, words in (
+        (['--against', 'HMAN'], 'HMAN'),
+        (['--against', 'HAT', '--table', '2'], 'only table 1 compares networks'),
+    ):
         assert status_of('tables', *arguments, *wrong) == 1 and words in capsys.readouterr().err
 
 
 def test_a_table_grows_with_every_command(tmp_path, capsys):
-    """Cells of other networks, sets and seeds at the same scale stay in it; those of another scale, and runs over alpha, have their own."""
+    """Cells of other networks, sets and seeds at the same scale stay in it; those of another scale,
+    and runs over alpha, have their own.
+    """
     own = plan.plan('1', 'light', networks=['HAT'], iterations=300)[0]
     others = [
         plan.plan('1', 'light', networks=['DRCT'], iterations=300)[0],
@@ -196,12 +333,36 @@ def test_a_table_grows_with_every_command(tmp_path, capsys):
     write_cell(tmp_path, changed, [30, 40], [31, 41])
     state = job.read_state(tmp_path, changed) | {'identity': {'option file': 'another', 'data': ''}}
     (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(state))
-    assert status_of('tables', '--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)) == 0
-    rows = [line.split(',')[:2] for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]]
+    assert (
+        status_of(
+            'tables', '--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)
+        )
+        == 0
+    )
+    rows = [
+        line.split(',')[:2]
+        for line in (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()[1:]
+    ]
     assert rows == [['HAT', 'horse_pix'], ['DRCT', 'horse_pix'], ['HAT', 'horse_blur']]
-    assert f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
+    assert (
+        f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
+    )
     assert job.known_cells(tmp_path, 'light_clean') == []
-    assert status_of('tables', '--table', '2', '--alphas', '0.5', '--iterations', '300', '--report', '-o', str(tmp_path)) == 0
+    assert (
+        status_of(
+            'tables',
+            '--table',
+            '2',
+            '--alphas',
+            '0.5',
+            '--iterations',
+            '300',
+            '--report',
+            '-o',
+            str(tmp_path),
+        )
+        == 0
+    )
     assert 'Cells: 1 done, 2 not run.' in capsys.readouterr().out
 
 
@@ -217,7 +378,9 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, capsys):
         if line.startswith('| ') and '---' not in line
     ]
     assert lines[0] == ['alpha', *(f'{n / 10:.1f}' for n in range(11))]
-    blur = next(i for i, line in enumerate(lines) if line[0] == 'Horse-GaussianBlur: unrestored input')
+    blur = next(
+        i for i, line in enumerate(lines) if line[0] == 'Horse-GaussianBlur: unrestored input'
+    )
     assert lines[blur][1:] == ['46.00'] * 11
     assert lines[blur + 1] == ['HMACA1', '46.50', *['not run'] * 4, '48.00', *['not run'] * 5]
     assert lines[blur + 2] == ['HMACA1: gain', '+0.50', *[''] * 4, '+2.00', *[''] * 5]
@@ -225,11 +388,15 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, capsys):
     assert lines[blur + 4][:3] == ['HMACA1: paper', '46.91', '51.14']
     assert Image.open(tmp_path / 'table2_light_clean_alpha.png').size == (800, 500)
     (axes,) = figures.alpha_plot(results.collect(cells, tmp_path, ROOT)).axes
-    assert [line.get_label() for line in axes.lines[1:]] == ['Horse-GaussianBlur, HMACA1'] and 'dB' in axes.get_ylabel()
+    assert [line.get_label() for line in axes.lines[1:]] == [
+        'Horse-GaussianBlur, HMACA1'
+    ] and 'dB' in axes.get_ylabel()
     np.testing.assert_allclose(axes.lines[1].get_xydata(), [(0, 0.5), (0.5, 2)])
 
 
-def test_without_matplotlib_the_table_is_written_and_one_line_names_the_extra(tmp_path, capsys, monkeypatch):
+def test_without_matplotlib_the_table_is_written_and_one_line_names_the_extra(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     write_cell(tmp_path, plan.plan('2', 'light')[0], [45, 47], [46, 47])
     assert status_of('tables', '--table', '2', '--report', '-o', str(tmp_path)) == 0
@@ -256,7 +423,10 @@ def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_pat
     begun(), begun()
     file = root / 'options' / cell.option_file
     file.write_text(file.read_text().replace('lr: 1e-3', 'lr: 1e-4'))
-    with pytest.raises(ValueError, match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/'):
+    with pytest.raises(
+        ValueError,
+        match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/',
+    ):
         runner.run([cell], tmp_path, root, data)
     file.write_text(file.read_text().replace('lr: 1e-4', 'lr: 1e-3'))
     begun()
@@ -277,7 +447,10 @@ def test_figures_of_different_pictures_are_not_mixed(tmp_path, capsys):
     write_cell(tmp_path, second, [30, 41], [31, 41])
     assert status_of('tables', '--report', '-o', str(tmp_path), '--networks', 'HAT', 'DRCT') == 1
     error = capsys.readouterr().err
-    assert error.count('\n') == 1 and f'{first.name} and {second.name} were tested on different pictures' in error
+    assert (
+        error.count('\n') == 1
+        and f'{first.name} and {second.name} were tested on different pictures' in error
+    )
 
 
 def test_the_sheet_shows_what_each_network_restored(tmp_path):
@@ -285,15 +458,25 @@ def test_the_sheet_shows_what_each_network_restored(tmp_path):
     cells = plan.plan('1', 'light', networks=['HAT', 'DRCT', 'SwinIR'])
     write_cell(tmp_path / 'o', cells[0], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=100)
     write_cell(tmp_path / 'o', cells[2], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=200)
-    sheet = figures.sheet(results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data')
+    sheet = figures.sheet(
+        results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data'
+    )
     pitch = figures.SIDE + 4
     # 3 pictures, whole and enlarged: input, mask, two networks (one was not run), gt
     assert sheet.shape == (30 + 6 * pitch - 4, 5 * pitch - 4, 3)
     columns = [sheet[30 + 80 :: pitch, column * pitch + 80] for column in range(5)]
     assert (columns[2] == (0, 0, 100)).all() and (columns[3] == (0, 0, 200)).all()
-    masks = [sheet[30 + row * pitch :][: figures.SIDE, pitch : pitch + figures.SIDE] for row in range(6)]
-    assert [round((mask == 255).mean(), 2) for mask in masks] == [0.11, 0.25] * 3, 'enlarged around the region'
-    assert job.shown_pictures(job.table_of_test(tmp_path / 'o', cells[0])) == ['0000', '0002', '0001'], 'by the dB of the input'
+    masks = [
+        sheet[30 + row * pitch :][: figures.SIDE, pitch : pitch + figures.SIDE] for row in range(6)
+    ]
+    assert [round((mask == 255).mean(), 2) for mask in masks] == [0.11, 0.25] * 3, (
+        'enlarged around the region'
+    )
+    assert job.shown_pictures(job.table_of_test(tmp_path / 'o', cells[0])) == [
+        '0000',
+        '0002',
+        '0001',
+    ], 'by the dB of the input'
 
 
 # Running.
@@ -303,7 +486,11 @@ def test_alphas_that_differ_have_cells_of_their_own():
     cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5, 0.50000001])
     assert cells[0].name != cells[1].name and cells[0].name.endswith('alpha0.5_seed0')
     assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(OPTIONS, Path('data'), 10)
-    assert plan.exact(0.1 + 0.2) == '0.30000000000000004' and plan.exact(1.0) == '1' and plan.exact(0.3) == '0.3'
+    assert (
+        plan.exact(0.1 + 0.2) == '0.30000000000000004'
+        and plan.exact(1.0) == '1'
+        and plan.exact(0.3) == '0.3'
+    )
 
 
 def test_figures_that_are_not_there_are_not_called_done(tmp_path):
@@ -319,13 +506,20 @@ def test_which_cells_stand_in_which_table():
 
     belongs = {(table, data, alpha) for table in '123' for data in ('horse_pix', 'imagenet_pix') for alpha in (None, 0.5)
                if plan.belongs(table, cell(data, alpha))}  # fmt: skip
-    assert belongs == {('1', 'horse_pix', None), ('1', 'imagenet_pix', None), ('2', 'horse_pix', 0.5), ('3', 'imagenet_pix', 0.5)}
+    assert belongs == {
+        ('1', 'horse_pix', None),
+        ('1', 'imagenet_pix', None),
+        ('2', 'horse_pix', 0.5),
+        ('3', 'imagenet_pix', 0.5),
+    }
 
 
 def test_gpus_are_dealt_to_cells():
     assert runner.shares([], 2, None) == [None] and runner.shares([], 1, 3) == [None] * 3
     assert runner.shares(['0', '1', '2'], 1, None) == ['0', '1', '2']
-    assert runner.shares(['4', '5', '6'], 2, None) == ['4,5'] and runner.shares(['0', '1'], 1, 3) == ['0', '1', '0']
+    assert runner.shares(['4', '5', '6'], 2, None) == ['4,5'] and runner.shares(
+        ['0', '1'], 1, 3
+    ) == ['0', '1', '0']
     with pytest.raises(ValueError, match='--processes 3: torch sees 2 GPUs'):
         runner.shares(['0', '1'], 3, None)
 
@@ -365,15 +559,31 @@ def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, message):
 
 
 @pytest.mark.parametrize(
-    'processes, message', [(1, r'clean/horse_pix does not exist; to prepare it: basicsr make-dataset'), (4, 'a batch of 6 cannot')]
+    'processes, message',
+    [
+        (1, r'clean/horse_pix does not exist; to prepare it: basicsr make-dataset'),
+        (4, 'a batch of 6 cannot'),
+    ],
 )
 def test_a_cell_that_cannot_run_says_why(tmp_path, capsys, processes, message):
     if processes > 1:
         make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 1)
-    arguments = ['--networks', 'HAT', '--data', str(tmp_path / 'data'), '-o', str(tmp_path / 'o'), '--processes', str(processes)]
+    arguments = [
+        '--networks',
+        'HAT',
+        '--data',
+        str(tmp_path / 'data'),
+        '-o',
+        str(tmp_path / 'o'),
+        '--processes',
+        str(processes),
+    ]
     assert status_of('tables', *arguments) == 1
     output = capsys.readouterr().out
-    assert re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M) and 'failed' in output
+    assert (
+        re.search(rf'^- HAT_horse_pix_light_clean\S*: .*{message}', output, re.M)
+        and 'failed' in output
+    )
 
 
 @pytest.mark.slow
@@ -382,14 +592,29 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'train', 4, size=24)
     make_triplets(tmp_path / 'data' / 'clean' / 'horse_pix' / 'test', 2, size=24, seed=1)
     folder = tmp_path / 'o'
-    arguments = ['--preset', 'smoke', '--networks', 'HMACA', '--iterations', '30', '--data', str(tmp_path / 'data'), '-o', str(folder)]
+    arguments = [
+        '--preset',
+        'smoke',
+        '--networks',
+        'HMACA',
+        '--iterations',
+        '30',
+        '--data',
+        str(tmp_path / 'data'),
+        '-o',
+        str(folder),
+    ]
     (cell,) = plan.plan('1', 'smoke', networks=['HMACA'], iterations=30)
     with open(tmp_path / 'first.txt', 'w', encoding='utf-8') as output:
-        first = subprocess.Popen(command_line('tables', *arguments), env=environment(), stdout=output, stderr=output)
+        first = subprocess.Popen(
+            command_line('tables', *arguments), env=environment(), stdout=output, stderr=output
+        )
     deadline = time.time() + 240
     try:
         while not list(folder.glob('experiments/*/training_states/[0-9]*.state')):
-            assert time.time() < deadline and first.poll() is None, (tmp_path / 'first.txt').read_text()
+            assert time.time() < deadline and first.poll() is None, (
+                tmp_path / 'first.txt'
+            ).read_text()
             time.sleep(0.02)
     finally:
         first.terminate()
@@ -400,12 +625,21 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     output, log = capsys.readouterr().out, (folder / 'logs' / f'{cell.name}.log').read_text()
     resumed = re.search(r'Resuming training from epoch: \d+, iter: (\d+)', log)
     assert resumed and 2 <= int(resumed[1]) < 30
-    assert re.search(r'^\| HMACA1 +\| +\d+\.\d\d \| +[-+]\d+\.\d\d \| 39\.32 \|.*\| +30 \|', output, re.M), output
+    assert re.search(
+        r'^\| HMACA1 +\| +\d+\.\d\d \| +[-+]\d+\.\d\d \| 39\.32 \|.*\| +30 \|', output, re.M
+    ), output
     result = results.collect([cell], folder, ROOT)[0]
-    assert len(result.table.names) == 2 and result.state['training_seconds'] > 0 and result.state['test_seconds'] > 0
+    assert (
+        len(result.table.names) == 2
+        and result.state['training_seconds'] > 0
+        and result.state['test_seconds'] > 0
+    )
     kept = [path.name for path in (folder / 'experiments' / cell.name / 'models').iterdir()]
     assert job.known_cells(folder, cell.scale) == [cell], 'other commands will show it'
-    assert kept == ['net_g_latest.pth'] and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
+    assert (
+        kept == ['net_g_latest.pth']
+        and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
+    )
 
     size = os.path.getsize(folder / 'logs' / f'{cell.name}.log')
     assert status_of('tables', *arguments) == 0
@@ -417,8 +651,12 @@ def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
     make_triplets(tmp_path / 'clean' / 'horse_pix' / 'train', 1)
     (cell,) = plan.plan('1', 'light', networks=['HAT'])
     (tmp_path / 'cells').mkdir()
-    (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterations": 3, "settings": ["train:total_iter=9"]}')
-    with pytest.raises(ValueError, match=r'other settings \(.*train:total_iter=3.*train:total_iter=9'):
+    (tmp_path / 'cells' / f'{cell.name}.json').write_text(
+        '{"iterations": 3, "settings": ["train:total_iter=9"]}'
+    )
+    with pytest.raises(
+        ValueError, match=r'other settings \(.*train:total_iter=3.*train:total_iter=9'
+    ):
         job.Job(cell, tmp_path, ROOT, tmp_path).start()
 
 
@@ -427,4 +665,6 @@ def test_a_damaged_state_is_named(tmp_path, capsys):
     (tmp_path / 'cells').mkdir()
     (tmp_path / 'cells' / f'{cell.name}.json').write_text('{"iterat')
     assert status_of('tables', '--networks', 'HAT', '-o', str(tmp_path)) == 1
-    assert re.fullmatch(rf'basicsr tables: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err)
+    assert re.fullmatch(
+        rf'basicsr tables: error: .*{cell.name}.json is damaged .*\n', capsys.readouterr().err
+    )

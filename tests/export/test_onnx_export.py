@@ -12,7 +12,14 @@ from hmaca_arch.compositing import composite
 from hmaca_arch.export import onnx_export
 from hmaca_arch.messages import how_to_install
 
-SMALL = {'embed_dim': 32, 'depths': (1,), 'num_heads': (2,), 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1.0}
+SMALL = {
+    'embed_dim': 32,
+    'depths': (1,),
+    'num_heads': (2,),
+    'window_size': 4,
+    'interval_size': 2,
+    'mlp_ratio': 1.0,
+}
 
 
 def save(path, network):
@@ -23,7 +30,9 @@ def save(path, network):
 def run(tmp_path, network, *arguments):
     """The script on this network; its exit status and where the file should be."""
     output = tmp_path / 'net.onnx'
-    return status_of('export', '--weights', save(tmp_path / 'net.pth', network), '-o', output, *arguments), output
+    return status_of(
+        'export', '--weights', save(tmp_path / 'net.pth', network), '-o', output, *arguments
+    ), output
 
 
 def windowed(**more):
@@ -43,7 +52,9 @@ def check(path, network, shapes):
         (restored,) = session.run(None, {'lq': lq.numpy(), 'mask': mask.numpy()})
         assert restored.dtype == np.float32 and np.abs(restored - expected).max() < 1e-5
         outside = (mask == 0).expand(shape).numpy()
-        assert np.array_equal(restored[outside], lq.numpy()[outside]) and not np.array_equal(restored, lq.numpy())
+        assert np.array_equal(restored[outside], lq.numpy()[outside]) and not np.array_equal(
+            restored, lq.numpy()
+        )
 
 
 @pytest.fixture
@@ -57,7 +68,9 @@ def test_a_fixed_size(tmp_path, capsys):
     network = windowed(image_residual=True)
     network.conv_last.reset_parameters()  # untrained, it is zero
     status, output = run(tmp_path, network, '--size', '7', '4')
-    assert status == 0 and '7x4: onnxruntime and PyTorch differ by at most' in capsys.readouterr().out
+    assert (
+        status == 0 and '7x4: onnxruntime and PyTorch differ by at most' in capsys.readouterr().out
+    )
     check(output, network, [(1, 3, 7, 4)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
@@ -83,13 +96,20 @@ def test_distances_to_the_regions_edge(tmp_path, form):
 def test_norms_of_one_value_are_their_bias():
     torch.manual_seed(0)
     network = windowed().double()
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,)]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,)
+    ]
     assert len(norms) == 6, 'three in each of two biases of a narrow network'
     for norm in norms:
         torch.nn.init.normal_(norm.bias)
     lq, mask = torch.rand(1, 3, 16, 12).double(), torch.ones(1, 1, 16, 12).double()
     without = onnx_export.without_norms_of_one(network)
-    assert not any(isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,) for module in without.modules())
+    assert not any(
+        isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,)
+        for module in without.modules()
+    )
     assert torch.equal(without(lq, mask), network(lq, mask))
 
 
@@ -97,8 +117,15 @@ def test_norms_of_one_value_are_their_bias():
 @pytest.mark.parametrize('size', [(5, 5), (7, 11), (8, 12), (1, 3), (9, 4)])
 def test_the_traced_form_computes_the_same(size):
     torch.manual_seed(0)
-    network = HMACA(**{**SMALL, 'depths': (2, 1), 'num_heads': (2, 2)}, cross_attention='window').double().eval()
-    lq, mask = torch.rand(2, 3, *size, dtype=torch.float64), torch.rand(2, 1, *size, dtype=torch.float64)
+    network = (
+        HMACA(**{**SMALL, 'depths': (2, 1), 'num_heads': (2, 2)}, cross_attention='window')
+        .double()
+        .eval()
+    )
+    lq, mask = (
+        torch.rand(2, 3, *size, dtype=torch.float64),
+        torch.rand(2, 1, *size, dtype=torch.float64),
+    )
     with torch.no_grad():
         traced = torch.jit.trace(network, (lq, mask), check_trace=False)
         torch.testing.assert_close(traced(lq, mask), network(lq, mask), rtol=0, atol=1e-12)
@@ -138,15 +165,27 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
             where = inputs['mask'] == 0 if result == 'outside' else inputs['mask'] > 0
             lq = torch.from_numpy(inputs['lq'])
             with torch.no_grad():
-                right = composite(network(lq, torch.from_numpy(inputs['mask'])), lq, torch.from_numpy(inputs['mask'])).numpy()
+                right = composite(
+                    network(lq, torch.from_numpy(inputs['mask'])),
+                    lq,
+                    torch.from_numpy(inputs['mask']),
+                ).numpy()
             return (np.where(where, right.astype(np.float64) + wrong, right),)
 
     network = windowed()
-    monkeypatch.setattr(onnx_export, 'needed', lambda: type('onnxruntime', (), {'InferenceSession': Session}))
-    monkeypatch.setattr(torch.onnx, 'export', lambda module, args, path, **kwargs: path.write_bytes(b'new'))
+    monkeypatch.setattr(
+        onnx_export, 'needed', lambda: type('onnxruntime', (), {'InferenceSession': Session})
+    )
+    monkeypatch.setattr(
+        torch.onnx, 'export', lambda module, args, path, **kwargs: path.write_bytes(b'new')
+    )
     (tmp_path / 'net.onnx').write_bytes(b'old')
     status, output = run(tmp_path, network, '--size', '9', '8')
-    assert status == 1 and 'is not written' in capsys.readouterr().err and output.read_bytes() == b'old'
+    assert (
+        status == 1
+        and 'is not written' in capsys.readouterr().err
+        and output.read_bytes() == b'old'
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
 
@@ -156,9 +195,15 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
         (['--weights', 'no.pth', '-o', 'x.onnx', '--dynamic'], 'no.pth does not exist'),
         (['--weights', 'bad.pth', '-o', 'x.onnx', '--dynamic'], 'bad.pth: not a checkpoint'),
         (['--weights', 'list.pth', '-o', 'x.onnx', '--dynamic'], 'list.pth: holds no weights'),
-        (['--weights', 'other.pth', '-o', 'x.onnx', '--dynamic'], 'does not say which network it belongs to'),
+        (
+            ['--weights', 'other.pth', '-o', 'x.onnx', '--dynamic'],
+            'does not say which network it belongs to',
+        ),
         (['--weights', 'good.pth', '-o', 'none/x.onnx', '--dynamic'], 'there is no folder none'),
-        (['--weights', 'good.pth', '-o', 'x.onnx', '--size', '0', '8'], 'expected height and width, at least 1 each'),
+        (
+            ['--weights', 'good.pth', '-o', 'x.onnx', '--size', '0', '8'],
+            'expected height and width, at least 1 each',
+        ),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):

@@ -1,4 +1,6 @@
-"""Writing whole files or none, on systems that this one is not: each is simulated by the error numbers that it gives."""
+"""Writing whole files or none, on systems that this one is not: each is simulated by the error
+numbers that it gives.
+"""
 
 import errno
 import os
@@ -23,7 +25,9 @@ def _in_an_instant(monkeypatch):
 
 
 def failing(number: int, times: int = 10**9):
-    """A stand-in for a function of `os` that fails with an error number so many times, then does nothing; and its calls."""
+    """A stand-in for a function of `os` that fails with an error number so many times, then does
+    nothing; and its calls.
+    """
     calls = []
 
     def call(*arguments, **_):
@@ -60,15 +64,21 @@ def test_rights_are_those_of_any_new_file(tmp_path):
 
 
 def test_the_temporary_file_lies_beside_the_final_one(tmp_path, monkeypatch):
-    """Only within a file system is a rename atomic. It is hidden, so that nothing takes it for an image."""
+    """Only within a file system is a rename atomic. It is hidden, so that nothing takes it for an
+    image.
+    """
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
     found = []
     write_atomically(tmp_path / 'file.png', lambda file: found.append(Path(file.name).resolve()))
-    assert found[0].parent == tmp_path and found[0].name.startswith('.') and found[0].suffix == '.tmp'
+    assert (
+        found[0].parent == tmp_path and found[0].name.startswith('.') and found[0].suffix == '.tmp'
+    )
 
 
-@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='descriptors are told apart by /proc')
+@pytest.mark.skipif(
+    not os.path.isdir('/proc/self/fd'), reason='descriptors are told apart by /proc'
+)
 def test_file_and_folder_are_flushed_in_this_order(tmp_path, monkeypatch):
     """Contents, then the name, then the folder that holds the name; all descriptors are closed."""
     done, opened = [], set()
@@ -89,7 +99,9 @@ def test_file_and_folder_are_flushed_in_this_order(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', noted_fsync)
     monkeypatch.setattr(os, 'open', noted_open)
-    monkeypatch.setattr(os, 'close', lambda descriptor: (opened.remove(descriptor), close(descriptor)))
+    monkeypatch.setattr(
+        os, 'close', lambda descriptor: (opened.remove(descriptor), close(descriptor))
+    )
     monkeypatch.setattr(os, 'replace', noted_rename)
     monkeypatch.chdir(tmp_path)
     write_atomically('file', b'all of it')
@@ -104,7 +116,9 @@ class Interrupted(BaseException):
     pass
 
 
-@pytest.mark.parametrize('error', [OSError('in words only'), RuntimeError('odd'), ValueError('wrong'), Interrupted()])
+@pytest.mark.parametrize(
+    'error', [OSError('in words only'), RuntimeError('odd'), ValueError('wrong'), Interrupted()]
+)
 def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
     path = tmp_path / 'file'
     path.write_bytes(b'old')
@@ -115,7 +129,9 @@ def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path, error):
 
     with pytest.raises(type(error)) as caught:
         write_atomically(path, write)
-    assert caught.value is error and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+    assert (
+        caught.value is error and path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
+    )
 
 
 def test_a_writer_that_closes_its_file_is_an_error_of_its_own(tmp_path):
@@ -181,7 +197,11 @@ def test_a_scanner_that_holds_the_file_is_waited_for(tmp_path, monkeypatch, numb
     real = os.replace
     monkeypatch.setattr(os, 'replace', lambda *names: (refuse(*names), real(*names)))
     write_atomically(tmp_path / 'file', b'1')
-    assert len(calls) == 4 and (tmp_path / 'file').read_bytes() == b'1' and os.listdir(tmp_path) == ['file']
+    assert (
+        len(calls) == 4
+        and (tmp_path / 'file').read_bytes() == b'1'
+        and os.listdir(tmp_path) == ['file']
+    )
 
 
 def test_a_file_that_stays_open_is_an_error_in_the_end(tmp_path, monkeypatch):
@@ -229,14 +249,24 @@ def test_a_file_system_without_sync_is_written_to(tmp_path, monkeypatch, number)
     call, calls = failing(number)
     monkeypatch.setattr(os, 'fsync', call)
     write_atomically(tmp_path / 'file', b'1')
-    assert len(calls) == 2 and (tmp_path / 'file').read_bytes() == b'1' and os.listdir(tmp_path) == ['file']
+    assert (
+        len(calls) == 2
+        and (tmp_path / 'file').read_bytes() == b'1'
+        and os.listdir(tmp_path) == ['file']
+    )
 
 
 def test_a_disk_that_breaks_while_it_is_synced_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError(errno.EIO, 'Input/output error')))
+    monkeypatch.setattr(
+        os, 'fsync', lambda _: (_ for _ in ()).throw(OSError(errno.EIO, 'Input/output error'))
+    )
     with pytest.raises(OSError) as caught:
         write_atomically(tmp_path / 'file', b'1')
-    assert caught.value.errno == errno.EIO and caught.value.filename == str(tmp_path / 'file') and not os.listdir(tmp_path)
+    assert (
+        caught.value.errno == errno.EIO
+        and caught.value.filename == str(tmp_path / 'file')
+        and not os.listdir(tmp_path)
+    )
 
 
 def test_no_hard_links_are_needed(tmp_path, monkeypatch):
@@ -260,16 +290,24 @@ def test_a_full_disk_is_told_with_path_and_bytes(tmp_path, monkeypatch, number, 
         monkeypatch.setattr(os, fails, fail)
         content, needed = b'x' * 12345, '12,345'
     else:
-        content, needed = lambda file: (file.write(b'x' * 2000), file.flush(), fail()), 'more than 2,000'
+        content, needed = (
+            lambda file: (file.write(b'x' * 2000), file.flush(), fail()),
+            'more than 2,000',
+        )
     with pytest.raises(OSError) as caught:
         write_atomically(path, content)
-    assert str(caught.value) == f"[Errno {number}] No space left ({needed} bytes to write, 10 bytes free): '{path}'"
+    assert (
+        str(caught.value)
+        == f"[Errno {number}] No space left ({needed} bytes to write, 10 bytes free): '{path}'"
+    )
     assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['file']
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
-    """The kernel's own error comes when Python's buffer is flushed, and once more when the file is closed."""
+    """The kernel's own error comes when Python's buffer is flushed, and once more when the file is
+    closed.
+    """
     made = []
 
     def on_a_full_disk(path, mode):
@@ -291,7 +329,9 @@ def test_a_read_only_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, 'open', on_a_read_only_disk, raising=False)
     with pytest.raises(OSError) as caught:
         write_atomically(tmp_path / 'file', b'1')
-    assert str(caught.value) == f"[Errno {errno.EROFS}] Read-only file system: '{tmp_path / 'file'}'"
+    assert (
+        str(caught.value) == f"[Errno {errno.EROFS}] Read-only file system: '{tmp_path / 'file'}'"
+    )
 
 
 def test_names_as_long_as_a_system_allows_are_written(tmp_path):
@@ -305,7 +345,11 @@ def test_names_as_long_as_a_system_allows_are_written(tmp_path):
 def test_a_path_that_is_too_long_is_named(tmp_path, name):
     with pytest.raises(OSError) as caught:
         write_atomically(tmp_path / name, b'1')
-    assert caught.value.errno == errno.ENAMETOOLONG and caught.value.filename == str(tmp_path / name) and not os.listdir(tmp_path)
+    assert (
+        caught.value.errno == errno.ENAMETOOLONG
+        and caught.value.filename == str(tmp_path / name)
+        and not os.listdir(tmp_path)
+    )
 
 
 # In real processes, whose system is changed before the program is imported
@@ -337,14 +381,33 @@ def on_another_system(request, tmp_path):
 
     def run(*arguments) -> subprocess.CompletedProcess:
         command = [sys.executable, '-c', code, *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True
+        )
 
     return run
 
 
 def test_restore_on_another_system(on_another_system, tmp_path, triplets, tiny_checkpoint):
-    files = ('-i', triplets / 'test' / 'lq' / '0000.png', '-m', triplets / 'test' / 'mask' / '0000.png', '-o', 'out.png')
-    done = on_another_system('restore', *files, '--weights', tiny_checkpoint, '--device', 'cpu', '--verify', '--json', 'report.json')
+    files = (
+        '-i',
+        triplets / 'test' / 'lq' / '0000.png',
+        '-m',
+        triplets / 'test' / 'mask' / '0000.png',
+        '-o',
+        'out.png',
+    )
+    done = on_another_system(
+        'restore',
+        *files,
+        '--weights',
+        tiny_checkpoint,
+        '--device',
+        'cpu',
+        '--verify',
+        '--json',
+        'report.json',
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'out.png').is_file() and (tmp_path / 'report.json').is_file()
 
@@ -352,7 +415,9 @@ def test_restore_on_another_system(on_another_system, tmp_path, triplets, tiny_c
 def test_a_training_on_another_system(on_another_system, tmp_path, triplets):
     from conftest import tiny_options, write_options
 
-    done = on_another_system('train', '-opt', write_options(tmp_path / 'o.yml', tiny_options(triplets)))
+    done = on_another_system(
+        'train', '-opt', write_options(tmp_path / 'o.yml', tiny_options(triplets))
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / 'experiments' / 'tiny' / 'training_states' / '4.state').is_file()
     assert not list(tmp_path.rglob('*.tmp'))

@@ -1,4 +1,6 @@
-"""Damaged and odd files: a sample of what `scripts/soak_files.py` does with all of them, and what it has found."""
+"""Damaged and odd files: a sample of what `scripts/soak_files.py` does with all of them, and what
+it has found.
+"""
 
 import os
 import re
@@ -30,7 +32,9 @@ def make_dataset(arguments) -> int:
 
 
 ENTRIES = [entry for entry in corpus(1) if not entry.large]
-DECODED = [entry for entry in ENTRIES if isinstance(entry.content, bytes) and entry.role == 'picture']
+DECODED = [
+    entry for entry in ENTRIES if isinstance(entry.content, bytes) and entry.role == 'picture'
+]
 HOW = ('--protocol', 'clean', '--degradation', 'pix', '--size', '40', '--workers', '1')
 SAMPLE = ENTRIES[::13]
 
@@ -49,14 +53,19 @@ def test_every_picture_of_the_corpus_is_decoded_right_or_refused_by_name():
         try:
             found = decode(entry.content, entry.name)
         except ValueError as error:
-            assert entry.fate != 'opens' and names_file(str(error), entry.name), (entry.kind, str(error))
+            assert entry.fate != 'opens' and names_file(str(error), entry.name), (
+                entry.kind,
+                str(error),
+            )
             continue
         assert entry.fate != 'refused', entry.kind
         expected = pillow_reads(entry.content) if entry.pixels is None else entry.pixels
         if found.pixels.shape[2] == 3 and expected.shape[2] == 4:  # WebP drops an alpha of 255
             expected = expected[..., :3]
         assert found.pixels.dtype == expected.dtype, entry.kind
-        np.testing.assert_array_equal(np.broadcast_to(found.pixels, expected.shape), expected, err_msg=entry.kind)
+        np.testing.assert_array_equal(
+            np.broadcast_to(found.pixels, expected.shape), expected, err_msg=entry.kind
+        )
 
 
 @pytest.fixture
@@ -67,26 +76,37 @@ def restorer(tiny_checkpoint, monkeypatch):
 
 @pytest.mark.parametrize('consumer', CONSUMERS)
 def test_a_sample_goes_through_everything_that_reads_files(consumer, restorer):
-    fit = [entry for entry in SAMPLE if entry.role == 'picture' or consumer in ('paired', 'restore')]
+    fit = [
+        entry for entry in SAMPLE if entry.role == 'picture' or consumer in ('paired', 'restore')
+    ]
     verdicts = {}
     for entry in fit[list(CONSUMERS).index(consumer) % 2 :: 2]:
         verdict, why, _ = in_process(entry, consumer, seconds=60)
         assert verdict != 'WRONG', f'{entry.kind} ({entry.name!a}): {why}'
-        assert fate_of(entry, consumer) in ('either', {'accepted': 'opens', 'refused': 'refused'}[verdict])
+        assert fate_of(entry, consumer) in (
+            'either',
+            {'accepted': 'opens', 'refused': 'refused'}[verdict],
+        )
         verdicts.setdefault(verdict, []).append(entry)
     assert set(verdicts) == {'accepted', 'refused'}
 
 
 def test_the_checks_find_what_is_wrong(restorer, monkeypatch):
-    """Each kind of fault, put into the readers: a wrong pixel, another exception, a message without the name, a crash, a hang."""
-    (entry,) = (entry for entry in ENTRIES if entry.kind == 'png, whole' and entry.role == 'picture')
+    """Each kind of fault, put into the readers: a wrong pixel, another exception, a message without
+    the name, a crash, a hang.
+    """
+    (entry,) = (
+        entry for entry in ENTRIES if entry.kind == 'png, whole' and entry.role == 'picture'
+    )
 
     def verdict(consumer: str, what: Entry = entry, seconds: float = 60) -> str:
         found, why, _ = in_process(what, consumer, seconds)
         return why if found == 'WRONG' else found
 
     assert verdict('restore') == verdict('make-lmdb') == 'accepted'
-    assert 'refused, though it is whole' in verdict('paired', entry._replace(content=entry.content[:-9]))
+    assert 'refused, though it is whole' in verdict(
+        'paired', entry._replace(content=entry.content[:-9])
+    )
     assert 'accepted, though' in verdict('paired', entry._replace(fate='refused'))
     other = entry._replace(pixels=entry.pixels ^ np.uint8(1))
     for consumer, message in (('make-dataset', 'gt is not'), ('make-lmdb', 'other pixels'), ('paired', 'is not the picture'),
@@ -105,8 +125,13 @@ def test_the_checks_find_what_is_wrong(restorer, monkeypatch):
 
 def test_16_bit_tiff_files_that_opencv_reads_otherwise_than_they_are_meant():
     wide = deep(smooth(np.random.default_rng(0)))
-    for name, data in (('planes.tif', tiff(wide, 2, planar=True)), ('inverted.tif', tiff(wide[..., :1], 0))):
-        with pytest.raises(ValueError, match=rf'^{name}: .*without separate planes; convert it to PNG'):
+    for name, data in (
+        ('planes.tif', tiff(wide, 2, planar=True)),
+        ('inverted.tif', tiff(wide[..., :1], 0)),
+    ):
+        with pytest.raises(
+            ValueError, match=rf'^{name}: .*without separate planes; convert it to PNG'
+        ):
             decode(data, name)
     np.testing.assert_array_equal(decode(tiff(wide, 2), 'a').pixels, wide)
     np.testing.assert_array_equal(decode(tiff(wide, 2, more={274: 6}), 'a').pixels, turned(wide, 6))
@@ -124,7 +149,9 @@ def test_data_sets_refuse_animations_instead_of_taking_the_first_frame():
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
         with pytest.raises(ValueError, match=r'^a\.b: .*holds 3 pictures; animations'):
             decode_picture(data, 'a.b')
-        with pytest.raises(ValueError, match=r'^a\.b: cannot be read'):  # a TIFF's second page without its size is a TypeError of Pillow's
+        with pytest.raises(
+            ValueError, match=r'^a\.b: cannot be read'
+        ):  # a TIFF's second page without its size is a TypeError of Pillow's
             decode_picture(data[: len(data) * 2 // 3], 'a.b')
 
 
@@ -150,7 +177,9 @@ def test_files_that_never_end_are_not_read(tmp_path):
         ('folder', 'a folder'),
         ('huge', '2147483648 bytes'),
     ):
-        with pytest.raises(ValueError, match=rf'^{re.escape(str(tmp_path))}/{name}\.png: .*{message}'):
+        with pytest.raises(
+            ValueError, match=rf'^{re.escape(str(tmp_path))}/{name}\.png: .*{message}'
+        ):
             read_file(tmp_path / f'{name}.png')
 
 
@@ -158,9 +187,27 @@ def test_names_that_are_no_text_can_be_told(tmp_path, tiny_checkpoint):
     name = os.fsdecode(b'not-\xff.png')
     (tmp_path / name).write_bytes(saved(smooth(np.random.default_rng(0))))
     (tmp_path / 'mask.png').write_bytes(saved(box_mask()))
-    files = ('-i', name, '-m', 'mask.png', '-o', 'out', '--weights', str(tiny_checkpoint), '--device', 'cpu')
+    files = (
+        '-i',
+        name,
+        '-m',
+        'mask.png',
+        '-o',
+        'out',
+        '--weights',
+        str(tiny_checkpoint),
+        '--device',
+        'cpu',
+    )
     strict = {**environment(), 'PYTHONIOENCODING': 'utf-8:strict'}
-    done = subprocess.run(command_line('restore', *files), cwd=tmp_path, env=strict, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command_line('restore', *files),
+        cwd=tmp_path,
+        env=strict,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0 and 'not-\\udcff.png: 1 region' in done.stdout
     assert (tmp_path / 'out' / name).is_file()
 
@@ -174,7 +221,10 @@ def test_make_dataset_names_every_file_that_it_cannot_use(tmp_path, capsys):
     arguments = [str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), *HOW]
     assert make_dataset(arguments) == 1
     errors = capsys.readouterr().err
-    assert all(f'{name}.png: ' in errors for name in ('bad0', 'bad5', 'link')) and '7 of 8 pictures cannot be used' in errors
+    assert (
+        all(f'{name}.png: ' in errors for name in ('bad0', 'bad5', 'link'))
+        and '7 of 8 pictures cannot be used' in errors
+    )
     assert [path.name for path in (tmp_path / 'out' / 'gt').iterdir()] == ['good.png']
     assert make_dataset([*arguments, '--exclude', 'link', *(f'bad{i}' for i in range(6))]) == 0
 
@@ -210,14 +260,18 @@ def test_zip_files_that_unpack_to_too_much_or_end_too_soon(tmp_path, monkeypatch
 
 
 def test_bombs_are_no_small_pictures(tmp_path):
-    """What measures the sides of all pictures leaves those that cannot be opened to what decodes them."""
+    """What measures the sides of all pictures leaves those that cannot be opened to what decodes
+    them.
+    """
     (tmp_path / 'bomb.png').write_bytes(png(60000, 60000, 8, 2, b''))
     inputs.check_sides(inputs.find_pictures(tmp_path)[''], 64, 'why')
 
 
 def paired(root, **options) -> MaskedPairedImageDataset:
     roots = {f'dataroot_{kind}': str(root / kind) for kind in ('lq', 'mask', 'gt')}
-    return MaskedPairedImageDataset({'name': 'a', 'type': 'MaskedPairedImageDataset', 'phase': 'val', **(roots | options)})
+    return MaskedPairedImageDataset(
+        {'name': 'a', 'type': 'MaskedPairedImageDataset', 'phase': 'val', **(roots | options)}
+    )
 
 
 def test_sizes_that_differ_name_both_files(tmp_path):
@@ -230,7 +284,12 @@ def test_sizes_that_differ_name_both_files(tmp_path):
 def test_too_many_pixels_for_a_sample(tmp_path, monkeypatch):
     make_triplets(tmp_path, 1)
     monkeypatch.setattr(sources, 'MOST_PIXELS', 32 * 32 - 1)
-    clean = {'name': 'a', 'type': 'MaskedDegradationDataset', 'phase': 'val', 'dataroot_gt': str(tmp_path / 'gt')}
+    clean = {
+        'name': 'a',
+        'type': 'MaskedDegradationDataset',
+        'phase': 'val',
+        'dataroot_gt': str(tmp_path / 'gt'),
+    }
     for data in (paired(tmp_path), MaskedDegradationDataset(clean)):
         with pytest.raises(ValueError, match=r'gt/0000\.png: 32x32 .*too many for a sample'):
             data[0]
@@ -244,7 +303,12 @@ def test_damaged_lmdbs_are_refused_by_name(tmp_path, damage):
     make_lmdb(tmp_path, quiet=True)
     file = tmp_path / 'gt.lmdb' / 'data.mdb'
     content = file.read_bytes()
-    damaged = {'cut': content[: 3 * 4096], 'zeros': bytes(len(content)), 'text': b'text' * 5000, 'empty': b''}[damage]
+    damaged = {
+        'cut': content[: 3 * 4096],
+        'zeros': bytes(len(content)),
+        'text': b'text' * 5000,
+        'empty': b'',
+    }[damage]
     file.write_bytes(damaged)
     roots = {f'dataroot_{kind}': str(tmp_path / f'{kind}.lmdb') for kind in ('lq', 'mask', 'gt')}
     data = paired(tmp_path, io_backend={'type': 'lmdb'}, **roots)

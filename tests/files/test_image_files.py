@@ -1,4 +1,6 @@
-"""Files: every depth and kind survives reading, writing and reading again; what cannot is refused by name."""
+"""Files: every depth and kind survives reading, writing and reading again; what cannot is refused
+by name.
+"""
 
 import io
 import os
@@ -9,13 +11,23 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import Picture, check_output, encode, read_picture, upright_exif, verify, write_picture
+from hmaca_arch.files.image_files import (
+    Picture,
+    check_output,
+    encode,
+    read_picture,
+    upright_exif,
+    verify,
+    write_picture,
+)
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
 
 def pixels_of(channels: int, dtype=np.uint8, size: tuple[int, int] = (23, 31)) -> np.ndarray:
-    return np.random.default_rng(channels).integers(0, np.iinfo(dtype).max + 1, (*size, channels), dtype)
+    return np.random.default_rng(channels).integers(
+        0, np.iinfo(dtype).max + 1, (*size, channels), dtype
+    )
 
 
 def exif_of(orientation: int | None = None) -> Image.Exif:
@@ -32,7 +44,9 @@ def assert_described(path, icc=ICC) -> None:
     with Image.open(path) as image:
         exif = image.getexif()
         assert exif[0x010F] == 'A maker' and exif.get(0x0112, 1) == 1
-        assert exif.get_ifd(0x8769)[0x9003] == '2024:05:06 07:08:09' and exif.get_ifd(0x8825)[1] == 'N'
+        assert (
+            exif.get_ifd(0x8769)[0x9003] == '2024:05:06 07:08:09' and exif.get_ifd(0x8825)[1] == 'N'
+        )
         assert image.info.get('icc_profile') == icc
 
 
@@ -61,7 +75,9 @@ def test_lossless_formats_keep_pixels_profile_and_exif(tmp_path, ending, channel
 def test_16_bit_files_are_what_opencv_reads(tmp_path, channels):
     pixels = pixels_of(channels, np.uint16)
     write_picture(tmp_path / 'a.png', Picture(pixels, exif_of().tobytes(), ICC, [], False))
-    found = cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    found = cv2.imread(
+        str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     if channels > 1:
         found = cv2.cvtColor(found, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA)
     np.testing.assert_array_equal(found.reshape(pixels.shape), pixels)
@@ -87,7 +103,9 @@ def test_orientation_is_applied_once(tmp_path, kind, orientation):
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_only_the_orientation_changes_in_exif(order):
     mark = {'<': b'II*\0', '>': b'MM\0*'}[order]
-    entries = struct.pack(order + 'HHIHH', 0x0112, 3, 1, 6, 0) + struct.pack(order + 'HHII', 0x0128, 4, 1, 6)
+    entries = struct.pack(order + 'HHIHH', 0x0112, 3, 1, 6, 0) + struct.pack(
+        order + 'HHII', 0x0128, 4, 1, 6
+    )
     block = b'Exif\0\0' + mark + struct.pack(order + 'IH', 8, 2) + entries + b'\0\0\0\0maker note'
     upright = upright_exif(block)
     changed = [i for i, (a, b) in enumerate(zip(block, upright)) if a != b]
@@ -95,7 +113,11 @@ def test_only_the_orientation_changes_in_exif(order):
     exif = Image.Exif()
     exif.load(upright)
     assert exif[0x0112] == 1 and exif[0x0128] == 6
-    assert upright_exif(block[:20]) is None and upright_exif(b'junk') == b'junk' and upright_exif(None) is None
+    assert (
+        upright_exif(block[:20]) is None
+        and upright_exif(b'junk') == b'junk'
+        and upright_exif(None) is None
+    )
 
 
 def test_palette_and_bit_pictures_are_converted_and_that_is_said(tmp_path):
@@ -103,11 +125,18 @@ def test_palette_and_bit_pictures_are_converted_and_that_is_said(tmp_path):
     Image.fromarray(pixels_of(1)[..., 0] > 99).save(tmp_path / 'b.png')
     palette, bits = read_picture(tmp_path / 'p.png'), read_picture(tmp_path / 'b.png')
     assert palette.pixels.shape[2] == 3 and 'palette' in palette.notes[0]
-    assert bits.pixels.shape[2] == 1 and set(np.unique(bits.pixels)) == {0, 255} and '1-bit' in bits.notes[0]
+    assert (
+        bits.pixels.shape[2] == 1
+        and set(np.unique(bits.pixels)) == {0, 255}
+        and '1-bit' in bits.notes[0]
+    )
 
 
 def test_what_is_not_supported_is_named(tmp_path):
-    frames = [Image.fromarray(pixels_of(3, size=(8, 8))), Image.fromarray(pixels_of(4, size=(8, 8))[..., :3])]
+    frames = [
+        Image.fromarray(pixels_of(3, size=(8, 8))),
+        Image.fromarray(pixels_of(4, size=(8, 8))[..., :3]),
+    ]
     frames[0].convert('CMYK').save(tmp_path / 'cmyk.tif')
     frames[0].save(tmp_path / 'moving.gif', save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / 'pages.tif', save_all=True, append_images=frames[1:])

@@ -1,4 +1,6 @@
-"""Reading pictures and masks: every kind that is accepted gives the right pixels, every damaged or doubtful one is refused by name."""
+"""Reading pictures and masks: every kind that is accepted gives the right pixels, every damaged or
+doubtful one is refused by name.
+"""
 
 import io
 
@@ -14,12 +16,18 @@ from hmaca_arch.files.masks import read_mask
 @pytest.fixture(scope='module')
 def picture() -> np.ndarray:
     """(30, 41, 3) uint8, smooth enough for lossy formats."""
-    return cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8), (41, 30), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8),
+        (41, 30),
+        interpolation=cv2.INTER_CUBIC,
+    )
 
 
 def saved(image: Image.Image | np.ndarray, kind: str = 'PNG', **options) -> bytes:
     buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        buffer, kind, **options
+    )
     return buffer.getvalue()
 
 
@@ -31,7 +39,10 @@ def test_lossless_formats(picture, kind):
 
 def test_jpeg_decodes_as_opencv_does(picture):
     data = saved(picture, 'JPEG', quality=90)
-    np.testing.assert_array_equal(decode_picture(data, 'a'), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+    np.testing.assert_array_equal(
+        decode_picture(data, 'a'),
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1],
+    )
 
 
 @pytest.mark.parametrize('ending', ['.png', '.tif'])
@@ -40,15 +51,23 @@ def test_16_bit_colour_and_gray_keep_every_bit(picture, ending):
     encoded = cv2.imencode(ending, cv2.cvtColor(colour, cv2.COLOR_RGB2BGR))[1].tobytes()
     np.testing.assert_array_equal(decode_picture(encoded, 'a'), colour)
     encoded = cv2.imencode(ending, colour[..., 0])[1].tobytes()
-    np.testing.assert_array_equal(decode_picture(encoded, 'a'), np.repeat(colour[..., :1], 3, axis=2))
+    np.testing.assert_array_equal(
+        decode_picture(encoded, 'a'), np.repeat(colour[..., :1], 3, axis=2)
+    )
 
 
 def test_grayscale_palette_and_opaque_alpha(picture):
     gray = picture[..., 0]
-    np.testing.assert_array_equal(decode_picture(saved(gray), 'a'), np.repeat(gray[..., None], 3, axis=2))
+    np.testing.assert_array_equal(
+        decode_picture(saved(gray), 'a'), np.repeat(gray[..., None], 3, axis=2)
+    )
     palette = Image.fromarray(picture).quantize(16)
-    np.testing.assert_array_equal(decode_picture(saved(palette), 'a'), np.asarray(palette.convert('RGB')))
-    np.testing.assert_array_equal(decode_picture(saved(Image.fromarray(picture).convert('RGBA')), 'a'), picture)
+    np.testing.assert_array_equal(
+        decode_picture(saved(palette), 'a'), np.asarray(palette.convert('RGB'))
+    )
+    np.testing.assert_array_equal(
+        decode_picture(saved(Image.fromarray(picture).convert('RGBA')), 'a'), picture
+    )
     deep = np.dstack([picture.astype(np.uint16) * 257, np.full(gray.shape, 65535, np.uint16)])
     encoded = cv2.imencode('.png', cv2.cvtColor(deep, cv2.COLOR_RGBA2BGRA))[1].tobytes()
     np.testing.assert_array_equal(decode_picture(encoded, 'a'), deep[..., :3])
@@ -65,14 +84,20 @@ def test_exif_orientation_is_applied(picture, kind, orientation):
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     np.testing.assert_array_equal(decode_picture(data, 'a'), expected)
     assert (expected.shape[0] > expected.shape[1]) == (orientation >= 5)
-    mask = saved(Image.fromarray((picture[..., 0] > 99).astype(np.uint8) * 255), kind, exif=exif, **options)
+    mask = saved(
+        Image.fromarray((picture[..., 0] > 99).astype(np.uint8) * 255), kind, exif=exif, **options
+    )
     assert read_mask(mask)[0].shape == expected.shape[:2]
 
 
 def test_transparency_is_refused(picture):
     half = Image.fromarray(np.dstack([picture, np.full(picture.shape[:2], 128, np.uint8)]))
     palette = Image.fromarray(picture).quantize(16)
-    for data in (saved(half), saved(half.convert('LA')), saved(palette, transparency=int(np.asarray(palette)[0, 0]))):
+    for data in (
+        saved(half),
+        saved(half.convert('LA')),
+        saved(palette, transparency=int(np.asarray(palette)[0, 0])),
+    ):
         with pytest.raises(ValueError, match=r'^x/a\.png: has transparent pixels'):
             decode_picture(data, 'x/a.png')
 
@@ -88,7 +113,16 @@ def test_other_modes_are_refused(picture):
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')
 def test_truncated_files_are_refused_by_name(picture, kind):
     data = saved(picture, kind)
-    for length in (0, 1, 10, 30, len(data) // 3, len(data) // 2, len(data) - 25, len(data) - (4 if kind in ('PNG', 'JPEG') else 25)):
+    for length in (
+        0,
+        1,
+        10,
+        30,
+        len(data) // 3,
+        len(data) // 2,
+        len(data) - 25,
+        len(data) - (4 if kind in ('PNG', 'JPEG') else 25),
+    ):
         with pytest.raises(ValueError, match=r'^x/a\.b: cannot be read') as caught:
             decode_picture(data[:length], 'x/a.b')
         assert '\n' not in str(caught.value)
@@ -138,5 +172,3 @@ def test_list_pictures(tmp_path, picture):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='empty holds no pictures'):
         list_pictures(tmp_path / 'empty')
-
-

@@ -13,7 +13,9 @@ from hmaca_arch.files.masks import Doubt, check_mask, read_mask
 
 def saved(pixels: np.ndarray | Image.Image, kind: str = 'PNG', **settings) -> bytes:
     buffer = io.BytesIO()
-    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(buffer, kind, **settings)
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(
+        buffer, kind, **settings
+    )
     return buffer.getvalue()
 
 
@@ -38,7 +40,14 @@ def test_thresholds(given, restored):
     assert mask.tolist() == [restored] and mask.dtype == np.uint8 and doubts == []
 
 
-@pytest.mark.parametrize('given', [np.array([[0, 51, 255]], np.uint8), np.array([[0, 0.2, 1]]), np.array([[0, 13107, 65535]], np.uint16)])
+@pytest.mark.parametrize(
+    'given',
+    [
+        np.array([[0, 51, 255]], np.uint8),
+        np.array([[0, 0.2, 1]]),
+        np.array([[0, 13107, 65535]], np.uint16),
+    ],
+)
 def test_soft_masks_keep_their_values(given):
     mask, doubts = read_mask(given, soft=True)
     np.testing.assert_allclose(mask, [[0, 0.2, 1]], rtol=1e-6)
@@ -58,7 +67,11 @@ def test_an_empty_mask_and_a_last_axis_of_one(kind, shape):
 
 def test_zero_and_one_instead_of_white_is_understood_and_said():
     mask, (doubt,) = read_mask(np.array([[0, 1]], np.uint8))
-    assert mask.tolist() == [[0, 1]] and doubt.doubt is Doubt.ZERO_ONE and '1 is taken for white' in doubt.text
+    assert (
+        mask.tolist() == [[0, 1]]
+        and doubt.doubt is Doubt.ZERO_ONE
+        and '1 is taken for white' in doubt.text
+    )
 
 
 def test_a_mask_below_the_threshold_is_said():
@@ -70,7 +83,10 @@ def test_a_mask_below_the_threshold_is_said():
     ):
         mask, (doubt,) = read_mask(faint)
         assert not mask.any() and doubt.doubt is Doubt.FAINT
-        assert doubt.text == f'the mask is nowhere above the threshold, its brightest value is {brightest}'
+        assert (
+            doubt.text
+            == f'the mask is nowhere above the threshold, its brightest value is {brightest}'
+        )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +178,11 @@ def test_white_under_transparent_pixels_is_refused():
     alpha = region()
     white = np.dstack([np.full((20, 20, 3), 255, np.uint8), alpha])
     gray = np.dstack([np.full((20, 20), 255, np.uint8), alpha])
-    for data in (saved(white), saved(Image.fromarray(gray, 'LA')), saved(white, 'WEBP', lossless=True, exact=True)):
+    for data in (
+        saved(white),
+        saved(Image.fromarray(gray, 'LA')),
+        saved(white, 'WEBP', lossless=True, exact=True),
+    ):
         with pytest.raises(ValueError, match=r'^m\.png: has transparent pixels'):
             read_mask(data, name='m.png')
 

@@ -42,13 +42,17 @@ def test_without_a_resolution_none_is_written(tmp_path):
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_an_orientation_of_another_type_is_turned_once(tmp_path, kind, code, order):
     mark = b'II*\0' if order == '<' else b'MM\0*'
-    entry = struct.pack(f'{order}HHI', 0x0112, kind, 1) + struct.pack(f'{order}{code}', 6).ljust(4, b'\0')
+    entry = struct.pack(f'{order}HHI', 0x0112, kind, 1) + struct.pack(f'{order}{code}', 6).ljust(
+        4, b'\0'
+    )
     exif = b'Exif\0\0' + mark + struct.pack(f'{order}IH', 8, 1) + entry + b'\0\0\0\0'
     (tmp_path / 'a.jpg').write_bytes(saved(IMAGE, 'JPEG', exif=exif))
     first = read_picture(tmp_path / 'a.jpg')
     if kind != 1:  # Pillow takes bytes for no number
         assert first.turned and first.pixels.shape == (20, 12, 3)
-    assert upright_exif(exif) == exif.replace(entry, entry[:8] + struct.pack(f'{order}{code}', 1).ljust(4, b'\0'))
+    assert upright_exif(exif) == exif.replace(
+        entry, entry[:8] + struct.pack(f'{order}{code}', 1).ljust(4, b'\0')
+    )
     (tmp_path / 'b.png').write_bytes(encode('.png', first))
     second = read_picture(tmp_path / 'b.png')
     assert not second.turned
@@ -76,7 +80,9 @@ def test_a_damaged_chunk_that_changes_what_is_seen_is_refused(kind):
 
 
 def pages(*reduced: bool) -> bytes:
-    """A TIFF file with a page for each: its number as colour, and whether it says that it is a reduced copy."""
+    """A TIFF file with a page for each: its number as colour, and whether it says that it is a
+    reduced copy.
+    """
     buffer = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(buffer, new=True) as writer:
         for number, is_copy in enumerate(reduced):
@@ -102,9 +108,13 @@ def test_associated_alpha_is_undone_at_16_bits_as_at_8():
     found = decode(tiff(stored, 2, more={338: 1}), 'a')
     np.testing.assert_array_equal(found.alpha, alpha[..., 0])
     assert not found.colours[0, 0].any()
-    allowed = np.where(alpha > 0, 65535 / np.maximum(alpha, 1) / 2 + 0.5, 65535)  # half a step of what is stored
+    allowed = np.where(
+        alpha > 0, 65535 / np.maximum(alpha, 1) / 2 + 0.5, 65535
+    )  # half a step of what is stored
     assert (np.abs(found.colours - colours) <= allowed).all()
-    np.testing.assert_array_equal(decode(tiff(stored, 2), 'a').colours, stored[..., :3], 'unassociated: as it is')
+    np.testing.assert_array_equal(
+        decode(tiff(stored, 2), 'a').colours, stored[..., :3], 'unassociated: as it is'
+    )
 
 
 def test_endings_of_jpeg(tmp_path):

@@ -35,18 +35,28 @@ def test_a_full_disk_is_called_so_whatever_torch_makes_of_it(tmp_path, monkeypat
         monkeypatch.setattr(torch, 'save', save)
         with pytest.raises(OSError) as caught:
             save_atomically(WEIGHTS, tmp_path / 'net.pth')
-        assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / 'net.pth')
+        assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(
+            tmp_path / 'net.pth'
+        )
         assert os.listdir(tmp_path) == []
 
 
 def test_saved_is_what_loads(tmp_path):
-    save_atomically({'iter': 3, 'params': WEIGHTS, 'text': 'x', 'list': [1, None]}, tmp_path / '3.state')
+    save_atomically(
+        {'iter': 3, 'params': WEIGHTS, 'text': 'x', 'list': [1, None]}, tmp_path / '3.state'
+    )
     state = load_safely(tmp_path / '3.state')
-    assert state['iter'] == 3 and torch.equal(state['params']['a'], WEIGHTS['a']) and state['list'] == [1, None]
+    assert (
+        state['iter'] == 3
+        and torch.equal(state['params']['a'], WEIGHTS['a'])
+        and state['list'] == [1, None]
+    )
 
 
 def test_what_was_saved_on_a_gpu_loads_without_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.serialization, 'location_tag', lambda storage: 'cuda:7')  # of a machine with eight
+    monkeypatch.setattr(
+        torch.serialization, 'location_tag', lambda storage: 'cuda:7'
+    )  # of a machine with eight
     torch.save(WEIGHTS, tmp_path / 'net.pth')
     monkeypatch.undo()
     with pytest.raises(RuntimeError, match='CUDA'):
@@ -72,11 +82,15 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, form):
         path.write_bytes(pickle.dumps(Program(trace), protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == 'zip')
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # what a user may have set for other programs
+    monkeypatch.setenv(
+        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1'
+    )  # what a user may have set for other programs
     with pytest.raises(ValueError) as caught:
         load_safely(path)
     refused = f'it holds {open.__module__}.open besides tensors and plain values, and loading that could execute code'
-    assert str(caught.value) == ('it is damaged, or another kind of file' if form == 'pickle' else refused)
+    assert str(caught.value) == (
+        'it is damaged, or another kind of file' if form == 'pickle' else refused
+    )
     assert caught.value.__context__ is None and not trace.exists()
     torch.load(path, weights_only=False) if form != 'pickle' else pickle.loads(path.read_bytes())
     assert trace.exists(), 'the file would have done it'
@@ -132,27 +146,48 @@ def test_averaged_weights_come_first_and_the_key_is_told(tmp_path):
         found, found_key = read_checkpoint(path)
         assert list(found) == [name] and found_key == key
     torch.save({'params': WEIGHTS, 'params_ema': other}, path)
-    assert read_checkpoint(path, ('params',))[1] == 'params' and read_checkpoint(path, ('x', 'params_ema'))[1] == 'params_ema'
+    assert (
+        read_checkpoint(path, ('params',))[1] == 'params'
+        and read_checkpoint(path, ('x', 'params_ema'))[1] == 'params_ema'
+    )
 
 
 @pytest.mark.parametrize(
     'content',
-    [{}, {'params': {}}, {'iter': 3}, {'params': {'a': 1}}, {'params': {1: torch.ones(1)}}, [torch.ones(1)], torch.ones(1), 'params'],
+    [
+        {},
+        {'params': {}},
+        {'iter': 3},
+        {'params': {'a': 1}},
+        {'params': {1: torch.ones(1)}},
+        [torch.ones(1)],
+        torch.ones(1),
+        'params',
+    ],
 )
 def test_what_holds_no_weights_is_named(tmp_path, content):
     torch.save(content, tmp_path / 'net.pth')
     with pytest.raises(ValueError) as caught:
         read_checkpoint(tmp_path / 'net.pth')
-    assert str(caught.value) == f'{tmp_path / "net.pth"}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema'
+    assert (
+        str(caught.value)
+        == f'{tmp_path / "net.pth"}: holds no weights; expected a checkpoint net_g_*.pth with params or params_ema'
+    )
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / 'net.pth').write_bytes(b'')
     with pytest.raises(ValueError) as caught:
         read_checkpoint(tmp_path / 'net.pth')
-    assert str(caught.value) == f'{tmp_path / "net.pth"}: not a checkpoint that can be read: it is cut short'
+    assert (
+        str(caught.value)
+        == f'{tmp_path / "net.pth"}: not a checkpoint that can be read: it is cut short'
+    )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         read_checkpoint(Path('gone.pth'))
     path = tmp_path / 'gone.pth'
-    assert str(caught.value) == f'weights: {path} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
+    assert (
+        str(caught.value)
+        == f'weights: {path} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
+    )

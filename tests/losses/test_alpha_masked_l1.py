@@ -29,7 +29,13 @@ def by_loops(pred, target, mask, alpha, inside, outside):
         for weight, region in ((alpha, on), (1 - alpha, off)):
             if region:
                 total += (
-                    weight * sum(abs(float(pred[n, k, y, x] - target[n, k, y, x])) for k in range(c) for y, x in region) / (c * len(region))
+                    weight
+                    * sum(
+                        abs(float(pred[n, k, y, x] - target[n, k, y, x]))
+                        for k in range(c)
+                        for y, x in region
+                    )
+                    / (c * len(region))
                 )
     return total / b
 
@@ -39,31 +45,42 @@ def by_loops(pred, target, mask, alpha, inside, outside):
 @pytest.mark.parametrize('outside', ['complement', 'image'])
 def test_against_loops(batch, alpha, inside, outside):
     expected = by_loops(*batch, alpha, inside, outside)
-    assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(expected, abs=1e-12)
+    assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
 def test_the_loss_of_an_option_file_is_the_function_with_its_settings(batch, inside, outside):
     expected = by_loops(*batch, 0.3, inside, outside)
-    assert AlphaMaskedL1Loss(alpha=0.3, inside=inside, outside=outside)(*batch).item() == pytest.approx(expected)
+    assert AlphaMaskedL1Loss(alpha=0.3, inside=inside, outside=outside)(
+        *batch
+    ).item() == pytest.approx(expected)
 
 
 def test_defaults_are_those_of_the_paper(batch):
     expected = pytest.approx(by_loops(*batch, 0.5, 'mask', 'complement'))
-    assert AlphaMaskedL1Loss()(*batch).item() == expected and alpha_masked_l1(*batch).item() == expected
+    assert (
+        AlphaMaskedL1Loss()(*batch).item() == expected
+        and alpha_masked_l1(*batch).item() == expected
+    )
 
 
 def test_by_hand():
     pred = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     target = torch.zeros(1, 1, 2, 2)
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
-    assert AlphaMaskedL1Loss(alpha=0.25, loss_weight=2)(pred, target, mask).item() == pytest.approx(2 * (0.25 * 1 + 0.75 * 3))
+    assert AlphaMaskedL1Loss(alpha=0.25, loss_weight=2)(pred, target, mask).item() == pytest.approx(
+        2 * (0.25 * 1 + 0.75 * 3)
+    )
 
 
 def test_alpha_zero_over_the_image_is_plain_l1(batch):
     pred, target, mask = batch
-    assert alpha_masked_l1(pred, target, mask, 0.0, 'mask', 'image').item() == pytest.approx((pred - target).abs().mean().item())
+    assert alpha_masked_l1(pred, target, mask, 0.0, 'mask', 'image').item() == pytest.approx(
+        (pred - target).abs().mean().item()
+    )
 
 
 def test_soft_masks_weight_pixels():
@@ -90,7 +107,9 @@ def test_a_full_mask_is_not_renormalised(batch):
 
 def test_samples_do_not_mix(batch):
     pred, target, mask = batch
-    alone = [alpha_masked_l1(pred[i : i + 1], target[i : i + 1], mask[i : i + 1], 0.7) for i in range(3)]
+    alone = [
+        alpha_masked_l1(pred[i : i + 1], target[i : i + 1], mask[i : i + 1], 0.7) for i in range(3)
+    ]
     assert alpha_masked_l1(pred, target, mask, 0.7).item() == pytest.approx(sum(alone).item() / 3)
 
 
@@ -98,7 +117,9 @@ def test_samples_do_not_mix(batch):
 @pytest.mark.parametrize('outside', ['complement', 'image'])
 def test_gradients(batch, inside, outside):
     pred, target, mask = batch
-    assert gradcheck(lambda p: alpha_masked_l1(p, target, mask, 0.4, inside, outside), (pred.requires_grad_(),))
+    assert gradcheck(
+        lambda p: alpha_masked_l1(p, target, mask, 0.4, inside, outside), (pred.requires_grad_(),)
+    )
 
 
 def test_bounding_box_spans_all_regions():
@@ -110,17 +131,25 @@ def test_bounding_box_spans_all_regions():
 
 def test_an_area_below_one_pixel_is_divided_by_all_the_same():
     mask = torch.tensor([[[[0.5, 0.0]]]])
-    assert alpha_masked_l1(torch.tensor([[[[3.0, 7.0]]]]), torch.zeros(1, 1, 1, 2), mask, 1.0).item() == pytest.approx(3)
+    assert alpha_masked_l1(
+        torch.tensor([[[[3.0, 7.0]]]]), torch.zeros(1, 1, 1, 2), mask, 1.0
+    ).item() == pytest.approx(3)
 
 
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('kind', [torch.bool, torch.float16, torch.uint8])
 def test_masks_and_pictures_of_any_type_are_summed_in_float32(kind, inside):
     """90000 pixels are more than float16 can count (65504)."""
-    pred, target = torch.ones(1, 1, 300, 300, dtype=torch.float16), torch.zeros(1, 1, 300, 300, dtype=torch.float16)
+    pred, target = (
+        torch.ones(1, 1, 300, 300, dtype=torch.float16),
+        torch.zeros(1, 1, 300, 300, dtype=torch.float16),
+    )
     loss = alpha_masked_l1(pred, target, torch.ones(1, 1, 300, 300).to(kind), 0.25, inside)
     assert loss.dtype == torch.float32 and loss.item() == 0.25
-    assert alpha_masked_l1(pred.double(), target, torch.ones(1, 1, 300, 300), 0.25).dtype == torch.float64
+    assert (
+        alpha_masked_l1(pred.double(), target, torch.ones(1, 1, 300, 300), 0.25).dtype
+        == torch.float64
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +169,9 @@ def test_impossible_settings_are_named(settings, message):
 
 def test_both_ends_of_alpha_are_possible(batch):
     for alpha in (0, 1):
-        assert AlphaMaskedL1Loss(alpha=alpha)(*batch).item() == pytest.approx(by_loops(*batch, alpha, 'mask', 'complement'))
+        assert AlphaMaskedL1Loss(alpha=alpha)(*batch).item() == pytest.approx(
+            by_loops(*batch, alpha, 'mask', 'complement')
+        )
 
 
 @pytest.mark.parametrize('shape', [(3, 1, 5, 5), (3, 3, 5, 6), (1, 1, 5, 6)])

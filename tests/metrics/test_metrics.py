@@ -7,7 +7,12 @@ from basicsr.metrics import calculate_metric
 from basicsr.metrics.psnr_ssim import calculate_psnr
 from scipy.ndimage import correlate1d
 
-from hmaca_arch.metrics import calculate_boundary_psnr, calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
+from hmaca_arch.metrics import (
+    calculate_boundary_psnr,
+    calculate_composite_psnr,
+    calculate_masked_psnr,
+    calculate_masked_ssim,
+)
 from hmaca_arch.metrics.summary import ValidationTable, mean_of_finite
 
 
@@ -15,7 +20,12 @@ from hmaca_arch.metrics.summary import ValidationTable, mean_of_finite
 def pictures():
     rng = np.random.default_rng(0)
     gt = rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)
-    img, lq = (np.clip(gt.astype(int) + rng.integers(-spread, spread + 1, gt.shape), 0, 255).astype(np.uint8) for spread in (10, 40))
+    img, lq = (
+        np.clip(gt.astype(int) + rng.integers(-spread, spread + 1, gt.shape), 0, 255).astype(
+            np.uint8
+        )
+        for spread in (10, 40)
+    )
     mask = np.zeros((24, 20))
     mask[5:13, 6:12] = 1
     return dict(img=img, img2=gt, lq=lq, mask=mask)
@@ -49,7 +59,9 @@ def test_the_two_differ_by_the_area_alone_when_the_outside_is_intact(pictures):
 
 
 def test_masked_ssim_against_its_definition(pictures):
-    """Wang et al. 2004: 11 taps, sigma 1.5, edges mirrored with the edge pixel repeated; the map is averaged over the region."""
+    """Wang et al. 2004: 11 taps, sigma 1.5, edges mirrored with the edge pixel repeated; the map is
+    averaged over the region.
+    """
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     taps /= taps.sum()
 
@@ -64,7 +76,11 @@ def test_masked_ssim_against_its_definition(pictures):
         mx, my = smooth(x), smooth(y)
         vx, vy, vxy = smooth(x * x) - mx**2, smooth(y * y) - my**2, smooth(x * y) - mx * my
         c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-        values.append(((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))[inside].mean())
+        values.append(
+            ((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))[
+                inside
+            ].mean()
+        )
     assert calculate_masked_ssim(**pictures) == pytest.approx(np.mean(values), abs=1e-9)
 
 
@@ -73,7 +89,9 @@ def test_a_perfect_picture_and_an_empty_mask(pictures):
     assert calculate_composite_psnr(**pictures) == calculate_masked_psnr(**pictures) == math.inf
     assert calculate_masked_ssim(**pictures) == pytest.approx(1)
     pictures['mask'] = np.zeros_like(pictures['mask'])
-    assert math.isnan(calculate_masked_psnr(**pictures)) and math.isnan(calculate_masked_ssim(**pictures))
+    assert math.isnan(calculate_masked_psnr(**pictures)) and math.isnan(
+        calculate_masked_ssim(**pictures)
+    )
     assert calculate_composite_psnr(**pictures) == math.inf
 
 
@@ -88,13 +106,17 @@ def test_boundary_psnr_counts_a_band_inside_the_edge():
     img[10, 10] += 9  # one pixel of the band
     assert calculate_boundary_psnr(img, gt, gt, mask) == pytest.approx(psnr(81 / 384))
     assert calculate_boundary_psnr(img, gt, gt, mask, width=1) == pytest.approx(psnr(81 / 76))
-    assert calculate_boundary_psnr(img, gt, gt, mask, width=10) == pytest.approx(calculate_masked_psnr(img, gt, gt, mask))
+    assert calculate_boundary_psnr(img, gt, gt, mask, width=10) == pytest.approx(
+        calculate_masked_psnr(img, gt, gt, mask)
+    )
     # the picture's border is no edge of the region, and without an edge there is no band
     mask[:] = 0
     mask[:20] = 1
     band = np.zeros((40, 40))
     band[18:20] = 1
-    assert calculate_boundary_psnr(img, gt, gt, mask, width=2) == pytest.approx(calculate_masked_psnr(img, gt, gt, band))
+    assert calculate_boundary_psnr(img, gt, gt, mask, width=2) == pytest.approx(
+        calculate_masked_psnr(img, gt, gt, band)
+    )
     assert math.isnan(calculate_boundary_psnr(img, gt, gt, np.ones((40, 40)))) and math.isnan(
         calculate_boundary_psnr(img, gt, gt, mask * 0)
     )
@@ -109,19 +131,27 @@ def test_layouts_scales_and_masks_of_either_form_agree(pictures):
     for metric in (calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim):
         expected = metric(**pictures)
         as_float = {key: pictures[key].astype(np.float32) for key in ('img', 'img2', 'lq')}
-        assert metric(**as_float, mask=(pictures['mask'] * 255).astype(np.uint8)[..., None]) == pytest.approx(expected)
+        assert metric(
+            **as_float, mask=(pictures['mask'] * 255).astype(np.uint8)[..., None]
+        ) == pytest.approx(expected)
         chw = {key: pictures[key].transpose(2, 0, 1) for key in ('img', 'img2', 'lq')}
         assert metric(**chw, mask=pictures['mask'], input_order='CHW') == pytest.approx(expected)
 
 
 def test_border_and_luma(pictures):
     inner = {key: value[2:-2, 2:-2] for key, value in pictures.items()}
-    assert calculate_composite_psnr(**pictures, crop_border=2) == pytest.approx(calculate_composite_psnr(**inner))
-    assert calculate_composite_psnr(**pictures, test_y_channel=True) > calculate_composite_psnr(**pictures)  # luma averages noise out
+    assert calculate_composite_psnr(**pictures, crop_border=2) == pytest.approx(
+        calculate_composite_psnr(**inner)
+    )
+    assert calculate_composite_psnr(**pictures, test_y_channel=True) > calculate_composite_psnr(
+        **pictures
+    )  # luma averages noise out
 
 
 def test_through_basicsr_with_arguments_nobody_asked_for(pictures):
-    value = calculate_metric({**pictures, 'more': 1}, {'type': 'calculate_masked_psnr', 'better': 'higher'})
+    value = calculate_metric(
+        {**pictures, 'more': 1}, {'type': 'calculate_masked_psnr', 'better': 'higher'}
+    )
     assert value == pytest.approx(calculate_masked_psnr(**pictures))
 
 
@@ -137,16 +167,31 @@ def test_mistakes_are_named(pictures):
 def test_summary_counts_what_it_leaves_out(tmp_path):
     table = ValidationTable(['psnr'])
     inf, nan = math.inf, math.nan
-    for name, before, after in (('a', 30.0, 32.0), ('b', 40.0, inf), ('c', nan, nan), ('d', 20.0, 21.0), ('e', inf, 50.0)):
+    for name, before, after in (
+        ('a', 30.0, 32.0),
+        ('b', 40.0, inf),
+        ('c', nan, nan),
+        ('d', 20.0, 21.0),
+        ('e', inf, 50.0),
+    ):
         table.add(name, {('input', 'psnr'): before, ('result', 'psnr'): after})
-    assert table.mean('input', 'psnr') == 25 and table.mean('result', 'psnr') == 26.5  # exact pictures are dropped from both rows
+    assert (
+        table.mean('input', 'psnr') == 25 and table.mean('result', 'psnr') == 26.5
+    )  # exact pictures are dropped from both rows
     assert table.gain('psnr') == 1.5
     assert 'left out: 2 of 5 exact, 1 of 5 without a region' in str(table)
     found = {'input': 25, 'result': 26.5, 'gain': 1.5, 'exact': 2, 'without_region': 1}
-    assert json.loads(json.dumps(table.record(), allow_nan=False)) == {'images': 5, 'metrics': {'psnr': found}}
+    assert json.loads(json.dumps(table.record(), allow_nan=False)) == {
+        'images': 5,
+        'metrics': {'psnr': found},
+    }
     table.write_csv(tmp_path / 'table.csv')
     lines = (tmp_path / 'table.csv').read_text().splitlines()
-    assert lines[0] == 'picture,input_psnr,result_psnr' and lines[2] == 'b,40.000000,inf' and len(lines) == 6
+    assert (
+        lines[0] == 'picture,input_psnr,result_psnr'
+        and lines[2] == 'b,40.000000,inf'
+        and len(lines) == 6
+    )
 
 
 def test_a_pictures_name_need_not_be_text(tmp_path):

@@ -79,8 +79,12 @@ def test_compositing_in_training_takes_all_gradient_from_the_region(options, bat
     model.feed_data(batch)
     output = model.restore(model.net_g, True)
     outside = (batch['mask'] == 0).expand_as(output)
-    assert torch.equal(output[outside], batch['lq'][outside]) and not torch.equal(output[~outside], batch['lq'][~outside])
-    batch['gt'] = torch.where(outside, torch.full_like(batch['gt'], 9.0), batch['gt'])  # what lies outside has no say
+    assert torch.equal(output[outside], batch['lq'][outside]) and not torch.equal(
+        output[~outside], batch['lq'][~outside]
+    )
+    batch['gt'] = torch.where(
+        outside, torch.full_like(batch['gt'], 9.0), batch['gt']
+    )  # what lies outside has no say
     gradients = []
     for gt in (batch['gt'], torch.where(outside, torch.zeros_like(batch['gt']), batch['gt'])):
         model.feed_data({**batch, 'gt': gt})
@@ -97,7 +101,9 @@ def test_nan_outside_the_region_reaches_neither_loss_nor_weights(options, batch)
     lq = batch['lq'].clone()
     model.feed_data(batch)
     model.restore = lambda net, flag: __import__('hmaca_arch').compositing.composite(
-        torch.where(batch['mask'] > 0, net(lq, batch['mask']), torch.tensor(float('nan'))), lq, batch['mask']
+        torch.where(batch['mask'] > 0, net(lq, batch['mask']), torch.tensor(float('nan'))),
+        lq,
+        batch['mask'],
     )
     model.optimize_parameters(1)
     assert all(torch.isfinite(p).all() for p in model.net_g.parameters())
@@ -125,7 +131,9 @@ def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, a
     options['train'].update(amp=amp, composite=do_composite)
     model = build_model(options)
     types = []
-    model.net_g.network.conv.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    model.net_g.network.conv.register_forward_hook(
+        lambda module, inputs, output: types.append(output.dtype)
+    )
     model.feed_data(batch)
     model.optimize_parameters(1)
     assert types == [{'bf16': torch.bfloat16, 'fp16': torch.float16}[amp]]
@@ -185,7 +193,9 @@ def validated(model, batch, current_iter=1):
 
 @pytest.fixture
 def measured(options, batch):
-    """Options of a network that answers 0.5 everywhere, measured by a stock metric and by ours, on 8-bit values."""
+    """Options of a network that answers 0.5 everywhere, measured by a stock metric and by ours, on
+    8-bit values.
+    """
     options['network_g'] = {'type': 'Blind', 'fill': 0.5}
     options['val']['metrics'] = {
         'psnr': {'type': 'calculate_psnr', 'crop_border': 0},
@@ -200,23 +210,41 @@ def test_validation_composites_what_it_measures_and_saves(measured, batch):
     model = build_model(measured)
     table = validated(model, batch)[0]
     outside = (batch['mask'][:1] == 0).expand_as(model.output)
-    assert torch.equal(model.output[outside], batch['lq'][:1][outside]) and (model.output[~outside] == 0.5).all()
+    assert (
+        torch.equal(model.output[outside], batch['lq'][:1][outside])
+        and (model.output[~outside] == 0.5).all()
+    )
     assert table.mean('result', 'psnr') == pytest.approx(table.mean('result', 'composite_psnr'))
     measured['val']['composite'] = False
     table = validated(build_model(measured), batch)[0]
-    assert abs(table.mean('result', 'psnr') - table.mean('result', 'composite_psnr')) > 1, 'a stock metric sees the whole output then'
+    assert abs(table.mean('result', 'psnr') - table.mean('result', 'composite_psnr')) > 1, (
+        'a stock metric sees the whole output then'
+    )
 
 
 def test_an_iteration_is_validated_once(measured, batch):
     model = build_model(measured)
-    assert len(validated(model, batch)) == 1 and len(validated(model, batch)) == 0 and len(validated(model, batch, 2)) == 1
+    assert (
+        len(validated(model, batch)) == 1
+        and len(validated(model, batch)) == 0
+        and len(validated(model, batch, 2)) == 1
+    )
 
 
 def test_soft_masks_are_blended_once(measured, batch):
-    """mask 0.5, lq 0, output 0.5, gt 1: the blend is 0.25 (64 of 255), so PSNR is -20 log10(191 / 255)."""
-    batch = {**batch, 'lq': torch.zeros_like(batch['lq']), 'gt': torch.ones_like(batch['gt']), 'mask': torch.full_like(batch['mask'], 0.5)}
+    """mask 0.5, lq 0, output 0.5, gt 1: the blend is 0.25 (64 of 255), so PSNR is -20 log10(191 /
+    255).
+    """
+    batch = {
+        **batch,
+        'lq': torch.zeros_like(batch['lq']),
+        'gt': torch.ones_like(batch['gt']),
+        'mask': torch.full_like(batch['mask'], 0.5),
+    }
     table = validated(build_model(measured), batch)[0]
-    assert table.mean('result', 'composite_psnr') == pytest.approx(-20 * math.log10(191 / 255), abs=0.02)
+    assert table.mean('result', 'composite_psnr') == pytest.approx(
+        -20 * math.log10(191 / 255), abs=0.02
+    )
 
 
 def test_weights_that_give_no_picture_are_noticed(measured, batch):
@@ -231,18 +259,33 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(options, batch):
     before = copy.deepcopy(model.net_g.state_dict())
     model.net_g.network.conv.weight.register_hook(lambda gradient: gradient * float('inf'))
     model.feed_data(batch)
-    with pytest.raises(ValueError, match=r'iteration 3: the gradient is not finite on a\.png, b\.png'):
+    with pytest.raises(
+        ValueError, match=r'iteration 3: the gradient is not finite on a\.png, b\.png'
+    ):
         model.optimize_parameters(3)
     assert all(torch.equal(before[key], value) for key, value in model.net_g.state_dict().items())
 
 
 def test_release_checkpoints_load_without_false_warnings(options, tmp_path, caplog, monkeypatch):
-    """Published weights, under the release's names and without a description, load strictly and silently."""
-    settings = {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'shifted_windows': 'strips'}
+    """Published weights, under the release's names and without a description, load strictly and
+    silently.
+    """
+    settings = {
+        'type': 'HMANet',
+        'embed_dim': 32,
+        'depths': [1],
+        'num_heads': [2],
+        'window_size': 8,
+        'shifted_windows': 'strips',
+    }
     source = build_network(settings)
     torch.save({'params_ema': as_release(source)}, tmp_path / 'published.pth')
     options['network_g'] = settings
-    options['path'] = {'pretrain_network_g': str(tmp_path / 'published.pth'), 'param_key_g': 'params_ema', 'strict_load_g': True}
+    options['path'] = {
+        'pretrain_network_g': str(tmp_path / 'published.pth'),
+        'param_key_g': 'params_ema',
+        'strict_load_g': True,
+    }
     options['is_train'] = False
     monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     model = build_model(options)

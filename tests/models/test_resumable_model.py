@@ -1,4 +1,6 @@
-"""What a training writes, when, and what it takes back: the model's part of it, without a run around it."""
+"""What a training writes, when, and what it takes back: the model's part of it, without a run
+around it.
+"""
 
 import logging
 import signal
@@ -13,7 +15,12 @@ from hmaca_arch.files.torch_files import load_safely, save_atomically
 from hmaca_arch.training import distributed, resuming, stopping
 from hmaca_arch.training import pipeline as training
 
-BEST = {'test': {name: {'better': 'higher', 'val': 3.0, 'iter': 2} for name in ('composite_psnr', 'masked_psnr', 'masked_ssim')}}
+BEST = {
+    'test': {
+        name: {'better': 'higher', 'val': 3.0, 'iter': 2}
+        for name in ('composite_psnr', 'masked_psnr', 'masked_ssim')
+    }
+}
 
 
 @pytest.fixture
@@ -22,11 +29,20 @@ def make(tmp_path):
 
     def build(**logger):
         options = tiny_options(tmp_path)
-        options['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
-        folders = {name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')}
+        options['network_g'] = {
+            'type': 'SRVGGNetCompact',
+            'num_feat': 4,
+            'num_conv': 1,
+            'upscale': 1,
+        }
+        folders = {
+            name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')
+        }
         for folder in folders.values():
             (tmp_path / folder).mkdir(exist_ok=True)
-        options.update(dist=False, rank=0, world_size=1, is_train=True, path=folders, sampling={'pictures': 5})
+        options.update(
+            dist=False, rank=0, world_size=1, is_train=True, path=folders, sampling={'pictures': 5}
+        )
         options['train']['ema_decay'] = 0.9
         options['logger'].update(logger)
         return build_model(options)
@@ -35,11 +51,22 @@ def make(tmp_path):
 
 
 def files(tmp_path) -> list[str]:
-    return sorted(path.name for folder in ('models', 'training_states') for path in (tmp_path / folder).iterdir())
+    return sorted(
+        path.name
+        for folder in ('models', 'training_states')
+        for path in (tmp_path / folder).iterdir()
+    )
 
 
 def step(model, iteration: int = 1) -> None:
-    model.feed_data({'lq': torch.rand(1, 3, 8, 8), 'gt': torch.rand(1, 3, 8, 8), 'mask': torch.ones(1, 1, 8, 8), 'lq_path': ['a']})
+    model.feed_data(
+        {
+            'lq': torch.rand(1, 3, 8, 8),
+            'gt': torch.rand(1, 3, 8, 8),
+            'mask': torch.ones(1, 1, 8, 8),
+            'lq_path': ['a'],
+        }
+    )
     model.optimize_parameters(iteration)
 
 
@@ -50,19 +77,35 @@ def test_what_a_save_writes(make, tmp_path):
     model.best_metric_results = BEST
     model.save(7, 2)
     assert files(tmp_path) == ['2.state', 'net_g_2.pth'] and model.saved_at == 2
-    state, weights = load_safely(tmp_path / 'training_states' / '2.state'), load_safely(tmp_path / 'models' / 'net_g_2.pth')
+    state, weights = (
+        load_safely(tmp_path / 'training_states' / '2.state'),
+        load_safely(tmp_path / 'models' / 'net_g_2.pth'),
+    )
     assert {key: state[key] for key in ('epoch', 'iter', 'best', 'sampling')} == {
         'epoch': 7, 'iter': 2, 'best': BEST, 'sampling': {'pictures': 5},
     }  # fmt: skip
-    assert state['scaler'] == model.scaler.state_dict() and state['schedulers'] == [model.schedulers[0].state_dict()]
-    assert state['optimizers'][0].keys() == {'state', 'param_groups'} and len(state['optimizers'][0]['state']) == len(
-        list(model.net_g.parameters())
-    )
-    assert list(state) == ['epoch', 'iter', 'optimizer_types', 'optimizers', 'schedulers', 'scaler', 'best', 'sampling']
+    assert state['scaler'] == model.scaler.state_dict() and state['schedulers'] == [
+        model.schedulers[0].state_dict()
+    ]
+    assert state['optimizers'][0].keys() == {'state', 'param_groups'} and len(
+        state['optimizers'][0]['state']
+    ) == len(list(model.net_g.parameters()))
+    assert list(state) == [
+        'epoch',
+        'iter',
+        'optimizer_types',
+        'optimizers',
+        'schedulers',
+        'scaler',
+        'best',
+        'sampling',
+    ]
     assert list(weights) == ['params', 'params_ema']
     for key, network in (('params', model.net_g.network), ('params_ema', model.net_g_ema)):
         assert weights[key].keys() == network.state_dict().keys()
-        assert all(torch.equal(value, network.state_dict()[name]) for name, value in weights[key].items())
+        assert all(
+            torch.equal(value, network.state_dict()[name]) for name, value in weights[key].items()
+        )
     model.save(7, 1)
     assert model.saved_at == 2, 'the newest'
 
@@ -113,7 +156,9 @@ def test_best_is_kept_before_there_was_a_validation(make, tmp_path):
 
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_stops_before_the_next_iteration(make, tmp_path, monkeypatch, caplog, number, code):
+def test_a_signal_stops_before_the_next_iteration(
+    make, tmp_path, monkeypatch, caplog, number, code
+):
     model = make()
     monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     caplog.set_level(logging.INFO)
@@ -125,7 +170,10 @@ def test_a_signal_stops_before_the_next_iteration(make, tmp_path, monkeypatch, c
         model.update_learning_rate(6)
     assert stopped.value.code == code and files(tmp_path) == ['5.state', 'net_g_5.pth']
     assert load_safely(tmp_path / 'training_states' / '5.state')['epoch'] == 0
-    assert caplog.messages[-1] == 'Stopped after iteration 5, which is saved: --auto_resume goes on from there.'
+    assert (
+        caplog.messages[-1]
+        == 'Stopped after iteration 5, which is saved: --auto_resume goes on from there.'
+    )
 
 
 def test_what_is_saved_is_not_saved_again(make, tmp_path, monkeypatch, caplog):
@@ -139,10 +187,16 @@ def test_what_is_saved_is_not_saved_again(make, tmp_path, monkeypatch, caplog):
     model.saved_at = 0
     with pytest.raises(stopping.Stopped):
         model.stop(0, signal.SIGTERM)
-    assert files(tmp_path) == [] and caplog.messages[-1] == 'Stopped after iteration 0, with nothing to save.'
+    assert (
+        files(tmp_path) == []
+        and caplog.messages[-1] == 'Stopped after iteration 0, with nothing to save.'
+    )
     with pytest.raises(stopping.Stopped):
         model.stop(1, signal.SIGTERM)
-    assert files(tmp_path) == ['1.state', 'net_g_1.pth'] and 'iteration 1, which is saved' in caplog.messages[-1]
+    assert (
+        files(tmp_path) == ['1.state', 'net_g_1.pth']
+        and 'iteration 1, which is saved' in caplog.messages[-1]
+    )
 
 
 def test_a_state_is_taken_back(make, tmp_path):
@@ -150,16 +204,30 @@ def test_a_state_is_taken_back(make, tmp_path):
     first.schedulers[0].milestones.update([1])
     step(first)
     first.update_learning_rate(2)
-    first.best_metric_results = {**BEST, 'other': {'psnr': {'better': 'higher', 'val': 1.0, 'iter': 1}}}
+    first.best_metric_results = {
+        **BEST,
+        'other': {'psnr': {'better': 'higher', 'val': 1.0, 'iter': 1}},
+    }
     first.save(3, 2)
     second = make()
     second.schedulers[0].milestones.update([100])
     second.resume_training(load_safely(tmp_path / 'training_states' / '2.state'))
-    assert second.saved_at == 2 and second.best_metric_results == BEST, 'results of other metrics are forgotten'
-    assert first.schedulers[0].get_last_lr() == second.schedulers[0].get_last_lr() == [pytest.approx(1e-4)]
+    assert second.saved_at == 2 and second.best_metric_results == BEST, (
+        'results of other metrics are forgotten'
+    )
+    assert (
+        first.schedulers[0].get_last_lr()
+        == second.schedulers[0].get_last_lr()
+        == [pytest.approx(1e-4)]
+    )
     assert second.schedulers[0]._step_count == first.schedulers[0]._step_count > 1
-    assert second.schedulers[0].last_epoch == 1 and second.schedulers[0].milestones[100] == 1, 'the schedule is that of the options'
-    taken = [optimizer.state_dict()['state'][0]['exp_avg'] for optimizer in (first.optimizers[0], second.optimizers[0])]
+    assert second.schedulers[0].last_epoch == 1 and second.schedulers[0].milestones[100] == 1, (
+        'the schedule is that of the options'
+    )
+    taken = [
+        optimizer.state_dict()['state'][0]['exp_avg']
+        for optimizer in (first.optimizers[0], second.optimizers[0])
+    ]
     assert torch.equal(*taken)
 
 
@@ -187,7 +255,11 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
     path = str(tmp_path / 'net.pth')
     for content, asked, used in (
         ({'params': theirs}, 'params', 'params'),
-        ({'params': model.net_g_ema.state_dict(), 'params_ema': theirs}, 'params_ema', 'params_ema'),
+        (
+            {'params': model.net_g_ema.state_dict(), 'params_ema': theirs},
+            'params_ema',
+            'params_ema',
+        ),
         ({'params': theirs}, 'params_ema', 'params'),
         ({'params': model.net_g_ema.state_dict(), 'mine': theirs}, 'mine', 'mine'),
         (theirs, None, None),
@@ -195,17 +267,27 @@ def test_weights_by_key_with_prefix_and_in_the_log(make, tmp_path, monkeypatch, 
         model = make()
         save_atomically(content, path)
         model.load_network(model.net_g, path, True, asked)
-        assert all(torch.equal(value, other.net_g.network.state_dict()[name]) for name, value in model.net_g.network.state_dict().items())
-        assert caplog.messages[-1] == f'Loading SRVGGNetCompact model from {path}, with param key: [{used}].'
+        assert all(
+            torch.equal(value, other.net_g.network.state_dict()[name])
+            for name, value in model.net_g.network.state_dict().items()
+        )
+        assert (
+            caplog.messages[-1]
+            == f'Loading SRVGGNetCompact model from {path}, with param key: [{used}].'
+        )
     model = make()
     save_atomically({'params': theirs, 'params_ema': model.net_g.network.state_dict()}, path)
     model.load_network(model.net_g, path)
-    assert torch.equal(model.net_g.network.body[0].weight, other.net_g.network.body[0].weight), 'params, unless asked otherwise'
+    assert torch.equal(model.net_g.network.body[0].weight, other.net_g.network.body[0].weight), (
+        'params, unless asked otherwise'
+    )
     with pytest.raises(ValueError, match='holds no weights'):
         model.load_network(model.net_g, path, True, None)
 
 
-def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_refused(make, tmp_path, caplog, monkeypatch):
+def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_refused(
+    make, tmp_path, caplog, monkeypatch
+):
     model = make()
     monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     step(model)
@@ -223,9 +305,13 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     settings = ', now {weight_decay}; initial_lr 0.75, now {initial_lr}'.format(**wanted)
     assert f'AdamW goes on with other settings: weight_decay 0.5{settings}' in caplog.messages
     wrong = {**state, 'optimizer_types': ['Adam']}  # whose settings have the names of AdamW's
-    with pytest.raises(ValueError, match='AdamW cannot go on from the state of Adam; restore the type'):
+    with pytest.raises(
+        ValueError, match='AdamW cannot go on from the state of Adam; restore the type'
+    ):
         make().resume_training(wrong)
-    state['optimizers'][0] = torch.optim.SGD(again.net_g.parameters(), lr=1e-3, momentum=0.9).state_dict()
+    state['optimizers'][0] = torch.optim.SGD(
+        again.net_g.parameters(), lr=1e-3, momentum=0.9
+    ).state_dict()
     del state['optimizer_types']  # as BasicSR's own
     with pytest.raises(ValueError) as caught:
         make().resume_training(state)
@@ -233,7 +319,9 @@ def test_the_option_file_says_the_optimizers_settings_and_another_optimizer_is_r
     assert text.startswith(
         'train:optim_g:type: AdamW cannot go on from the state of another optimizer (only one of them has amsgrad, betas, '
     )
-    assert text.endswith('); restore the type, or start a run of another name with path: pretrain_network_g')
+    assert text.endswith(
+        '); restore the type, or start a run of another name with path: pretrain_network_g'
+    )
     assert text.count(', ') == 5, 'five settings are enough to see which'
 
 
@@ -258,19 +346,32 @@ def test_a_state_of_another_torch_is_gone_on_from(make, tmp_path, named):
 def test_weights_that_do_not_fit_are_an_error_with_the_file_unless_asked_for(make, tmp_path):
     model, path = make(), tmp_path / 'net.pth'
     before = {name: value.clone() for name, value in model.net_g.network.state_dict().items()}
-    theirs = {**before, 'body.0.bias': torch.full((4,), 9.0), 'body.2.weight': torch.ones(1), 'extra': torch.ones(1)}
+    theirs = {
+        **before,
+        'body.0.bias': torch.full((4,), 9.0),
+        'body.2.weight': torch.ones(1),
+        'extra': torch.ones(1),
+    }
     save_atomically({'params': theirs}, path)
-    for load in (lambda: model.load_network(model.net_g, str(path)), lambda: model.load_network(model.net_g, str(path), True, 'params')):
+    for load in (
+        lambda: model.load_network(model.net_g, str(path)),
+        lambda: model.load_network(model.net_g, str(path), True, 'params'),
+    ):
         with pytest.raises(ValueError) as caught:
             load()
         assert str(caught.value) == (
             f'{path}: the checkpoint is of another network: 1 are in the checkpoint only: extra; 1 have another shape: '
             f'body.2.weight (1,) in the checkpoint, {tuple(before["body.2.weight"].shape)} here'
         )
-        assert all(torch.equal(value, before[name]) for name, value in model.net_g.network.state_dict().items())
+        assert all(
+            torch.equal(value, before[name])
+            for name, value in model.net_g.network.state_dict().items()
+        )
     model.load_network(model.net_g, str(path), False)
     after = model.net_g.network.state_dict()
-    assert (after['body.0.bias'] == 9).all() and torch.equal(after['body.2.weight'], before['body.2.weight'])
+    assert (after['body.0.bias'] == 9).all() and torch.equal(
+        after['body.2.weight'], before['body.2.weight']
+    )
 
 
 def test_a_state_comes_with_its_weights(make, tmp_path):
@@ -278,14 +379,23 @@ def test_a_state_comes_with_its_weights(make, tmp_path):
     model = make()
     model.save(0, 1)
     model.save_network(model.net_g, 'net_g', 2)
-    assert resuming.newest_checkpoint(tmp_path / 'training_states', tmp_path / 'models')[1]['iter'] == 1
+    assert (
+        resuming.newest_checkpoint(tmp_path / 'training_states', tmp_path / 'models')[1]['iter']
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
-    'schedule', [{'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5}, {'type': 'CosineAnnealingRestartLR', 'periods': [9]}]
+    'schedule',
+    [
+        {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
+        {'type': 'CosineAnnealingRestartLR', 'periods': [9]},
+    ],
 )
 def test_a_changed_learning_rate_is_taken_by_every_schedule(make, tmp_path, schedule):
-    """From the resumed iteration on the rates are those of a run that had the new one from its start."""
+    """From the resumed iteration on the rates are those of a run that had the new one from its
+    start.
+    """
 
     def rates(lr: float, first: int, last: int, resume: int | None = None) -> list[float]:
         model = make()

@@ -40,11 +40,21 @@ class Doubling(nn.Module):
 
 def batch(h=5, w=7):
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(2, 3, h, w, generator=generator), torch.rand(2, 1, h, w, generator=generator), torch.rand(2, 4, generator=generator)
+    return (
+        torch.rand(2, 3, h, w, generator=generator),
+        torch.rand(2, 1, h, w, generator=generator),
+        torch.rand(2, 4, generator=generator),
+    )
 
 
 @pytest.mark.parametrize(
-    ('network', 'names'), [(Blind, ()), (Seeing, ('mask',)), (Told, ('mask', 'degradation')), (ToldAlone, ('degradation',))]
+    ('network', 'names'),
+    [
+        (Blind, ()),
+        (Seeing, ('mask',)),
+        (Told, ('mask', 'degradation')),
+        (ToldAlone, ('degradation',)),
+    ],
 )
 @pytest.mark.parametrize('told', [True, False])
 def test_a_network_gets_what_it_takes_by_name(network, names, told):
@@ -79,11 +89,22 @@ def test_weights_devices_and_modes_are_the_networks(mode):
     getattr(adapter, mode)()
     adapter.double()
     assert inner.training == (mode == 'train') and inner.weight.dtype == torch.float64
-    assert [id(parameter) for parameter in adapter.parameters()] == [id(parameter) for parameter in inner.parameters()]
+    assert [id(parameter) for parameter in adapter.parameters()] == [
+        id(parameter) for parameter in inner.parameters()
+    ]
 
 
 def test_a_compiled_adapter_computes_the_same():
-    network = Unfolded(inner={'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}, steps=2).eval()
+    network = Unfolded(
+        inner={
+            'type': 'HMANet',
+            'embed_dim': 32,
+            'depths': [1],
+            'num_heads': [2],
+            'window_size': 4,
+        },
+        steps=2,
+    ).eval()
     adapter = Adapter(network)
     compiled = torch.compile(adapter, backend='eager')
     lq, mask, _ = batch(8, 8)

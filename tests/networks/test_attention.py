@@ -1,4 +1,6 @@
-"""Every attention against its plain-loop oracle, and the exact short form of global cross attention against the dense one."""
+"""Every attention against its plain-loop oracle, and the exact short form of global cross attention
+against the dense one.
+"""
 
 import math
 from unittest.mock import Mock
@@ -29,15 +31,29 @@ def _seed():
 
 @pytest.mark.parametrize(
     ('h', 'w', 'size', 'shift'),
-    [(4, 8, 4, 0), (8, 8, 4, 2), (8, 12, 4, 2), (4, 4, 4, 2), (4, 12, 4, 2), (6, 9, 3, 1), (5, 10, 5, 2), (2, 4, 2, 1), (8, 8, 4, 3)],
+    [
+        (4, 8, 4, 0),
+        (8, 8, 4, 2),
+        (8, 12, 4, 2),
+        (4, 4, 4, 2),
+        (4, 12, 4, 2),
+        (6, 9, 3, 1),
+        (5, 10, 5, 2),
+        (2, 4, 2, 1),
+        (8, 8, 4, 3),
+    ],
 )
 def test_window_attention(h, w, size, shift):
     layer = randomised(WindowAttention(dim=6, heads=2, size=size, shift=shift))
     qkv = torch.randn(2, h, w, 18, dtype=torch.float64)
-    assert_close(layer(qkv, IDENTITY), reference.window_layer(qkv, weights(layer, 'at'), 'at', size, shift))
+    assert_close(
+        layer(qkv, IDENTITY), reference.window_layer(qkv, weights(layer, 'at'), 'at', size, shift)
+    )
 
 
-@pytest.mark.parametrize(('h', 'w', 'size', 'shift'), [(8, 8, 4, 2), (4, 8, 4, 2), (9, 6, 3, 1), (8, 12, 4, 2)])
+@pytest.mark.parametrize(
+    ('h', 'w', 'size', 'shift'), [(8, 8, 4, 2), (4, 8, 4, 2), (9, 6, 3, 1), (8, 12, 4, 2)]
+)
 def test_strips(h, w, size, shift):
     layer = randomised(WindowAttention(dim=6, heads=2, size=size, shift=shift, strips=True))
     qkv = torch.randn(2, h, w, 18, dtype=torch.float64)
@@ -51,10 +67,14 @@ def test_window_attention_gradients_equal_the_oracles():
     layer = randomised(WindowAttention(dim=4, heads=2, size=2, shift=1))
     qkv = torch.randn(1, 4, 6, 12, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(1, 4, 6, 4, dtype=torch.float64)
-    ours = torch.autograd.grad((layer(qkv, IDENTITY) * weight).sum(), [qkv, layer.bias_table, layer.proj.weight])
+    ours = torch.autograd.grad(
+        (layer(qkv, IDENTITY) * weight).sum(), [qkv, layer.bias_table, layer.proj.weight]
+    )
     sd = {f'at.{name}': value for name, value in layer.named_parameters()}
     expected = (reference.window_layer(qkv, sd, 'at', 2, 1) * weight).sum()
-    for a, b in zip(ours, torch.autograd.grad(expected, [qkv, layer.bias_table, layer.proj.weight])):
+    for a, b in zip(
+        ours, torch.autograd.grad(expected, [qkv, layer.bias_table, layer.proj.weight])
+    ):
         assert_close(a, b)
 
 
@@ -105,7 +125,9 @@ def test_position_mlp():
     sd = weights(mlp, 'at')
     bias = mlp(2, 3)
     assert bias.shape == (3, 5, 2)
-    expected = [[reference.position_mlp(dy, dx, sd, 'at') for dx in range(-2, 3)] for dy in range(-1, 2)]
+    expected = [
+        [reference.position_mlp(dy, dx, sd, 'at') for dx in range(-2, 3)] for dy in range(-1, 2)
+    ]
     assert_close(bias, torch.stack([torch.stack(row) for row in expected]))
 
 
@@ -119,8 +141,13 @@ def test_position_mlp_is_not_rounded_under_autocast():
 @pytest.mark.parametrize(('h', 'w', 'interval'), [(4, 8, 4), (6, 4, 2), (2, 3, 1)])
 def test_grid_attention(h, w, interval):
     layer = randomised(GridAttention(heads=2, interval=interval, hidden=3))
-    qkv, grid = torch.randn(2, h, w, 12, dtype=torch.float64), torch.randn(2, h, w, 4, dtype=torch.float64)
-    assert_close(layer(qkv, grid), reference.grid_layer(qkv, grid, weights(layer, 'at'), 'at', 2, interval))
+    qkv, grid = (
+        torch.randn(2, h, w, 12, dtype=torch.float64),
+        torch.randn(2, h, w, 4, dtype=torch.float64),
+    )
+    assert_close(
+        layer(qkv, grid), reference.grid_layer(qkv, grid, weights(layer, 'at'), 'at', 2, interval)
+    )
 
 
 def square(h: int, w: int, top: int, left: int, size: int, dtype=torch.float64) -> torch.Tensor:
@@ -142,12 +169,19 @@ def test_distinct_neighbourhoods_by_hand():
     empty = log_count(torch.zeros(1, 1, 3, 4, dtype=torch.float64))
     assert empty[0] == 0 and torch.isinf(empty[1:]).all()  # a single pattern, that of nothing
     row = log_count(torch.ones(1, 1, 1, 3, dtype=torch.float64))
-    # in one row of three, neighbours 3, 4, 5 are left, centre, right: each of 4+5, 3+4+5 and 3+4 once
-    assert set(row.isfinite().nonzero().flatten().tolist()) == {2**4 + 2**5, 2**3 + 2**4 + 2**5, 2**3 + 2**4}
+    # in one row of three, neighbours 3, 4, 5 are left, centre, right: each of 4+5, 3+4+5 and 3+4
+    # once
+    assert set(row.isfinite().nonzero().flatten().tolist()) == {
+        2**4 + 2**5,
+        2**3 + 2**4 + 2**5,
+        2**3 + 2**4,
+    }
     inside = log_count(square(20, 20, 5, 5, 6))
     assert inside.isfinite().sum() == 26  # what an interior square has
     assert inside[0] == 0
-    assert torch.isclose(inside[511], torch.tensor(4 * 4 / (400 - 8 * 8), dtype=torch.float64).log())
+    assert torch.isclose(
+        inside[511], torch.tensor(4 * 4 / (400 - 8 * 8), dtype=torch.float64).log()
+    )
 
 
 def test_leaving_out_absent_neighbourhoods_changes_nothing():
@@ -189,8 +223,13 @@ def test_distinct_and_dense_cross_attention_agree(kind, residual):
         'empty': torch.zeros(2, 1, 10, 13, dtype=torch.float64),
     }
     mask = masks[kind]
-    layer, encoder = randomised(MaskCrossAttention(8, heads=2, residual=residual)), randomised(MaskEncoder(8))
-    x = torch.randn(2, 12, 16, 8, dtype=torch.float64, requires_grad=True)  # larger than the mask: padded
+    layer, encoder = (
+        randomised(MaskCrossAttention(8, heads=2, residual=residual)),
+        randomised(MaskEncoder(8)),
+    )
+    x = torch.randn(
+        2, 12, 16, 8, dtype=torch.float64, requires_grad=True
+    )  # larger than the mask: padded
     weight = torch.randn(2, 12, 16, 8, dtype=torch.float64)
     leaves = [x, *layer.parameters(), *encoder.parameters()]
     results = {}
@@ -199,16 +238,23 @@ def test_distinct_and_dense_cross_attention_agree(kind, residual):
         results[dense] = [out, *torch.autograd.grad((out * weight).sum(), leaves)]
     scale = max(t.abs().max() for t in results[True][1:])
     for ours, expected in zip(results[False], results[True]):
-        assert (ours - expected).abs().max() <= 1e-10 * max(expected.abs().max(), scale if ours is not results[False][0] else 0)
+        assert (ours - expected).abs().max() <= 1e-10 * max(
+            expected.abs().max(), scale if ours is not results[False][0] else 0
+        )
 
 
 def test_distinct_and_dense_agree_in_float32():
-    layer, encoder = randomised(MaskCrossAttention(16, heads=4)).float(), randomised(MaskEncoder(16)).float()
+    layer, encoder = (
+        randomised(MaskCrossAttention(16, heads=4)).float(),
+        randomised(MaskEncoder(16)).float(),
+    )
     x, mask = torch.randn(2, 40, 40, 16), random_masks(2, 1, 40, 40, dtype=torch.float32)
     leaves = [*layer.parameters(), *encoder.parameters()]
     out = {dense: cross_attend(layer, encoder, x, mask, dense) for dense in (False, True)}
     assert_close(out[False], out[True], 1e-5)
-    gradients = {dense: torch.autograd.grad(out[dense].square().mean(), leaves) for dense in (False, True)}
+    gradients = {
+        dense: torch.autograd.grad(out[dense].square().mean(), leaves) for dense in (False, True)
+    }
     scale = max(g.abs().max() for g in gradients[True])
     for ours, expected in zip(gradients[False], gradients[True]):
         assert (ours - expected).abs().max() <= 1e-5 * scale
@@ -243,19 +289,35 @@ def test_numbers_of_patterns_survive_autocast():
 
 @pytest.mark.parametrize('shift', [0, 2])
 def test_window_cross_attention_against_the_oracle(shift):
-    layer, encoder = randomised(WindowMaskCrossAttention(8, 2, size=4, shift=shift)), randomised(MaskEncoder(8))
+    layer, encoder = (
+        randomised(WindowMaskCrossAttention(8, 2, size=4, shift=shift)),
+        randomised(MaskEncoder(8)),
+    )
     x, mask = torch.randn(2, 8, 12, 8, dtype=torch.float64), random_masks(2, 1, 8, 12)
     sd = {**weights(layer, 'at'), **weights(encoder, 'mask_encoder')}
-    s = {'cross_attention': 'window', 'cross_attention_heads': 2, 'cross_attention_residual': True, 'window_size': 4}
+    s = {
+        'cross_attention': 'window',
+        'cross_attention_heads': 2,
+        'cross_attention_residual': True,
+        'window_size': 4,
+    }
     expected = reference.cross_attention(x, mask.permute(0, 2, 3, 1), sd, 'at', int(shift > 0), s)
     assert_close(layer(x, encoder.pixels(mask)), expected)
 
 
 def test_moving_the_square_changes_nothing_for_global_and_something_for_window():
     encoder = randomised(MaskEncoder(8))
-    over_all, inside = randomised(MaskCrossAttention(8, 2)), randomised(WindowMaskCrossAttention(8, 2, size=4, shift=0))
+    over_all, inside = (
+        randomised(MaskCrossAttention(8, 2)),
+        randomised(WindowMaskCrossAttention(8, 2, size=4, shift=0)),
+    )
     x = torch.randn(1, 12, 12, 8, dtype=torch.float64)
-    here, there, at_the_edge, larger = square(12, 12, 2, 3, 4), square(12, 12, 7, 6, 4), square(12, 12, 0, 3, 4), square(12, 12, 2, 3, 5)
+    here, there, at_the_edge, larger = (
+        square(12, 12, 2, 3, 4),
+        square(12, 12, 7, 6, 4),
+        square(12, 12, 0, 3, 4),
+        square(12, 12, 2, 3, 5),
+    )
     assert_close(over_all(x, *encoder(here)), over_all(x, *encoder(there)))
     for other in (at_the_edge, larger):
         assert (over_all(x, *encoder(here)) - over_all(x, *encoder(other))).abs().max() > 1e-3
@@ -263,11 +325,15 @@ def test_moving_the_square_changes_nothing_for_global_and_something_for_window()
 
 
 def test_without_residual_a_uniform_mask_hides_the_picture():
-    """Fact 1 of Eq. 5: with one neighbourhood everywhere, the softmax weights, all that the picture decides, play no part."""
+    """Fact 1 of Eq. 5: with one neighbourhood everywhere, the softmax weights, all that the picture
+    decides, play no part.
+    """
     encoder, x = randomised(MaskEncoder(8)), torch.randn(2, 4, 4, 8, dtype=torch.float64)
     mask = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     literal = randomised(MaskCrossAttention(8, 2, residual=False))(x, *encoder(mask))
     assert (literal - literal[:1, :1, :1]).abs().max() < 1e-12
     with_residual = randomised(MaskCrossAttention(8, 2))(x, *encoder(mask))
     assert (with_residual - with_residual[:1, :1, :1]).abs().max() > 0.1
-    assert not any('norm' in name for name, _ in MaskCrossAttention(8, 2, residual=False).named_parameters())
+    assert not any(
+        'norm' in name for name, _ in MaskCrossAttention(8, 2, residual=False).named_parameters()
+    )

@@ -45,7 +45,9 @@ def test_stock_networks_are_what_their_packages_build(tmp_path, name):
     built = build_network(section)
     torch.manual_seed(0)
     settings = {key: value for key, value in section.items() if key != 'type'}
-    theirs = (ARCH_REGISTRY.get('SwinIR') if name == 'SwinIR' else baselines.spandrel_networks()[name])(**settings)
+    theirs = (
+        ARCH_REGISTRY.get('SwinIR') if name == 'SwinIR' else baselines.spandrel_networks()[name]
+    )(**settings)
     assert type(built) is type(theirs)
     x = torch.rand(1, 3, 8, 12)
     with torch.no_grad():
@@ -57,12 +59,19 @@ def test_basicsr_keeps_its_own_networks_of_the_same_name(tmp_path):
     pytest.importorskip('spandrel')
     for name in ('SwinIR', 'RCAN'):
         before = ARCH_REGISTRY.get(name)
-        assert baselines.provide(name) and ARCH_REGISTRY.get(name) is before and before.__module__.startswith('basicsr')
+        assert (
+            baselines.provide(name)
+            and ARCH_REGISTRY.get(name) is before
+            and before.__module__.startswith('basicsr')
+        )
 
 
 def test_without_spandrel_the_error_says_what_to_install(tmp_path, no_spandrel):
     for name in ('HAT', 'DRCT'):
-        with pytest.raises(ValueError, match=rf"{name} is a network of the package spandrel.*pip install 'hmaca\[compare\]'"):
+        with pytest.raises(
+            ValueError,
+            match=rf"{name} is a network of the package spandrel.*pip install 'hmaca\[compare\]'",
+        ):
             build_network({**SECTIONS[name]})
         with pytest.raises(ValueError, match=r'network_g: .*hmaca\[compare\]'):
             checked(tmp_path, SECTIONS[name])
@@ -76,7 +85,9 @@ def test_networks_that_would_return_their_input_are_refused(tmp_path, name, upsa
     section = {key: value for key, value in SECTIONS[name].items() if key != 'upsampler'} | (
         {} if upsampler is None else {'upsampler': upsampler}
     )
-    network = baselines.spandrel_networks()[name](**{key: value for key, value in section.items() if key != 'type'})
+    network = baselines.spandrel_networks()[name](
+        **{key: value for key, value in section.items() if key != 'type'}
+    )
     x = torch.rand(1, 3, 4, 4)
     torch.testing.assert_close(network.eval()(x), x)  # what is refused really does nothing
     with pytest.raises(ValueError, match='returns its input; set upsampler: pixelshuffle'):
@@ -88,8 +99,12 @@ def test_networks_that_would_return_their_input_are_refused(tmp_path, name, upsa
 @pytest.mark.parametrize('name', SECTIONS)
 def test_misspelled_settings_are_caught(tmp_path, name):
     pytest.importorskip('spandrel')
-    right = next(key for key in SECTIONS[name] if key != 'type' and key != 'squeeze_factor' and key != 'gc')
-    with pytest.raises(ValueError, match=f'network_g:{right}s: {name} has no such setting.*did you mean {right}'):
+    right = next(
+        key for key in SECTIONS[name] if key != 'type' and key != 'squeeze_factor' and key != 'gc'
+    )
+    with pytest.raises(
+        ValueError, match=f'network_g:{right}s: {name} has no such setting.*did you mean {right}'
+    ):
         checked(tmp_path, {**SECTIONS[name], f'{right}s': 8})
     with pytest.raises(ValueError, match='did you mean mask_input'):
         checked(tmp_path, {**SECTIONS[name], 'mask_inputs': 'channel'})
@@ -97,7 +112,9 @@ def test_misspelled_settings_are_caught(tmp_path, name):
 
 def test_misspelled_names_of_spandrel_are_caught(tmp_path):
     pytest.importorskip('spandrel')
-    with pytest.raises(ValueError, match=r"network_g:type: there is no 'NAFNets' \(did you mean NAFNet\?"):
+    with pytest.raises(
+        ValueError, match=r"network_g:type: there is no 'NAFNets' \(did you mean NAFNet\?"
+    ):
         checked(tmp_path, {'type': 'NAFNets'})
 
 

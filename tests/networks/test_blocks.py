@@ -51,7 +51,10 @@ def test_rhtb(depth, conv):
 
 
 def test_inference_in_strips_is_the_same(monkeypatch):
-    layer, x = randomised(RHTB(32, 2, 4, 2, 40, False, [0.0], True, use_checkpoint=False)), picture(2, 8, 4, 32)
+    layer, x = (
+        randomised(RHTB(32, 2, 4, 2, 40, False, [0.0], True, use_checkpoint=False)),
+        picture(2, 8, 4, 32),
+    )
     whole = layer(x)
     hidden = 6 * 32
     assert len(blocks.strips(x, hidden, 1)) == 1
@@ -59,14 +62,21 @@ def test_inference_in_strips_is_the_same(monkeypatch):
         monkeypatch.setattr(blocks, 'STRIP_ELEMENTS', elements)
         monkeypatch.setattr(blocks, 'CONV_STRIP_ELEMENTS', 2 * elements)
         with torch.no_grad():
-            assert [rows.stop - rows.start for rows in blocks.strips(x, hidden, elements)] == heights
+            assert [
+                rows.stop - rows.start for rows in blocks.strips(x, hidden, elements)
+            ] == heights
             assert_close(layer(x), whole, 1e-12)
 
 
 def test_drop_path_drops_whole_samples_of_a_branch_and_scales_the_rest():
     layer, x = randomised(FAB(8, 2, 4, 0, 12, 0.5)).train(), picture(64, 4, 4, 8)
     attended = x + 2 * layer.attn(layer.norm1(x), layer.qkv)
-    outcomes = (x, x + 2 * layer.mlp(layer.norm2(x)), attended, attended + 2 * layer.mlp(layer.norm2(attended)))
+    outcomes = (
+        x,
+        x + 2 * layer.mlp(layer.norm2(x)),
+        attended,
+        attended + 2 * layer.mlp(layer.norm2(attended)),
+    )
     out = layer(x)
     found = torch.stack([(out - outcome).abs().amax((1, 2, 3)) < 1e-9 for outcome in outcomes])
     assert (found.sum(0) == 1).all()  # each sample is one of: neither branch, one of them, both
@@ -75,7 +85,14 @@ def test_drop_path_drops_whole_samples_of_a_branch_and_scales_the_rest():
 
 def test_the_blocks_of_an_rhtb_and_their_shifts():
     group = RHTB(32, 2, 4, 2, 40, False, [0.0, 0.1, 0.2, 0.3], True, use_checkpoint=False)
-    assert [type(block).__name__ for block in group.blocks] == ['FusedConv', 'FAB', 'FAB', 'FusedConv', 'FAB', 'FAB']
+    assert [type(block).__name__ for block in group.blocks] == [
+        'FusedConv',
+        'FAB',
+        'FAB',
+        'FusedConv',
+        'FAB',
+        'FAB',
+    ]
     fabs = [block for block in group.blocks if isinstance(block, FAB)]
     assert [fab.attn.shift for fab in fabs] == [0, 2, 0, 2]
     assert [fab.drop_path.p for fab in fabs] == [0.0, 0.1, 0.2, 0.3]

@@ -11,7 +11,14 @@ from samples import as_release
 
 from hmaca_arch import HMACA, HMANet, build_network_from_state_dict
 
-SMALL = {'embed_dim': 64, 'depths': (2, 1), 'num_heads': (4, 2), 'window_size': 4, 'interval_size': 4, 'mlp_ratio': 1.5}
+SMALL = {
+    'embed_dim': 64,
+    'depths': (2, 1),
+    'num_heads': (4, 2),
+    'window_size': 4,
+    'interval_size': 4,
+    'mlp_ratio': 1.5,
+}
 
 
 def save_and_load(state_dict):
@@ -29,8 +36,12 @@ def save_and_load(state_dict):
     [
         lambda: HMANet(**SMALL, upscale=2, keep_size=True, img_range=255.0, use_checkpoint=True),
         lambda: HMANet(**SMALL, upscale=3, resi_connection='identity', in_chans=1),
-        lambda: HMACA(**SMALL, image_residual=True, shifted_windows='strips', cross_attention_residual=False),
-        lambda: HMACA(**SMALL, cross_attention='window', cross_attention_heads=2, drop_path_rate=0.3),
+        lambda: HMACA(
+            **SMALL, image_residual=True, shifted_windows='strips', cross_attention_residual=False
+        ),
+        lambda: HMACA(
+            **SMALL, cross_attention='window', cross_attention_heads=2, drop_path_rate=0.3
+        ),
     ],
 )
 def test_a_network_is_rebuilt_from_its_weights_alone(network):
@@ -38,7 +49,9 @@ def test_a_network_is_rebuilt_from_its_weights_alone(network):
     state_dict = save_and_load(copy.deepcopy(net.state_dict()))
     rebuilt = build_network_from_state_dict(state_dict)
     assert type(rebuilt) is type(net) and rebuilt.settings == net.settings and not rebuilt.training
-    inputs = [torch.rand(1, net.in_chans, 6, 5)] + ([torch.ones(1, 1, 6, 5)] if isinstance(net, HMACA) else [])
+    inputs = [torch.rand(1, net.in_chans, 6, 5)] + (
+        [torch.ones(1, 1, 6, 5)] if isinstance(net, HMACA) else []
+    )
     with torch.no_grad():
         assert torch.equal(rebuilt(*inputs), net(*inputs))
 
@@ -65,7 +78,9 @@ def test_other_structural_settings_are_an_error_that_lists_them(here, there, lis
         net.load_state_dict(HMANet(**{**SMALL, **there}).state_dict())
     mentioned = [name for name in net.settings if f'{name} is ' in str(caught.value)]
     assert sorted(mentioned) == sorted(listed)
-    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())  # nothing was copied
+    assert all(
+        torch.equal(before[key], value) for key, value in net.state_dict().items()
+    )  # nothing was copied
 
 
 def test_another_class_is_an_error():
@@ -74,7 +89,9 @@ def test_another_class_is_an_error():
 
 
 def test_a_wrapped_network_checks_as_well():
-    wrapped, other = (torch.nn.Sequential(HMANet(**SMALL, shifted_windows=kind)) for kind in ('windows', 'strips'))
+    wrapped, other = (
+        torch.nn.Sequential(HMANet(**SMALL, shifted_windows=kind)) for kind in ('windows', 'strips')
+    )
     wrapped.load_state_dict(copy.deepcopy(wrapped).state_dict())
     with pytest.raises(ValueError, match='shifted_windows'):
         wrapped.load_state_dict(other.state_dict())
@@ -106,22 +123,36 @@ def test_without_strict_other_settings_are_a_warning(caplog):
         result = net.load_state_dict(other.state_dict(), strict=False)
     assert "network is 'HMANet' in the checkpoint" in caplog.text
     assert torch.equal(net.conv_first.weight, other.conv_first.weight)
-    assert all(key.startswith(('cross_attentions.', 'mask_encoder.', '_extra_state')) for key in result.missing_keys)
+    assert all(
+        key.startswith(('cross_attentions.', 'mask_encoder.', '_extra_state'))
+        for key in result.missing_keys
+    )
 
 
 @pytest.mark.parametrize('upscale', [1, 2, 3, 4])
 @pytest.mark.parametrize('resi_connection', ['1conv', 'identity'])
 def test_release_checkpoints(upscale, resi_connection, caplog):
-    settings = {**SMALL, 'upscale': upscale, 'resi_connection': resi_connection, 'shifted_windows': 'strips'}
+    settings = {
+        **SMALL,
+        'upscale': upscale,
+        'resi_connection': resi_connection,
+        'shifted_windows': 'strips',
+    }
     net = HMANet(**settings).eval()
     release = as_release(net)
-    assert not set(release) & {key for key in net.state_dict() if key.startswith(('groups.', 'norm_'))}
+    assert not set(release) & {
+        key for key in net.state_dict() if key.startswith(('groups.', 'norm_'))
+    }
     rebuilt = build_network_from_state_dict(release)
     assert rebuilt.settings == net.settings
-    assert all(torch.equal(value, net.state_dict()[key]) for key, value in rebuilt.state_dict().items())
+    assert all(
+        torch.equal(value, net.state_dict()[key]) for key, value in rebuilt.state_dict().items()
+    )
     fresh = HMANet(**settings)
     fresh.load_state_dict(OrderedDict(release))
-    assert all(torch.equal(value, net.state_dict()[key]) for key, value in fresh.state_dict().items())
+    assert all(
+        torch.equal(value, net.state_dict()[key]) for key, value in fresh.state_dict().items()
+    )
     assert not caplog.records
 
 
@@ -139,7 +170,9 @@ def test_canonical_keys_are_those_of_the_network():
     assert set(canonical) == set(state_dict)
     assert all(torch.equal(canonical[key], value) for key, value in state_dict.items())
     unchanged = net.canonical_state_dict(state_dict)
-    assert list(unchanged) == list(state_dict) and all(unchanged[key] is value for key, value in state_dict.items())
+    assert list(unchanged) == list(state_dict) and all(
+        unchanged[key] is value for key, value in state_dict.items()
+    )
     assert '_extra_state' not in as_release(net)  # was filled in
 
 
@@ -147,12 +180,24 @@ def test_a_state_dict_of_something_else_cannot_be_built():
     with pytest.raises(ValueError, match='does not say which network'):
         build_network_from_state_dict({'weight': torch.zeros(1)})
     weights = HMANet(**SMALL).state_dict()
-    weights['_extra_state'] = torch.tensor(list(b'{"network": "SwinIR", "settings": {}}'), dtype=torch.uint8)
+    weights['_extra_state'] = torch.tensor(
+        list(b'{"network": "SwinIR", "settings": {}}'), dtype=torch.uint8
+    )
     with pytest.raises(ValueError, match=r"'SwinIR'; expected HMANet or HMACA"):
         build_network_from_state_dict(weights)
     nested = torch.tensor(list(b'[' * 60000), dtype=torch.uint8)
-    large, huge = torch.zeros(2**20, dtype=torch.uint8), torch.tensor(2**50)  # bytes(2**50) would be a petabyte
-    for garbage in (torch.zeros(4, dtype=torch.uint8), torch.zeros(2, 2), 'text', nested, large, huge):
+    large, huge = (
+        torch.zeros(2**20, dtype=torch.uint8),
+        torch.tensor(2**50),
+    )  # bytes(2**50) would be a petabyte
+    for garbage in (
+        torch.zeros(4, dtype=torch.uint8),
+        torch.zeros(2, 2),
+        'text',
+        nested,
+        large,
+        huge,
+    ):
         weights['_extra_state'] = garbage
         with pytest.raises(ValueError, match='not a description'):
             build_network_from_state_dict(weights)

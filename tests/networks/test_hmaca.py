@@ -1,4 +1,6 @@
-"""HMANet and HMACA against the oracle and the published network's outputs, and what holds for any input and any setting."""
+"""HMANet and HMACA against the oracle and the published network's outputs, and what holds for any
+input and any setting.
+"""
 
 import copy
 import os
@@ -13,8 +15,17 @@ from torch import nn
 from hmaca_arch import HMACA, HMANet, build_network_from_state_dict
 from hmaca_arch.networks.attention import DynamicPositionBias
 
-FIXTURES = Path(os.environ.get('HMACA_FIXTURES', Path(__file__).resolve().parents[3] / 'shared' / 'fixtures'))
-TINY = {'embed_dim': 64, 'depths': (2, 1), 'num_heads': (4, 4), 'window_size': 4, 'interval_size': 2, 'drop_path_rate': 0.0}
+FIXTURES = Path(
+    os.environ.get('HMACA_FIXTURES', Path(__file__).resolve().parents[3] / 'shared' / 'fixtures')
+)
+TINY = {
+    'embed_dim': 64,
+    'depths': (2, 1),
+    'num_heads': (4, 4),
+    'window_size': 4,
+    'interval_size': 2,
+    'drop_path_rate': 0.0,
+}
 SMALL = {**TINY, 'depths': (1,), 'num_heads': (4,), 'mlp_ratio': 1}
 
 
@@ -23,7 +34,9 @@ def _seed():
     torch.manual_seed(0)
 
 
-def example(b: int, h: int, w: int, dtype=torch.float32, chans: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def example(
+    b: int, h: int, w: int, dtype=torch.float32, chans: int = 3
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A picture and a mask with an interior rectangle in each sample, another one in each."""
     mask = torch.zeros(b, 1, h, w, dtype=dtype)
     for i in range(b):
@@ -38,7 +51,16 @@ def example(b: int, h: int, w: int, dtype=torch.float32, chans: int = 3) -> tupl
         ((4, 8), {'shifted_windows': 'strips', 'resi_connection': 'identity'}),
         ((3, 5), {'upscale': 2, 'in_chans': 1, 'img_range': 255.0}),
         ((3, 5), {'upscale': 3, 'keep_size': True, 'depths': (1,), 'num_heads': (4,)}),
-        ((2, 3), {'upscale': 4, 'keep_size': True, 'image_residual': True, 'depths': (1,), 'num_heads': (4,)}),
+        (
+            (2, 3),
+            {
+                'upscale': 4,
+                'keep_size': True,
+                'image_residual': True,
+                'depths': (1,),
+                'num_heads': (4,),
+            },
+        ),
         ((1, 1), {'image_residual': True, 'depths': (1,), 'num_heads': (4,)}),
         ((5, 4), {'window_size': 3, 'interval_size': 2, 'mlp_ratio': 0.7}),
     ],
@@ -54,7 +76,12 @@ def test_hmanet_against_the_oracle(size, settings):
 @pytest.mark.parametrize('form', ['global', 'window'])
 @pytest.mark.parametrize('residual', [True, False])
 def test_hmaca_against_the_oracle(form, residual):
-    net = randomised(HMACA(**TINY, cross_attention=form, cross_attention_residual=residual, cross_attention_heads=2), std=0.2).eval()
+    net = randomised(
+        HMACA(
+            **TINY, cross_attention=form, cross_attention_residual=residual, cross_attention_heads=2
+        ),
+        std=0.2,
+    ).eval()
     lq, mask = example(2, 7, 6, torch.float64)
     mask[0, 0, 1:, 2:] = torch.rand(6, 4)  # a soft mask is the oracle's business too
     for masks in (mask, mask.round()):
@@ -99,11 +126,19 @@ def test_moving_the_square_matters_to_window_alone():
 
 @pytest.mark.parametrize('form', ['global', 'window'])
 def test_every_parameter_has_a_gradient(form):
-    """The last bias of a position MLP moves every logit of a row alike, which softmax cancels: the one exception."""
-    net = HMACA(**{**TINY, 'embed_dim': 96}, upscale=2, keep_size=True, cross_attention=form).train()
+    """The last bias of a position MLP moves every logit of a row alike, which softmax cancels: the
+    one exception.
+    """
+    net = HMACA(
+        **{**TINY, 'embed_dim': 96}, upscale=2, keep_size=True, cross_attention=form
+    ).train()
     lq, mask = example(2, 12, 10)
     net(lq, mask).square().sum().backward()
-    cancelled = {name + '.pos3.2.bias' for name, module in net.named_modules() if isinstance(module, DynamicPositionBias)}
+    cancelled = {
+        name + '.pos3.2.bias'
+        for name, module in net.named_modules()
+        if isinstance(module, DynamicPositionBias)
+    }
     assert len(cancelled) == 4
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -122,14 +157,18 @@ def test_any_size(size):
 
 
 def test_padding_is_never_a_key_of_global_cross_attention():
-    """A sample's mask beyond its picture does not exist: cutting a picture to a multiple of the window or not gives the same counts."""
+    """A sample's mask beyond its picture does not exist: cutting a picture to a multiple of the
+    window or not gives the same counts.
+    """
     net = HMACA(**SMALL).eval()
     lq, mask = example(1, 5, 6)
     counted = []
     net.cross_attentions[0].register_forward_pre_hook(lambda _, inputs: counted.append(inputs[2]))
     net(lq, mask)
     frequencies = counted[0].exp()[0]
-    assert torch.isclose(frequencies.sum() / frequencies[frequencies > 0].min(), torch.tensor(30.0))  # 5 * 6, not 8 * 8
+    assert torch.isclose(
+        frequencies.sum() / frequencies[frequencies > 0].min(), torch.tensor(30.0)
+    )  # 5 * 6, not 8 * 8
 
 
 @pytest.mark.parametrize('form', ['global', 'window'])
@@ -159,7 +198,11 @@ def test_checkpointing_changes_memory_not_gradients(form, monkeypatch):
 
     recomputed = []
     real = blocks.checkpoint
-    monkeypatch.setattr(blocks, 'checkpoint', lambda block, *args, **kwargs: recomputed.append(block) or real(block, *args, **kwargs))
+    monkeypatch.setattr(
+        blocks,
+        'checkpoint',
+        lambda block, *args, **kwargs: recomputed.append(block) or real(block, *args, **kwargs),
+    )
     settings = {**TINY, 'drop_path_rate': 0.5, 'cross_attention': form}
     plain = HMACA(**settings).double().train()
     saving = HMACA(**settings, use_checkpoint=True).double().train()
@@ -180,7 +223,9 @@ def test_checkpointing_keeps_less():
     def kept(net: HMANet) -> int:
         """Elements that the graph of a forward pass holds."""
         sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: sizes.append(t.numel()) or t, lambda t: t
+        ):
             net(torch.rand(1, 3, 8, 8))
         return sum(sizes)
 
@@ -188,7 +233,9 @@ def test_checkpointing_keeps_less():
 
 
 def test_weights_changed_behind_autograds_back_take_effect_at_once():
-    """BasicSR averages weights through `.data`, which raises no version counter, into a network that is always in eval mode."""
+    """BasicSR averages weights through `.data`, which raises no version counter, into a network
+    that is always in eval mode.
+    """
     net, other = HMACA(**SMALL).eval(), HMACA(**SMALL)
     lq, mask = example(1, 8, 8)
     with torch.no_grad():
@@ -199,7 +246,10 @@ def test_weights_changed_behind_autograds_back_take_effect_at_once():
         fresh.load_state_dict(net.state_dict())
         assert (net(lq, mask) - before).abs().max() > 1e-6
         assert torch.equal(net(lq, mask), fresh(lq, mask))
-        for name, parameter in net.named_parameters():  # each bias by itself: nothing of them is remembered
+        for (
+            name,
+            parameter,
+        ) in net.named_parameters():  # each bias by itself: nothing of them is remembered
             if 'bias_table' in name or name.endswith('bias1.pos3.2.weight'):
                 before = net(lq, mask)
                 parameter.data.normal_(std=3)
@@ -244,7 +294,9 @@ def test_initialisation():
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear):
             assert module.bias is None or not module.bias.any(), name
-            assert module.weight.abs().max() < 0.15, name  # three and more deviations of 0.02; torch's default reaches 1 / sqrt(96)
+            assert module.weight.abs().max() < 0.15, (
+                name
+            )  # three and more deviations of 0.02; torch's default reaches 1 / sqrt(96)
         elif isinstance(module, nn.LayerNorm):
             assert (module.weight == 1).all() and not module.bias.any()
     table = net.groups[0].blocks[1].attn.bias_table
@@ -256,7 +308,12 @@ def test_initialisation():
 
 @pytest.mark.parametrize('settings', [{}, {'upscale': 2, 'keep_size': True}])
 def test_with_the_pictures_residual_a_network_begins_as_the_identity(settings):
-    net = HMACA(**{**TINY, **settings}, image_residual=True, cross_attention='window', cross_attention_heads=2)
+    net = HMACA(
+        **{**TINY, **settings},
+        image_residual=True,
+        cross_attention='window',
+        cross_attention_heads=2,
+    )
     lq, mask = example(2, 7, 6)
     output = net(lq, mask)
     assert torch.equal(output, lq)

@@ -16,7 +16,12 @@ HMACA = {
 SWINIR = SECTIONS['SwinIR']
 CHANNEL = {**SWINIR, 'mask_input': 'channel', 'pad_to': 12}
 UNFOLDED = {'type': 'Unfolded', 'inner': SWINIR, 'steps': 1}
-DESCRIBED = {'own': (HMACA, 1), 'channel': (CHANNEL, 12), 'window': ({**SWINIR, 'mask_input': 'channel'}, 4), 'unfolded': (UNFOLDED, 1)}
+DESCRIBED = {
+    'own': (HMACA, 1),
+    'channel': (CHANNEL, 12),
+    'window': ({**SWINIR, 'mask_input': 'channel'}, 4),
+    'unfolded': (UNFOLDED, 1),
+}
 
 
 def saved(path, section, **others):
@@ -40,7 +45,9 @@ def test_what_a_checkpoint_says_and_what_a_section_says_are_one_network(tmp_path
     assert_same(load_network(tmp_path / 'net.pth'), network, pad_to)
     assert_same(load_network(tmp_path / 'net.pth', section), network, pad_to)
     again = section_of(network)
-    assert again['type'] == section['type'] and all(again[key] == section[key] for key in section if key != 'inner')
+    assert again['type'] == section['type'] and all(
+        again[key] == section[key] for key in section if key != 'inner'
+    )
     assert_same(load_network(tmp_path / 'net.pth', again), network, pad_to)
 
 
@@ -48,13 +55,17 @@ def test_what_a_checkpoint_says_and_what_a_section_says_are_one_network(tmp_path
 def test_another_network_needs_its_section(tmp_path, more, pad_to):
     network = saved(tmp_path / 'net.pth', SWINIR)
     assert_same(load_network(tmp_path / 'net.pth', {**SWINIR, **more}), network, pad_to)
-    with pytest.raises(ValueError, match=r'net\.pth: .* does not say which network .* need the option file') as error:
+    with pytest.raises(
+        ValueError, match=r'net\.pth: .* does not say which network .* need the option file'
+    ) as error:
         load_network(tmp_path / 'net.pth')
     assert '\n' not in str(error.value)
 
 
 def test_published_weights(tmp_path):
-    network = HMANet(embed_dim=32, depths=[1], num_heads=[2], window_size=4, shifted_windows='strips')
+    network = HMANet(
+        embed_dim=32, depths=[1], num_heads=[2], window_size=4, shifted_windows='strips'
+    )
     torch.save({'params_ema': as_release(network)}, tmp_path / 'net.pth')
     assert_same(load_network(tmp_path / 'net.pth'), network, 1)
 
@@ -63,9 +74,18 @@ def test_published_weights(tmp_path):
     ('section', 'message'),
     [
         ({'type': 'SwinIRR'}, r"^network_g:type: there is no network 'SwinIRR'"),
-        ({**SWINIR, 'windowsize': 4}, r'^network_g:windowsize: SwinIR has no such setting .did you mean window_size'),
-        ({**SWINIR, 'embed_dim': 24}, r'net\.pth: the checkpoint is of another network: .* have another shape'),
-        (CHANNEL, r'net\.pth: the checkpoint is of a network with mask_input: none, this one has mask_input: channel'),
+        (
+            {**SWINIR, 'windowsize': 4},
+            r'^network_g:windowsize: SwinIR has no such setting .did you mean window_size',
+        ),
+        (
+            {**SWINIR, 'embed_dim': 24},
+            r'net\.pth: the checkpoint is of another network: .* have another shape',
+        ),
+        (
+            CHANNEL,
+            r'net\.pth: the checkpoint is of a network with mask_input: none, this one has mask_input: channel',
+        ),
         (HMACA, r'net\.pth: the checkpoint is of another network: '),
         ({**SWINIR, 'pad_to': 0}, r'net\.pth: pad_to is 0'),
     ],

@@ -1,4 +1,6 @@
-"""The mask as an additional input channel of any network, and padding for those that do not pad by themselves."""
+"""The mask as an additional input channel of any network, and padding for those that do not pad by
+themselves.
+"""
 
 import copy
 import threading
@@ -24,7 +26,16 @@ from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.training import pipeline as training
 
-SECTIONS = {**SECTIONS, 'HMANet': {'type': 'HMANet', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}}
+SECTIONS = {
+    **SECTIONS,
+    'HMANet': {
+        'type': 'HMANet',
+        'embed_dim': 32,
+        'depths': [1],
+        'num_heads': [2],
+        'window_size': 4,
+    },
+}
 SWINIR = SECTIONS['SwinIR']
 PADS_ITSELF = ('HAT', 'NAFNet', 'HMANet')
 
@@ -36,7 +47,9 @@ def section(name='SwinIR', **more):
 
 
 def channel(name='SwinIR', seed=0, trained=True, **more) -> nn.Module:
-    """The network with a mask channel, in eval mode; with random weights for the mask as after some training."""
+    """The network with a mask channel, in eval mode; with random weights for the mask as after some
+    training.
+    """
     torch.manual_seed(seed)
     network = build_network(network_section(section(name, mask_input='channel', **more))).eval()
     if trained:
@@ -46,7 +59,9 @@ def channel(name='SwinIR', seed=0, trained=True, **more) -> nn.Module:
 
 def batch(h=8, w=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, h, w, generator=generator), (torch.rand(2, 1, h, w, generator=generator) > 0.5).float()
+    return torch.rand(2, 3, h, w, generator=generator), (
+        torch.rand(2, 1, h, w, generator=generator) > 0.5
+    ).float()
 
 
 class FourChannels(nn.Module):
@@ -60,7 +75,9 @@ class FourChannels(nn.Module):
         self.conv.bias = rgb.bias
 
     def forward(self, x):
-        mask = F.pad(self.mask, (0, x.shape[3] - self.mask.shape[3], 0, x.shape[2] - self.mask.shape[2]))
+        mask = F.pad(
+            self.mask, (0, x.shape[3] - self.mask.shape[3], 0, x.shape[2] - self.mask.shape[2])
+        )
         return self.conv(torch.cat([x, mask], dim=1))
 
 
@@ -141,7 +158,9 @@ def test_a_compiled_network_takes_each_calls_mask():
 
 
 def test_distributed_data_parallel(tmp_path):
-    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
     try:
         alone = channel()
         wrapped = nn.parallel.DistributedDataParallel(channel())
@@ -168,7 +187,17 @@ def test_checkpoints_describe_themselves(name):
         assert torch.equal(again(*batch()), network(*batch()))
 
 
-@pytest.mark.parametrize('said', [{'pad_to': 0}, {'pad_to': 'abc'}, {'pad_to': 10**5}, {'pad_to': True}, {'inner': None}, {'inner': {}}])
+@pytest.mark.parametrize(
+    'said',
+    [
+        {'pad_to': 0},
+        {'pad_to': 'abc'},
+        {'pad_to': 10**5},
+        {'pad_to': True},
+        {'inner': None},
+        {'inner': {}},
+    ],
+)
 def test_a_strangers_description_that_cannot_be_is_one_line(said):
     network = channel()
     network.settings = network.settings | said
@@ -178,7 +207,9 @@ def test_a_strangers_description_that_cannot_be_is_one_line(said):
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name():
     state = channel().state_dict()
-    channel(drop_path_rate=0.3, window_size=4).load_state_dict(state)  # a free setting, and a default said aloud
+    channel(drop_path_rate=0.3, window_size=4).load_state_dict(
+        state
+    )  # a free setting, and a default said aloud
     with pytest.raises(ValueError, match='img_range is 1.0 in the checkpoint, 255.0 here'):
         channel(img_range=255.0).load_state_dict(state)
     with pytest.raises(ValueError, match="network is 'MaskInput' in the checkpoint, 'HMANet' here"):
@@ -199,7 +230,9 @@ def test_what_only_changes_memory_and_training_may_differ_inside():
 def test_a_checkpoint_of_a_newer_version_is_one_line(inside):
     network = channel('HMANet')
     (network.settings['inner'] if inside else network.settings)['brand_new'] = 1
-    with pytest.raises(ValueError, match="unexpected keyword argument 'brand_new'.*; a newer version made it"):
+    with pytest.raises(
+        ValueError, match="unexpected keyword argument 'brand_new'.*; a newer version made it"
+    ):
         build_network_from_state_dict(network.state_dict())
 
 
@@ -208,7 +241,10 @@ def test_a_checkpoint_that_needs_a_package_that_is_not_there(monkeypatch):
     network.settings['inner']['type'] = 'NAFNet'
     monkeypatch.setattr(baselines, 'has_spandrel', lambda: False)
     monkeypatch.setattr(baselines, 'is_known', lambda name: name != 'NAFNet')
-    with pytest.raises(ValueError, match="no network 'NAFNet'; spandrel's networks need pip install 'hmaca.compare.'"):
+    with pytest.raises(
+        ValueError,
+        match="no network 'NAFNet'; spandrel's networks need pip install 'hmaca.compare.'",
+    ):
         build_network_from_state_dict(network.state_dict())
 
 
@@ -249,7 +285,10 @@ for item in (NoPictureConv, Windowed):
         ({'pad_to': 0}, 'pad_to is 0'),
         ({'pad_to': 100000}, 'pad_to is 100000; expected 1 to 1024'),
         ({'pad_to': '8'}, "pad_to is '8'; expected a whole number"),
-        ({'type': 'HMACA', 'window_size': 8, 'mask_input': 'channel'}, 'HMACA has a mask input of its own'),
+        (
+            {'type': 'HMACA', 'window_size': 8, 'mask_input': 'channel'},
+            'HMACA has a mask input of its own',
+        ),
     ],
 )
 def test_sections_that_cannot_work(tmp_path, changes, message):
@@ -267,7 +306,14 @@ def test_a_network_without_a_convolution_for_the_picture_is_refused():
 
 @pytest.mark.parametrize(
     'name, more, expected',
-    [('SwinIR', {}, 4), ('DRCT', {}, 4), ('SwinIR', {'pad_to': 6}, 6), ('NAFNet', {}, 1), ('HMANet', {}, 1), ('HMANet', {'pad_to': 3}, 3)],
+    [
+        ('SwinIR', {}, 4),
+        ('DRCT', {}, 4),
+        ('SwinIR', {'pad_to': 6}, 6),
+        ('NAFNet', {}, 1),
+        ('HMANet', {}, 1),
+        ('HMANet', {'pad_to': 3}, 3),
+    ],
 )
 def test_what_sizes_networks_need(name, more, expected):
     wanted = section(name, **more)
@@ -295,7 +341,9 @@ def test_the_model_pads_and_crops_in_training_and_testing(run):
     run['network_g'] = {'type': 'Windowed'}
     model = build_model(run)
     data = item(5, 3)
-    mirrored = F.pad(data['lq'], (0, 5, 0, 0), mode='replicate')  # 5 more columns cannot be mirrored out of 3
+    mirrored = F.pad(
+        data['lq'], (0, 5, 0, 0), mode='replicate'
+    )  # 5 more columns cannot be mirrored out of 3
     mirrored = F.pad(mirrored, (0, 0, 0, 3), mode='reflect')
     model.feed_data(data)
     for step in (lambda: model.optimize_parameters(1), model.test):
@@ -332,14 +380,27 @@ def test_every_network_trains_and_reloads_under_the_one_model(run, tmp_path, nam
         model.optimize_parameters(iteration)
     assert model.output.shape == (2, 3, 7, 9)
     assert ('conv_mask.weight' in weights) == (mask_input == 'channel')
-    changed = [key for key, value in model.net_g.network.named_parameters() if not torch.equal(value, weights[key])]
-    assert all(key in changed for key in weights if 'conv_mask' in key or 'conv_first' in key or 'intro' in key)
-    model.save_network([model.net_g, model.net_g_ema], 'net_g', 2, param_key=['params', 'params_ema'])
+    changed = [
+        key
+        for key, value in model.net_g.network.named_parameters()
+        if not torch.equal(value, weights[key])
+    ]
+    assert all(
+        key in changed
+        for key in weights
+        if 'conv_mask' in key or 'conv_first' in key or 'intro' in key
+    )
+    model.save_network(
+        [model.net_g, model.net_g_ema], 'net_g', 2, param_key=['params', 'params_ema']
+    )
 
     run['path'].update(pretrain_network_g=str(tmp_path / 'net_g_2.pth'), param_key_g='params_ema')
     again = build_model({**run, 'is_train': False})
     again.feed_data(item(7, 9)), again.test(), model.test()
     assert torch.equal(again.output, model.output)
     other = 'none' if mask_input == 'channel' else 'channel'
-    with pytest.raises(ValueError, match=f'mask_input: {mask_input}, this one has mask_input: {other}; set mask_input: {mask_input}'):
+    with pytest.raises(
+        ValueError,
+        match=f'mask_input: {mask_input}, this one has mask_input: {other}; set mask_input: {mask_input}',
+    ):
         build_model({**run, 'network_g': section(name, mask_input=other)})

@@ -9,11 +9,19 @@ from hmaca_arch.networks.hmaca import HMACA, HMANet
 from hmaca_arch.networks.loading import build_network_from_state_dict
 from hmaca_arch.networks.mask_position import MaskPositionEncoder, edge_distances
 
-SETTINGS = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4, 'drop_path_rate': 0.0}
+SETTINGS = {
+    'embed_dim': 32,
+    'depths': [1],
+    'num_heads': [2],
+    'window_size': 4,
+    'drop_path_rate': 0.0,
+}
 
 
 def counted(mask: torch.Tensor, farthest: int) -> torch.Tensor:
-    """The definition: walk from each masked pixel until an unmasked one comes; the picture's border is none."""
+    """The definition: walk from each masked pixel until an unmasked one comes; the picture's border
+    is none.
+    """
     b, _, h, w = mask.shape
     result = torch.zeros(b, 4, h, w)
     for n in range(b):
@@ -25,7 +33,9 @@ def counted(mask: torch.Tensor, farthest: int) -> torch.Tensor:
                     i, j, steps = y + dy, x + dx, 0
                     while 0 <= i < h and 0 <= j < w and mask[n, 0, i, j] > 0:
                         i, j, steps = i + dy, j + dx, steps + 1
-                    result[n, k, y, x] = min(steps, farthest) if 0 <= i < h and 0 <= j < w else farthest
+                    result[n, k, y, x] = (
+                        min(steps, farthest) if 0 <= i < h and 0 <= j < w else farthest
+                    )
     return result
 
 
@@ -38,12 +48,16 @@ def test_distances_by_hand():
     mask = torch.tensor([[0.0, 1, 1, 1, 0, 1]])[None, None]
     left, right, top, bottom = edge_distances(mask, farthest=9)[0]
     assert left.tolist() == [[0, 0, 1, 2, 0, 0]]
-    assert right.tolist() == [[0, 2, 1, 0, 0, 9]], 'the last pixel has the border to its right, which is no edge'
+    assert right.tolist() == [[0, 2, 1, 0, 0, 9]], (
+        'the last pixel has the border to its right, which is no edge'
+    )
     assert top.tolist() == bottom.tolist() == [[0, 9, 9, 9, 0, 9]]
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.floats(0, 1), st.integers(0, 999))
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.floats(0, 1), st.integers(0, 999)
+)
 def test_distances_are_those_counted(h, w, farthest, share, seed):
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.rand(2, 1, h, w, generator=generator) < share).float()
@@ -54,7 +68,9 @@ def test_a_crop_that_cuts_the_region_sees_no_edge_there():
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., 4:14, 4:14] = 1
     whole, crop = edge_distances(mask, 32), edge_distances(mask[..., 8:], 32)
-    assert torch.equal(crop[:, 1:], whole[:, 1:, :, 8:]), 'to the right, up and down nothing changes'
+    assert torch.equal(crop[:, 1:], whole[:, 1:, :, 8:]), (
+        'to the right, up and down nothing changes'
+    )
     assert (crop[:, 0][mask[:, 0, :, 8:] > 0] == 32).all(), 'to the left the edge is out of sight'
 
 
@@ -80,7 +96,9 @@ def test_it_adds_to_the_network_without_it_and_learns(form):
         expected = plain(lq, mask)
     assert torch.equal(net(lq, mask), expected)
     net(lq, mask).square().mean().backward()
-    assert net.position_encoder.weight.grad.abs().amax(dim=(0, 2, 3)).min() > 0, 'every feature gets a gradient'
+    assert net.position_encoder.weight.grad.abs().amax(dim=(0, 2, 3)).min() > 0, (
+        'every feature gets a gradient'
+    )
 
 
 def test_the_place_of_the_mask_matters_and_its_checkpoint_says_so():
@@ -97,24 +115,33 @@ def test_what_the_encoder_is_given():
     encoder = MaskPositionEncoder(2, img_range=32)
     torch.nn.init.zeros_(encoder.weight)
     torch.nn.init.zeros_(encoder.bias)
-    encoder.weight.data[0, 0, 1, 1] = encoder.weight.data[1, 2, 1, 1] = 1  # the mask; the distance to the right
+    encoder.weight.data[0, 0, 1, 1] = encoder.weight.data[1, 2, 1, 1] = (
+        1  # the mask; the distance to the right
+    )
     mask = torch.zeros(1, 1, 3, 40)
     mask[..., 2:38] = 1
     with torch.no_grad():
         masked, right = encoder(mask)[0]
     assert torch.equal(masked, 2 * mask[0, 0])
-    assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], 'a quarter a pixel, ending at 32 pixels; all twice as loud'
+    assert right[1, [0, 2, 3, 36, 37, 38]].tolist() == [0, 16, 16, 0.5, 0, 0], (
+        'a quarter a pixel, ending at 32 pixels; all twice as loud'
+    )
 
 
 def test_the_network_scales_position_as_its_picture():
-    assert network(cross_attention='none', mask_position=True, img_range=16.0).position_encoder.scale == 1
+    assert (
+        network(cross_attention='none', mask_position=True, img_range=16.0).position_encoder.scale
+        == 1
+    )
     assert network(cross_attention='none', mask_position=True).position_encoder.scale == 1 / 16
 
 
 def test_recomputing_changes_no_gradient():
     grads = []
     for checkpointed in (False, True):
-        net = network(cross_attention='window', mask_position=True, use_checkpoint=checkpointed).train()
+        net = network(
+            cross_attention='window', mask_position=True, use_checkpoint=checkpointed
+        ).train()
         torch.manual_seed(1)
         lq, mask = torch.rand(1, 3, 8, 8), (torch.rand(1, 1, 8, 8) > 0.5).float()
         net(lq, mask).square().mean().backward()
@@ -133,7 +160,10 @@ def test_half_precision_and_soft_masks():
     'wrong, words',
     [
         ({'mask_position': 1}, 'mask_position is 1; expected true or false'),
-        ({'cross_attention': 'none'}, "cross_attention is 'none'; expected 'global' or 'window', or mask_position true"),
+        (
+            {'cross_attention': 'none'},
+            "cross_attention is 'none'; expected 'global' or 'window', or mask_position true",
+        ),
     ],
 )
 def test_settings_that_cannot_work(wrong, words):

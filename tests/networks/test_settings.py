@@ -1,4 +1,6 @@
-"""The networks' settings: one declaration gives the constructor's signature, its checks and the checkpoint's description."""
+"""The networks' settings: one declaration gives the constructor's signature, its checks and the
+checkpoint's description.
+"""
 
 import inspect
 import json
@@ -17,7 +19,12 @@ HMANET = {  # the public signature
     'mlp_ratio': 2.0, 'upscale': 1, 'keep_size': False, 'img_range': 1.0, 'drop_path_rate': 0.1, 'resi_connection': '1conv',
     'shifted_windows': 'windows', 'image_residual': False, 'use_checkpoint': False,
 }  # fmt: skip
-MASK = {'cross_attention': 'global', 'cross_attention_heads': 4, 'cross_attention_residual': True, 'mask_position': False}
+MASK = {
+    'cross_attention': 'global',
+    'cross_attention_heads': 4,
+    'cross_attention_residual': True,
+    'mask_position': False,
+}
 
 
 @pytest.mark.parametrize(('network', 'expected'), [(HMANet, HMANET), (HMACA, {**HMANET, **MASK})])
@@ -40,7 +47,10 @@ def test_only_hmaca_has_settings_of_the_mask():
 @pytest.mark.parametrize(('network', 'expected'), [(HMANet, HMANET), (HMACA, {**HMANET, **MASK})])
 def test_a_description_holds_every_setting_in_plain_json(network, expected):
     description = description_of(network(**TINY).state_dict())
-    assert description == {'network': network.__name__, 'settings': json.loads(json.dumps({**expected, **TINY}))}
+    assert description == {
+        'network': network.__name__,
+        'settings': json.loads(json.dumps({**expected, **TINY})),
+    }
 
 
 def test_the_description_does_not_follow_the_callers_list():
@@ -61,7 +71,9 @@ def test_every_setting_is_checked_for_its_kind(name):
 
 
 def test_names_are_listed_in_words():
-    with pytest.raises(ValueError, match="^cross_attention is 'local'; expected 'global', 'window' or 'none'$"):
+    with pytest.raises(
+        ValueError, match="^cross_attention is 'local'; expected 'global', 'window' or 'none'$"
+    ):
         HMACASettings(cross_attention='local')
 
 

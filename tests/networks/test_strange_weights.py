@@ -1,4 +1,6 @@
-"""Weights from a stranger: whatever they say or claim, one line, and no file, socket, program, memory or time beyond their own size."""
+"""Weights from a stranger: whatever they say or claim, one line, and no file, socket, program,
+memory or time beyond their own size.
+"""
 
 import ast
 import copy
@@ -37,7 +39,13 @@ from hmaca_arch.training import resuming
 
 HUGE = 10**9
 DAMAGED = 'it is damaged, or another kind of file'
-SMALL_OURS = {'embed_dim': 32, 'depths': (1,), 'num_heads': (2,), 'window_size': 4, 'interval_size': 2}
+SMALL_OURS = {
+    'embed_dim': 32,
+    'depths': (1,),
+    'num_heads': (2,),
+    'window_size': 4,
+    'interval_size': 2,
+}
 OURS = {'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4}
 
 
@@ -76,7 +84,15 @@ def measured(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
         'print(done.stderr)\n'
     )
     command = [sys.executable, '-c', code, *command_line(*arguments)]
-    done = subprocess.run(command, cwd=tmp_path, env={**environment(), **more}, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**environment(), **more},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
     numbers, errors = done.stdout.split('\n', 1)
     status, megabytes = numbers.split()
     assert 'Traceback' not in errors
@@ -106,10 +122,18 @@ def test_a_description_does_not_open_another_file(tmp_path, image, override):
 
     torch.save({'params': Program()}, tmp_path / 'other.bin')
     inner = {'type': 'SpyNet', 'load_path': str(tmp_path / 'other.bin')}
-    saved(tmp_path / 'net.pth', {'_extra_state': description('MaskInput', {'inner': inner}), 'x': torch.zeros(1)})
+    saved(
+        tmp_path / 'net.pth',
+        {'_extra_state': description('MaskInput', {'inner': inner}), 'x': torch.zeros(1)},
+    )
     how = {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': override}
     status, errors, _ = measured(tmp_path, 'restore', *image, '--weights', 'net.pth', **how)
-    assert status == 1 and len(errors.splitlines()) == 1 and "names 'SpyNet' inside MaskInput" in errors and '-opt' in errors
+    assert (
+        status == 1
+        and len(errors.splitlines()) == 1
+        and "names 'SpyNet' inside MaskInput" in errors
+        and '-opt' in errors
+    )
     assert not (tmp_path / 'executed').exists() and not (tmp_path / 'out.png').exists()
 
 
@@ -123,7 +147,13 @@ def test_other_networks_need_their_option_file(tmp_path, name, inside):
     if name in ('HMACA', 'MaskInput') and not inside:
         pytest.skip('these may be described')
     settings = {'inner': {'type': name, 'num_block': HUGE, 'out_size': HUGE}}
-    text = refused({'_extra_state': description(*(('MaskInput', settings) if inside else (name, {}))), 'x': torch.zeros(1)}, tmp_path / 'n')
+    text = refused(
+        {
+            '_extra_state': description(*(('MaskInput', settings) if inside else (name, {}))),
+            'x': torch.zeros(1),
+        },
+        tmp_path / 'n',
+    )
     assert 'option file' in text and '-opt' in text
 
 
@@ -138,7 +168,9 @@ def test_other_networks_need_their_option_file(tmp_path, name, inside):
 )  # fmt: skip
 def test_settings_are_numbers_and_known_names(tmp_path, more):
     inner = {**SECTIONS['SwinIR'], **more}
-    weights = build_network(network_section({**SECTIONS['SwinIR'], 'mask_input': 'channel'})).state_dict()
+    weights = build_network(
+        network_section({**SECTIONS['SwinIR'], 'mask_input': 'channel'})
+    ).state_dict()
     weights['_extra_state'] = description('MaskInput', {'mask_input': 'channel', 'inner': inner})
     refused(weights, tmp_path / 'net.pth')
     weights = ours()
@@ -147,12 +179,18 @@ def test_settings_are_numbers_and_known_names(tmp_path, more):
 
 
 def test_every_text_that_a_network_takes_is_written_down():
-    """Settings annotated as one of some names are those of the list, so that one that is added is not forgotten."""
+    """Settings annotated as one of some names are those of the list, so that one that is added is
+    not forgotten.
+    """
     for network in (HMANet, HMACA):
         for key, kind in network.__init__.__annotations__.items():
             if getattr(kind, '__origin__', None) is not None and 'Literal' in str(kind):
                 assert set(kind.__args__) <= set(described.NAMES[key]), key
-    assert all(inner in SECTIONS or inner in ('HMANet', 'HMACA') for names in described.NESTED.values() for inner in names)
+    assert all(
+        inner in SECTIONS or inner in ('HMANet', 'HMACA')
+        for names in described.NESTED.values()
+        for inner in names
+    )
 
 
 @pytest.fixture
@@ -170,10 +208,16 @@ def test_restoring_opens_no_socket(tmp_path, no_sockets, name):
     """With each network of the list, from its description alone."""
     if name in ('HAT', 'DRCT', 'NAFNet'):
         pytest.importorskip('spandrel')
-    ours = {'type': name, **OURS} if name != 'Unfolded' else {'type': name, 'inner': {'type': 'HMACA', **OURS}}
+    ours = (
+        {'type': name, **OURS}
+        if name != 'Unfolded'
+        else {'type': name, 'inner': {'type': 'HMACA', **OURS}}
+    )
     section = SECTIONS.get(name, ours)
     nested = name in described.STOCK
-    network = build_network(network_section({**section, 'mask_input': 'channel'} if nested else dict(section)))
+    network = build_network(
+        network_section({**section, 'mask_input': 'channel'} if nested else dict(section))
+    )
     restorer = load_restorer(saved(tmp_path / 'net.pth', network.state_dict()), device='cpu')
     mask = np.zeros((24, 24), np.uint8)
     mask[8:16, 8:16] = 255
@@ -204,12 +248,16 @@ def test_sizes_of_our_networks_are_bounded_by_the_file(tmp_path, more):
 @pytest.mark.parametrize('more', [*NUMBERS, {'img_size': 2**19, 'depths': [2]}, {'patch_size': 2**20}, {'gc': 2**20, 'compress_ratio': 0},
                                   {'overlap_ratio': 1e6}, {'upsampler': 'pixelshuffle', 'upscale': 2**19}])  # fmt: skip
 def test_sizes_of_stock_networks_are_bounded_by_the_file(tmp_path, name, more):
-    """Built with what cannot be, or so that its images would be padded to gigapixels; what changes no weight may be said."""
+    """Built with what cannot be, or so that its images would be padded to gigapixels; what changes
+    no weight may be said.
+    """
     if name != 'SwinIR':
         pytest.importorskip('spandrel')
     section = {**SECTIONS[name], 'img_size': 8}
     weights = build_network(network_section({**section, 'mask_input': 'channel'})).state_dict()
-    weights['_extra_state'] = description('MaskInput', {'mask_input': 'channel', 'inner': {**section, **more}})
+    weights['_extra_state'] = description(
+        'MaskInput', {'mask_input': 'channel', 'inner': {**section, **more}}
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         restorer = load_restorer(saved(tmp_path / 'net.pth', weights), device='cpu')
@@ -227,7 +275,9 @@ def test_sizes_of_nafnet_are_bounded_by_the_file(tmp_path, more):
     pytest.importorskip('spandrel')
     section = SECTIONS['NAFNet']
     weights = build_network(network_section({**section, 'mask_input': 'channel'})).state_dict()
-    weights['_extra_state'] = description('MaskInput', {'mask_input': 'channel', 'inner': {**section, **more}})
+    weights['_extra_state'] = description(
+        'MaskInput', {'mask_input': 'channel', 'inner': {**section, **more}}
+    )
     refused(weights, tmp_path / 'net.pth')
 
 
@@ -294,7 +344,9 @@ def claim(elements: int):
 
 
 def test_a_sound_file_rewritten_still_loads(tmp_path):
-    assert torch.equal(load_safely(rewritten(tmp_path / 'net.pth', {}))['params_ema']['x'], torch.zeros(4))
+    assert torch.equal(
+        load_safely(rewritten(tmp_path / 'net.pth', {}))['params_ema']['x'], torch.zeros(4)
+    )
 
 
 def test_a_compressed_file_is_refused_before_it_is_read(tmp_path, image, tiny_checkpoint):
@@ -303,7 +355,9 @@ def test_a_compressed_file_is_refused_before_it_is_read(tmp_path, image, tiny_ch
     def deflated(data):
         return data, zipfile.ZIP_DEFLATED
 
-    path = rewritten(tmp_path / 'net.pth', {'data.pkl': claim(2**27), 'data/0': lambda _: deflated(bytes(2**29))})
+    path = rewritten(
+        tmp_path / 'net.pth', {'data.pkl': claim(2**27), 'data/0': lambda _: deflated(bytes(2**29))}
+    )
     assert path.stat().st_size < 2**20
     _, _, usual = measured(tmp_path, 'restore', *image, '--weights', tiny_checkpoint)
     status, errors, megabytes = measured(tmp_path, 'restore', *image, '--weights', path)
@@ -337,7 +391,10 @@ def test_members_that_overlap_are_counted_each(tmp_path):
     one = data.index(b'PK\x01\x02', data.index(entry.filename.encode(), start) - 46)
     record = data[one : one + 46 + len(entry.filename)]
     head, stem = record[:46], entry.filename[:-4].encode()
-    many = b''.join(head[:28] + struct.pack('<H', len(stem) + 4) + head[30:] + stem + b'%04d' % number for number in range(1000))
+    many = b''.join(
+        head[:28] + struct.pack('<H', len(stem) + 4) + head[30:] + stem + b'%04d' % number
+        for number in range(1000)
+    )
     directory = data[start : start + size] + many
     end = struct.pack('<4s4H2LH', b'PK\x05\x06', 0, 0, 1000 + 9, 1000 + 9, len(directory), start, 0)
     path.write_bytes(data[:start] + directory + end)
@@ -346,7 +403,9 @@ def test_members_that_overlap_are_counted_each(tmp_path):
 
 
 def test_both_readers_of_a_zip_see_the_same(tmp_path):
-    """Python finds a directory behind bytes put before the file, and torch goes by what the file says of itself."""
+    """Python finds a directory behind bytes put before the file, and torch goes by what the file
+    says of itself.
+    """
     path = rewritten(tmp_path / 'net.pth', {})
     whole = path.read_bytes()
     path.write_bytes(b'PK\x03\x04' + bytes(1000) + whole)
@@ -354,7 +413,9 @@ def test_both_readers_of_a_zip_see_the_same(tmp_path):
         load_safely(path)
     path.write_bytes(whole)
     with zipfile.ZipFile(path, 'a') as archive:
-        archive.writestr(archive.namelist()[1].upper(), b'')  # torch's reader does not tell cases apart
+        archive.writestr(
+            archive.namelist()[1].upper(), b''
+        )  # torch's reader does not tell cases apart
     with pytest.raises(ValueError, match=DAMAGED):
         load_safely(path)
 
@@ -375,7 +436,9 @@ PROGRAMS = {  # what torch's own list of harmless names lets a pickle ask for
 
 
 def nested(open_: bytes, close: bytes, width: int, depth: int) -> bytes:
-    """A program that builds each container of ten times the one before: a key of a dictionary, which is hashed all through."""
+    """A program that builds each container of ten times the one before: a key of a dictionary,
+    which is hashed all through.
+    """
     level = b'\x80\x02}' + b'K\x01q\x00'
     for number in range(depth):
         level += open_ + b'h%c' % number * width + close + b'q%c' % (number + 1)
@@ -384,7 +447,13 @@ def nested(open_: bytes, close: bytes, width: int, depth: int) -> bytes:
 
 PROGRAMS['time'] = nested(b'(', b't', 10, 12)
 PROGRAMS['text'] = nested(b'](', b'e', 10, 12)
-PROGRAMS['dictionaries'] = b'\x80\x02' + b''.join(b'}(X\x01\x00\x00\x00a' for _ in range(10000)) + b'N' + b'u' * 10000 + b'.'
+PROGRAMS['dictionaries'] = (
+    b'\x80\x02'
+    + b''.join(b'}(X\x01\x00\x00\x00a' for _ in range(10000))
+    + b'N'
+    + b'u' * 10000
+    + b'.'
+)
 
 
 WHY = {
@@ -418,10 +487,18 @@ def test_programs_that_ask_for_memory_or_time(tmp_path, name, legacy):
 def test_a_program_that_is_too_long_is_not_followed_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(file_claims, 'MOST_STEPS', 100)
     with pytest.raises(ValueError, match='takes more than 100 steps'):
-        load_safely(rewritten(tmp_path / 'net.pth', {'data.pkl': lambda _: b'\x80\x02' + b'N0' * 1000 + b'N.'}))
+        load_safely(
+            rewritten(
+                tmp_path / 'net.pth', {'data.pkl': lambda _: b'\x80\x02' + b'N0' * 1000 + b'N.'}
+            )
+        )
     monkeypatch.setattr(file_claims, 'MOST_PROGRAM', 100)
     with pytest.raises(ValueError, match=r'data\.pkl has 2004 bytes'):
-        load_safely(rewritten(tmp_path / 'net.pth', {'data.pkl': lambda _: b'\x80\x02' + b'N0' * 1000 + b'N.'}))
+        load_safely(
+            rewritten(
+                tmp_path / 'net.pth', {'data.pkl': lambda _: b'\x80\x02' + b'N0' * 1000 + b'N.'}
+            )
+        )
     monkeypatch.setattr(file_claims, 'MOST_DIRECTORY', 100)
     with pytest.raises(ValueError, match='its directory has'):
         load_safely(rewritten(tmp_path / 'net.pth', {}))
@@ -429,7 +506,9 @@ def test_a_program_that_is_too_long_is_not_followed_to_its_end(tmp_path, monkeyp
 
 def test_the_format_before_zip_loads_and_claims_no_more_than_it_has(tmp_path):
     path = tmp_path / 'net.pth'
-    torch.save({'x': torch.arange(4.0), 'y': torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    torch.save(
+        {'x': torch.arange(4.0), 'y': torch.ones(2)}, path, _use_new_zipfile_serialization=False
+    )
     assert torch.equal(load_safely(path)['x'], torch.arange(4.0))
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'K\x04Nt', b'J' + struct.pack('<i', 2**30) + b'Nt', 1))
@@ -458,7 +537,9 @@ def test_tar_and_other_files_are_refused(tmp_path):
 ODD = {
     'meta': lambda: torch.empty(32, 3, 3, 3, device='meta'),
     'sparse': lambda: torch.zeros(32, 3, 3, 3).to_sparse(),
-    'sparse, huge': lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,)),
+    'sparse, huge': lambda: torch.sparse_coo_tensor(
+        torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,)
+    ),
     'csr': lambda: torch.eye(3).to_sparse_csr(),
     'quantised': lambda: torch.quantize_per_tensor(torch.zeros(32, 3, 3, 3), 0.1, 0, torch.qint8),
     'complex': lambda: torch.zeros(32, 3, 3, 3, dtype=torch.complex64),
@@ -484,7 +565,10 @@ def test_tensors_that_no_checkpoint_has(tmp_path, kind, key):
 
 def test_weights_that_share_memory_do_not_claim_a_larger_network(tmp_path):
     one = torch.zeros(32 * 32)
-    weights = {key: one[: value.numel()].view(value.shape) if value.numel() <= 1024 else value for key, value in ours().items()}
+    weights = {
+        key: one[: value.numel()].view(value.shape) if value.numel() <= 1024 else value
+        for key, value in ours().items()
+    }
     weights['_extra_state'] = ours()['_extra_state']
     assert 'its tensors claim' in refused(weights, tmp_path / 'net.pth')
 
@@ -492,8 +576,19 @@ def test_weights_that_share_memory_do_not_claim_a_larger_network(tmp_path):
 TABLE = 'layers.0.residual_group.blocks.1.attn.relative_position_bias_table'
 
 
-@pytest.mark.parametrize('name', [TABLE, 'conv_first.weight', 'upsample.0.weight', 'layers.0.residual_group.blocks.1.mlp.fc1.weight'])
-@pytest.mark.parametrize('shape', [(), (49,), (0,), (0, 4), (4, 0), (0, 64, 3, 3), (64, 0, 3, 3), (1, 1), (1, 1, 1, 1), None])
+@pytest.mark.parametrize(
+    'name',
+    [
+        TABLE,
+        'conv_first.weight',
+        'upsample.0.weight',
+        'layers.0.residual_group.blocks.1.mlp.fc1.weight',
+    ],
+)
+@pytest.mark.parametrize(
+    'shape',
+    [(), (49,), (0,), (0, 4), (4, 0), (0, 64, 3, 3), (64, 0, 3, 3), (1, 1), (1, 1, 1, 1), None],
+)
 def test_release_states_with_odd_shapes(tmp_path, name, shape):
     weights = as_release(HMANet(**SMALL_OURS, upscale=2))
     assert name in weights
@@ -517,7 +612,10 @@ def test_release_states_of_many_layers(tmp_path):
 @pytest.fixture
 def stranger(tmp_path) -> Path:
     inner = {'type': 'SpyNet', 'load_path': '/etc/passwd'}
-    return saved(tmp_path / 'net.pth', {'_extra_state': description('MaskInput', {'inner': inner}), 'x': torch.zeros(1)})
+    return saved(
+        tmp_path / 'net.pth',
+        {'_extra_state': description('MaskInput', {'inner': inner}), 'x': torch.zeros(1)},
+    )
 
 
 def test_every_way_in_refuses(tmp_path, stranger, monkeypatch, basicsr_here, triplets):
@@ -562,26 +660,41 @@ def test_files_that_basicsr_opens_itself(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'flow\.pth: it holds .*mkdir besides'):
         SpyNet(load_path=str(tmp_path / 'flow.pth'))
     assert not (tmp_path / 'executed').exists()
-    flow = {key: value for key, value in SpyNet().state_dict().items() if key not in ('mean', 'std')}
+    flow = {
+        key: value for key, value in SpyNet().state_dict().items() if key not in ('mean', 'std')
+    }
     torch.save({'params': flow}, tmp_path / 'flow.pth')
     again = SpyNet(load_path=str(tmp_path / 'flow.pth')).state_dict()
     assert all(torch.equal(value, again[key]) for key, value in flow.items())
 
 
 def test_every_load_of_torch_is_ours_or_safe():
-    """In this project: `weights_only=True` is said. In BasicSR: `compat.LOADING` names each module that calls torch.load."""
+    """In this project: `weights_only=True` is said. In BasicSR: `compat.LOADING` names each module
+    that calls torch.load.
+    """
 
     def calls(path):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ('torch.load', 'load_url', 'torch.hub.load'):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                'torch.load',
+                'load_url',
+                'torch.hub.load',
+            ):
                 yield node
 
     for folder in ('hmaca_arch', 'datasets_ext', 'losses_ext', 'scripts'):
         for path in (ROOT / folder).rglob('*.py'):
             for call in calls(path):
-                assert any(word.arg == 'weights_only' and ast.unparse(word.value) == 'True' for word in call.keywords), path
+                assert any(
+                    word.arg == 'weights_only' and ast.unparse(word.value) == 'True'
+                    for word in call.keywords
+                ), path
     root = Path(basicsr.__file__).parent
-    found = {f'basicsr.{".".join(path.relative_to(root).with_suffix("").parts)}' for path in root.rglob('*.py') if any(calls(path))}
+    found = {
+        f'basicsr.{".".join(path.relative_to(root).with_suffix("").parts)}'
+        for path in root.rglob('*.py')
+        if any(calls(path))
+    }
     assert found - {'basicsr.train'} == set(compat.LOADING)
     assert all(sys.modules[name].torch.load is not torch.load for name in compat.LOADING)
 
@@ -604,7 +717,13 @@ def test_a_state_of_another_form_ends_in_one_line(basicsr_here, triplets, tmp_pa
     assert basicsr_here('train', '-opt', path) == (0, '')
     state = tmp_path / 'experiments' / 'tiny' / 'training_states' / '2.state'
     whole = load_safely(state)
-    for change in ({'optimizers': [{}]}, {'optimizers': [{'param_groups': [{}], 'state': {}}]}, {'optimizers': [{'param_groups': 3}]}):
+    for change in (
+        {'optimizers': [{}]},
+        {'optimizers': [{'param_groups': [{}], 'state': {}}]},
+        {'optimizers': [{'param_groups': 3}]},
+    ):
         torch.save({**whole, **change}, state)
-        code, error = basicsr_here('train', '-opt', path, '--force_yml', f'path:resume_state={state}', 'train:total_iter=4')
+        code, error = basicsr_here(
+            'train', '-opt', path, '--force_yml', f'path:resume_state={state}', 'train:total_iter=4'
+        )
         assert code == 1 and error

@@ -13,7 +13,15 @@ HMACA = {
     'type': 'HMACA', 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1,
     'drop_path_rate': 0, 'cross_attention': 'none', 'mask_position': True, 'image_residual': True, 'img_range': 16,
 }  # fmt: skip
-SWINIR = {'type': 'SwinIR', 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'upscale': 1, 'upsampler': ''}
+SWINIR = {
+    'type': 'SwinIR',
+    'embed_dim': 12,
+    'depths': [2],
+    'num_heads': [2],
+    'window_size': 4,
+    'upscale': 1,
+    'upsampler': '',
+}
 TEXTS = ['pix:3:mean', 'pix:4:centre', 'blur:1', 'noise:20', 'unknown', 'none', 'blur:1+jpeg:50']
 
 
@@ -35,14 +43,24 @@ def test_known_pixels_stay_and_every_weight_learns(inner, steps):
     restored = network(lq, mask, told)
     known = (mask == 0).expand_as(lq)
     assert torch.equal(restored[known], lq[known])
-    for _ in range(2):  # the network's last convolution begins at zero, and lets nothing through in the first step
+    for _ in range(
+        2
+    ):  # the network's last convolution begins at zero, and lets nothing through in the first step
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         optimizer.zero_grad()
         (network(lq, mask, told) - 0.5).square().mean().backward()
         optimizer.step()
-    dead = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()]
+    dead = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()
+    ]
     # a position MLP of one channel is constant behind its LayerNorm, and softmax cancels constants
-    assert not [name for name in dead if '.bias1.' not in name and '.bias2.' not in name and 'relative_position' not in name]
+    assert not [
+        name
+        for name in dead
+        if '.bias1.' not in name and '.bias2.' not in name and 'relative_position' not in name
+    ]
 
 
 def test_what_is_told_reaches_the_result():
@@ -62,7 +80,9 @@ def test_an_image_does_not_depend_on_its_batch():
     lq, mask, told = inputs()
     together = network(lq, mask, told)
     for i in range(len(lq)):
-        assert torch.allclose(together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=1e-4)
+        assert torch.allclose(
+            together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=1e-4
+        )
 
 
 def test_a_checkpoint_describes_itself():
@@ -78,7 +98,9 @@ def test_a_checkpoint_describes_itself():
 
 def test_more_steps_take_the_same_weights():
     one, three = Unfolded(inner=SWINIR, steps=1), Unfolded(inner=SWINIR, steps=3)
-    assert {name: value.shape for name, value in one.named_parameters()} == {name: value.shape for name, value in three.named_parameters()}
+    assert {name: value.shape for name, value in one.named_parameters()} == {
+        name: value.shape for name, value in three.named_parameters()
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,5 +123,13 @@ def test_a_mask_of_another_size():
 
 
 def test_strengths_are_of_order_one():
-    extremes = ['pix:32:centre', 'blur:5', 'noise:75', 'none+jpeg:30', 'pix:2:mean', 'blur:0.3', 'noise:1']
+    extremes = [
+        'pix:32:centre',
+        'blur:5',
+        'noise:75',
+        'none+jpeg:30',
+        'pix:2:mean',
+        'blur:0.3',
+        'noise:1',
+    ]
     assert strengths([Degradation.parse(text) for text in extremes], torch.zeros(1)).abs().max() < 3

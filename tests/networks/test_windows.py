@@ -7,14 +7,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmaca_arch.networks.windows import bands, expand_offsets, offsets, pad_to_multiple, runs_as_windows
+from hmaca_arch.networks.windows import (
+    bands,
+    expand_offsets,
+    offsets,
+    pad_to_multiple,
+    runs_as_windows,
+)
 
 
 def test_bands_by_hand():
     assert bands(12, 4, 0) == [(slice(0, 12), 4)]
-    assert bands(12, 4, 2) == [(slice(0, 8), 4), (slice(8, 12), 2)]  # both halves of the last window in one band of half windows
+    assert bands(12, 4, 2) == [
+        (slice(0, 8), 4),
+        (slice(8, 12), 2),
+    ]  # both halves of the last window in one band of half windows
     assert bands(15, 5, 2) == [(slice(0, 10), 5), (slice(10, 13), 3), (slice(13, 15), 2)]
-    assert bands(5, 5, 2) == [(slice(0, 3), 3), (slice(3, 5), 2)]  # shifted although one window fills the side
+    assert bands(5, 5, 2) == [
+        (slice(0, 3), 3),
+        (slice(3, 5), 2),
+    ]  # shifted although one window fills the side
 
 
 @settings(max_examples=60)
@@ -22,8 +34,12 @@ def test_bands_by_hand():
 def test_bands_are_the_regions_of_the_usual_mask(windows, size, data):
     shift = data.draw(st.integers(0, size - 1))
     length = windows * size
-    # who sees whom, as the usual mask has it: same window, and the same of [0, H - w), [H - w, H - s), [H - s, H)
-    region = [0 if shift == 0 or i < length - size else 1 if i < length - shift else 2 for i in range(length)]
+    # who sees whom, as the usual mask has it: same window, and the same of [0, H - w), [H - w, H -
+    # s), [H - s, H)
+    region = [
+        0 if shift == 0 or i < length - size else 1 if i < length - shift else 2
+        for i in range(length)
+    ]
     usual = [(i // size, region[i]) for i in range(length)]
     ours = []
     for number, (pixels, part) in enumerate(bands(length, size, shift)):
@@ -37,7 +53,10 @@ def test_offsets_by_hand():
     assert offsets(1, 2, torch.empty(0)).tolist() == [[[0.0, -1.0], [0.0, 0.0], [0.0, 1.0]]]
 
 
-@pytest.mark.parametrize(('size', 'rows', 'cols'), [((3, 3), 3, 3), ((4, 5), 2, 5), ((4, 4), 1, 3), ((1, 1), 1, 1), ((2, 6), 2, 1)])
+@pytest.mark.parametrize(
+    ('size', 'rows', 'cols'),
+    [((3, 3), 3, 3), ((4, 5), 2, 5), ((4, 4), 1, 3), ((1, 1), 1, 1), ((2, 6), 2, 1)],
+)
 def test_expand_offsets_is_the_table_at_query_minus_key(size, rows, cols):
     table = torch.randn(2 * size[0] - 1, 2 * size[1] - 1, 3)
     [(queries, bias)] = expand_offsets(table, rows, cols, step=rows)
@@ -59,7 +78,9 @@ def test_expand_offsets_in_parts():
 def test_expand_offsets_passes_gradients_to_every_offset():
     table = torch.randn(5, 5, 2, dtype=torch.float64, requires_grad=True)
     sum(bias.sum() for _, bias in expand_offsets(table, 3, 3, step=2)).backward()
-    pairs = torch.tensor([1, 2, 3, 2, 1], dtype=torch.float64)  # pairs of three places on a line with the offset -2 ... 2
+    pairs = torch.tensor(
+        [1, 2, 3, 2, 1], dtype=torch.float64
+    )  # pairs of three places on a line with the offset -2 ... 2
     assert torch.equal(table.grad, (pairs[:, None] * pairs)[..., None].expand(5, 5, 2))
 
 
@@ -74,8 +95,19 @@ def test_padding_mirrors_each_axis_by_itself():
     # 2 rows to 4: the padding, 2, is not smaller than the side: edge. 3 columns to 4: mirrored.
     expected = [[1, 2, 3, 2], [4, 5, 6, 5], [4, 5, 6, 5], [4, 5, 6, 5]]
     assert pad_to_multiple(picture, 4, 'picture')[0, 0].tolist() == expected
-    assert pad_to_multiple(picture, 5, 'picture')[0, 0, 0].tolist() == [1, 2, 3, 2, 1]  # 2 of 3 columns can be mirrored
-    assert pad_to_multiple(picture, 4, 'mask')[0, 0].tolist() == [[1, 2, 3, 0], [4, 5, 6, 0], [0] * 4, [0] * 4]
+    assert pad_to_multiple(picture, 5, 'picture')[0, 0, 0].tolist() == [
+        1,
+        2,
+        3,
+        2,
+        1,
+    ]  # 2 of 3 columns can be mirrored
+    assert pad_to_multiple(picture, 4, 'mask')[0, 0].tolist() == [
+        [1, 2, 3, 0],
+        [4, 5, 6, 0],
+        [0] * 4,
+        [0] * 4,
+    ]
 
 
 def test_no_padding_where_none_is_needed():

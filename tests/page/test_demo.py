@@ -1,4 +1,6 @@
-"""`basicsr demo`: the function behind the button, the page's HTTP API, and the page in a real browser."""
+"""`basicsr demo`: the function behind the button, the page's HTTP API, and the page in a real
+browser.
+"""
 
 import base64
 import http.client
@@ -60,9 +62,13 @@ def test_without_damage_the_region_is_restored_as_the_python_api_does(tiny_check
     tried = demo.try_out(restorer, given_picture, context=8, feather=2)
     picture = given_picture['background'][..., :3]
     np.testing.assert_array_equal(tried.damaged, picture)
-    np.testing.assert_array_equal(tried.restored, restorer.restore(picture, INSIDE, context=8, feather=2))
+    np.testing.assert_array_equal(
+        tried.restored, restorer.restore(picture, INSIDE, context=8, feather=2)
+    )
     assert (tried.restored != picture).any() and (tried.restored[~INSIDE] == picture[~INSIDE]).all()
-    assert tried.line.startswith('1 region restored in ') and tried.line.endswith('; largest change outside: 0')
+    assert tried.line.startswith('1 region restored in ') and tried.line.endswith(
+        '; largest change outside: 0'
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,16 +77,30 @@ def test_without_damage_the_region_is_restored_as_the_python_api_does(tiny_check
         ('pixelize', 1, lambda *x: degradations.pixelate(*x, 3, 'mean'), 'squares of 3 pixels'),
         ('pixelize', 10, lambda *x: degradations.pixelate(*x, 12, 'mean'), 'squares of 12 pixels'),
         ('blur', 4, lambda *x: degradations.blur(*x, 1.4), 'sigma 1.4 pixels'),
-        ('noise', 10, lambda *x: degradations.noise(*x, np.random.default_rng(0), 25), 'sigma 25 of 255'),
+        (
+            'noise',
+            10,
+            lambda *x: degradations.noise(*x, np.random.default_rng(0), 25),
+            'sigma 25 of 255',
+        ),
     ],
 )
 def test_damage(damage, strength, expected, words):
     given_picture = painted()
     tried = demo.try_out(Restorer(nn.Identity()), given_picture, None, damage, strength, context=4)
-    np.testing.assert_array_equal(tried.damaged, expected(given_picture['background'][..., :3], INSIDE[..., None]))
-    np.testing.assert_array_equal(tried.restored, tried.damaged)  # by a network that changes nothing
+    np.testing.assert_array_equal(
+        tried.damaged, expected(given_picture['background'][..., :3], INSIDE[..., None])
+    )
+    np.testing.assert_array_equal(
+        tried.restored, tried.damaged
+    )  # by a network that changes nothing
     assert not tried.difference.any() and words in tried.line
-    before, after = tried.line.split('PSNR of the region ')[1].replace(' damaged', '').replace(' restored', '').split(', ')
+    before, after = (
+        tried.line.split('PSNR of the region ')[1]
+        .replace(' damaged', '')
+        .replace(' restored', '')
+        .split(', ')
+    )
     assert before == after and 5 < float(before.split()[0]) < 40
 
 
@@ -89,13 +109,21 @@ def test_difference_is_amplified_and_alpha_left_alone():
     tried = demo.try_out(Restorer(Black()), given_picture, context=0)
     picture = given_picture['background']
     assert tried.restored.shape == (40, 48, 4) and (tried.restored[..., 3] == 200).all()
-    assert not tried.restored[INSIDE][:, :3].any() and (tried.restored[~INSIDE] == picture[~INSIDE]).all()
+    assert (
+        not tried.restored[INSIDE][:, :3].any()
+        and (tried.restored[~INSIDE] == picture[~INSIDE]).all()
+    )
     assert tried.difference.shape == (40, 48, 3) and not tried.difference[~INSIDE].any()
-    np.testing.assert_array_equal(tried.difference[INSIDE], np.minimum(8 * picture[INSIDE][:, :3].astype(int), 255))
+    np.testing.assert_array_equal(
+        tried.difference[INSIDE], np.minimum(8 * picture[INSIDE][:, :3].astype(int), 255)
+    )
 
 
 @settings(max_examples=25)
-@given(masks=st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=3), alpha=st.integers(0, 255))
+@given(
+    masks=st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=3),
+    alpha=st.integers(0, 255),
+)
 def test_what_is_painted(masks, alpha):
     layers = [paint(np.reshape(mask, (3, 4)), alpha) for mask in masks]
     union = np.any(masks, axis=0).reshape(3, 4)
@@ -115,8 +143,12 @@ def test_a_mask_of_its_own_joins_what_is_painted():
     drawn = other.astype(np.uint8)
     np.testing.assert_array_equal(demo.read_painted(painted(), drawn)[1], INSIDE | other)
     np.testing.assert_array_equal(demo.read_painted(painted() | {'layers': []}, drawn)[1], other)
-    mask_as_layer = np.dstack([255 * INSIDE.astype(np.uint8)] * 3 + [np.full(INSIDE.shape, 255, np.uint8)])  # opaque, black and white
-    np.testing.assert_array_equal(demo.read_painted(painted() | {'layers': [mask_as_layer]})[1], INSIDE)
+    mask_as_layer = np.dstack(
+        [255 * INSIDE.astype(np.uint8)] * 3 + [np.full(INSIDE.shape, 255, np.uint8)]
+    )  # opaque, black and white
+    np.testing.assert_array_equal(
+        demo.read_painted(painted() | {'layers': [mask_as_layer]})[1], INSIDE
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,14 +167,19 @@ def test_a_mask_of_its_own_joins_what_is_painted():
 )
 def test_mistakes(change, arguments, message):
     with pytest.raises(ValueError, match=message):
-        demo.try_out(Restorer(nn.Identity()), None if change is None else painted() | change, **arguments)
+        demo.try_out(
+            Restorer(nn.Identity()), None if change is None else painted() | change, **arguments
+        )
 
 
 def test_examples_are_photographs_with_a_region(tmp_path):
     found = demo.examples(tmp_path)
     assert [damage for *_, damage in found] == ['pixelize', 'blur', 'noise']
     for (file, mask_file, _), name in zip(found, ('chelsea', 'coffee', 'rocket'), strict=True):
-        background, drawn = np.array(Image.open(file).convert('RGBA')), np.array(Image.open(mask_file))
+        background, drawn = (
+            np.array(Image.open(file).convert('RGBA')),
+            np.array(Image.open(mask_file)),
+        )
         picture, mask = demo.read_painted({'background': background}, drawn // 255)
         np.testing.assert_array_equal(picture, getattr(data, name)())
         assert 2000 < mask.sum() < 8000
@@ -161,7 +198,12 @@ def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys, tiny_check
 
 
 @pytest.mark.parametrize(
-    ('host', 'message'), [('127.0.0.1', 'in use'), ('host.invalid', 'cannot listen on host.invalid'), ('::1', 'listen on ::1')]
+    ('host', 'message'),
+    [
+        ('127.0.0.1', 'in use'),
+        ('host.invalid', 'cannot listen on host.invalid'),
+        ('::1', 'listen on ::1'),
+    ],
 )
 def test_a_place_that_cannot_be_listened_on(host, message):
     with demo.listen('127.0.0.1', 0) as taken, pytest.raises(OSError, match=message):
@@ -179,7 +221,11 @@ def test_a_port_that_is_none_is_told_whether_gradio_is_there_or_not(monkeypatch)
 @pytest.mark.parametrize(
     ('arguments', 'environment', 'message'),
     [
-        (['--host', '0.0.0.0'], '', '--host 0.0.0.0 lets other machines in: set a password with --auth USER:PASSWORD'),
+        (
+            ['--host', '0.0.0.0'],
+            '',
+            '--host 0.0.0.0 lets other machines in: set a password with --auth USER:PASSWORD',
+        ),
         (['--auth', 'secret'], '', 'not USER:PASSWORD'),
         ([], 'secret', 'not USER:PASSWORD'),
         (['--allow-host', 'http://demo.example'], '', "--allow-host is 'http://demo.example'"),
@@ -188,7 +234,9 @@ def test_a_port_that_is_none_is_told_whether_gradio_is_there_or_not(monkeypatch)
 def test_who_may_reach_it(arguments, environment, message, monkeypatch, capsys, tiny_checkpoint):
     monkeypatch.setattr(demo, 'import_gradio', Mock())
     monkeypatch.setenv('HMACA_AUTH', environment)
-    code, err = command('--weights', tiny_checkpoint, '--device', 'cpu', '--port', 0, *arguments, capsys=capsys)
+    code, err = command(
+        '--weights', tiny_checkpoint, '--device', 'cpu', '--port', 0, *arguments, capsys=capsys
+    )
     assert code == 1 and err.count('\n') == 1 and message in err and 'secret' not in err
     demo.import_gradio.assert_not_called()
 
@@ -214,9 +262,16 @@ class Server:
         (folder / 'tmp').mkdir()
         self.temporary = folder / 'tmp'
         environ = environment()
-        environ |= {'PYTHONPATH': os.pathsep.join([str(folder), environ['PYTHONPATH']]), 'TMPDIR': str(self.temporary)}
+        environ |= {
+            'PYTHONPATH': os.pathsep.join([str(folder), environ['PYTHONPATH']]),
+            'TMPDIR': str(self.temporary),
+        }
         self.process = subprocess.Popen(
-            command_line('demo', '--port', 0, '--device', 'cpu', *arguments), cwd=folder, env=environ, text=True, stdout=subprocess.PIPE
+            command_line('demo', '--port', 0, '--device', 'cpu', *arguments),
+            cwd=folder,
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
         )
         self.line = self.process.stdout.readline()
         self.url = self.line.split(' ')[0]
@@ -224,7 +279,9 @@ class Server:
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory, tiny_checkpoint):
-    pytest.importorskip('gradio', reason='the page needs Gradio, which is not installed: pip install "hmaca[demo]"')
+    pytest.importorskip(
+        'gradio', reason='the page needs Gradio, which is not installed: pip install "hmaca[demo]"'
+    )
     server = Server(tmp_path_factory.mktemp('demo'), '--weights', tiny_checkpoint)
     yield server
     server.process.kill()
@@ -240,17 +297,40 @@ def test_http_api(server, tiny_checkpoint, tmp_path, monkeypatch):
     given_picture = painted()
     Image.fromarray(given_picture['background'][..., :3]).save(tmp_path / 'picture.png')
     Image.fromarray(INSIDE).save(tmp_path / 'mask.png')
-    picture, mask = handle_file(str(tmp_path / 'picture.png')), handle_file(str(tmp_path / 'mask.png'))
+    picture, mask = (
+        handle_file(str(tmp_path / 'picture.png')),
+        handle_file(str(tmp_path / 'mask.png')),
+    )
     client = Client(server.url, verbose=False, download_files=str(tmp_path / 'down'))
-    *files, line = client.predict({'background': picture, 'layers': [], 'composite': None}, mask, 'noise', 6, 8, 1, api_name='/restore')
-    expected = demo.try_out(load_restorer(tiny_checkpoint, 'cpu'), given_picture, None, 'noise', 6, 8, 1)
+    *files, line = client.predict(
+        {'background': picture, 'layers': [], 'composite': None},
+        mask,
+        'noise',
+        6,
+        8,
+        1,
+        api_name='/restore',
+    )
+    expected = demo.try_out(
+        load_restorer(tiny_checkpoint, 'cpu'), given_picture, None, 'noise', 6, 8, 1
+    )
     for file, pixels in zip(files, expected[:3], strict=True):
         found = np.array(Image.open(file))
-        assert np.abs(found.astype(int) - pixels).max() <= (8 if pixels is expected.difference else 1)
+        assert np.abs(found.astype(int) - pixels).max() <= (
+            8 if pixels is expected.difference else 1
+        )
         assert (found[~INSIDE] == pixels[~INSIDE]).all()
     assert 'largest change outside: 0' in line and 'noise added' in line
     with pytest.raises(AppError, match='nothing is painted yet'):
-        client.predict({'background': picture, 'layers': [], 'composite': None}, None, 'none', 5, 8, 0, api_name='/restore')
+        client.predict(
+            {'background': picture, 'layers': [], 'composite': None},
+            None,
+            'none',
+            5,
+            8,
+            0,
+            api_name='/restore',
+        )
 
 
 def test_the_page_reads_files_as_the_command_does(server, tiny_checkpoint, tmp_path, monkeypatch):
@@ -262,14 +342,18 @@ def test_the_page_reads_files_as_the_command_does(server, tiny_checkpoint, tmp_p
 
     def restored(image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray, str]:
         editor = {'background': handle_file(str(image)), 'layers': [], 'composite': None}
-        before, after, _, line = client.predict(editor, handle_file(str(mask)), 'none', 5, 8, 0, api_name='/restore')
+        before, after, _, line = client.predict(
+            editor, handle_file(str(mask)), 'none', 5, 8, 0, api_name='/restore'
+        )
         return np.array(Image.open(before)), np.array(Image.open(after)), line
 
     gray = np.random.default_rng(0).integers(0, 65536, INSIDE.shape, dtype=np.uint16)
     (tmp_path / 'deep.png').write_bytes(png(gray))
     (tmp_path / 'mask.png').write_bytes(png(255 * INSIDE.astype(np.uint8)))
     before, after, line = restored(tmp_path / 'deep.png', tmp_path / 'mask.png')
-    np.testing.assert_array_equal(before, np.repeat(np.rint(gray / 257).astype(np.uint8)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(
+        before, np.repeat(np.rint(gray / 257).astype(np.uint8)[..., None], 3, axis=2)
+    )
     assert 'largest change outside: 0' in line
 
     colour = painted()['background'][..., :3]
@@ -302,21 +386,31 @@ class Visitor:
         self.address, self.cookie = urllib.parse.urlsplit(server.url).netloc, None
         self.cookie = self.ask('GET', '/')[1]['set-cookie'].split(';')[0]
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers) -> tuple[int, dict, bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers
+    ) -> tuple[int, dict, bytes]:
         """The status, the headers and the body of the answer."""
         connection = http.client.HTTPConnection(self.address, timeout=120)
-        given = {name.replace('_', '-'): value for name, value in headers.items()} | ({'Cookie': self.cookie} if self.cookie else {})
+        given = {name.replace('_', '-'): value for name, value in headers.items()} | (
+            {'Cookie': self.cookie} if self.cookie else {}
+        )
         try:
             connection.request(method, path, body, given)
             answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            return (
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
         finally:
             connection.close()
 
     def upload(self, content: bytes, name: str = 'image.png') -> tuple[int, bytes]:
         part = f'--xyz\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
         body = part.encode() + content + b'\r\n--xyz--\r\n'
-        status, _, answer = self.ask('POST', '/gradio_api/upload', body, Content_Type='multipart/form-data; boundary=xyz')
+        status, _, answer = self.ask(
+            'POST', '/gradio_api/upload', body, Content_Type='multipart/form-data; boundary=xyz'
+        )
         return status, answer
 
     def call(self, background: dict, drawn: dict, session: str = 'abc') -> tuple[int, bytes]:
@@ -324,9 +418,17 @@ class Visitor:
         editor = {'background': background, 'layers': [], 'composite': None}
         functions = json.loads(self.ask('GET', '/config')[2])['dependencies']
         number = next(function['id'] for function in functions if function['api_name'] == 'restore')
-        body = json.dumps({'data': [editor, drawn, 'none', 5, 8, 0], 'fn_index': number, 'session_hash': session}).encode()
-        status, _, answer = self.ask('POST', '/gradio_api/queue/join', body, Content_Type='application/json')
-        return (status, answer) if status != 200 else (status, self.ask('GET', f'/gradio_api/queue/data?session_hash={session}')[2])
+        body = json.dumps(
+            {'data': [editor, drawn, 'none', 5, 8, 0], 'fn_index': number, 'session_hash': session}
+        ).encode()
+        status, _, answer = self.ask(
+            'POST', '/gradio_api/queue/join', body, Content_Type='application/json'
+        )
+        return (
+            (status, answer)
+            if status != 200
+            else (status, self.ask('GET', f'/gradio_api/queue/data?session_hash={session}')[2])
+        )
 
 
 META = {'meta': {'_type': 'gradio.FileData'}}
@@ -369,14 +471,41 @@ def test_a_request_names_only_what_its_session_uploaded(server, tmp_path):
     for path in (*paths, *made):
         assert mine.ask('GET', f'/gradio_api/file={path}')[0] == 200
         assert theirs.ask('GET', f'/gradio_api/file={path}')[0] == 404
-    found = cv2.imdecode(np.frombuffer(mine.ask('GET', f'/gradio_api/file={made[0]}')[2], np.uint8), cv2.IMREAD_COLOR)
+    found = cv2.imdecode(
+        np.frombuffer(mine.ask('GET', f'/gradio_api/file={made[0]}')[2], np.uint8), cv2.IMREAD_COLOR
+    )
     np.testing.assert_array_equal(found, image)
-    for path in (secret, link, urllib.parse.quote(f'../{secret}', safe=''), f'file://{secret}', url, f'{paths[0]}%00'):
+    for path in (
+        secret,
+        link,
+        urllib.parse.quote(f'../{secret}', safe=''),
+        f'file://{secret}',
+        url,
+        f'{paths[0]}%00',
+    ):
         for route in ('file=', 'file', 'proxy=', 'stream/'):
             assert mine.ask('GET', f'/gradio_api/{route}{path}')[0] == 404
-    body = json.dumps({'data': [{'background': {'path': str(secret), **META}, 'layers': [], 'composite': None}, None, 'none', 5, 32, 0]})
-    assert mine.ask('POST', '/gradio_api/call/restore', body.encode(), Content_Type='application/json')[0] == 404
-    kept = [file.read_bytes() for file in server.temporary.glob('basicsr_demo_*/**/*') if file.is_file()]
+    body = json.dumps(
+        {
+            'data': [
+                {'background': {'path': str(secret), **META}, 'layers': [], 'composite': None},
+                None,
+                'none',
+                5,
+                32,
+                0,
+            ]
+        }
+    )
+    assert (
+        mine.ask(
+            'POST', '/gradio_api/call/restore', body.encode(), Content_Type='application/json'
+        )[0]
+        == 404
+    )
+    kept = [
+        file.read_bytes() for file in server.temporary.glob('basicsr_demo_*/**/*') if file.is_file()
+    ]
     assert kept and secret.read_bytes() not in kept
 
 
@@ -384,7 +513,10 @@ def test_names_of_uploads(server):
     visitor = Visitor(server)
     for name in ('../../x.png', '/etc/passwd', 'a' * 5000, '..', 'a\0b', '%2e%2e%2fx', ''):
         status, answer = visitor.upload(b'content', name)
-        assert status != 200 or all(Path(path).is_relative_to(next(server.temporary.glob('basicsr_demo_*'))) for path in json.loads(answer))
+        assert status != 200 or all(
+            Path(path).is_relative_to(next(server.temporary.glob('basicsr_demo_*')))
+            for path in json.loads(answer)
+        )
     status, answer = visitor.upload(bytes(65 << 20))
     assert status == 413 and b'has 65.0 MiB; expected at most 64 MiB' in answer
 
@@ -394,7 +526,10 @@ def test_other_sites(server):
     port = visitor.address.split(':')[1]
     for path in ('/', '/config', '/theme.css', '/gradio_api/info'):
         for name in ('127.0.0.1', 'localhost', '[::1]'):
-            assert visitor.ask('GET', path, Host=f'{name}:{port}', Origin=f'http://{name}:{port}')[0] == 200
+            assert (
+                visitor.ask('GET', path, Host=f'{name}:{port}', Origin=f'http://{name}:{port}')[0]
+                == 200
+            )
         for headers in (
             {'Host': f'other.example:{port}'},
             {'Host': f'other.example:{port}', 'Origin': f'http://other.example:{port}'},
@@ -404,19 +539,37 @@ def test_other_sites(server):
             {'Sec_Fetch_Site': 'cross-site'},
         ):
             for method in ('GET', 'POST', 'OPTIONS'):
-                status, found, _ = visitor.ask(method, path, Access_Control_Request_Method='POST', **headers)
+                status, found, _ = visitor.ask(
+                    method, path, Access_Control_Request_Method='POST', **headers
+                )
                 assert status == 403 and not any(key.startswith('access-control') for key in found)
-    upgrade = {'Connection': 'Upgrade', 'Upgrade': 'websocket', 'Sec_WebSocket_Key': f'{"A" * 22}==', 'Sec_WebSocket_Version': '13'}
-    assert visitor.ask('GET', '/gradio_api/queue/join', **upgrade)[0] in (403, 404)  # 404 where uvicorn has no websockets
+    upgrade = {
+        'Connection': 'Upgrade',
+        'Upgrade': 'websocket',
+        'Sec_WebSocket_Key': f'{"A" * 22}==',
+        'Sec_WebSocket_Version': '13',
+    }
+    assert visitor.ask('GET', '/gradio_api/queue/join', **upgrade)[0] in (
+        403,
+        404,
+    )  # 404 where uvicorn has no websockets
 
 
 def test_password_on_every_route(tmp_path, tiny_checkpoint, monkeypatch):
     pytest.importorskip('gradio')
     monkeypatch.setenv('HMACA_AUTH', 'me:secret')
-    server = Server(tmp_path, '--weights', tiny_checkpoint, '--host', '0.0.0.0', '--allow-host', 'demo.example')
+    server = Server(
+        tmp_path, '--weights', tiny_checkpoint, '--host', '0.0.0.0', '--allow-host', 'demo.example'
+    )
     try:
         given = {'Authorization': 'Basic ' + base64.b64encode(b'me:secret').decode()}
-        routes = {'/': 200, '/config': 200, '/theme.css': 200, '/gradio_api/file=/etc/passwd': 403, '/gradio_api/queue/data': 403}
+        routes = {
+            '/': 200,
+            '/config': 200,
+            '/theme.css': 200,
+            '/gradio_api/file=/etc/passwd': 403,
+            '/gradio_api/queue/data': 403,
+        }
         for path, known in routes.items():
             for headers, status in [
                 ({}, 401),
@@ -425,7 +578,9 @@ def test_password_on_every_route(tmp_path, tiny_checkpoint, monkeypatch):
                 (given | {'Host': 'demo.example'}, known),
                 (given | {'Host': 'other.example'}, 403),
             ]:
-                connection = http.client.HTTPConnection('127.0.0.1', int(server.url.rpartition(':')[2]), timeout=120)
+                connection = http.client.HTTPConnection(
+                    '127.0.0.1', int(server.url.rpartition(':')[2]), timeout=120
+                )
                 connection.request('GET', path, headers=headers)
                 assert connection.getresponse().status == status, (path, headers)
                 connection.close()
@@ -457,9 +612,13 @@ def until_settled(browser: Browser, before: bytes, seconds: float = 120) -> None
 
 
 def restored_by(browser: Browser, words: str) -> tuple[np.ndarray, str]:
-    """Press the button; returns the picture that comes back, once the line that comes with it has these words, and the line."""
+    """Press the button; returns the picture that comes back, once the line that comes with it has
+    these words, and the line.
+    """
     browser.evaluate("document.querySelector('#restore').click()")
-    line = browser.wait_for(f"(text => text.includes('{words}') && text)(document.querySelector('#line textarea').value)")
+    line = browser.wait_for(
+        f"(text => text.includes('{words}') && text)(document.querySelector('#line textarea').value)"
+    )
     url = browser.wait_for("document.querySelector('#restored img')?.src")
     with pytest.raises(urllib.error.HTTPError, match='403'):
         urllib.request.urlopen(url)
@@ -479,23 +638,38 @@ def test_page_in_a_browser(server, tiny_checkpoint, tmp_path):
     region = np.array(Image.open(demo.examples(tmp_path)[0][1])) > 127
     with Browser(executable, tmp_path / 'profile') as browser:
         browser.call('Page.navigate', url=server.url)
-        browser.wait_for("document.querySelector('canvas') && document.querySelectorAll('tbody tr').length === 3")
+        browser.wait_for(
+            "document.querySelector('canvas') && document.querySelectorAll('tbody tr').length === 3"
+        )
         empty = editor_picture(browser)
         browser.evaluate("document.querySelector('tbody tr').click()")
         until_settled(browser, empty)
         restored, line = restored_by(browser, '1 region ')
         expected = demo.try_out(
             load_restorer(tiny_checkpoint, 'cpu'),
-            {'background': np.dstack([photograph, np.full(region.shape, 255, np.uint8)]), 'layers': [paint(region)]},
+            {
+                'background': np.dstack([photograph, np.full(region.shape, 255, np.uint8)]),
+                'layers': [paint(region)],
+            },
             damage='pixelize',
         )
-        assert line.startswith('pixelized in squares of 7 pixels; 1 region restored') and 'largest change outside: 0' in line
+        assert (
+            line.startswith('pixelized in squares of 7 pixels; 1 region restored')
+            and 'largest change outside: 0' in line
+        )
         assert (restored[~region] == photograph[~region]).all()
-        assert np.abs(restored.astype(int) - expected.restored).max() <= 1 and (restored != photograph)[region].mean() > 0.5
-        assert browser.evaluate("document.querySelectorAll('#damaged img, #difference img').length") == 2
+        assert (
+            np.abs(restored.astype(int) - expected.restored).max() <= 1
+            and (restored != photograph)[region].mean() > 0.5
+        )
+        assert (
+            browser.evaluate("document.querySelectorAll('#damaged img, #difference img').length")
+            == 2
+        )
 
-        # A stroke with the mouse, near the left end of the picture, which is centred in the editor: a second region. The editor draws a
-        # ring round the pointer, and takes strokes from then on; the stroke ends where it began, so that the ring is no difference.
+        # A stroke with the mouse, near the left end of the picture, which is centred in the editor:
+        # a second region. The editor draws a ring round the pointer, and takes strokes from then
+        # on; the stroke ends where it began, so that the ring is no difference.
         before, box = editor_picture(browser), editor_box(browser)
         x, y = box['x'] + box['width'] / 2 - 140, box['y'] + box['height'] / 2
         browser.mouse('mouseMoved', x, y)
@@ -505,9 +679,17 @@ def test_page_in_a_browser(server, tiny_checkpoint, tmp_path):
         until_settled(browser, before)
         again, line = restored_by(browser, '2 regions ')
         changed = (again != photograph).any(axis=2)
-        assert 'largest change outside: 0' in line and changed[:, :130].sum() > 100 and not changed[:, 130:][~region[:, 130:]].any()
+        assert (
+            'largest change outside: 0' in line
+            and changed[:, :130].sum() > 100
+            and not changed[:, 130:][~region[:, 130:]].any()
+        )
 
-        hosts = {urllib.parse.urlsplit(url).netloc for url in browser.requested if url.startswith(('http', 'ws'))}
+        hosts = {
+            urllib.parse.urlsplit(url).netloc
+            for url in browser.requested
+            if url.startswith(('http', 'ws'))
+        }
         assert hosts == {urllib.parse.urlsplit(server.url).netloc} and not browser.errors
 
 

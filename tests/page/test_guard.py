@@ -1,4 +1,6 @@
-"""What the page of `basicsr demo` lets through: plain ASGI calls, without Gradio and without a network."""
+"""What the page of `basicsr demo` lets through: plain ASGI calls, without Gradio and without a
+network.
+"""
 
 import asyncio
 import base64
@@ -15,7 +17,9 @@ OWN = '127.0.0.1:7860'
 
 
 class Inner:
-    """An application that notes what reaches it, and answers with `answer`, and with the open CORS headers of Gradio."""
+    """An application that notes what reaches it, and answers with `answer`, and with the open CORS
+    headers of Gradio.
+    """
 
     def __init__(self, answer=b'{}'):
         self.answer, self.seen, self.bodies = answer, [], []
@@ -24,18 +28,40 @@ class Inner:
         self.seen.append(scope)
         if scope['type'] == 'http' and scope['method'] == 'POST':
             self.bodies.append((await receive())['body'])
-        headers = [(b'access-control-allow-origin', b'*'), (b'Access-Control-Allow-Credentials', b'true')]
+        headers = [
+            (b'access-control-allow-origin', b'*'),
+            (b'Access-Control-Allow-Credentials', b'true'),
+        ]
         await send({'type': 'http.response.start', 'status': 200, 'headers': headers})
         await send({'type': 'http.response.body', 'body': self.answer})
 
 
 def ask(app, method='GET', path='/', body=b'', query=b'', kind='http', **headers):
-    """One request; returns the status, the headers as a dict, and the body. Of a header that is a list, one each."""
-    pairs = [('host', OWN), ('content_length', str(len(body)))] if method == 'POST' else [('host', OWN)]
+    """One request; returns the status, the headers as a dict, and the body. Of a header that is a
+    list, one each.
+    """
+    pairs = (
+        [('host', OWN), ('content_length', str(len(body)))] if method == 'POST' else [('host', OWN)]
+    )
     pairs = [(name, value) for name, value in pairs if name not in headers]
-    pairs += [(name, part) for name, value in headers.items() for part in (value if isinstance(value, list) else [value])]
-    coded = [(name.replace('_', '-').encode(), value.encode()) for name, value in pairs if value is not None]
-    scope = {'type': kind, 'method': method, 'path': path, 'raw_path': path.encode(), 'query_string': query, 'headers': coded}
+    pairs += [
+        (name, part)
+        for name, value in headers.items()
+        for part in (value if isinstance(value, list) else [value])
+    ]
+    coded = [
+        (name.replace('_', '-').encode(), value.encode())
+        for name, value in pairs
+        if value is not None
+    ]
+    scope = {
+        'type': kind,
+        'method': method,
+        'path': path,
+        'raw_path': path.encode(),
+        'query_string': query,
+        'headers': coded,
+    }
     sent, waiting = [], [{'type': 'http.request', 'body': body, 'more_body': False}]
 
     async def receive():
@@ -85,16 +111,30 @@ def test_names_of_the_page(served, host, status):
 
 def test_further_names():
     guard = Guard(Inner(), '10.0.0.1', 7860, ['demo.example.org', 'other.example:99'])
-    for host, status in [('demo.example.org', 200), ('demo.example.org:7860', 200), ('other.example:99', 200), ('other.example', 403)]:
+    for host, status in [
+        ('demo.example.org', 200),
+        ('demo.example.org:7860', 200),
+        ('other.example:99', 200),
+        ('other.example', 403),
+    ]:
         assert ask(guard, host=host)[0] == status, host
-    assert ask(guard, 'POST', host='demo.example.org', origin='https://demo.example.org')[0] == 200  # behind a proxy with TLS
+    assert (
+        ask(guard, 'POST', host='demo.example.org', origin='https://demo.example.org')[0] == 200
+    )  # behind a proxy with TLS
     assert ask(guard, 'POST', host='demo.example.org', origin='https://other.example')[0] == 403
 
 
 @pytest.mark.parametrize(
     ('headers', 'status'),
     [
-        ({'origin': f'http://{OWN}', 'referer': f'http://{OWN}/', 'sec_fetch_site': 'same-origin'}, 200),
+        (
+            {
+                'origin': f'http://{OWN}',
+                'referer': f'http://{OWN}/',
+                'sec_fetch_site': 'same-origin',
+            },
+            200,
+        ),
         ({'origin': 'http://other.example:7860'}, 403),
         ({'origin': 'http://127.0.0.1:8000'}, 403),
         ({'origin': 'http://127.0.0.1:7860.other.example'}, 403),
@@ -112,12 +152,17 @@ def test_further_names():
 @pytest.mark.parametrize('method', ['GET', 'POST', 'OPTIONS'])
 def test_origins(method, headers, status):
     inner = Inner()
-    assert ask(Guard(inner, '127.0.0.1', 7860), method, '/gradio_api/upload', **headers)[0] == status
+    assert (
+        ask(Guard(inner, '127.0.0.1', 7860), method, '/gradio_api/upload', **headers)[0] == status
+    )
     assert len(inner.seen) == (status == 200)
 
 
 def test_an_ip_address_is_not_the_origin_of_another():
-    assert ask(Guard(Inner(), '0.0.0.0', 7860), host='10.0.0.1:7860', origin='http://6.6.6.6:7860')[0] == 403
+    assert (
+        ask(Guard(Inner(), '0.0.0.0', 7860), host='10.0.0.1:7860', origin='http://6.6.6.6:7860')[0]
+        == 403
+    )
 
 
 def test_a_link_elsewhere_leads_to_the_page_and_to_nothing_else():
@@ -133,15 +178,25 @@ def test_a_link_elsewhere_leads_to_the_page_and_to_nothing_else():
 def test_headers_of_answers():
     inner = Inner()
     for headers in ({}, {'origin': 'http://other.example'}):
-        found = ask(Guard(inner, '127.0.0.1', 7860), x_forwarded_host='other.example', x_gradio_server='http://other.example', **headers)[1]
+        found = ask(
+            Guard(inner, '127.0.0.1', 7860),
+            x_forwarded_host='other.example',
+            x_gradio_server='http://other.example',
+            **headers,
+        )[1]
         assert not any(name.startswith('access-control') for name in found)
-        assert "default-src 'self'" in found['content-security-policy'] and "frame-ancestors 'none'" in found['content-security-policy']
+        assert (
+            "default-src 'self'" in found['content-security-policy']
+            and "frame-ancestors 'none'" in found['content-security-policy']
+        )
     assert [name for name, _ in inner.seen[0]['headers']] == [b'host']
 
 
 def test_websockets_are_closed():
     inner = Inner()
-    assert ask(Guard(inner, '127.0.0.1', 7860), kind='websocket') == [{'type': 'websocket.close', 'code': 1008}]
+    assert ask(Guard(inner, '127.0.0.1', 7860), kind='websocket') == [
+        {'type': 'websocket.close', 'code': 1008}
+    ]
     assert not inner.seen
 
 
@@ -165,7 +220,9 @@ def test_a_password_that_is_none_is_not_repeated(text):
 
 
 def test_what_is_loopback_and_what_a_name():
-    assert [is_loopback(host) for host in ('127.0.0.1', '127.9.9.9', '::1', 'localhost')] == [True] * 4
+    assert [is_loopback(host) for host in ('127.0.0.1', '127.9.9.9', '::1', 'localhost')] == [
+        True
+    ] * 4
     assert not any(map(is_loopback, ('0.0.0.0', '::', '10.0.0.1', 'localhost.example', '')))
     assert read_host('Demo.Example:80') == 'demo.example:80'
     for name in ('http://a', 'a/b', 'a b', '', '*', 'a:b'):
@@ -178,7 +235,9 @@ def test_what_is_loopback_and_what_a_name():
 
 @pytest.fixture
 def pages(tmp_path):
-    """Sessions around an `Inner`, behind a guard; an example's file in the folder; the cookies of two sessions."""
+    """Sessions around an `Inner`, behind a guard; an example's file in the folder; the cookies of
+    two sessions.
+    """
     inner, folder = Inner(), tmp_path / 'pages'
     folder.mkdir()
     (folder / 'example.png').write_bytes(b'example')
@@ -202,10 +261,21 @@ def call(app, cookie, data, **more):
 
 def test_the_cookie(pages):
     status, headers, _ = ask(pages)
-    assert status == 200 and 'HttpOnly' in headers['set-cookie'] and 'SameSite=Lax' in headers['set-cookie']
+    assert (
+        status == 200
+        and 'HttpOnly' in headers['set-cookie']
+        and 'SameSite=Lax' in headers['set-cookie']
+    )
     assert 'set-cookie' not in ask(pages, cookie=f'a=b; {pages.cookies[0]}')[1]
     name, value = pages.cookies[0].split('=')
-    for wrong in (f'{name}={value[:-1]}x', f'{name}={"0" * 64}', f'{name}=', f'x{name}={value}', f'{name}={value}0', ''):
+    for wrong in (
+        f'{name}={value[:-1]}x',
+        f'{name}={"0" * 64}',
+        f'{name}=',
+        f'x{name}={value}',
+        f'{name}={value}0',
+        '',
+    ):
         assert 'set-cookie' in ask(pages, cookie=wrong)[1]
         status, _, body = ask(pages, 'POST', '/gradio_api/upload', b'form', cookie=wrong)
         assert status == 403 and b'open the page first' in body
@@ -255,7 +325,14 @@ def test_closed_routes(pages, method, path):
 
 
 def test_open_routes_lose_their_query(pages):
-    for path in ('/', '/config', '/assets/a-b_c.d.js', '/static/js/x.min.js', '/theme.css', '/gradio_api/info'):
+    for path in (
+        '/',
+        '/config',
+        '/assets/a-b_c.d.js',
+        '/static/js/x.min.js',
+        '/theme.css',
+        '/gradio_api/info',
+    ):
         assert ask(pages, path=path, query=b'deep_link=../../a')[0] == 200, path
         assert pages.inner.seen[-1]['query_string'] == b'' and pages.inner.seen[-1]['path'] == path
 
@@ -281,7 +358,9 @@ def test_files_belong_to_the_session_that_uploaded_them(pages):
     ]:
         pages.inner.seen.clear()
         for method in ('GET', 'HEAD'):
-            assert ask(pages, method, f'/gradio_api/file={wanted}', cookie=cookie)[0] == status, wanted
+            assert ask(pages, method, f'/gradio_api/file={wanted}', cookie=cookie)[0] == status, (
+                wanted
+            )
         assert len(pages.inner.seen) == 2 * (status == 200)
 
 
@@ -291,7 +370,14 @@ def test_calls_name_files_of_their_session(pages):
     upload(pages, mine, path)
     pages.inner.bodies.clear()
     meta = {'_type': 'gradio.FileData'}
-    full = {'path': path, 'url': 'http://127.0.0.1/secret', 'orig_name': '/etc/passwd', 'is_stream': True, 'meta': meta, 'x': 1}
+    full = {
+        'path': path,
+        'url': 'http://127.0.0.1/secret',
+        'orig_name': '/etc/passwd',
+        'is_stream': True,
+        'meta': meta,
+        'x': 1,
+    }
     data = [{'background': full, 'layers': [full], 'composite': None, 'id': 'abc'}, None, 'none', 5]
     assert call(pages, mine, data, event_data={'path': '/etc/passwd'}, root_path='x')[0] == 200
     seen = json.loads(pages.inner.bodies[-1])
@@ -299,7 +385,9 @@ def test_calls_name_files_of_their_session(pages):
     assert seen.pop('session_hash') != 'abc'
     editor = {'background': clean, 'layers': [clean], 'composite': None}
     assert seen == {'data': [editor, None, 'none', 5], 'fn_index': 1, 'trigger_id': None}
-    lengths = [value for name, value in pages.inner.seen[-1]['headers'] if name == b'content-length']
+    lengths = [
+        value for name, value in pages.inner.seen[-1]['headers'] if name == b'content-length'
+    ]
     assert lengths == [b'%d' % len(pages.inner.bodies[-1])]
     pages.inner.seen.clear()
     for cookie, file in [
@@ -316,7 +404,11 @@ def test_calls_name_files_of_their_session(pages):
         (mine, {'path': 'http://127.0.0.1/', 'meta': meta}),
         (mine, {'deep': [{'er': {'path': '/etc/passwd'}}]}),
     ]:
-        for place in ([file], [{'background': file, 'layers': []}], [{'background': None, 'layers': [[file]]}]):
+        for place in (
+            [file],
+            [{'background': file, 'layers': []}],
+            [{'background': None, 'layers': [[file]]}],
+        ):
             status, _, body = call(pages, cookie, place)
             assert status == 403 and b'upload it first' in body, file
     assert not pages.inner.seen
@@ -325,14 +417,22 @@ def test_calls_name_files_of_their_session(pages):
 @pytest.mark.parametrize('body', [b'', b'{', b'[]', b'null', b'{"data": 5, "fn_index": 1, "session_hash": "a"}', b'{"data": []}', b'\xff',
                                   b'{"data": [], "fn_index": Infinity, "session_hash": "a"}', b'[' * 100_000])  # fmt: skip
 def test_calls_that_are_none(pages, body):
-    assert ask(pages, 'POST', '/gradio_api/queue/join', body, cookie=pages.cookies[0])[0] == 400 and not pages.inner.seen
+    assert (
+        ask(pages, 'POST', '/gradio_api/queue/join', body, cookie=pages.cookies[0])[0] == 400
+        and not pages.inner.seen
+    )
 
 
 def test_names_that_clients_choose_are_those_of_their_session(pages):
     def names(cookie):
         call(pages, cookie, [])
         found = [json.loads(pages.inner.bodies[-1])['session_hash']]
-        ask(pages, path='/gradio_api/queue/data', query=b'session_hash=abc&session_hash=x&other=1', cookie=cookie)
+        ask(
+            pages,
+            path='/gradio_api/queue/data',
+            query=b'session_hash=abc&session_hash=x&other=1',
+            cookie=cookie,
+        )
         found.append(pages.inner.seen[-1]['query_string'].decode().removeprefix('session_hash='))
         ask(pages, path='/gradio_api/heartbeat/abc', cookie=cookie)
         found.append(pages.inner.seen[-1]['path'].removeprefix('/gradio_api/heartbeat/'))
@@ -340,17 +440,37 @@ def test_names_that_clients_choose_are_those_of_their_session(pages):
         return found
 
     first, second = (names(cookie) for cookie in pages.cookies)
-    assert len(set(first)) == len(set(second)) == 1 and first != second and first == names(pages.cookies[0])
+    assert (
+        len(set(first)) == len(set(second)) == 1
+        and first != second
+        and first == names(pages.cookies[0])
+    )
 
 
 def test_what_was_made_for_a_session_is_read_by_it_alone(pages):
     mine, theirs = pages.cookies
     made = pages.folder / 'out' / 'image.png'
-    message = json.dumps({'msg': 'process_completed', 'output': {'data': [{'path': str(made), 'url': 'x'}, None, 'line']}})
+    message = json.dumps(
+        {
+            'msg': 'process_completed',
+            'output': {'data': [{'path': str(made), 'url': 'x'}, None, 'line']},
+        }
+    )
     pages.inner.answer = f'data: {message}\n\ndata: {{"msg": "close_stream"}}\n\n'.encode()
-    assert ask(pages, path='/gradio_api/queue/data', query=b'session_hash=abc', cookie=mine, accept_encoding='br')[0] == 200
+    assert (
+        ask(
+            pages,
+            path='/gradio_api/queue/data',
+            query=b'session_hash=abc',
+            cookie=mine,
+            accept_encoding='br',
+        )[0]
+        == 200
+    )
     assert b'accept-encoding' not in dict(pages.inner.seen[-1]['headers'])
-    assert [ask(pages, path=f'/gradio_api/file={made}', cookie=cookie)[0] for cookie in (mine, theirs)] == [200, 404]
+    assert [
+        ask(pages, path=f'/gradio_api/file={made}', cookie=cookie)[0] for cookie in (mine, theirs)
+    ] == [200, 404]
 
 
 def test_large_requests(pages, monkeypatch):
@@ -360,10 +480,26 @@ def test_large_requests(pages, monkeypatch):
     assert ask(pages, 'POST', '/gradio_api/upload', bytes(2 << 20), cookie=cookie)[0] == 200
     status, _, body = ask(pages, 'POST', '/gradio_api/upload', bytes(3 << 20), cookie=cookie)
     assert status == 413 and b'has 3.0 MiB; expected at most 2 MiB' in body
-    assert ask(pages, 'POST', '/gradio_api/upload', b'x', cookie=cookie, content_length=None)[0] == 411
-    assert ask(pages, 'POST', '/gradio_api/upload', b'x', cookie=cookie, content_length='-1')[0] == 411
-    assert ask(pages, 'POST', '/gradio_api/queue/join', bytes((1 << 20) + 1), cookie=cookie)[0] == 413
-    assert ask(pages, 'POST', '/gradio_api/queue/join', bytes((1 << 20) + 1), cookie=cookie, content_length='5')[0] == 413
+    assert (
+        ask(pages, 'POST', '/gradio_api/upload', b'x', cookie=cookie, content_length=None)[0] == 411
+    )
+    assert (
+        ask(pages, 'POST', '/gradio_api/upload', b'x', cookie=cookie, content_length='-1')[0] == 411
+    )
+    assert (
+        ask(pages, 'POST', '/gradio_api/queue/join', bytes((1 << 20) + 1), cookie=cookie)[0] == 413
+    )
+    assert (
+        ask(
+            pages,
+            'POST',
+            '/gradio_api/queue/join',
+            bytes((1 << 20) + 1),
+            cookie=cookie,
+            content_length='5',
+        )[0]
+        == 413
+    )
     monkeypatch.setattr(sessions, 'LARGEST_FOLDER', 100)
     assert ask(pages, 'POST', '/gradio_api/upload', bytes(101), cookie=cookie)[0] == 503
     assert len(pages.inner.seen) == 1
@@ -385,4 +521,6 @@ def test_names_of_files_are_bounded(pages, monkeypatch):
     monkeypatch.setattr(sessions, 'MOST_NAMES', 3)
     files = [str(pages.folder / str(number)) for number in range(5)]
     upload(pages, pages.cookies[0], *files)
-    assert [ask(pages, path=f'/gradio_api/file={file}', cookie=pages.cookies[0])[0] for file in files] == [404, 404, 200, 200, 200]
+    assert [
+        ask(pages, path=f'/gradio_api/file={file}', cookie=pages.cookies[0])[0] for file in files
+    ] == [404, 404, 200, 200, 200]

@@ -48,7 +48,10 @@ def test_blocks_that_fill_the_mask_are_written_from_its_corner(clean, block, poo
     found = only(degradations.pixelate(clean, mask, block, pool), mask)
     assert str(found.degradation) == f'pix:{block}:{pool}'
     assert (found.area == mask[..., 0]).all() and found.spill == 0
-    assert f'blocks of {block} pixels' in found.words and f'grid at {TOP % block},{LEFT % block}' in found.words
+    assert (
+        f'blocks of {block} pixels' in found.words
+        and f'grid at {TOP % block},{LEFT % block}' in found.words
+    )
 
 
 def test_blocks_cut_at_the_region_are_told_from_whole_ones(clean):
@@ -86,7 +89,9 @@ def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
 def test_noise(clean, sigma):
     mask = square(clean)
     found = only(degradations.noise(clean, mask, np.random.default_rng(sigma), sigma), mask)
-    assert found.degradation.kind == 'noise' and found.degradation.sigma == pytest.approx(sigma, rel=0.1)
+    assert found.degradation.kind == 'noise' and found.degradation.sigma == pytest.approx(
+        sigma, rel=0.1
+    )
 
 
 def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimated(clean):
@@ -99,14 +104,18 @@ def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimate
 
 def test_variance_of_clipped_noise_agrees_with_draws():
     draws = np.clip(40 + 50 * np.random.default_rng(0).standard_normal(400_000), 0, 255)
-    assert clipped_variance(np.array([draws.mean()]), 50.0)[0] == pytest.approx(draws.var(), rel=0.01)
+    assert clipped_variance(np.array([draws.mean()]), 50.0)[0] == pytest.approx(
+        draws.var(), rel=0.01
+    )
 
 
 @pytest.mark.parametrize('sigma', [0.8, 1.5, 3.0])
 def test_blur(clean, sigma):
     mask = square(clean, 64)
     found = only(degradations.blur(clean, mask, sigma), mask)
-    assert found.degradation.kind == 'blur' and found.degradation.sigma == pytest.approx(sigma, rel=0.1)
+    assert found.degradation.kind == 'blur' and found.degradation.sigma == pytest.approx(
+        sigma, rel=0.1
+    )
 
 
 @pytest.mark.parametrize('kind', ['noise', 'blur'])
@@ -128,7 +137,9 @@ def test_find_area_moves_each_side_by_itself():
     activity[20:50, 22:60] = 6
     mask[12:53, 20:75] = True
     area = find_area(activity, mask, ~mask)
-    assert np.array_equal(np.argwhere(area).min(axis=0), [20, 22]) and np.array_equal(np.argwhere(area).max(axis=0), [49, 59])
+    assert np.array_equal(np.argwhere(area).min(axis=0), [20, 22]) and np.array_equal(
+        np.argwhere(area).max(axis=0), [49, 59]
+    )
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])
@@ -140,7 +151,11 @@ def test_one_colour_and_too_few_pixels_are_unknown(clean):
     black = np.where(square(clean), 0, clean).astype(np.uint8)
     assert str(only(black, square(clean)).degradation) == 'unknown'
     found = only(clean, box(clean, 50, 50, 58, 58))
-    assert str(found.degradation) == 'unknown' and found.confidence == 0 and 'too few pixels' in found.words
+    assert (
+        str(found.degradation) == 'unknown'
+        and found.confidence == 0
+        and 'too few pixels' in found.words
+    )
 
 
 def test_an_enlarged_image_is_not_a_pixelized_region(clean):
@@ -160,11 +175,16 @@ def test_regions_are_measured_one_by_one_from_top_to_bottom(clean):
 def test_grey_deep_and_transparent_images(clean):
     mask = square(clean)
     grey = degradations.pixelate(clean, mask, 6, 'mean')[..., 1]
-    for image in (grey, grey[..., None], grey.astype(np.uint16) * 257, np.dstack([grey, np.full_like(grey, 255)])):
+    for image in (
+        grey,
+        grey[..., None],
+        grey.astype(np.uint16) * 257,
+        np.dstack([grey, np.full_like(grey, 255)]),
+    ):
         assert str(only(image, mask).degradation) == 'pix:6:mean'
-    assert only(degradations.noise(clean, mask, np.random.default_rng(0), 25)[..., :1], mask).degradation.sigma == pytest.approx(
-        25, rel=0.1
-    )
+    assert only(
+        degradations.noise(clean, mask, np.random.default_rng(0), 25)[..., :1], mask
+    ).degradation.sigma == pytest.approx(25, rel=0.1)
 
 
 def test_mistakes_are_named(clean):
@@ -191,7 +211,9 @@ def test_quality_of_a_jpeg_from_its_pixels(clean, quality):
     everywhere = np.ones(clean.shape[:2], bool)
     assert abs(quality_of_pixels(degradations.jpeg(clean, quality), everywhere) - quality) <= 1
     assert quality_of_pixels(clean, everywhere) == 0
-    assert quality_of_pixels(degradations.jpeg(clean, quality)[3:, 5:], everywhere[3:, 5:]) == 0, 'another grid than the corner'
+    assert quality_of_pixels(degradations.jpeg(clean, quality)[3:, 5:], everywhere[3:, 5:]) == 0, (
+        'another grid than the corner'
+    )
 
 
 @pytest.mark.parametrize('told', [True, False])
@@ -224,9 +246,17 @@ def test_the_command_prints_a_line_a_region_and_json(tmp_path, clean):
     ]  # fmt: skip
     command = [sys.executable, '-m', 'hmaca_arch', 'estimate', *files]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert text.startswith(f'{TOP},{LEFT},{TOP + 48},{LEFT + 48}  pix:8:mean  ') and text.count('\n') == 1
-    (entry,) = json.loads(subprocess.run([*command, '--json'], capture_output=True, text=True, check=True).stdout)
-    assert Degradation.parse(entry['degradation']) == Degradation('pix', block=8) and entry['degraded_pixels'] == 48 * 48
+    assert (
+        text.startswith(f'{TOP},{LEFT},{TOP + 48},{LEFT + 48}  pix:8:mean  ')
+        and text.count('\n') == 1
+    )
+    (entry,) = json.loads(
+        subprocess.run([*command, '--json'], capture_output=True, text=True, check=True).stdout
+    )
+    assert (
+        Degradation.parse(entry['degradation']) == Degradation('pix', block=8)
+        and entry['degraded_pixels'] == 48 * 48
+    )
 
 
 def test_the_command_reads_the_quality_of_a_jpeg_file_and_names_mistakes(tmp_path, clean, capsys):

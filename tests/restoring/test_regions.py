@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmaca_arch.restoring import regions
-from hmaca_arch.restoring.regions import Blend, Box, Region, cut, find_regions, marked_box, paste_weights
+from hmaca_arch.restoring.regions import (
+    Blend,
+    Box,
+    Region,
+    cut,
+    find_regions,
+    marked_box,
+    paste_weights,
+)
 
 
 def mask_of(height: int, width: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -21,14 +29,19 @@ def masks(draw) -> np.ndarray:
     """Specks and rectangles on pictures of all proportions."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     height, width = draw(st.integers(1, 120)), draw(st.integers(1, 120))
-    mask = (rng.random((height, width)) < draw(st.sampled_from([0, 0.0005, 0.005]))).astype(np.uint8)
+    mask = (rng.random((height, width)) < draw(st.sampled_from([0, 0.0005, 0.005]))).astype(
+        np.uint8
+    )
     for _ in range(draw(st.integers(0, 4))):
         top, left = rng.integers(height), rng.integers(width)
         mask[top : top + rng.integers(1, 30), left : left + rng.integers(1, 30)] = 1
     return mask
 
 
-@pytest.mark.parametrize(('kind', 'value'), [(bool, 1), (np.uint8, 1), (np.uint16, 1), (np.uint16, 256), (np.float32, 0.01), (float, 1)])
+@pytest.mark.parametrize(
+    ('kind', 'value'),
+    [(bool, 1), (np.uint8, 1), (np.uint16, 1), (np.uint16, 256), (np.float32, 0.01), (float, 1)],
+)
 def test_the_box_around_marked_pixels_of_any_type(kind, value):
     mask = np.zeros((9, 12), kind)
     assert marked_box(mask) == Box(0, 0, 0, 0)
@@ -102,7 +115,9 @@ def test_each_masked_pixel_is_in_exactly_one_crop(mask, context):
     for region in find_regions(mask, context):
         assert region.crop == region.box.grown(context, *mask.shape)
         rows, columns = np.nonzero(mask[region.box.area])
-        assert {0, region.box.shape[0] - 1} <= set(rows) and {0, region.box.shape[1] - 1} <= set(columns), 'the box is tight'
+        assert {0, region.box.shape[0] - 1} <= set(rows) and {0, region.box.shape[1] - 1} <= set(
+            columns
+        ), 'the box is tight'
         covered[region.crop.area] += 1
     assert covered.max(initial=0) <= 1 and (covered[mask > 0] == 1).all()
 
@@ -119,7 +134,9 @@ def test_tiles_cover_the_mask_and_blend_to_what_they_were_cut_from(mask, context
             assert mask[tile.area].any() and tile == tile.grown(0, *mask.shape)
             blend.add(tile, picture[tile.area])
         inside = mask[region.crop.area] > 0
-        np.testing.assert_allclose(blend.result()[inside], picture[region.crop.area][inside], atol=1e-5)
+        np.testing.assert_allclose(
+            blend.result()[inside], picture[region.crop.area][inside], atol=1e-5
+        )
 
 
 def test_tiles_overlap_and_end_with_the_region():
@@ -161,13 +178,20 @@ def test_nothing_was_there_is_zero_and_in_float32():
 
 @pytest.mark.parametrize('upright', [False, True])
 def test_tiles_that_differ_meet_without_a_step(upright):
-    """What two tiles disagree about is spread evenly over the overlap: no step between neighbours is larger than a fraction of it."""
+    """What two tiles disagree about is spread evenly over the overlap: no step between neighbours
+    is larger than a fraction of it.
+    """
     box = Box(0, 0, 140, 40) if upright else Box(0, 0, 40, 140)
     blend = Blend(Region(box, box), 1, 20)
     for value, tile in enumerate(cut(Region(box, box), np.ones(box.shape, np.uint8), 80, 20)):
         blend.add(tile, np.full((*tile.shape, 1), value + 1, np.float32))
     line = blend.result()[:, 20, 0] if upright else blend.result()[20, :, 0]
-    assert line[0] == 1 and line[-1] == 2 and (np.diff(line) >= 0).all() and np.diff(line).max() < 1.01 / 21
+    assert (
+        line[0] == 1
+        and line[-1] == 2
+        and (np.diff(line) >= 0).all()
+        and np.diff(line).max() < 1.01 / 21
+    )
 
 
 def test_one_tile_is_taken_as_it_is():

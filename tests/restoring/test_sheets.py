@@ -27,13 +27,23 @@ def test_titles_and_captions_are_written_beside_the_images():
     images = [[plain(9, 20, 40, 3)] * 2] * 2
     found = contact_sheet(images, ['left', 'right, broken in two lines'], ['', 'below'], side=80)
     assert found.shape == (30 + 80 + 4 + 80 + 30, 2 * 80 + 4, 3)
-    assert (found[:30, :80] < 128).any() and (found[:30, 84:] < 128).any() and (found[-30:] < 128).any()
+    assert (
+        (found[:30, :80] < 128).any()
+        and (found[:30, 84:] < 128).any()
+        and (found[-30:] < 128).any()
+    )
     for top in (30, 114):
-        assert (found[top : top + 40, :80] == 9).all() and not found[top + 40 : top + 80, :80].any(), 'fitted, black below'
-    assert broken('right, broken in two lines', 80).count('\n') == 1 and broken('left', 80) == 'left'
+        assert (found[top : top + 40, :80] == 9).all() and not found[
+            top + 40 : top + 80, :80
+        ].any(), 'fitted, black below'
+    assert (
+        broken('right, broken in two lines', 80).count('\n') == 1 and broken('left', 80) == 'left'
+    )
 
 
 def test_enlarged_pixels_stay_squares():
     image = np.arange(4, dtype=np.uint8).reshape(2, 2)
-    np.testing.assert_array_equal(fitted(np.dstack([image] * 3), 6)[..., 0], np.kron(image, np.ones((3, 3))))
+    np.testing.assert_array_equal(
+        fitted(np.dstack([image] * 3), 6)[..., 0], np.kron(image, np.ones((3, 3)))
+    )
     assert fitted(plain(7, 30, 10, 3), 6).shape == (6, 6, 3)

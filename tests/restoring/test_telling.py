@@ -1,4 +1,6 @@
-"""What is told when the degradation is measured: by region, and only of the part of a mask that is degraded."""
+"""What is told when the degradation is measured: by region, and only of the part of a mask that is
+degraded.
+"""
 
 import numpy as np
 import pytest
@@ -42,7 +44,9 @@ def test_a_mask_that_was_painted_too_wide_is_cut_to_what_is_degraded(photo):
     image = pixels.pixelate(photo, degraded[..., None], 8, 'mean')
     network = Recorder()
     done = Restorer(network).run(image, painted)
-    assert (done.picture[degraded] == 0).all() and np.array_equal(done.picture[~degraded], image[~degraded])
+    assert (done.picture[degraded] == 0).all() and np.array_equal(
+        done.picture[~degraded], image[~degraded]
+    )
     (told,) = network.told
     assert (told.kind, told.block) == ('pix', 8) and {place % 8 for place in told.offset} == {0}
     assert any('blocks of 8 pixels' in note for note in done.notes)
@@ -56,7 +60,10 @@ def test_nothing_wrong_is_left_as_it_is_and_said(photo):
 
 
 def test_regions_are_told_apart(photo):
-    first, second = box_mask(photo.shape, (20, 20, 80, 80)), box_mask(photo.shape, (200, 180, 264, 244))
+    first, second = (
+        box_mask(photo.shape, (20, 20, 80, 80)),
+        box_mask(photo.shape, (200, 180, 264, 244)),
+    )
     image = pixels.noise(photo, first[..., None], np.random.default_rng(0), 25.0)
     image = pixels.pixelate(image, second[..., None], 8, 'mean')
     network = Recorder()
@@ -69,7 +76,13 @@ def test_all_kinds_of_pixels_are_measured(photo):
     mask = box_mask(photo.shape, (100, 120, 148, 168))
     image = pixels.pixelate(photo, mask[..., None], 8, 'mean')
     deep = image.astype(np.uint16) * 257
-    for version in (image, deep, (image / 255).astype(np.float32), image[..., 0], np.dstack([image, np.full_like(image[..., :1], 255)])):
+    for version in (
+        image,
+        deep,
+        (image / 255).astype(np.float32),
+        image[..., 0],
+        np.dstack([image, np.full_like(image[..., :1], 255)]),
+    ):
         network = Recorder()
         Restorer(network).run(version, mask)
         assert [told.block for told in network.told] == [8]
@@ -84,7 +97,9 @@ def test_what_is_given_is_not_measured_and_too_many_are_unknown(photo):
     specks[::20, ::20] = True
     seen = look(photo, specks, Box(0, 0, *photo.shape[:2]))
     assert specks.sum() > MOST and np.array_equal(seen.mask, specks) and not seen.told
-    assert seen.notes == [f'{specks.sum()} regions are too many to measure: their degradation is taken for unknown']
+    assert seen.notes == [
+        f'{specks.sum()} regions are too many to measure: their degradation is taken for unknown'
+    ]
 
 
 def test_what_one_crop_is_told_of_several_regions():
@@ -93,6 +108,11 @@ def test_what_one_crop_is_told_of_several_regions():
     crop = Box(0, 0, 30, 30)
     assert told_of(crop, []) == UNKNOWN
     assert told_of(crop, [Told(here, noise[0]), Told(far, noise[2])]) == noise[0]
-    assert told_of(crop, [Told(here, noise[0]), Told(there, noise[1])]) == Degradation('noise', sigma=10.5)
+    assert told_of(crop, [Told(here, noise[0]), Told(there, noise[1])]) == Degradation(
+        'noise', sigma=10.5
+    )
     assert told_of(crop, [Told(here, noise[0]), Told(there, noise[2])]) == UNKNOWN
-    assert told_of(crop, [Told(here, noise[0]), Told(there, Degradation('blur', sigma=10.0))]) == UNKNOWN
+    assert (
+        told_of(crop, [Told(here, noise[0]), Told(there, Degradation('blur', sigma=10.0))])
+        == UNKNOWN
+    )

@@ -17,14 +17,20 @@ def benchmark(monkeypatch):
     spec = importlib.util.spec_from_file_location('benchmark', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module.attention, 'attend', module.attention.attend)  # so that what a case replaces is put back
+    monkeypatch.setattr(
+        module.attention, 'attend', module.attention.attend
+    )  # so that what a case replaces is put back
     return module
 
 
 def test_naive_attention_is_the_same_attention(benchmark):
     q, k, v = torch.randn(3, 2, 5, 12, 4)
     table = torch.randn(9, 7, 2)
-    assert torch.allclose(benchmark.naive_attend(q, k, v, table, 3, 4), benchmark.attention.attend(q, k, v, table, 3, 4), atol=1e-5)
+    assert torch.allclose(
+        benchmark.naive_attend(q, k, v, table, 3, 4),
+        benchmark.attention.attend(q, k, v, table, 3, 4),
+        atol=1e-5,
+    )
 
 
 def test_the_tables(benchmark, monkeypatch, capsys):
@@ -44,8 +50,24 @@ def test_the_tables(benchmark, monkeypatch, capsys):
 
 
 def test_a_case_in_a_process_of_its_own():
-    command = [sys.executable, SCRIPT, '--quick', '--repeats', '1', '--threads', '1', '--side', '16', '--device', 'cpu', '--case', 'global']
-    result = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+    command = [
+        sys.executable,
+        SCRIPT,
+        '--quick',
+        '--repeats',
+        '1',
+        '--threads',
+        '1',
+        '--side',
+        '16',
+        '--device',
+        'cpu',
+        '--case',
+        'global',
+    ]
+    result = subprocess.run(
+        command, env=environment(), stdout=subprocess.PIPE, text=True, check=True
+    )
     figures = json.loads(result.stdout)
     assert set(figures) == {'product', 'seconds', 'peak', 'base'}
     assert all(value > 0 for value in figures.values()) and figures['peak'] >= figures['base']

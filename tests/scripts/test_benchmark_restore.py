@@ -9,7 +9,9 @@ from conftest import ROOT
 
 @pytest.fixture
 def benchmark():
-    spec = importlib.util.spec_from_file_location('benchmark_restore', ROOT / 'scripts' / 'benchmark_restore.py')
+    spec = importlib.util.spec_from_file_location(
+        'benchmark_restore', ROOT / 'scripts' / 'benchmark_restore.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,6 @@
-"""`scripts/install.py` and what goes with it: which torch, by which commands, and BasicSR on newer Pythons."""
+"""`scripts/install.py` and what goes with it: which torch, by which commands, and BasicSR on newer
+Pythons.
+"""
 
 import importlib.util
 import os
@@ -48,7 +50,11 @@ def install(monkeypatch):
 def test_which_torch(install, monkeypatch, driver, wanted, platform, build, index):
     monkeypatch.setattr(install, 'nvidia_driver', lambda: driver)
     choice = install.choose(wanted, platform)
-    assert choice.build == build and (index is None) == (choice.index is None) and (index or '') in (choice.index or '')
+    assert (
+        choice.build == build
+        and (index is None) == (choice.index is None)
+        and (index or '') in (choice.index or '')
+    )
     calls = install.commands(choice, [], editable=False)
     assert len(calls) == (3 if index else 2) and ('--index-url' in calls[0]) == bool(index)
 
@@ -60,7 +66,8 @@ def test_no_cuda_on_macos(install):
 
 @pytest.mark.skipif(os.name == 'nt', reason='the stand-in is a shell script')
 @pytest.mark.parametrize(
-    ('answer', 'status', 'found'), [('GPU 0: NVIDIA A', 0, True), ('GPU', 9, False), ('No devices were found', 0, False)]
+    ('answer', 'status', 'found'),
+    [('GPU 0: NVIDIA A', 0, True), ('GPU', 9, False), ('No devices were found', 0, False)],
 )
 def test_a_driver_without_a_gpu_is_none(monkeypatch, tmp_path, answer, status, found):
     """nvidia-smi may be installed on a machine that has no GPU; it says so."""
@@ -76,13 +83,25 @@ def test_a_driver_without_a_gpu_is_none(monkeypatch, tmp_path, answer, status, f
 
 
 def test_what_is_chosen_is_said_before_anything_is_fetched(install, monkeypatch, capsys):
-    monkeypatch.setattr(install.subprocess, 'run', lambda *_, **__: pytest.fail('something was run'))
+    monkeypatch.setattr(
+        install.subprocess, 'run', lambda *_, **__: pytest.fail('something was run')
+    )
     install.main(['--dry-run', 'demo', 'onnx'])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'torch: the cpu build (no NVIDIA driver: neither nvidia-smi nor /proc/driver/nvidia).'
+    assert (
+        lines[0]
+        == 'torch: the cpu build (no NVIDIA driver: neither nvidia-smi nor /proc/driver/nvidia).'
+    )
     assert '0.4 GB to download' in lines[1] and '--cuda 2.9 GB' in lines[1]
-    assert lines[2].endswith('--index-url https://download.pytorch.org/whl/cpu torch torchvision') and '--no-deps' in lines[2]
-    assert '--no-build-isolation' in lines[-1] and lines[-1].endswith('[demo,onnx]') and len(lines) == 5
+    assert (
+        lines[2].endswith('--index-url https://download.pytorch.org/whl/cpu torch torchvision')
+        and '--no-deps' in lines[2]
+    )
+    assert (
+        '--no-build-isolation' in lines[-1]
+        and lines[-1].endswith('[demo,onnx]')
+        and len(lines) == 5
+    )
 
 
 def test_an_index_that_cannot_be_reached_costs_one_line(install, monkeypatch, capsys):
@@ -98,12 +117,16 @@ def test_an_index_that_cannot_be_reached_costs_one_line(install, monkeypatch, ca
     said = [line for line in capsys.readouterr().out.splitlines() if 'cannot be reached' in line]
     assert len(said) == 1 and 'taking the build of the default index instead' in said[0]
     assert len(calls) == 2 and not [command for command, _ in calls if '--index-url' in command]
-    assert all(environment['PYTHONPATH'].split(os.pathsep)[0] == str(OLD_EXEC) for _, environment in calls)
+    assert all(
+        environment['PYTHONPATH'].split(os.pathsep)[0] == str(OLD_EXEC) for _, environment in calls
+    )
     assert calls[-1][0][-2:] == ['-e', str(ROOT)]
 
 
 def test_a_failed_call_ends_it(install, monkeypatch):
-    monkeypatch.setattr(install.subprocess, 'run', lambda command, **_: subprocess.CompletedProcess(command, 3))
+    monkeypatch.setattr(
+        install.subprocess, 'run', lambda command, **_: subprocess.CompletedProcess(command, 3)
+    )
     with pytest.raises(SystemExit, match='failed with status 3'):
         install.main(['--cuda'])
 
@@ -116,7 +139,9 @@ def test_uv_is_used_where_it_is(install, monkeypatch):
 
 def run(code: str, *path: Path) -> subprocess.CompletedProcess:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, path))}
-    return subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True
+    )
 
 
 def test_what_basicsr_does_to_read_its_version_works(tmp_path):
@@ -144,6 +169,10 @@ def test_pins_and_metadata_agree():
     """Every package that setup.py needs is pinned, and no Python from 3.10 on is refused."""
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
     assert "python_requires='>=3.10'," in setup and 'Python :: 3.14' in setup
-    pins = {line.split('==')[0] for line in (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines() if '==' in line}
+    pins = {
+        line.split('==')[0]
+        for line in (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
+        if '==' in line
+    }
     needed = set(re.findall(r"'([\w-]+)[>=]", setup.split('install_requires=[')[1].split('],')[0]))
     assert needed and needed <= pins

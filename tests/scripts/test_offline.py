@@ -1,4 +1,6 @@
-"""A bundle that installs without a network: packed and installed by the script itself, with empty wheels in place of the dependencies."""
+"""A bundle that installs without a network: packed and installed by the script itself, with empty
+wheels in place of the dependencies.
+"""
 
 import os
 import shutil
@@ -19,9 +21,20 @@ WITHOUT_NETWORK = ['unshare', '--map-root-user', '--net']
 
 
 def run(*command, **variables) -> subprocess.CompletedProcess:
-    environment = {**os.environ, 'PY': sys.executable, 'PIP_DISABLE_PIP_VERSION_CHECK': '1', **variables}
+    environment = {
+        **os.environ,
+        'PY': sys.executable,
+        'PIP_DISABLE_PIP_VERSION_CHECK': '1',
+        **variables,
+    }
     environment.pop('PYTHONPATH', None)  # the bundle, and not this checkout
-    return subprocess.run([str(part) for part in command], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.run(
+        [str(part) for part in command],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def unpacked(bundle: Path, folder: Path) -> Path:
@@ -32,12 +45,21 @@ def unpacked(bundle: Path, folder: Path) -> Path:
 
 def empty_wheel(folder: Path, requirement: Requirement) -> None:
     """A wheel of that name with nothing in it, in a version that fits."""
-    version = next((item.version for item in requirement.specifier if item.operator in ('==', '>=', '~=')), '1.0').replace('.*', '.0')
+    version = next(
+        (item.version for item in requirement.specifier if item.operator in ('==', '>=', '~=')),
+        '1.0',
+    ).replace('.*', '.0')
     name = requirement.name.replace('-', '_').replace('.', '_')
     with zipfile.ZipFile(folder / f'{name}-{version}-py3-none-any.whl', 'w') as wheel:
         info = f'{name}-{version}.dist-info'
-        wheel.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\nName: {requirement.name}\nVersion: {version}\n')
-        wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        wheel.writestr(
+            f'{info}/METADATA',
+            f'Metadata-Version: 2.1\nName: {requirement.name}\nVersion: {version}\n',
+        )
+        wheel.writestr(
+            f'{info}/WHEEL',
+            'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+        )
         wheel.writestr(f'{info}/RECORD', '')
 
 
@@ -52,12 +74,16 @@ def test_packed_then_installed_without_a_network(tmp_path):
     assert first.returncode == 0, first.stdout
     (own,) = unpacked(tmp_path / 'first.tar.gz', tmp_path / 'first').glob('wheels/*.whl')
     with zipfile.ZipFile(own) as wheel:
-        metadata = message_from_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith('METADATA'))))
+        metadata = message_from_bytes(
+            wheel.read(next(name for name in wheel.namelist() if name.endswith('METADATA')))
+        )
     for text in metadata.get_all('Requires-Dist'):
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({'extra': ''}):
             empty_wheel(wheels, requirement)
-    packed = run('bash', SCRIPT, 'pack', tmp_path / 'bundle.tar.gz', data, WHEELS=str(wheels), TORCH='1')
+    packed = run(
+        'bash', SCRIPT, 'pack', tmp_path / 'bundle.tar.gz', data, WHEELS=str(wheels), TORCH='1'
+    )
     assert packed.returncode == 0, packed.stdout
     folder = unpacked(tmp_path / 'bundle.tar.gz', tmp_path / 'elsewhere')
     assert (folder / 'data' / 'set with spaces' / 'a.txt').read_text(encoding='utf-8') == 'data'
@@ -67,7 +93,11 @@ def test_packed_then_installed_without_a_network(tmp_path):
     assert installed.returncode == 0 and 'installed: hmaca ' in installed.stdout, installed.stdout
     helped = run(tmp_path / 'venv' / 'bin' / 'basicsr', '--help')
     assert helped.returncode == 0 and 'train' in helped.stdout
-    assert list((tmp_path / 'venv').glob('lib/python*/site-packages/hmaca_arch/option_files/train_hmaca_horse_pix.yml'))
+    assert list(
+        (tmp_path / 'venv').glob(
+            'lib/python*/site-packages/hmaca_arch/option_files/train_hmaca_horse_pix.yml'
+        )
+    )
 
 
 def test_mistakes_are_one_line(tmp_path):

@@ -1,4 +1,6 @@
-"""`scripts/quickstart.py`: the images that the quick start begins with, and what it shows in the end."""
+"""`scripts/quickstart.py`: the images that the quick start begins with, and what it shows in the
+end.
+"""
 
 import importlib.util
 import shutil
@@ -26,18 +28,26 @@ def quickstart(monkeypatch):
 
 
 def test_before_and_after(quickstart, tmp_path, capsys):
-    """Restored as well as can be, the middle column is the right one, and the left one differs inside the region alone."""
+    """Restored as well as can be, the middle column is the right one, and the left one differs
+    inside the region alone.
+    """
     quickstart.write_degraded(tmp_path)
     names = sorted(path.name for path in (tmp_path / 'degraded').iterdir())
     assert names == ['astronaut.png', 'chelsea.png', 'coffee.png']
     for name in names:
-        degraded, mask, original = (read_picture(tmp_path / kind / name).pixels for kind in ('degraded', 'masks', 'originals'))
+        degraded, mask, original = (
+            read_picture(tmp_path / kind / name).pixels
+            for kind in ('degraded', 'masks', 'originals')
+        )
         differs = (degraded != original).any(axis=2)
         assert differs.any() and not differs[mask[..., 0] == 0].any()
     shutil.copytree(tmp_path / 'originals', tmp_path / 'restored')
     quickstart.before_after(tmp_path)
     said = capsys.readouterr().out
-    assert said.count('-> inf dB inside the region') == 3 and str(tmp_path / 'restored' / 'chelsea.png') in said
+    assert (
+        said.count('-> inf dB inside the region') == 3
+        and str(tmp_path / 'restored' / 'chelsea.png') in said
+    )
     sheet = read_picture(tmp_path / 'before_after.png').pixels
     assert sheet.shape == (3 * 300 + 2 * GAP, 3 * 400 + 2 * GAP, 3)
     left, middle, right = (sheet[:300, i * (400 + GAP) : i * (400 + GAP) + 400] for i in range(3))
@@ -53,14 +63,28 @@ def test_tiles_are_the_photographs_colours(quickstart, tmp_path):
 def test_the_table_and_the_image_of_the_end(quickstart, tmp_path, capsys):
     rows = [(f'n{i}', 30 + i, 33 + 2 * i) for i in range(4)]
     metrics = ('composite_psnr', 'masked_psnr', 'masked_ssim')
-    header = ','.join(['picture', *(f'{kind}_{metric}' for kind in ('input', 'result') for metric in metrics)])
-    lines = [','.join([name, *[str(before)] * 3, *[str(after)] * 3]) for name, before, after in rows]
+    header = ','.join(
+        ['picture', *(f'{kind}_{metric}' for kind in ('input', 'result') for metric in metrics)]
+    )
+    lines = [
+        ','.join([name, *[str(before)] * 3, *[str(after)] * 3]) for name, before, after in rows
+    ]
     (tmp_path / 'table.csv').write_text('\n'.join([header, *lines]), encoding='utf-8')
     for i, (name, *_) in enumerate(rows):
-        (tmp_path / f'{name}_x_strip.png').write_bytes(encode_png(np.full((4, 8, 3), (10 * i, 0, 200), np.uint8)))
+        (tmp_path / f'{name}_x_strip.png').write_bytes(
+            encode_png(np.full((4, 8, 3), (10 * i, 0, 200), np.uint8))
+        )
     gain = quickstart.report(tmp_path / 'table.csv', tmp_path, tmp_path / 'out.png')
-    assert gain == pytest.approx(36 - 31.5) and 'Gain over the unrestored input: +4.50 dB' in capsys.readouterr().out
+    assert (
+        gain == pytest.approx(36 - 31.5)
+        and 'Gain over the unrestored input: +4.50 dB' in capsys.readouterr().out
+    )
     shown = read_picture(tmp_path / 'out.png').pixels
     assert shown.shape == (4 * 8 + 3 * GAP, 16, 3)
     # gains of 3 to 6 dB, the best first, then the quartiles
-    assert [tuple(shown[(8 + GAP) * i, 0]) for i in range(4)] == [(30, 0, 200), (20, 0, 200), (10, 0, 200), (0, 0, 200)]
+    assert [tuple(shown[(8 + GAP) * i, 0]) for i in range(4)] == [
+        (30, 0, 200),
+        (20, 0, 200),
+        (10, 0, 200),
+        (0, 0, 200),
+    ]

@@ -26,7 +26,10 @@ def switches_back(monkeypatch):
 @pytest.mark.parametrize('allowed', [True, False])
 def test_products_and_convolutions_have_one_precision(allowed):
     arithmetic.use_tf32(allowed, torch.device('cuda'))
-    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (allowed, allowed)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (
+        allowed,
+        allowed,
+    )
 
 
 def test_a_cpu_is_left_alone():
@@ -52,6 +55,9 @@ def test_attention_with_a_bias_repeats_on_a_gpu():
     q, k, v = torch.rand(3, 512, 4, 64, 16, device='cuda', generator=generator)
     table = torch.rand(1, 4, 64, 64, device='cuda', generator=generator).requires_grad_()
     gradients = [
-        torch.autograd.grad(torch.nn.functional.scaled_dot_product_attention(q, k, v, table).square().sum(), table)[0] for _ in range(5)
+        torch.autograd.grad(
+            torch.nn.functional.scaled_dot_product_attention(q, k, v, table).square().sum(), table
+        )[0]
+        for _ in range(5)
     ]
     assert all(torch.equal(gradients[0], other) for other in gradients)

@@ -1,4 +1,6 @@
-"""What goes wrong ends a run ends it in one line: no space, folders that cannot be written, data that is gone, dead and hanging workers."""
+"""What goes wrong ends a run ends it in one line: no space, folders that cannot be written, data
+that is gone, dead and hanging workers.
+"""
 
 import contextlib
 import errno
@@ -57,9 +59,16 @@ def test_no_space_for_a_checkpoint(basicsr_here, options, tmp_path, name):
     path = write_options(tmp_path / 'o.yml', options)
     with no_space_for(name):
         code, error = basicsr_here('train', '-opt', path)
-    assert code == 1 and error.startswith('basicsr train: error: ') and 'No space left on device' in error and f'{name}' in error
+    assert (
+        code == 1
+        and error.startswith('basicsr train: error: ')
+        and 'No space left on device' in error
+        and f'{name}' in error
+    )
     experiment = tmp_path / 'experiments' / 'tiny'
-    assert not list(tmp_path.rglob('*.tmp')) and sorted(p.name for p in (experiment / 'training_states').iterdir()) == ['2.state']
+    assert not list(tmp_path.rglob('*.tmp')) and sorted(
+        p.name for p in (experiment / 'training_states').iterdir()
+    ) == ['2.state']
     assert basicsr_here('train', '-opt', path, '--auto_resume') == (0, '')
     assert (experiment / 'models' / 'net_g_latest.pth').exists()
 
@@ -71,7 +80,11 @@ def test_no_space_for_a_picture_of_a_test(basicsr_here, options, tmp_path):
     with no_space_for('0001_tiny_strip.png'):
         code, error = basicsr_here('test', '-opt', path)
     assert code == 1 and 'No space left on device' in error and '0001_tiny_strip.png' in error
-    assert sorted(p.name for p in (tmp_path / 'results').rglob('*.png')) == ['0000_tiny.png', '0000_tiny_strip.png', '0001_tiny.png']
+    assert sorted(p.name for p in (tmp_path / 'results').rglob('*.png')) == [
+        '0000_tiny.png',
+        '0000_tiny_strip.png',
+        '0001_tiny.png',
+    ]
 
 
 def test_a_real_limit_of_the_system_in_a_real_process(options, tmp_path):
@@ -79,12 +92,24 @@ def test_a_real_limit_of_the_system_in_a_real_process(options, tmp_path):
     options['network_g'] = tiny_options(tmp_path)['network_g']
     command = command_line('train', '-opt', write_options(tmp_path / 'o.yml', options))
     limited = f'import os, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv({command[0]!r}, {command!r})'
-    clean = {name: value for name, value in environment().items() if not name.startswith('COVERAGE')}  # whose file grows beyond it
+    clean = {
+        name: value for name, value in environment().items() if not name.startswith('COVERAGE')
+    }  # whose file grows beyond it
     clean['PATH'] = ''  # git would leave a lock behind where the limit ends it
-    result = subprocess.run([sys.executable, '-c', limited], cwd=tmp_path, env=clean, text=True, capture_output=True, timeout=240)
+    result = subprocess.run(
+        [sys.executable, '-c', limited],
+        cwd=tmp_path,
+        env=clean,
+        text=True,
+        capture_output=True,
+        timeout=240,
+    )
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr
-    assert 'File too large' in result.stderr.splitlines()[-1] and 'net_g_2.pth' in result.stderr.splitlines()[-1]
+    assert (
+        'File too large' in result.stderr.splitlines()[-1]
+        and 'net_g_2.pth' in result.stderr.splitlines()[-1]
+    )
     assert not list(tmp_path.rglob('*.pth*')) and not list(tmp_path.rglob('*.state'))
 
 
@@ -98,7 +123,13 @@ def test_no_space_for_an_lmdb(basicsr_here, triplets, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob('*.lmdb*'))
 
 
-OUTPUTS = {'train': 'experiments', 'test': 'results', 'check': 'checks', 'make-lmdb': 'out', 'make-dataset': 'out'}
+OUTPUTS = {
+    'train': 'experiments',
+    'test': 'results',
+    'check': 'checks',
+    'make-lmdb': 'out',
+    'make-dataset': 'out',
+}
 
 
 def arguments_of(command: str, options: dict, folder: Path) -> list:
@@ -122,9 +153,14 @@ def test_a_file_where_the_output_should_go(basicsr_here, options, tmp_path, comm
     assert (tmp_path / output).read_text() == 'mine'
 
 
-@pytest.mark.skipif(not Path('/proc/self').exists(), reason='there is no folder here that nobody can write to, root included')
+@pytest.mark.skipif(
+    not Path('/proc/self').exists(),
+    reason='there is no folder here that nobody can write to, root included',
+)
 @pytest.mark.parametrize(('command', 'output'), OUTPUTS.items())
-def test_a_folder_that_cannot_be_written_to(basicsr_here, options, tmp_path, monkeypatch, command, output):
+def test_a_folder_that_cannot_be_written_to(
+    basicsr_here, options, tmp_path, monkeypatch, command, output
+):
     arguments = arguments_of(command, options, tmp_path)
     monkeypatch.chdir('/proc')
     code, error = basicsr_here(command, *arguments)
@@ -143,29 +179,51 @@ def at_iteration(monkeypatch, iteration: int, action) -> None:
     monkeypatch.setattr(MaskedRestorationModel, 'optimize_parameters', wrapped)
 
 
-def test_data_that_are_gone_in_the_middle_of_a_run(basicsr_here, options, triplets, tmp_path, monkeypatch):
+def test_data_that_are_gone_in_the_middle_of_a_run(
+    basicsr_here, options, triplets, tmp_path, monkeypatch
+):
     at_iteration(monkeypatch, 2, lambda: shutil.rmtree(triplets / 'train' / 'mask'))
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
-    assert code == 1 and 'No such file or directory' in error and str(triplets / 'train' / 'mask') in error
+    assert (
+        code == 1
+        and 'No such file or directory' in error
+        and str(triplets / 'train' / 'mask') in error
+    )
 
 
-def test_a_missing_data_folder_moves_no_earlier_run_aside(basicsr_here, options, triplets, tmp_path):
+def test_a_missing_data_folder_moves_no_earlier_run_aside(
+    basicsr_here, options, triplets, tmp_path
+):
     (tmp_path / 'experiments' / 'tiny').mkdir(parents=True)
     shutil.rmtree(triplets / 'train' / 'gt')
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
-    assert code == 1 and f'datasets:train:dataroot_gt: {triplets / "train" / "gt"} does not exist' in error
+    assert (
+        code == 1
+        and f'datasets:train:dataroot_gt: {triplets / "train" / "gt"} does not exist' in error
+    )
     assert [p.name for p in (tmp_path / 'experiments').iterdir()] == ['tiny']
 
 
 def test_an_lmdb_without_one_of_its_keys(basicsr_here, options, triplets, tmp_path):
     """Listed everywhere, and in one of the three databases not there."""
     assert basicsr_here('make-lmdb', triplets / 'train', '--workers', 1) == (0, '')
-    with lmdb.open(str(triplets / 'train' / 'mask.lmdb')) as database, database.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(triplets / 'train' / 'mask.lmdb')) as database,
+        database.begin(write=True) as transaction,
+    ):
         assert transaction.delete(b'0003')
     options['datasets']['train']['io_backend'] = {'type': 'lmdb'}
-    options['datasets']['train'].update({f'dataroot_{kind}': str(triplets / 'train' / f'{kind}.lmdb') for kind in ('lq', 'mask', 'gt')})
+    options['datasets']['train'].update(
+        {
+            f'dataroot_{kind}': str(triplets / 'train' / f'{kind}.lmdb')
+            for kind in ('lq', 'mask', 'gt')
+        }
+    )
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
-    assert code == 1 and 'mask.lmdb: key 0003: listed in meta_info.txt but not in the database' in error
+    assert (
+        code == 1
+        and 'mask.lmdb: key 0003: listed in meta_info.txt but not in the database' in error
+    )
 
 
 def test_a_data_set_of_another_size_than_before(basicsr_here, options, triplets, tmp_path):
@@ -173,20 +231,32 @@ def test_a_data_set_of_another_size_than_before(basicsr_here, options, triplets,
     assert basicsr_here('train', '-opt', path) == (0, '')
     for kind in ('lq', 'mask', 'gt'):
         shutil.copy(triplets / 'train' / kind / '0000.png', triplets / 'train' / kind / '9999.png')
-    code, error = basicsr_here('train', '-opt', path, '--auto_resume', '--force_yml', 'train:total_iter=9')
-    assert code == 1 and 'pictures 6, now 7; names ' in error and 'its sequence of samples cannot be continued' in error
+    code, error = basicsr_here(
+        'train', '-opt', path, '--auto_resume', '--force_yml', 'train:total_iter=9'
+    )
+    assert (
+        code == 1
+        and 'pictures 6, now 7; names ' in error
+        and 'its sequence of samples cannot be continued' in error
+    )
 
 
 def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
     """The loader waits for a bounded time, and nothing is left behind."""
     assert training.LOADER_TIMEOUT <= 600
     monkeypatch.setattr(training, 'LOADER_TIMEOUT', 2)
-    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)  # what torch waits for a worker in the end
+    monkeypatch.setattr(
+        torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2
+    )  # what torch waits for a worker in the end
     monkeypatch.setattr(MaskedPairedImageDataset, 'triplet', lambda *_: time.sleep(600))
     options['datasets']['train']['num_worker_per_gpu'] = 1
     options.pop('val'), options['datasets'].pop('val')
     code, error = basicsr_here('train', '-opt', write_options(tmp_path / 'o.yml', options))
-    assert code == 1 and 'a worker process of the loader is gone' in error and 'timed out after 2 seconds' in error
+    assert (
+        code == 1
+        and 'a worker process of the loader is gone' in error
+        and 'timed out after 2 seconds' in error
+    )
     for child in multiprocessing.active_children():
         child.join(10)
     assert not multiprocessing.active_children()
@@ -198,11 +268,17 @@ def _hand_over(pipe) -> None:
     pipe.recv()
 
 
-@pytest.mark.skipif(not hasattr(resource_sharer, 'DupFd'), reason='Windows hands tensors over otherwise')
+@pytest.mark.skipif(
+    not hasattr(resource_sharer, 'DupFd'), reason='Windows hands tensors over otherwise'
+)
 def test_a_worker_whose_main_process_hangs_up(capfd):
-    """As the main process does that ends while it fetches a sample from the worker that still lives."""
+    """As the main process does that ends while it fetches a sample from the worker that still
+    lives.
+    """
     here, there = multiprocessing.get_context('fork').Pipe()
-    worker = multiprocessing.get_context('fork').Process(target=_hand_over, args=(there,), daemon=True)
+    worker = multiprocessing.get_context('fork').Process(
+        target=_hand_over, args=(there,), daemon=True
+    )
     worker.start()
     shared = here.recv()
     with socket.socket(socket.AF_UNIX) as half_a_word:
@@ -216,18 +292,33 @@ def test_a_worker_whose_main_process_hangs_up(capfd):
 def workers_of(process: int) -> list[int]:
     """The loader's workers of a training: forked, so that they have its command line."""
     children = Path(f'/proc/{process}/task/{process}/children').read_text(encoding='utf-8').split()
-    return [int(child) for child in children if b'hmaca_arch' in Path(f'/proc/{child}/cmdline').read_bytes()]
+    return [
+        int(child)
+        for child in children
+        if b'hmaca_arch' in Path(f'/proc/{child}/cmdline').read_bytes()
+    ]
 
 
-@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='finds the workers as Linux has them')
+@pytest.mark.skipif(
+    not Path('/proc/self/task').exists(), reason='finds the workers as Linux has them'
+)
 def test_a_worker_that_is_killed(options, tmp_path):
     """A real training of a real process: it ends within seconds, and says what to do."""
     options['train']['total_iter'] = 100000
     options['logger']['save_checkpoint_freq'] = 5
-    options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=100000)  # no worker ends by itself
+    options['datasets']['train'].update(
+        num_worker_per_gpu=2, dataset_enlarge_ratio=100000
+    )  # no worker ends by itself
     options.pop('val'), options['datasets'].pop('val')
     command = command_line('train', '-opt', write_options(tmp_path / 'o.yml', options))
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
     deadline = time.time() + 120
     while not list(states.glob('*.state')) and time.time() < deadline:
@@ -236,5 +327,10 @@ def test_a_worker_that_is_killed(options, tmp_path):
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 1 and 'Traceback' not in error
-    assert error.splitlines()[-1].startswith('basicsr train: error: a worker process of the loader is gone') and '--auto_resume' in error
+    assert (
+        error.splitlines()[-1].startswith(
+            'basicsr train: error: a worker process of the loader is gone'
+        )
+        and '--auto_resume' in error
+    )
     assert not list(tmp_path.rglob('*.tmp'))

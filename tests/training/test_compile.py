@@ -14,7 +14,9 @@ from hmaca_arch.training import pipeline as training
 
 
 class Shallow(nn.Module):
-    """As small as a network with a mask can be; counts the Python calls of its forward pass, which a compiled one skips."""
+    """As small as a network with a mask can be; counts the Python calls of its forward pass, which
+    a compiled one skips.
+    """
 
     calls = 0
 
@@ -66,7 +68,9 @@ def no_cached_code(monkeypatch):
 
 
 @pytest.mark.parametrize('compiled', [True, {'backend': 'aot_eager', 'dynamic': False}])
-def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(tmp_path, no_cached_code, compiled):
+def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(
+    tmp_path, no_cached_code, compiled
+):
     (tmp_path / 'plain').mkdir(), (tmp_path / 'compiled').mkdir()
     plain, model = make(tmp_path / 'plain', False), make(tmp_path / 'compiled', compiled)
     start = copy.deepcopy(plain.net_g.state_dict())
@@ -74,7 +78,9 @@ def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(tmp_path, n
     assert Shallow.calls == 3
     train(model, 1, 3)
     assert Shallow.calls == 3, 'the training step is compiled'
-    assert same(plain.net_g.state_dict(), model.net_g.state_dict()) and not same(plain.net_g.state_dict(), start, 1e-4)
+    assert same(plain.net_g.state_dict(), model.net_g.state_dict()) and not same(
+        plain.net_g.state_dict(), start, 1e-4
+    )
     assert same(plain.net_g_ema.state_dict(), model.net_g_ema.state_dict())
     assert model.get_bare_model(model.compiled) is model.net_g.network
 
@@ -82,7 +88,12 @@ def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(tmp_path, n
     assert Shallow.calls == 4, 'pictures of any size are restored without compiling for each'
     model.save(0, 3)
     resumed = make(
-        tmp_path / 'compiled', compiled, path={**model.opt['path'], 'pretrain_network_g': str(tmp_path / 'compiled' / 'net_g_3.pth')}
+        tmp_path / 'compiled',
+        compiled,
+        path={
+            **model.opt['path'],
+            'pretrain_network_g': str(tmp_path / 'compiled' / 'net_g_3.pth'),
+        },
     )
     resumed.resume_training(torch.load(tmp_path / 'compiled' / '3.state', weights_only=True))
     train(resumed, 4, 5), train(plain, 4, 5)
@@ -94,13 +105,17 @@ def test_compiled_and_distributed(tmp_path, no_cached_code):
     """A group of one process, so that DistributedDataParallel really wraps the network."""
     plain = make(tmp_path, False)
     train(plain, 1, 2)
-    distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1
+    )
     try:
         model = make(tmp_path, {'backend': 'aot_eager'}, dist=True)
         assert isinstance(model.net_g, nn.parallel.DistributedDataParallel)
         train(model, 1, 2)
         assert type(model.get_bare_model(model.compiled)) is Shallow and Shallow.calls == 2
-        assert same(plain.net_g.network.state_dict(), model.get_bare_model(model.net_g).state_dict())
+        assert same(
+            plain.net_g.network.state_dict(), model.get_bare_model(model.net_g).state_dict()
+        )
     finally:
         distributed.destroy_process_group()
 

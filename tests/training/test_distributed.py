@@ -1,4 +1,6 @@
-"""Several processes: real ones on this machine, joined by gloo, against one process that does the same work."""
+"""Several processes: real ones on this machine, joined by gloo, against one process that does the
+same work.
+"""
 
 import logging
 import os
@@ -40,17 +42,31 @@ training.run('train', arguments(sys.argv[1:]), os.getcwd())
 """
 
 
-def launch(cwd: Path, processes: int, *arguments, seconds: int = 300) -> subprocess.CompletedProcess:
+def launch(
+    cwd: Path, processes: int, *arguments, seconds: int = 300
+) -> subprocess.CompletedProcess:
     """torchrun on this machine; output and errors of all processes together in `.stdout`."""
     command = [*TORCHRUN, f'--nproc_per_node={processes}', *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds,
+    )
 
 
 def run_options(folder: Path, batch: int) -> dict:
     """Four iterations over 5 pictures; at the end and halfway a validation on 3."""
     opt = tiny_options(folder / 'data')
     opt['datasets']['train']['batch_size_per_gpu'] = batch
-    optimizer = {'type': 'SGD', 'lr': 0.1, 'momentum': 0.9}  # Adam divides rounding errors by gradients that are next to nothing
+    optimizer = {
+        'type': 'SGD',
+        'lr': 0.1,
+        'momentum': 0.9,
+    }  # Adam divides rounding errors by gradients that are next to nothing
     opt['train'].update(total_iter=4, ema_decay=0.9, grad_clip=1.0, optim_g=optimizer)
     opt['val'].update(val_freq=2, save_img=True)
     return opt
@@ -63,14 +79,18 @@ def make_data(folder: Path) -> Path:
 
 
 def weights(folder: Path, label='latest', key='params') -> dict:
-    return torch.load(folder / 'experiments' / 'tiny' / 'models' / f'net_g_{label}.pth', weights_only=True)[key]
+    return torch.load(
+        folder / 'experiments' / 'tiny' / 'models' / f'net_g_{label}.pth', weights_only=True
+    )[key]
 
 
 def run_here(folder: Path, command: str, opt: dict, *more: str) -> None:
     """One process: this one."""
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(command, arguments(['-opt', str(write_options(folder / 'o.yml', opt)), *more]), str(folder))
+    training.run(
+        command, arguments(['-opt', str(write_options(folder / 'o.yml', opt)), *more]), str(folder)
+    )
 
 
 def log_of(folder: Path) -> str:
@@ -79,7 +99,9 @@ def log_of(folder: Path) -> str:
 
 def losses(folder: Path) -> list[tuple[str, ...]]:
     """Of each iteration what was logged of its batch."""
-    return re.findall(r'l_pix: (\S+) l_inside: (\S+) l_outside: (\S+) dB inside: (.*)', log_of(folder))
+    return re.findall(
+        r'l_pix: (\S+) l_inside: (\S+) l_outside: (\S+) dB inside: (.*)', log_of(folder)
+    )
 
 
 def furthest(a: dict, b: dict) -> float:
@@ -114,7 +136,9 @@ def together(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_end_with_the_same_weights(together):
-    first, second = (torch.load(together / f'rank{rank}.pth', weights_only=True) for rank in range(2))
+    first, second = (
+        torch.load(together / f'rank{rank}.pth', weights_only=True) for rank in range(2)
+    )
     assert furthest(first, second) == 0
 
 
@@ -142,7 +166,9 @@ def test_two_processes_that_accumulate_take_the_same_steps(alone, tmp_path):
 
 
 def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
-    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path / "store"}', rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path / "store"}', rank=0, world_size=1
+    )
     try:
         net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
         exchanged = []
@@ -158,7 +184,10 @@ def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
 def test_sharded_validation_gives_the_figures_of_one_process(alone, together):
     expected = tables(log_of(alone))
     assert len(expected) == 2 * 5 and tables(log_of(together)) == expected
-    names = [sorted(p.name for p in (f / 'experiments' / 'tiny' / 'visualization').rglob('*.png')) for f in (alone, together)]
+    names = [
+        sorted(p.name for p in (f / 'experiments' / 'tiny' / 'visualization').rglob('*.png'))
+        for f in (alone, together)
+    ]
     assert names[0] == names[1] and len(names[0]) == 3 * 2 * 2
 
 
@@ -183,18 +212,33 @@ def interrupt(source: Path, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('before', [1, 2])
 def test_two_processes_go_on_from_one_or_two(alone, together, tmp_path, before):
-    """Interrupted after 2 of 4 iterations, as `-m hmaca_arch` and torchrun start it: from one process's state, the same samples follow."""
+    """Interrupted after 2 of 4 iterations, as `-m hmaca_arch` and torchrun start it: from one
+    process's state, the same samples follow.
+    """
     source = (alone, together)[before - 1]
     interrupt(source, tmp_path)
     opt = run_options(tmp_path, 2)
     opt.pop('val'), opt['datasets'].pop('val')
     path = write_options(tmp_path / 'o.yml', opt)
-    result = launch(tmp_path, 2, '-m', 'hmaca_arch', 'train', '-opt', path, '--launcher', 'pytorch', '--auto_resume')
+    result = launch(
+        tmp_path,
+        2,
+        '-m',
+        'hmaca_arch',
+        'train',
+        '-opt',
+        path,
+        '--launcher',
+        'pytorch',
+        '--auto_resume',
+    )
     assert result.returncode == 0, result.stdout
     assert len(re.findall(r'Resuming training from epoch: \d+, iter: 2\.', result.stdout)) == 1
     assert losses(tmp_path) == losses(source)[2:]
     for key in ('params', 'params_ema'):
-        furthest_allowed = 0 if before == 2 else 1e-6  # sums over one process and over two are rounded differently
+        furthest_allowed = (
+            0 if before == 2 else 1e-6
+        )  # sums over one process and over two are rounded differently
         assert furthest(weights(tmp_path, key=key), weights(source, key=key)) <= furthest_allowed
 
 
@@ -211,7 +255,10 @@ def test_one_process_goes_on_from_two(together, tmp_path):
 def test_another_number_of_processes_with_another_global_batch_is_refused(together, tmp_path):
     """Two processes with 2 pictures each, then one with 2."""
     interrupt(together, tmp_path)
-    with pytest.raises(ValueError, match='trained with global_batch 4, now 2: its sequence .* cannot be continued.*times the processes'):
+    with pytest.raises(
+        ValueError,
+        match='trained with global_batch 4, now 2: its sequence .* cannot be continued.*times the processes',
+    ):
         run_here(tmp_path, 'train', run_options(tmp_path, 2), '--auto_resume')
     assert not (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').exists()
 
@@ -224,7 +271,9 @@ def free_port() -> int:
 
 def slurm_tasks(folder: Path, command: str, opt: dict) -> list[subprocess.Popen]:
     """Two processes as srun starts them: nobody ends the one when the other has ended."""
-    line = command_line(command, '-opt', write_options(folder / 'o.yml', opt), '--launcher', 'slurm')
+    line = command_line(
+        command, '-opt', write_options(folder / 'o.yml', opt), '--launcher', 'slurm'
+    )
     slurm = {'SLURM_NTASKS': '2', 'SLURM_NODELIST': 'localhost', 'SLURM_JOB_ID': '7'}
     return [
         subprocess.Popen(
@@ -237,13 +286,20 @@ def slurm_tasks(folder: Path, command: str, opt: dict) -> list[subprocess.Popen]
 
 @pytest.mark.slow
 def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
-    """Slurm's variables, gloo, three pictures, and one, so that a process has none: tables and pictures as of one process."""
+    """Slurm's variables, gloo, three pictures, and one, so that a process has none: tables and
+    pictures as of one process.
+    """
     make_triplets(tmp_path / 'one' / 'test', 1, seed=1)
     make_triplets(tmp_path / 'three' / 'test', 3, seed=2)
     opt = tiny_options(tmp_path / 'three')
-    opt['datasets']['val_1'] = {**tiny_options(tmp_path / 'one')['datasets']['val'], 'name': 'single'}
+    opt['datasets']['val_1'] = {
+        **tiny_options(tmp_path / 'one')['datasets']['val'],
+        'name': 'single',
+    }
     opt['val']['save_img'] = True
-    opt['path']['pretrain_network_g'] = str(alone / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth')
+    opt['path']['pretrain_network_g'] = str(
+        alone / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+    )
     opt['dist_params'] = {'backend': 'gloo', 'port': free_port(), 'timeout': 100}
     folders = [tmp_path / 'alone', tmp_path / 'together']
     for folder in folders:
@@ -253,9 +309,14 @@ def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
     assert [task.returncode for task in tasks] == [0, 0], '\n'.join(outputs)
     assert 'Validation single, 1 pictures' in outputs[0] and outputs[1] == ''
     run_here(folders[0], 'test', opt)
-    files = [sorted(p for p in (f / 'results').rglob('*') if p.suffix in ('.png', '.csv')) for f in folders]
+    files = [
+        sorted(p for p in (f / 'results').rglob('*') if p.suffix in ('.png', '.csv'))
+        for f in folders
+    ]
     assert len(files[0]) == 4 * 2 + 2
-    assert [(p.name, p.read_bytes()) for p in files[0]] == [(p.name, p.read_bytes()) for p in files[1]]
+    assert [(p.name, p.read_bytes()) for p in files[0]] == [
+        (p.name, p.read_bytes()) for p in files[1]
+    ]
 
 
 @pytest.mark.slow
@@ -269,7 +330,9 @@ def test_an_error_of_one_process_is_shown_and_ends_all(tmp_path):
     start = time.time()
     result = launch(tmp_path, 2, '-m', 'hmaca_arch', 'train', '-opt', path, '--launcher', 'pytorch')
     assert result.returncode != 0 and time.time() - start < 60
-    assert re.search(r'basicsr train: error in process [01]: .*0003\.png', result.stdout), result.stdout
+    assert re.search(r'basicsr train: error in process [01]: .*0003\.png', result.stdout), (
+        result.stdout
+    )
     assert not (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').exists()
 
 
@@ -282,21 +345,30 @@ def test_a_task_that_is_killed_ends_the_other_which_says_so(tmp_path):
     opt['dist_params'] = {'backend': 'gloo', 'port': free_port(), 'timeout': 30}
     first, second = slurm_tasks(tmp_path, 'train', opt)
     deadline = time.time() + 120
-    while not list(tmp_path.glob('experiments/tiny/training_states/*.state')) and time.time() < deadline:
+    while (
+        not list(tmp_path.glob('experiments/tiny/training_states/*.state'))
+        and time.time() < deadline
+    ):
         assert first.poll() is None and second.poll() is None
         time.sleep(0.02)
     second.kill()
     output = first.communicate(timeout=60)[0]
     second.communicate()
     assert first.returncode == 1 and 'Traceback' not in output
-    assert output.splitlines()[-1].startswith('basicsr train: error in process 0: another process has ended or does not answer')
+    assert output.splitlines()[-1].startswith(
+        'basicsr train: error in process 0: another process has ended or does not answer'
+    )
 
 
 def test_a_process_that_does_not_come_is_waited_for_no_longer_than_asked(no_launcher):
     port = free_port()
-    no_launcher.update(SLURM_PROCID='0', SLURM_NTASKS='2', SLURM_LOCALID='0', SLURM_NODELIST='localhost')
+    no_launcher.update(
+        SLURM_PROCID='0', SLURM_NTASKS='2', SLURM_LOCALID='0', SLURM_NODELIST='localhost'
+    )
     start = time.time()
-    with pytest.raises(ValueError, match=rf'the 2 processes did not meet at localhost:{port} within 1 seconds: .*'):
+    with pytest.raises(
+        ValueError, match=rf'the 2 processes did not meet at localhost:{port} within 1 seconds: .*'
+    ):
         distributed.start('slurm', {'port': port, 'timeout': 1}, use_gpu=False)
     assert time.time() - start < 30 and not distributed.active()
 
@@ -323,7 +395,11 @@ def test_a_list_of_hosts_that_cannot_be_read(hosts):
 
 @pytest.fixture
 def no_launcher(monkeypatch):
-    for name in [name for name in os.environ if name.startswith(('SLURM_', 'MASTER_')) or name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(('SLURM_', 'MASTER_')) or name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+    ]:
         monkeypatch.delenv(name)
     environ = dict(os.environ)
     monkeypatch.setattr(distributed.os, 'environ', environ)
@@ -331,9 +407,18 @@ def no_launcher(monkeypatch):
 
 
 def test_slurm_says_where_a_process_stands(no_launcher):
-    no_launcher.update(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_JOB_NODELIST='node[7-8]', SLURM_JOB_ID='1234567')
+    no_launcher.update(
+        SLURM_PROCID='5',
+        SLURM_NTASKS='8',
+        SLURM_LOCALID='1',
+        SLURM_JOB_NODELIST='node[7-8]',
+        SLURM_JOB_ID='1234567',
+    )
     distributed.place_of_process('slurm')
-    found = [no_launcher[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')]
+    found = [
+        no_launcher[name]
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+    ]
     assert found == ['5', '8', '1', 'node7', str(29500 + 567)]
     distributed.place_of_process('slurm', port=2345)
     assert no_launcher['MASTER_PORT'] == '2345'
@@ -349,7 +434,8 @@ def test_mistakes_in_launching_say_what_to_do(no_launcher):
 
 
 @pytest.mark.parametrize(
-    'launcher, local, count, chosen', [('pytorch', 1, 2, 1), ('slurm', 1, 2, 1), ('slurm', 3, 1, 0), ('pytorch', 2, 2, None)]
+    'launcher, local, count, chosen',
+    [('pytorch', 1, 2, 1), ('slurm', 1, 2, 1), ('slurm', 3, 1, 0), ('pytorch', 2, 2, None)],
 )
 def test_each_process_takes_its_gpu(no_launcher, monkeypatch, launcher, local, count, chosen):
     taken = []
@@ -367,9 +453,17 @@ def test_each_process_takes_its_gpu(no_launcher, monkeypatch, launcher, local, c
 def test_the_cpu_can_be_chosen_where_there_are_gpus(monkeypatch, tmp_path, triplets):
     joined = []
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setattr(distributed, 'start', lambda launcher, settings, use_gpu: joined.append((launcher, settings, use_gpu)))
+    monkeypatch.setattr(
+        distributed,
+        'start',
+        lambda launcher, settings, use_gpu: joined.append((launcher, settings, use_gpu)),
+    )
     opt = {**tiny_options(triplets), 'dist_params': {'port': 1}}
-    for num_gpu, use_gpu in ((0, False), ('auto', True), (8, True)):  # 8: of the whole job, on several machines
+    for num_gpu, use_gpu in (
+        (0, False),
+        ('auto', True),
+        (8, True),
+    ):  # 8: of the whole job, on several machines
         path = write_options(tmp_path / 'o.yml', {**opt, 'num_gpu': num_gpu})
         starting.parse(str(tmp_path), True, arguments(['-opt', str(path), '--launcher', 'slurm']))
         assert joined.pop() == ('slurm', {'port': 1}, use_gpu)

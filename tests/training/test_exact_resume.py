@@ -1,4 +1,6 @@
-"""A run that is interrupted, however, and resumed ends as the one that was not: weights, average, optimizer, best results, log."""
+"""A run that is interrupted, however, and resumed ends as the one that was not: weights, average,
+optimizer, best results, log.
+"""
 
 import logging
 import os
@@ -31,14 +33,21 @@ class PowerCut(BaseException):
 
 
 def options_for(folder):
-    """5 pictures in batches of 4, so that epochs of 2 iterations straddle passes; drop path, an average, a falling rate, validations."""
+    """5 pictures in batches of 4, so that epochs of 2 iterations straddle passes; drop path, an
+    average, a falling rate, validations.
+    """
     if not (folder / 'data').exists():
         make_triplets(folder / 'data' / 'train', 5)
         make_triplets(folder / 'data' / 'test', 2, seed=1)
     options = tiny_options(folder / 'data')
     options['network_g'].update(drop_path_rate=0.5, depths=[2])
     options['train'].update(total_iter=LAST, ema_decay=0.9, grad_clip=1.0, warmup_iter=3)
-    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [LAST], 'restart_weights': [1], 'eta_min': 1e-6}
+    options['train']['scheduler'] = {
+        'type': 'CosineAnnealingRestartLR',
+        'periods': [LAST],
+        'restart_weights': [1],
+        'eta_min': 1e-6,
+    }
     options['val']['val_freq'] = 3
     options['logger'].update(print_freq=1, save_checkpoint_freq=3)
     return options
@@ -47,13 +56,20 @@ def options_for(folder):
 def run(folder, options, *more):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run('train', arguments(['-opt', str(write_options(folder / 'options.yml', options)), *more]), root_path=str(folder))
+    training.run(
+        'train',
+        arguments(['-opt', str(write_options(folder / 'options.yml', options)), *more]),
+        root_path=str(folder),
+    )
 
 
 def outcome(folder):
     """Everything that must not depend on an interruption; of what was logged twice, the last."""
     experiment = folder / 'experiments' / 'tiny'
-    log = '\n'.join(path.read_text() for path in sorted(experiment.glob('train_*.log'), key=lambda path: path.stat().st_mtime_ns))
+    log = '\n'.join(
+        path.read_text()
+        for path in sorted(experiment.glob('train_*.log'), key=lambda path: path.stat().st_mtime_ns)
+    )
     lines = re.findall(r'epoch: *(\d+), iter: *(\d+), (lr:\S+)\] \[eta.*?\] (.*)', log)
     return {
         'weights': torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True),
@@ -86,7 +102,9 @@ def whole(tmp_path_factory):
 
 
 def interrupt(monkeypatch, method, iteration, action):
-    """Do `action` once, when the model's `method` is called for the given iteration (its argument named current_iter)."""
+    """Do `action` once, when the model's `method` is called for the given iteration (its argument
+    named current_iter).
+    """
     original = getattr(MaskedRestorationModel, method)
     done = []
 
@@ -105,12 +123,17 @@ def cut():
 
 
 def test_nothing_random_is_left_to_chance(whole):
-    """The network of these runs does use random numbers, and they depend on seed, iteration and process alone."""
+    """The network of these runs does use random numbers, and they depend on seed, iteration and
+    process alone.
+    """
     draws = {}
     for key in [(0, 1, 0), (0, 2, 0), (0, 1, 1), (1, 1, 0), (0, 1, 0)]:
         seed_iteration(*key)
         draws.setdefault(key, []).append(torch.rand(4).tolist())
-    assert draws[0, 1, 0][0] == draws[0, 1, 0][1] and len({str(values[0]) for values in draws.values()}) == 4
+    assert (
+        draws[0, 1, 0][0] == draws[0, 1, 0][1]
+        and len({str(values[0]) for values in draws.values()}) == 4
+    )
     losses = [float(line[2].split('l_pix: ')[1].split()[0]) for line in whole['log'].values()]
     assert len(whole['log']) == LAST and len(set(losses)) == LAST
 
@@ -124,20 +147,26 @@ def test_a_signal_in_the_middle_of_an_epoch(whole, tmp_path, monkeypatch, number
     assert stopped.value.code == (130 if number == signal.SIGINT else 75)
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
     assert sorted(path.name for path in states.iterdir()) == ['3.state', '5.state']
-    assert signal.getsignal(number) == (signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    assert signal.getsignal(number) == (
+        signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    )
     run(tmp_path, options, '--auto_resume')
     assert_same(whole, outcome(tmp_path))
 
 
 def test_a_cut_between_saving_and_validating(whole, tmp_path, monkeypatch):
-    """BasicSR saves first. The validation of iteration 6 is made up for: its figures are logged, and the best results know of it."""
+    """BasicSR saves first. The validation of iteration 6 is made up for: its figures are logged,
+    and the best results know of it.
+    """
     options = options_for(tmp_path)
     interrupt(monkeypatch, 'save_training_state', 6, cut)
     with pytest.raises(PowerCut):
         run(tmp_path, options)
     run(tmp_path, options, '--auto_resume')
     assert_same(whole, outcome(tmp_path))
-    log = ''.join(path.read_text() for path in (tmp_path / 'experiments' / 'tiny').glob('train_*.log'))
+    log = ''.join(
+        path.read_text() for path in (tmp_path / 'experiments' / 'tiny').glob('train_*.log')
+    )
     assert log.count('Validation tiny_test') == 3, 'iterations 3, 6 (after the resume) and 9'
 
 
@@ -146,7 +175,13 @@ def test_a_signal_in_the_middle_of_a_validation(whole, tmp_path, monkeypatch):
     tested = []
     original = MaskedRestorationModel.test
     monkeypatch.setattr(
-        MaskedRestorationModel, 'test', lambda self: (original(self), tested.append(1), len(tested) == 3 and os.kill(os.getpid(), 15))
+        MaskedRestorationModel,
+        'test',
+        lambda self: (
+            original(self),
+            tested.append(1),
+            len(tested) == 3 and os.kill(os.getpid(), 15),
+        ),
     )
     with pytest.raises(stopping.Stopped):
         run(tmp_path, options)
@@ -182,7 +217,11 @@ def test_three_kills_of_a_real_run_with_workers(whole, tmp_path):
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.time() + 120
-        while len(list(states.glob('*.state'))) < 2 * kill + 1 and process.poll() is None and time.time() < deadline:
+        while (
+            len(list(states.glob('*.state'))) < 2 * kill + 1
+            and process.poll() is None
+            and time.time() < deadline
+        ):
             time.sleep(0.002)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -218,7 +257,9 @@ def test_weights_of_any_kind_may_have_begun_the_run(tmp_path):
     options = options_for(tmp_path)
     options['train']['total_iter'] = 3
     torch.save(build_network(options['network_g']).state_dict(), tmp_path / 'raw.pth')
-    options['path'].update(pretrain_network_g=str(tmp_path / 'raw.pth'), param_key_g=None, strict_load_g=False)
+    options['path'].update(
+        pretrain_network_g=str(tmp_path / 'raw.pth'), param_key_g=None, strict_load_g=False
+    )
     run(tmp_path, options)
     (tmp_path / 'raw.pth').unlink()
     options['train']['total_iter'] = 6
@@ -238,7 +279,12 @@ def test_what_is_newer_than_what_is_resumed_no_longer_counts(tmp_path, capsys):
     for number in (100, 200):
         (states / f'{number}.state').write_bytes(b'torn')
     run(tmp_path, options, '--auto_resume')
-    assert {path.name for path in states.iterdir()} == {'3.state', '4.state', '100.state.left', '200.state.left'}
+    assert {path.name for path in states.iterdir()} == {
+        '3.state',
+        '4.state',
+        '100.state.left',
+        '200.state.left',
+    }
     assert '100.state is newer than what is resumed' in capsys.readouterr().out
     options['path']['resume_state'] = str(states / '3.state')
     options['datasets']['train']['batch_size_per_gpu'] = 2
@@ -247,7 +293,10 @@ def test_what_is_newer_than_what_is_resumed_no_longer_counts(tmp_path, capsys):
     assert (states / '4.state').exists(), 'a resume that is refused leaves all as it is'
     options['datasets']['train']['batch_size_per_gpu'] = 4
     run(tmp_path, options)
-    assert {path.name for path in states.iterdir() if path.suffix == '.state'} == {'3.state', '4.state'}
+    assert {path.name for path in states.iterdir() if path.suffix == '.state'} == {
+        '3.state',
+        '4.state',
+    }
     assert (states / '4.state.left').exists()
 
 
@@ -259,7 +308,9 @@ def test_a_seed_that_was_drawn_stays(tmp_path):
     options['train']['total_iter'] = 6
     run(tmp_path, options, '--auto_resume')
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
-    seeds = [torch.load(states / f'{i}.state', weights_only=True)['sampling']['seed'] for i in (3, 6)]
+    seeds = [
+        torch.load(states / f'{i}.state', weights_only=True)['sampling']['seed'] for i in (3, 6)
+    ]
     assert seeds[0] == seeds[1]
 
 
@@ -271,7 +322,12 @@ def test_old_checkpoints_make_room_but_the_best_stay(tmp_path):
     (models / 'net_g_latest.pth').touch()
     resuming.prune(models, states, keep_last=2, best={10, 12})
     assert {path.stem for path in states.iterdir()} == {'10', '20', '100'}
-    assert {path.stem for path in models.iterdir()} == {'net_g_10', 'net_g_20', 'net_g_100', 'net_g_latest'}
+    assert {path.stem for path in models.iterdir()} == {
+        'net_g_10',
+        'net_g_20',
+        'net_g_100',
+        'net_g_latest',
+    }
 
 
 def test_keeping_is_an_option(tmp_path, monkeypatch):
@@ -282,7 +338,11 @@ def test_keeping_is_an_option(tmp_path, monkeypatch):
     iteration = [0]
     original = MaskedRestorationModel.log_validation
     monkeypatch.setattr(
-        MaskedRestorationModel, 'log_validation', lambda self, d, t, i, b: (iteration.insert(0, i), original(self, d, t, i, b))
+        MaskedRestorationModel,
+        'log_validation',
+        lambda self, d, t, i, b: (iteration.insert(0, i), original(self, d, t, i, b)),
     )
     run(tmp_path, options)
-    assert {int(path.stem) for path in (tmp_path / 'experiments' / 'tiny' / 'training_states').iterdir()} == {6, 8, 9}
+    assert {
+        int(path.stem) for path in (tmp_path / 'experiments' / 'tiny' / 'training_states').iterdir()
+    } == {6, 8, 9}

@@ -1,4 +1,6 @@
-"""Saving fails at every write, rename and fsync, as an error or as a power cut: the newest whole checkpoint is always found."""
+"""Saving fails at every write, rename and fsync, as an error or as a power cut: the newest whole
+checkpoint is always found.
+"""
 
 import errno
 import itertools
@@ -21,7 +23,9 @@ class PowerCut(BaseException):
 
 
 class Disk:
-    """Counts what is done to the disk and fails at one of these operations; everything before it has really happened."""
+    """Counts what is done to the disk and fails at one of these operations; everything before it
+    has really happened.
+    """
 
     def __init__(self, monkeypatch, cut: bool):
         self.at, self.done, self.cut, self.dead = None, 0, cut, False
@@ -76,21 +80,33 @@ def model(tmp_path):
     training.install()
     options = tiny_options(tmp_path)
     options['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
-    folders = {name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')}
+    folders = {
+        name: str(tmp_path / name) for name in ('models', 'training_states', 'visualization')
+    }
     for folder in folders.values():
         Path(folder).mkdir()
     options.update(dist=False, rank=0, world_size=1, is_train=True, path=folders)
     options['train']['ema_decay'] = 0.9
     options['logger']['keep_last'] = 2
     model = build_model(options)
-    model.feed_data({'lq': torch.rand(1, 3, 8, 8), 'gt': torch.rand(1, 3, 8, 8), 'mask': torch.ones(1, 1, 8, 8), 'lq_path': ['a']})
+    model.feed_data(
+        {
+            'lq': torch.rand(1, 3, 8, 8),
+            'gt': torch.rand(1, 3, 8, 8),
+            'mask': torch.ones(1, 1, 8, 8),
+            'lq_path': ['a'],
+        }
+    )
     return model
 
 
 def save(model, iteration):
     model.optimize_parameters(iteration)
     model.save(0, iteration)
-    return {name: value.clone() for name, value in model.get_bare_model(model.net_g).state_dict().items()}
+    return {
+        name: value.clone()
+        for name, value in model.get_bare_model(model.net_g).state_dict().items()
+    }
 
 
 @pytest.mark.parametrize('cut', [False, True], ids=['error', 'power cut'])
@@ -109,7 +125,8 @@ def test_every_operation_of_a_save_may_fail(model, tmp_path, monkeypatch, cut):
         disk.at, disk.dead = None, False
         assert cut or not list(tmp_path.rglob('*.tmp')), 'an error leaves nothing half-written'
         _, state = resuming.newest_checkpoint(states, models)
-        # the rename of the state is what makes a checkpoint: only the fsync of the folder comes after it
+        # the rename of the state is what makes a checkpoint: only the fsync of the folder comes
+        # after it
         complete = iteration if at == operations else max(weights)
         assert state['iter'] == complete
         if complete in weights:

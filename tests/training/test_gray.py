@@ -28,7 +28,11 @@ SWINIR = {
 def run(folder, command, options):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(command, arguments(['-opt', str(write_options(folder / 'o.yml', options))], command), str(folder))
+    training.run(
+        command,
+        arguments(['-opt', str(write_options(folder / 'o.yml', options))], command),
+        str(folder),
+    )
 
 
 @pytest.mark.parametrize('network', ['HMACA', 'SwinIR'])
@@ -43,7 +47,9 @@ def test_from_training_to_a_restored_gray_file(tmp_path, network):
     run(tmp_path, 'test', options)
     written = tmp_path / 'results' / 'tiny' / 'visualization' / 'tiny_test' / '0000_tiny.png'
     restored = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)
-    lq, mask = (cv2.imread(str(tmp_path / 'data' / 'test' / kind / '0000.png')) for kind in ('lq', 'mask'))
+    lq, mask = (
+        cv2.imread(str(tmp_path / 'data' / 'test' / kind / '0000.png')) for kind in ('lq', 'mask')
+    )
     lq, mask = cv2.cvtColor(lq, cv2.COLOR_BGR2GRAY), mask[..., 0]
     assert restored.ndim == 2 and np.array_equal(restored[mask == 0], lq[mask == 0])
     weights = tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
@@ -56,9 +62,13 @@ def test_from_training_to_a_restored_gray_file(tmp_path, network):
 def test_data_sets_give_the_luma_and_gray_stays_as_it_is(tmp_path):
     make_triplets(tmp_path, 1)
     roots = {f'dataroot_{kind}': str(tmp_path / kind) for kind in ('lq', 'mask', 'gt')}
-    (item,) = MaskedPairedImageDataset({'name': 'x', 'type': 'MaskedPairedImageDataset', 'phase': 'val', 'channels': 1, **roots})
+    (item,) = MaskedPairedImageDataset(
+        {'name': 'x', 'type': 'MaskedPairedImageDataset', 'phase': 'val', 'channels': 1, **roots}
+    )
     assert item['lq'].shape == item['gt'].shape == item['mask'].shape == (1, 32, 32)
-    blue, green, red = cv2.imread(str(tmp_path / 'gt' / '0000.png')).astype(float).transpose(2, 0, 1)
+    blue, green, red = (
+        cv2.imread(str(tmp_path / 'gt' / '0000.png')).astype(float).transpose(2, 0, 1)
+    )
     expected = 0.299 * red + 0.587 * green + 0.114 * blue
     assert np.abs(255 * item['gt'][0].numpy() - expected).max() <= 0.51
     outside = item['mask'] == 0
@@ -66,7 +76,15 @@ def test_data_sets_give_the_luma_and_gray_stays_as_it_is(tmp_path):
     for peak, dtype in ((256, np.uint8), (65536, np.uint16)):
         gray = np.random.default_rng(0).integers(0, peak, (32, 32)).astype(dtype)
         cv2.imwrite(str(tmp_path / 'gt' / '0000.png'), gray)
-        (item,) = MaskedPairedImageDataset({'name': 'x', 'type': 'MaskedPairedImageDataset', 'phase': 'val', 'channels': 1, **roots})
+        (item,) = MaskedPairedImageDataset(
+            {
+                'name': 'x',
+                'type': 'MaskedPairedImageDataset',
+                'phase': 'val',
+                'channels': 1,
+                **roots,
+            }
+        )
         assert np.array_equal(np.rint(item['gt'][0].numpy() * (peak - 1)), gray)
 
 
@@ -74,8 +92,18 @@ def test_data_sets_give_the_luma_and_gray_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize('kind', ['pix', 'blur', 'noise'])
 def test_degradations_of_gray_images(tmp_path, protocol, kind):
     make_triplets(tmp_path, 1, size=64)
-    more = {'jpeg': 90} if protocol == 'release' else {'compression': {'before': 1, 'after': 1}, 'size': 48}
-    opt = {'name': 'x', 'type': 'MaskedDegradationDataset', 'phase': 'val', 'dataroot_gt': str(tmp_path / 'gt'), 'degradation': kind}
+    more = (
+        {'jpeg': 90}
+        if protocol == 'release'
+        else {'compression': {'before': 1, 'after': 1}, 'size': 48}
+    )
+    opt = {
+        'name': 'x',
+        'type': 'MaskedDegradationDataset',
+        'phase': 'val',
+        'dataroot_gt': str(tmp_path / 'gt'),
+        'degradation': kind,
+    }
     (item,) = MaskedDegradationDataset({**opt, 'protocol': protocol, 'channels': 1, **more})
     side = 32 if protocol == 'release' else 48
     assert item['lq'].shape == item['gt'].shape == (1, side, side)
@@ -95,14 +123,19 @@ def test_a_gray_image_is_degraded_as_three_equal_channels(tmp_path):
     ):  # fmt: skip
         result = change(gray)
         assert result.ndim == 3 and np.array_equal(np.repeat(result, 3, axis=2), change(colour))
-    assert np.abs(degradations.jpeg(gray, 90).astype(int) - degradations.jpeg(colour, 90)).max() <= 2
+    assert (
+        np.abs(degradations.jpeg(gray, 90).astype(int) - degradations.jpeg(colour, 90)).max() <= 2
+    )
 
 
 def test_what_cannot_work_is_a_mistake_of_the_option_file(tmp_path):
     options = tiny_options(tmp_path)
     for changes, line in (
         ({'network_g:in_chans': 2}, 'network_g:in_chans: got 2, expected 1 (gray) or 3 (RGB)'),
-        ({'network_g:in_chans': 1, 'datasets:train:channels': 3}, 'datasets:train:channels: got 3, expected 1'),
+        (
+            {'network_g:in_chans': 1, 'datasets:train:channels': 3},
+            'datasets:train:channels: got 3, expected 1',
+        ),
         ({'datasets:val:channels': 1}, 'datasets:val:channels: got 1, expected 3'),
     ):
         with pytest.raises(OptionError) as caught:

@@ -34,9 +34,15 @@ class Clock:
 def simulate(
     clock, monkeypatch, logger_class=ProgressLogger, start=0, total=103, val_freq=20, print_freq=5
 ) -> list[tuple[int, float, float]]:
-    """BasicSR's training loop without the training: (iteration, seconds left as logged, seconds that were really left)."""
+    """BasicSR's training loop without the training: (iteration, seconds left as logged, seconds
+    that were really left).
+    """
     opt = tiny_options(Path('nowhere'))
-    opt['train']['total_iter'], opt['val']['val_freq'], opt['logger']['print_freq'] = total, val_freq, print_freq
+    opt['train']['total_iter'], opt['val']['val_freq'], opt['logger']['print_freq'] = (
+        total,
+        val_freq,
+        print_freq,
+    )
     lines = []
     logger = logger_class(opt, start, None)
     monkeypatch.setattr(logger, 'logger', type('Log', (), {'info': staticmethod(lines.append)}))
@@ -47,7 +53,17 @@ def simulate(
             logger.reset_start_time()
         if iteration % print_freq == 0 or iteration == total:
             more = {'validations': (count, spent)} if logger_class is ProgressLogger else {}
-            logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-3], 'time': ITERATION, 'data_time': 0.0, 'l_pix': 0.5, **more})
+            logger(
+                {
+                    'epoch': 0,
+                    'iter': iteration,
+                    'lrs': [1e-3],
+                    'time': ITERATION,
+                    'data_time': 0.0,
+                    'l_pix': 0.5,
+                    **more,
+                }
+            )
             times.append((iteration, clock.now))
         if iteration % val_freq == 0:
             clock.now, count, spent = clock.now + VALIDATION, count + 1, spent + VALIDATION
@@ -55,8 +71,13 @@ def simulate(
         clock.now += VALIDATION
     found = []
     for (iteration, now), line in zip(times, lines):
-        days, hours, minutes, seconds = (int(n or 0) for n in re.search(r'eta: (?:(-?\d+) days?, )?(\d+):(\d+):(\d+),', line).groups())
-        found.append((iteration, 86400 * days + 3600 * hours + 60 * minutes + seconds, clock.now - now))
+        days, hours, minutes, seconds = (
+            int(n or 0)
+            for n in re.search(r'eta: (?:(-?\d+) days?, )?(\d+):(\d+):(\d+),', line).groups()
+        )
+        found.append(
+            (iteration, 86400 * days + 3600 * hours + 60 * minutes + seconds, clock.now - now)
+        )
     return found
 
 
@@ -71,11 +92,20 @@ def clock(monkeypatch):
 @pytest.mark.parametrize('total', [100, 103])
 def test_the_estimated_time_is_right(clock, monkeypatch, start, total):
     found = simulate(clock, monkeypatch, start=start, total=total)
-    seen_validation = [entry for entry in found if entry[0] > 20 * math.ceil((start + 1) / 20) and entry[0] > start + 6]
+    seen_validation = [
+        entry
+        for entry in found
+        if entry[0] > 20 * math.ceil((start + 1) / 20) and entry[0] > start + 6
+    ]
     assert len(seen_validation) > 5
     for iteration, said, left in seen_validation:
         assert said == pytest.approx(left, abs=1), iteration
-    for iteration, said, left in found:  # before there was a validation none can be counted; the first stretch holds the slow iteration
+    for (
+        iteration,
+        said,
+        left,
+        # before there was a validation none can be counted; the first stretch holds the slow iteration
+    ) in found:
         validations = math.ceil(total / 20) - math.ceil(iteration / 20) + 1
         if (start == 0 or iteration > start + 6) and (iteration, said, left) not in seen_validation:
             assert said == pytest.approx(left - validations * VALIDATION, abs=1), iteration
@@ -83,13 +113,19 @@ def test_the_estimated_time_is_right(clock, monkeypatch, start, total):
 
 
 def test_every_line_of_a_run_without_validation_is_right(clock, monkeypatch):
-    for iteration, said, left in simulate(clock, monkeypatch, val_freq=1000, total=20, print_freq=1):
+    for iteration, said, left in simulate(
+        clock, monkeypatch, val_freq=1000, total=20, print_freq=1
+    ):
         assert said == left - VALIDATION, iteration  # the one at the end cannot be known
 
 
 def test_the_replaced_estimate_really_is_wrong(clock, monkeypatch):
-    found = simulate(clock, monkeypatch, logger_class=MessageLogger, val_freq=1000, total=20, print_freq=1)[:-1]
-    wrong = [(said, left - VALIDATION) for _, said, left in found if abs(said - (left - VALIDATION)) > 1]
+    found = simulate(
+        clock, monkeypatch, logger_class=MessageLogger, val_freq=1000, total=20, print_freq=1
+    )[:-1]
+    wrong = [
+        (said, left - VALIDATION) for _, said, left in found if abs(said - (left - VALIDATION)) > 1
+    ]
     assert len(wrong) > 10
 
 
@@ -129,10 +165,16 @@ def test_a_step_logs_losses_and_decibels_by_region(tmp_path):
     log = model.get_current_log()
     assert log['l_inside'] == pytest.approx(0.1, rel=1e-5)
     assert log['l_outside'] == pytest.approx(0.4 * 2 * 16 / (2 * 64 - 16), rel=1e-5)
-    assert log['db_result'] == pytest.approx(20, abs=1e-3) and log['db_input'] == pytest.approx(40, abs=1e-3)
+    assert log['db_result'] == pytest.approx(20, abs=1e-3) and log['db_input'] == pytest.approx(
+        40, abs=1e-3
+    )
     model.feed_data({**batch, 'mask': mask * 0})
     model.optimize_parameters(4)
-    assert 'l_inside' not in model.log_dict and 'db_input' not in model.log_dict and model.log_dict['l_outside'] > 0
+    assert (
+        'l_inside' not in model.log_dict
+        and 'db_input' not in model.log_dict
+        and model.log_dict['l_outside'] > 0
+    )
 
 
 def test_decibels():
@@ -140,8 +182,12 @@ def test_decibels():
 
 
 def read_tensorboard(folder):
-    event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
-    events = event_accumulator.EventAccumulator(str(folder), size_guidance={'images': 0, 'scalars': 0})
+    event_accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator'
+    )
+    events = event_accumulator.EventAccumulator(
+        str(folder), size_guidance={'images': 0, 'scalars': 0}
+    )
     events.Reload()
     return events
 
@@ -161,11 +207,27 @@ def test_what_tensorboard_shows(tmp_path, triplets):
 
     initialized_logger.clear()
     logging.getLogger('basicsr').handlers.clear()
-    training.run('train', arguments(['-opt', str(write_options(tmp_path / 'o.yml', opt))]), str(tmp_path))
+    training.run(
+        'train', arguments(['-opt', str(write_options(tmp_path / 'o.yml', opt))]), str(tmp_path)
+    )
     events = read_tensorboard(tmp_path / 'tb_logger' / 'tiny')
-    scalars = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()['scalars']}
-    rows = [f'{row}/tiny_test/{metric}' for row in ('metrics', 'input', 'gain') for metric in opt['val']['metrics']]
-    shown = ['losses/l_pix', 'losses/l_inside', 'losses/l_outside', 'dB_inside/input', 'dB_inside/result', 'lr/0', *rows]
+    scalars = {
+        tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()['scalars']
+    }
+    rows = [
+        f'{row}/tiny_test/{metric}'
+        for row in ('metrics', 'input', 'gain')
+        for metric in opt['val']['metrics']
+    ]
+    shown = [
+        'losses/l_pix',
+        'losses/l_inside',
+        'losses/l_outside',
+        'dB_inside/input',
+        'dB_inside/result',
+        'lr/0',
+        *rows,
+    ]
     assert scalars == {tag: [2, 4] for tag in shown}
 
     def value(tag):
@@ -178,10 +240,20 @@ def test_what_tensorboard_shows(tmp_path, triplets):
     assert events.Tags()['images'] == ['tiny_test/0000'], 'the first one only'
     image = events.Images('tiny_test/0000')[-1]
     strip = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    written = cv2.imread(str(tmp_path / 'experiments' / 'tiny' / 'visualization' / '0000' / '0000_4_strip.png'))
+    written = cv2.imread(
+        str(tmp_path / 'experiments' / 'tiny' / 'visualization' / '0000' / '0000_4_strip.png')
+    )
     assert image.step == 4 and (strip == written).all()
     log = next((tmp_path / 'experiments' / 'tiny').glob('train_*.log')).read_text()
-    assert len(re.findall(r'iter: +\d,.* l_pix: \S+ l_inside: \S+ l_outside: \S+ dB inside: input \d+\.\d\d, result \d+\.\d\d\n', log)) == 2
+    assert (
+        len(
+            re.findall(
+                r'iter: +\d,.* l_pix: \S+ l_inside: \S+ l_outside: \S+ dB inside: input \d+\.\d\d, result \d+\.\d\d\n',
+                log,
+            )
+        )
+        == 2
+    )
     assert len(re.findall(r'composite_psnr +input +\d+\.\d+ +result +\d+\.\d+ +gain', log)) == 2
 
 
@@ -207,5 +279,7 @@ def test_a_bar_and_what_is_left_in_a_terminal_only(clock, monkeypatch, terminal)
     if not terminal:
         assert shown == ''
         return
-    assert re.search(r'tiny:  50%\|#+ *\| 2/4, 0:00:0\d left', shown) and re.search(r'tiny: 100%\|#+\| 4/4, 0:00:00 left', shown)
+    assert re.search(r'tiny:  50%\|#+ *\| 2/4, 0:00:0\d left', shown) and re.search(
+        r'tiny: 100%\|#+\| 4/4, 0:00:00 left', shown
+    )
     assert shown.isascii() and '\x1b[3' not in shown, 'no colours'

@@ -1,4 +1,6 @@
-"""BasicSR's own pipelines with what hmaca_arch.training.pipeline replaces in them: real runs on tiny triplets."""
+"""BasicSR's own pipelines with what hmaca_arch.training.pipeline replaces in them: real runs on
+tiny triplets.
+"""
 
 import csv
 import json
@@ -33,7 +35,9 @@ from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
 
 
 def sampler(**changes):
-    return GlobalSampler(**{'size': 5, 'global_batch': 4, 'epoch_iters': 2, 'total_iters': 7, **changes})
+    return GlobalSampler(
+        **{'size': 5, 'global_batch': 4, 'epoch_iters': 2, 'total_iters': 7, **changes}
+    )
 
 
 def samples(sampler, epochs=10):
@@ -70,7 +74,9 @@ def test_a_resumed_run_goes_on_where_the_first_stopped():
         for e in range(epoch, 10):
             rest.set_epoch(e)
             found += list(rest)
-        assert [(int(i), i.number) for i in found] == [(int(i), i.number) for i in whole[4 * start :]]
+        assert [(int(i), i.number) for i in found] == [
+            (int(i), i.number) for i in whole[4 * start :]
+        ]
 
 
 def test_seeds_differ_and_repeat():
@@ -83,7 +89,9 @@ def test_an_index_keeps_its_number_on_the_way_to_a_worker():
 
 
 def test_the_replaced_sampler_really_ends_early():
-    """The fault that GlobalSampler exists for: 12 pictures in batches of 8 give one whole batch an epoch where two are counted."""
+    """The fault that GlobalSampler exists for: 12 pictures in batches of 8 give one whole batch an
+    epoch where two are counted.
+    """
     batches_an_epoch = len(EnlargedSampler(range(12), 1, 0)) // 8  # drop_last
     assert (300 // 2 + 1) * batches_an_epoch == 151
 
@@ -94,12 +102,16 @@ def run(folder, options, command='train', *more):
 
 
 def weights(folder, label='latest', name='tiny'):
-    return torch.load(folder / 'experiments' / name / 'models' / f'net_g_{label}.pth', weights_only=True)
+    return torch.load(
+        folder / 'experiments' / name / 'models' / f'net_g_{label}.pth', weights_only=True
+    )
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A finished run over 3 pictures in batches of 4 (an epoch of one iteration), with everything switched on that costs nothing."""
+    """A finished run over 3 pictures in batches of 4 (an epoch of one iteration), with everything
+    switched on that costs nothing.
+    """
     folder = tmp_path_factory.mktemp('run')
     make_triplets(folder / 'data' / 'train', 3)
     make_triplets(folder / 'data' / 'test', 2, seed=1)
@@ -107,7 +119,8 @@ def trained(tmp_path_factory):
     options['train'].update(ema_decay=0.9, grad_clip=1.0, composite=True)
     options['val'].update(save_img=True, val_freq=5)
     options['logger']['use_tb_logger'] = True
-    initialized_logger.clear()  # BasicSR opens a log file only once a process, and another test may have been first
+    # BasicSR opens a log file only once a process, and another test may have been first
+    initialized_logger.clear()
     logging.getLogger('basicsr').handlers.clear()
     run(folder, options)
     return folder, options
@@ -116,8 +129,15 @@ def trained(tmp_path_factory):
 def test_a_run_takes_all_its_iterations_and_saves_what_it_should(trained):
     folder, _ = trained
     experiment = folder / 'experiments' / 'tiny'
-    assert sorted(p.name for p in (experiment / 'models').iterdir()) == ['net_g_2.pth', 'net_g_4.pth', 'net_g_latest.pth']
-    assert sorted(p.name for p in (experiment / 'training_states').iterdir()) == ['2.state', '4.state']
+    assert sorted(p.name for p in (experiment / 'models').iterdir()) == [
+        'net_g_2.pth',
+        'net_g_4.pth',
+        'net_g_latest.pth',
+    ]
+    assert sorted(p.name for p in (experiment / 'training_states').iterdir()) == [
+        '2.state',
+        '4.state',
+    ]
     state = torch.load(experiment / 'training_states' / '4.state', weights_only=True)
     assert state['iter'] == 4 and state['optimizers'][0]['state'][0]['step'] == 4
     assert set(weights(folder)) == {'params', 'params_ema'}
@@ -141,7 +161,9 @@ def test_what_defines_a_run_is_saved_beside_it(trained):
     folder, options = trained
     experiment = folder / 'experiments' / 'tiny'
     resolved = yaml.safe_load((experiment / 'options_resolved.yml').read_text())
-    assert resolved['network_g'] == options['network_g'] and resolved['train']['optim_g']['lr'] == 1e-3
+    assert (
+        resolved['network_g'] == options['network_g'] and resolved['train']['optim_g']['lr'] == 1e-3
+    )
     versions = json.loads((experiment / 'versions.json').read_text())
     assert versions['basicsr'] == '1.4.2' and versions['torch'] == torch.__version__
     assert (experiment / 'options.yml').exists()
@@ -152,8 +174,14 @@ def test_pictures_are_written_with_their_strip(trained):
 
     folder, _ = trained
     pictures = folder / 'experiments' / 'tiny' / 'visualization' / '0000'
-    restored, strip = cv2.imread(str(pictures / '0000_5.png')), cv2.imread(str(pictures / '0000_5_strip.png'))
-    lq, mask, gt = (cv2.imread(str(folder / 'data' / 'test' / kind / '0000.png')) for kind in ('lq', 'mask', 'gt'))
+    restored, strip = (
+        cv2.imread(str(pictures / '0000_5.png')),
+        cv2.imread(str(pictures / '0000_5_strip.png')),
+    )
+    lq, mask, gt = (
+        cv2.imread(str(folder / 'data' / 'test' / kind / '0000.png'))
+        for kind in ('lq', 'mask', 'gt')
+    )
     panels = [strip[:, i * 36 : i * 36 + 32] for i in range(4)]
     for panel, expected in zip(panels, (lq, mask, restored, gt)):
         assert (panel == expected).all()
@@ -164,37 +192,65 @@ def test_pictures_are_written_with_their_strip(trained):
 def test_testing_writes_a_line_a_picture(trained):
     folder, options = trained
     latest = folder / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
-    run(folder, {**options, 'path': {'pretrain_network_g': str(latest), 'param_key_g': 'params_ema'}}, 'test')
+    run(
+        folder,
+        {**options, 'path': {'pretrain_network_g': str(latest), 'param_key_g': 'params_ema'}},
+        'test',
+    )
     results = folder / 'results' / 'tiny'
     lines = (results / 'tiny_test.csv').read_text().splitlines()
-    assert lines[0].startswith('picture,input_composite_psnr') and [line.split(',')[0] for line in lines[1:]] == ['0000', '0001']
+    assert lines[0].startswith('picture,input_composite_psnr') and [
+        line.split(',')[0] for line in lines[1:]
+    ] == ['0000', '0001']
     assert (results / 'visualization' / 'tiny_test' / '0001_tiny_strip.png').exists()
     assert (results / 'options_resolved.yml').exists()
     for path, iteration in ((results, None), (folder / 'experiments' / 'tiny', 5)):
         record = json.loads((path / 'results.json').read_text())
         measured = record['data_sets']['tiny_test']
-        assert record['network'] == 'HMACA' and record['parameters'] > 1000 and measured['seconds'] > 0
+        assert (
+            record['network'] == 'HMACA' and record['parameters'] > 1000 and measured['seconds'] > 0
+        )
         assert (measured['iteration'], measured['images']) == (iteration, 2)
-        assert set(measured['metrics']['composite_psnr']) == {'input', 'result', 'gain', 'exact', 'without_region'}
+        assert set(measured['metrics']['composite_psnr']) == {
+            'input',
+            'result',
+            'gain',
+            'exact',
+            'without_region',
+        }
     rows = list(csv.DictReader(lines))
-    values = [[float(row[f'{kind}_composite_psnr']) for kind in ('input', 'result')] for row in rows]
-    means = json.loads((results / 'results.json').read_text())['data_sets']['tiny_test']['metrics']['composite_psnr']
-    assert [means['input'], means['result']] == pytest.approx(np.mean(values, axis=0).tolist(), abs=1e-5)
+    values = [
+        [float(row[f'{kind}_composite_psnr']) for kind in ('input', 'result')] for row in rows
+    ]
+    means = json.loads((results / 'results.json').read_text())['data_sets']['tiny_test']['metrics'][
+        'composite_psnr'
+    ]
+    assert [means['input'], means['result']] == pytest.approx(
+        np.mean(values, axis=0).tolist(), abs=1e-5
+    )
 
 
 def test_the_average_leaves_the_random_start_behind(trained):
-    """With a constant decay of 0.9, 0.9^5 = 59 % of the start would remain; warmed up, (2/11)(3/12)...(6/15) = 0.3 %."""
+    """With a constant decay of 0.9, 0.9^5 = 59 % of the start would remain; warmed up,
+    (2/11)(3/12)...(6/15) = 0.3 %.
+    """
     folder, _ = trained
     name = 'conv_last.weight'
     saved = weights(folder)
-    name = next(key for key in saved['params'] if key.endswith('.weight') and saved['params'][key].ndim == 4)
+    name = next(
+        key for key in saved['params'] if key.endswith('.weight') and saved['params'][key].ndim == 4
+    )
     drift = (saved['params_ema'][name] - saved['params'][name]).abs().mean()
-    step = (weights(folder, 4)['params'][name] - weights(folder, 2)['params'][name]).abs().mean() / 2
+    step = (
+        weights(folder, 4)['params'][name] - weights(folder, 2)['params'][name]
+    ).abs().mean() / 2
     assert 0 < drift < 2 * step
 
 
 def test_resume_continues_the_same_run(trained, tmp_path):
-    """Without random layers the run interrupted after 4 of 5 iterations ends as the one that was not."""
+    """Without random layers the run interrupted after 4 of 5 iterations ends as the one that was
+    not.
+    """
     folder, options = trained
     make_triplets(tmp_path / 'data' / 'train', 3)
     make_triplets(tmp_path / 'data' / 'test', 2, seed=1)
@@ -217,8 +273,12 @@ def test_auto_resume_skips_torn_files_and_never_starts_over_silently(trained, tm
     states.mkdir(), models.mkdir()
     assert resuming.newest_checkpoint(states, models) is None
     for label in (2, 4):
-        (states / f'{label}.state').write_bytes((source / 'training_states' / f'{label}.state').read_bytes())
-        (models / f'net_g_{label}.pth').write_bytes((source / 'models' / f'net_g_{label}.pth').read_bytes())
+        (states / f'{label}.state').write_bytes(
+            (source / 'training_states' / f'{label}.state').read_bytes()
+        )
+        (models / f'net_g_{label}.pth').write_bytes(
+            (source / 'models' / f'net_g_{label}.pth').read_bytes()
+        )
     assert resuming.newest_checkpoint(states, models)[1]['iter'] == 4
     torn = (states / '4.state').read_bytes()
     (states / '4.state').write_bytes(torn[: len(torn) // 2])
@@ -234,7 +294,14 @@ def test_a_failed_save_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch
 
     path = tmp_path / 'net.pth'
     save_atomically({'a': 1}, path)
-    monkeypatch.setattr(torch, 'save', lambda data, file: (file.write(b'half'), (_ for _ in ()).throw(OSError('No space left on device'))))
+    monkeypatch.setattr(
+        torch,
+        'save',
+        lambda data, file: (
+            file.write(b'half'),
+            (_ for _ in ()).throw(OSError('No space left on device')),
+        ),
+    )
     with pytest.raises(OSError, match='No space left'):
         save_atomically({'a': 2}, path)
     assert torch.load(path, weights_only=True) == {'a': 1} and list(tmp_path.iterdir()) == [path]
@@ -248,7 +315,11 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
     options.pop('val'), options['datasets'].pop('val')
     path = write_options(tmp_path / 'options.yml', options)
     process = subprocess.Popen(
-        command_line('train', '-opt', path), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command_line('train', '-opt', path),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
     deadline = time.time() + 120
@@ -258,7 +329,15 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
     process.send_signal(signal.SIGKILL)
     process.wait()
     newest = max(int(p.stem) for p in states.glob('*.state'))
-    result = basicsr(tmp_path, 'train', '-opt', path, '--auto_resume', '--force_yml', f'train:total_iter={newest + 2}')
+    result = basicsr(
+        tmp_path,
+        'train',
+        '-opt',
+        path,
+        '--auto_resume',
+        '--force_yml',
+        f'train:total_iter={newest + 2}',
+    )
     assert re.search(rf'Resuming training from epoch: \d+, iter: {newest}\.', result.stdout)
     iterations = [int(n) for n in re.findall(r'epoch: *\d+, iter: *(\d+),', result.stdout)]
     assert iterations == [newest + 1, newest + 2]
@@ -267,7 +346,10 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
 
 def test_any_optimizer_of_torch(tmp_path):
     parameters = [torch.nn.Parameter(torch.zeros(1))]
-    assert isinstance(training.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01), torch.optim.AdamW)
+    assert isinstance(
+        training.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01),
+        torch.optim.AdamW,
+    )
     with pytest.raises(ValueError, match='did you mean AdamW'):
         training.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
 
@@ -286,17 +368,26 @@ def test_the_estimated_time_ends_at_zero(trained):
 
 
 def test_a_longer_run_takes_its_schedule_from_the_options(tmp_path):
-    """Cosine annealing with warm-up, interrupted, made longer: the rates after the resume are those of the longer schedule."""
+    """Cosine annealing with warm-up, interrupted, made longer: the rates after the resume are those
+    of the longer schedule.
+    """
     make_triplets(tmp_path / 'data' / 'train', 3)
     make_triplets(tmp_path / 'data' / 'test', 1, seed=1)
     options = tiny_options(tmp_path / 'data')
     options['train'].update(warmup_iter=2, total_iter=4)
-    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'restart_weights': [1], 'eta_min': 0}
+    options['train']['scheduler'] = {
+        'type': 'CosineAnnealingRestartLR',
+        'periods': [4],
+        'restart_weights': [1],
+        'eta_min': 0,
+    }
     run(tmp_path, options)
     options['train'].update(total_iter=8)
     options['train']['scheduler']['periods'] = [8]
     run(tmp_path, options, 'train', '--auto_resume')
-    state = torch.load(tmp_path / 'experiments' / 'tiny' / 'training_states' / '8.state', weights_only=True)
+    state = torch.load(
+        tmp_path / 'experiments' / 'tiny' / 'training_states' / '8.state', weights_only=True
+    )
     rate = state['optimizers'][0]['param_groups'][0]['lr']
     assert rate == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * 7 / 8)), rel=1e-5)
     assert state['schedulers'][0]['last_epoch'] == 7
@@ -316,12 +407,16 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, amp):
         for stop in stops:
             options['train']['total_iter'] = stop
             run(folder, options, 'train', *(['--auto_resume'] if stop != stops[0] else []))
-        state = torch.load(folder / 'experiments' / 'tiny' / 'training_states' / '6.state', weights_only=True)
+        state = torch.load(
+            folder / 'experiments' / 'tiny' / 'training_states' / '6.state', weights_only=True
+        )
         results.append((weights(folder), state))
     (whole, whole_state), (parts, parts_state) = results
     for key in ('params', 'params_ema'):
         assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
-    assert whole_state['scaler'] == parts_state['scaler'] and bool(whole_state['scaler']) == (amp == 'fp16')
+    assert whole_state['scaler'] == parts_state['scaler'] and bool(whole_state['scaler']) == (
+        amp == 'fp16'
+    )
 
 
 def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):
@@ -333,7 +428,10 @@ def test_weights_damaged_in_the_middle_are_not_complete(trained, tmp_path):
     third = len(data) // 3
     data[third : 2 * third] = bytes(third)
     path.write_bytes(data)
-    assert resuming.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter'] == 2
+    assert (
+        resuming.newest_checkpoint(experiment / 'training_states', experiment / 'models')[1]['iter']
+        == 2
+    )
 
 
 def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_path, triplets):
@@ -356,10 +454,16 @@ HOLD = (
 
 
 def test_one_run_a_name(tmp_path, triplets):
-    """A second run is refused while the first lives, and not because a worker of a killed one still does."""
+    """A second run is refused while the first lives, and not because a worker of a killed one still
+    does.
+    """
     folder = tmp_path / 'experiments' / 'tiny'
     holder = subprocess.Popen(
-        [sys.executable, '-c', HOLD, str(folder)], env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, '-c', HOLD, str(folder)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert holder.stdout.readline().strip() == 'held'
@@ -377,7 +481,13 @@ def test_one_run_a_name(tmp_path, triplets):
 def test_a_file_that_is_no_state_is_named(tmp_path, triplets):
     (tmp_path / 'wrong.state').write_bytes(b'not a state')
     with pytest.raises(ValueError, match='wrong.state is not a whole training state'):
-        run(tmp_path, tiny_options(triplets), 'train', '--force_yml', f'path:resume_state={tmp_path / "wrong.state"}')
+        run(
+            tmp_path,
+            tiny_options(triplets),
+            'train',
+            '--force_yml',
+            f'path:resume_state={tmp_path / "wrong.state"}',
+        )
 
 
 def test_pictures_of_different_sizes_need_crops(tmp_path, triplets):
@@ -391,7 +501,9 @@ def test_pictures_of_different_sizes_need_crops(tmp_path, triplets):
 
 
 def test_the_first_reader_is_the_one_that_is_read():
-    """BasicSR begins a second time in `reset`, and with persistent workers both would empty one iterator."""
+    """BasicSR begins a second time in `reset`, and with persistent workers both would empty one
+    iterator.
+    """
     training.install()
     loader = MagicMock()
     loader.__iter__.side_effect = lambda: iter([1, 2])
@@ -421,26 +533,47 @@ def test_a_damaged_picture_ends_training_in_one_line_that_names_it(tmp_path, tri
     picture.write_bytes(picture.read_bytes()[:100])
     options = tiny_options(triplets)
     options['datasets']['train'].update(reader)
-    result = basicsr(tmp_path, 'train', '-opt', write_options(tmp_path / 'o.yml', options), check=False)
+    result = basicsr(
+        tmp_path, 'train', '-opt', write_options(tmp_path / 'o.yml', options), check=False
+    )
     line = result.stdout.strip().splitlines()[-1]
-    assert result.returncode == 1 and line.startswith('basicsr train: error: ') and '0003.png' in line
+    assert (
+        result.returncode == 1 and line.startswith('basicsr train: error: ') and '0003.png' in line
+    )
     assert 'Traceback' not in result.stdout
 
 
 def test_texts_are_utf_8_whatever_the_system_writes(tmp_path, triplets):
-    """As on Windows, whose own encoding holds few characters: here it is ASCII, by an environment that no shell sets."""
+    """As on Windows, whose own encoding holds few characters: here it is ASCII, by an environment
+    that no shell sets.
+    """
     options = tiny_options(triplets)
     options['datasets']['val']['name'] = 'prüf本'
     options['val']['val_freq'] = 5
     text = '# Größe 本\n' + yaml.safe_dump(options, allow_unicode=True)
     (tmp_path / 'o.yml').write_bytes(text.encode())
-    where = {**environment(), 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii'}
+    where = {
+        **environment(),
+        'PYTHONUTF8': '0',
+        'PYTHONCOERCECLOCALE': '0',
+        'LC_ALL': 'C',
+        'PYTHONIOENCODING': 'ascii',
+    }
     result = subprocess.run(
-        command_line('train', '-opt', 'o.yml'), cwd=tmp_path, env=where, capture_output=True, text=True
+        command_line('train', '-opt', 'o.yml'),
+        cwd=tmp_path,
+        env=where,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0 and 'Logging error' not in result.stderr, result.stderr
     run = tmp_path / 'experiments' / 'tiny'
     assert (run / 'o.yml').read_bytes().endswith(b'\n\n' + text.encode())
     log = next(run.glob('train_*.log')).read_text(encoding='utf-8')
     assert 'Validation prüf本, 2 pictures' in log
-    assert yaml.safe_load((run / 'options_resolved.yml').read_text(encoding='utf-8'))['datasets']['val']['name'] == 'prüf本'
+    assert (
+        yaml.safe_load((run / 'options_resolved.yml').read_text(encoding='utf-8'))['datasets'][
+            'val'
+        ]['name']
+        == 'prüf本'
+    )

@@ -1,4 +1,6 @@
-"""`basicsr compare`: runs the methods, and writes tables, figures of every image and a contact sheet."""
+"""`basicsr compare`: runs the methods, and writes tables, figures of every image and a contact
+sheet.
+"""
 
 import argparse
 import json
@@ -30,12 +32,21 @@ FILES = ('table.md', 'pictures.csv', 'results.json', 'sheet.png')
 
 def check(args: argparse.Namespace) -> None:
     """Raise a ValueError for numbers that make no sense, before anything is computed."""
-    for name, least in (('count', 1), ('resamples', 1), ('seed', 0), ('sheet', 0), ('threads', 1), ('block', 1)):
+    for name, least in (
+        ('count', 1),
+        ('resamples', 1),
+        ('seed', 0),
+        ('sheet', 0),
+        ('threads', 1),
+        ('block', 1),
+    ):
         value = getattr(args, name)
         if value is not None and value < least:
             raise ValueError(f'--{name} is {value}, expected at least {least}')
     if not 0 < args.confidence < 1:
-        raise ValueError(f'--confidence is {args.confidence}, expected a number between 0 and 1, 0.95 for example')
+        raise ValueError(
+            f'--confidence is {args.confidence}, expected a number between 0 and 1, 0.95 for example'
+        )
     needed = {'pix': 'block', 'blur': 'sigma', 'noise': 'sigma', None: None}[args.degradation]
     for name in ('block', 'sigma'):
         if (getattr(args, name) is not None) != (name == needed):
@@ -51,21 +62,39 @@ def chosen_methods(args: argparse.Namespace, degradations: set[str | None]) -> l
     Raises:
         FileNotFoundError, ValueError: a method cannot be had, or two have one label.
     """
-    methods = [INPUT, *(network(text) for text in args.networks), *classical_methods(args.classical, degradations)]
+    methods = [
+        INPUT,
+        *(network(text) for text in args.networks),
+        *classical_methods(args.classical, degradations),
+    ]
     labels = [method.label for method in methods]
     for label in labels:
         if labels.count(label) > 1:
-            raise ValueError(f'two methods are called {label!r}; give one of them another label, LABEL=FILE')
+            raise ValueError(
+                f'two methods are called {label!r}; give one of them another label, LABEL=FILE'
+            )
     if args.against and args.against not in labels:
-        raise ValueError(f'--against {args.against!r}: there is no such row; rows: {", ".join(labels)}')
+        raise ValueError(
+            f'--against {args.against!r}: there is no such row; rows: {", ".join(labels)}'
+        )
     return methods
 
 
 def chosen_pictures(first: Result, count: int) -> tuple[str, ...]:
-    """For the sheet: evenly from the hardest to the easiest, by how far the input is from the ground truth inside the region."""
+    """For the sheet: evenly from the hardest to the easiest, by how far the input is from the
+    ground truth inside the region.
+    """
     values = first.values['masked_psnr']
-    order = [first.names[index] for index in np.argsort(values, kind='stable') if np.isfinite(values[index])]
-    places = np.linspace(0, len(order) - 1, min(count, len(order)) * 2 + 1)[1::2] if order and count else []
+    order = [
+        first.names[index]
+        for index in np.argsort(values, kind='stable')
+        if np.isfinite(values[index])
+    ]
+    places = (
+        np.linspace(0, len(order) - 1, min(count, len(order)) * 2 + 1)[1::2]
+        if order and count
+        else []
+    )
     return tuple(dict.fromkeys(order[round(place)] for place in places))
 
 
@@ -76,7 +105,14 @@ def sheet_of(data: Data, comparison: Comparison, names: tuple[str, ...]) -> np.n
     truth = {name: tensor2img([item['gt']]) for name, item in items.items()}
     masks = {name: item['mask'][0].numpy() for name, item in items.items()}
     inputs = {name: tensor2img([item['lq']]) for name, item in items.items()}
-    return comparison_sheet([(INPUT.label, inputs), *((result.label, result.pictures) for result in comparison.results[1:])], truth, masks)
+    return comparison_sheet(
+        [
+            (INPUT.label, inputs),
+            *((result.label, result.pictures) for result in comparison.results[1:]),
+        ],
+        truth,
+        masks,
+    )
 
 
 def in_json(estimate: Estimate) -> dict[str, float | None]:
@@ -84,24 +120,46 @@ def in_json(estimate: Estimate) -> dict[str, float | None]:
     return {key: value if np.isfinite(value) else None for key, value in asdict(estimate).items()}
 
 
-def record(args: argparse.Namespace, data: Data, device: str, comparison: Comparison, command: str) -> dict:
+def record(
+    args: argparse.Namespace, data: Data, device: str, comparison: Comparison, command: str
+) -> dict:
     """Everything that the tables show, and how they were made."""
-    versions = {package.__name__: package.__version__ for package in (torch, cv2, scipy, skimage, basicsr)}
+    versions = {
+        package.__name__: package.__version__ for package in (torch, cv2, scipy, skimage, basicsr)
+    }
     rows = [
         {
             'method': result.label,
             'parameters': result.parameters,
             'multiply_accumulates': result.macs,
             'milliseconds': result.milliseconds,
-            'mebibytes': None if result.memory is None or np.isnan(result.memory) else result.memory,
-            'metrics': {metric: in_json(comparison.estimates[metric][row]) for metric in comparison.metrics},
-            'differences': {metric: in_json(comparison.differences[metric][row]) for metric in comparison.metrics},
+            'mebibytes': None
+            if result.memory is None or np.isnan(result.memory)
+            else result.memory,
+            'metrics': {
+                metric: in_json(comparison.estimates[metric][row]) for metric in comparison.metrics
+            },
+            'differences': {
+                metric: in_json(comparison.differences[metric][row])
+                for metric in comparison.metrics
+            },
         }
         for row, result in enumerate(comparison.results)
     ]
-    settings = {'seed': args.seed, 'resamples': args.resamples, 'confidence': args.confidence, 'against': comparison.against}
+    settings = {
+        'seed': args.seed,
+        'resamples': args.resamples,
+        'confidence': args.confidence,
+        'against': comparison.against,
+    }
     counted = {'pictures': len(comparison.results[0].names), 'used': comparison.used}
-    made = {'command': command, 'device': device, 'threads': args.threads, 'paste': data.paste, 'versions': versions}
+    made = {
+        'command': command,
+        'device': device,
+        'threads': args.threads,
+        'paste': data.paste,
+        'versions': versions,
+    }
     return {**made, **settings, **counted, 'rows': rows}
 
 
@@ -121,14 +179,21 @@ def compare(args: argparse.Namespace, command: str) -> None:
     there = [name for name in FILES if (output / name).exists()]
     if there and not args.overwrite:
         raise ValueError(f'{output / there[0]} exists; choose another --output, or --overwrite')
-    told = {'type': args.degradation, 'block': args.block, 'sigma': args.sigma} if args.degradation else None
+    told = (
+        {'type': args.degradation, 'block': args.block, 'sigma': args.sigma}
+        if args.degradation
+        else None
+    )
     data = find_data(args.data, count=args.count, soft=args.soft_mask, paste=args.paste, told=told)
     methods = chosen_methods(args, data.degradations(data.dataset().names))
     context = clean_processes()
     first = in_process(context, methods[0], data, device, args.threads)
     output_folder(output)
     shown = chosen_pictures(first, args.sheet)
-    results = [first, *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:])]
+    results = [
+        first,
+        *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:]),
+    ]
     comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
     side = 'x'.join(map(str, results[0].side))
     where = {'cuda': 'a GPU', 'mps': 'an Apple GPU'}.get(device.split(':')[0])
@@ -141,7 +206,10 @@ def compare(args: argparse.Namespace, command: str) -> None:
         f'libraries.\n\n{comparison.markdown()}'
     )
     write_atomically(output / 'pictures.csv', comparison.csv().encode(errors='surrogateescape'))
-    write_atomically(output / 'results.json', json.dumps(record(args, data, device, comparison, command), indent=1).encode())
+    write_atomically(
+        output / 'results.json',
+        json.dumps(record(args, data, device, comparison, command), indent=1).encode(),
+    )
     if shown:
         sheet = sheet_of(data, comparison, shown)
         write_atomically(output / 'sheet.png', encode_png(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB)))
@@ -149,4 +217,6 @@ def compare(args: argparse.Namespace, command: str) -> None:
         (output / 'sheet.png').unlink(missing_ok=True)  # an earlier run's
     write_atomically(output / 'table.md', text.encode(errors='backslashreplace'))
     say(text)
-    say(f'written: {", ".join(printable(output / name) for name in FILES if (output / name).exists())}')
+    say(
+        f'written: {", ".join(printable(output / name) for name in FILES if (output / name).exists())}'
+    )

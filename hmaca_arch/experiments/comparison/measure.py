@@ -1,4 +1,6 @@
-"""Runs one method over all pictures in a process of its own, so that neither memory nor caches of another count."""
+"""Runs one method over all pictures in a process of its own, so that neither memory nor caches of
+another count.
+"""
 
 import importlib.util
 import multiprocessing
@@ -24,7 +26,12 @@ from hmaca_arch.compositing import composite_image
 from hmaca_arch.experiments.comparison.data import Data
 from hmaca_arch.experiments.comparison.methods import Method, NetworkRestorer, Restorer
 from hmaca_arch.messages import one_line, say
-from hmaca_arch.metrics import calculate_boundary_psnr, calculate_composite_psnr, calculate_masked_psnr, calculate_masked_ssim
+from hmaca_arch.metrics import (
+    calculate_boundary_psnr,
+    calculate_composite_psnr,
+    calculate_masked_psnr,
+    calculate_masked_ssim,
+)
 
 METRICS = {  # key: (title, decimals)
     'composite_psnr': ('composite dB', 2),
@@ -39,9 +46,10 @@ METRICS = {  # key: (title, decimals)
 class Result:
     """Of one method.
 
-    names: of the pictures. values: {metric: (pictures,)}. seconds: of each picture. pictures: {name: (h, w, 3) BGR uint8, composited} of
-    those that were asked for. parameters, macs: None where there are none; macs are those of the first picture, of `side` pixels.
-    memory: MiB beyond what the libraries take, at the peak (on a GPU: what torch allocated there).
+    names: of the pictures. values: {metric: (pictures,)}. seconds: of each picture. pictures:
+    {name: (h, w, 3) BGR uint8, composited} of those that were asked for. parameters, macs: None
+    where there are none; macs are those of the first picture, of `side` pixels. memory: MiB beyond
+    what the libraries take, at the peak (on a GPU: what torch allocated there).
     """
 
     label: str
@@ -61,7 +69,9 @@ class Result:
 
 
 def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | None:
-    """LPIPS (AlexNet) of two BGR uint8 pictures; None where the package `lpips` or its weights are missing."""
+    """LPIPS (AlexNet) of two BGR uint8 pictures; None where the package `lpips` or its weights are
+    missing.
+    """
     if importlib.util.find_spec('lpips') is None:
         return None
     import lpips
@@ -74,14 +84,21 @@ def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | Non
 
     @torch.no_grad()
     def distance(first: np.ndarray, second: np.ndarray) -> float:
-        tensors = [torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))[None] for picture in (first, second)]
+        tensors = [
+            torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))[None]
+            for picture in (first, second)
+        ]
         return network(*(tensor.to(device).float() / 127.5 - 1 for tensor in tensors)).item()
 
     return distance
 
 
-def figures(restored: np.ndarray, gt: np.ndarray, lq: np.ndarray, mask: np.ndarray, paste: str) -> dict[str, float]:
-    """The metrics of a picture as `basicsr test` takes them: BGR uint8, the mask (h, w) float in [0, 1]."""
+def figures(
+    restored: np.ndarray, gt: np.ndarray, lq: np.ndarray, mask: np.ndarray, paste: str
+) -> dict[str, float]:
+    """The metrics of a picture as `basicsr test` takes them: BGR uint8, the mask (h, w) float in
+    [0, 1].
+    """
     pictures = {'img': restored, 'img2': gt, 'lq': lq, 'mask': mask}
     return {
         'composite_psnr': calculate_composite_psnr(**pictures, paste=paste),
@@ -92,8 +109,11 @@ def figures(restored: np.ndarray, gt: np.ndarray, lq: np.ndarray, mask: np.ndarr
 
 
 def multiply_accumulates(restorer: NetworkRestorer, item: dict) -> int:
-    """Of one picture, padding included: those of convolutions, matrix products and attention, as torch counts them."""
-    # torch counts none of its fused attention on a CPU; written out, attention is two matrix products
+    """Of one picture, padding included: those of convolutions, matrix products and attention, as
+    torch counts them.
+    """
+    # torch counts none of its fused attention on a CPU; written out, attention is two matrix
+    # products
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         restorer(item, {})
     return counter.get_total_flops() // 2
@@ -107,10 +127,14 @@ def peak_memory(device: str) -> float:
         import resource
     except ImportError:  # Windows
         return float('nan')
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == 'darwin' else 2**10
+    )
 
 
-def measure(method: Method, data: Data, device: str, threads: int | None = None, shown: tuple[str, ...] = ()) -> Result:
+def measure(
+    method: Method, data: Data, device: str, threads: int | None = None, shown: tuple[str, ...] = ()
+) -> Result:
     """Restore and measure every picture, here.
 
     Args:
@@ -129,21 +153,33 @@ def measure(method: Method, data: Data, device: str, threads: int | None = None,
     if not len(dataset):
         raise ValueError(f'{data.folder}: no pictures found')
     perceptual = lpips_metric(device)
-    tensor2img([default_collate([dataset[0]])['lq']])  # libraries load parts of themselves when first used
+    tensor2img(
+        [default_collate([dataset[0]])['lq']]
+    )  # libraries load parts of themselves when first used
     base = peak_memory(device)
     restorer = method.ready(device)
     result = Result(method.label, names=list(dataset.names), parameters=restorer.parameters)
     rows = []
-    for index in tqdm(range(len(dataset)), desc=method.label, unit='picture', disable=None, leave=False):
+    for index in tqdm(
+        range(len(dataset)), desc=method.label, unit='picture', disable=None, leave=False
+    ):
         name, item = dataset.names[index], default_collate([dataset[index]])
         if index == 0:
             restorer(item, data.known_of(name))  # a first call sets things up
         before, start = peak_memory(device), time.perf_counter()
-        restored = tensor2img([restorer(item, data.known_of(name))])  # brings it to the CPU: the GPU is done
+        restored = tensor2img(
+            [restorer(item, data.known_of(name))]
+        )  # brings it to the CPU: the GPU is done
         result.seconds.append(time.perf_counter() - start)
-        if index == 0 or peak_memory(device) > before:  # measuring takes memory as well, and is not the method's
+        if (
+            index == 0 or peak_memory(device) > before
+        ):  # measuring takes memory as well, and is not the method's
             result.memory = peak_memory(device) - base
-        lq, gt, mask = tensor2img([item['lq']]), tensor2img([item['gt']]), item['mask'][0, 0].numpy()
+        lq, gt, mask = (
+            tensor2img([item['lq']]),
+            tensor2img([item['gt']]),
+            item['mask'][0, 0].numpy(),
+        )
         row = figures(restored, gt, lq, mask, data.paste)
         composited = composite_image(restored, lq, mask)
         if perceptual:
@@ -154,7 +190,9 @@ def measure(method: Method, data: Data, device: str, threads: int | None = None,
     result.values = {metric: np.array([row[metric] for row in rows]) for metric in rows[0]}
     item = default_collate([dataset[0]])
     result.side = tuple(item['lq'].shape[-2:])
-    result.macs = multiply_accumulates(restorer, item) if isinstance(restorer, NetworkRestorer) else None
+    result.macs = (
+        multiply_accumulates(restorer, item) if isinstance(restorer, NetworkRestorer) else None
+    )
     return result
 
 
@@ -165,11 +203,15 @@ def in_process(context: multiprocessing.context.BaseContext, *arguments) -> Resu
         What `measure` raises; OSError: the process was killed.
     """
     # on Ctrl-C it just ends; the first process says so
-    with ProcessPoolExecutor(1, mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)) as pool:
+    with ProcessPoolExecutor(
+        1, mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+    ) as pool:
         try:
             return pool.submit(_registered, *arguments).result()
         except BrokenProcessPool:
-            raise OSError(f'the process of {arguments[0].label} was killed from outside, perhaps because memory ran out') from None
+            raise OSError(
+                f'the process of {arguments[0].label} was killed from outside, perhaps because memory ran out'
+            ) from None
 
 
 def _registered(*arguments) -> Result:
@@ -179,7 +221,9 @@ def _registered(*arguments) -> Result:
 
 
 def clean_processes() -> multiprocessing.context.BaseContext:
-    """Processes that have the libraries loaded and nothing else: torch's threads and a GPU's context do not survive a fork."""
+    """Processes that have the libraries loaded and nothing else: torch's threads and a GPU's
+    context do not survive a fork.
+    """
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')

@@ -22,7 +22,9 @@ from hmaca_arch.training import pipeline as training
 
 
 class Restorer:
-    """A method made ready: call it with a batch of one and with what is known of its degradation; (1, 3, h, w) comes back."""
+    """A method made ready: call it with a batch of one and with what is known of its degradation;
+    (1, 3, h, w) comes back.
+    """
 
     parameters: int | None = None  # None: it has none to learn
 
@@ -35,13 +37,19 @@ class ClassicalRestorer(Restorer):
         self.method = method
 
     def __call__(self, item: Mapping[str, Any], known: Mapping[str, Any]) -> Tensor:
-        lq, mask = (np.ascontiguousarray(item[key][0].numpy().transpose(1, 2, 0)) for key in ('lq', 'mask'))
+        lq, mask = (
+            np.ascontiguousarray(item[key][0].numpy().transpose(1, 2, 0)) for key in ('lq', 'mask')
+        )
         restored = self.method(lq, mask[..., 0] > 0, known)
-        return torch.from_numpy(np.ascontiguousarray(restored.transpose(2, 0, 1), dtype=np.float32))[None]
+        return torch.from_numpy(
+            np.ascontiguousarray(restored.transpose(2, 0, 1), dtype=np.float32)
+        )[None]
 
 
 class NetworkRestorer(Restorer):
-    """`basicsr test`'s model: how it loads weights, pads, hands in the mask and uses mixed precision is not done twice."""
+    """`basicsr test`'s model: how it loads weights, pads, hands in the mask and uses mixed
+    precision is not done twice.
+    """
 
     def __init__(self, opt: dict[str, Any], device: str) -> None:
         training.install()
@@ -58,7 +66,9 @@ class NetworkRestorer(Restorer):
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table. `settings`: a classical method's key, or a network's sections of an option file; neither: the input."""
+    """A row of the table. `settings`: a classical method's key, or a network's sections of an
+    option file; neither: the input.
+    """
 
     label: str
     settings: str | dict[str, Any] | None = None
@@ -89,11 +99,17 @@ def classical_methods(names: list[str], degradations: set[str | None]) -> list[M
     Raises:
         ValueError: an unknown name, or a method for another degradation than the pictures'.
     """
-    fitting = [key for key, method in classical.METHODS.items() if {method.degradation} >= degradations or method.degradation is None]
+    fitting = [
+        key
+        for key, method in classical.METHODS.items()
+        if {method.degradation} >= degradations or method.degradation is None
+    ]
     chosen: list[str] = []
     for name in names:
         if name not in ('all', 'none', *classical.METHODS):
-            raise ValueError(f'--classical {name}: there is no such method{suggestion(name, ["all", "none", *classical.METHODS])}')
+            raise ValueError(
+                f'--classical {name}: there is no such method{suggestion(name, ["all", "none", *classical.METHODS])}'
+            )
         if name in classical.METHODS and name not in fitting:
             kind = classical.METHODS[name].degradation
             found = ', '.join(sorted(item or 'not known' for item in degradations))
@@ -108,8 +124,9 @@ def classical_methods(names: list[str], degradations: set[str | None]) -> list[M
 def network(text: str) -> Method:
     """A network of the command line: [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth].
 
-    A checkpoint by itself has to say which network it is of. HMANet, HMACA and the networks of `described.NESTED` do. An option
-    file's own weights are those that `basicsr test -opt FILE` would test in the current folder.
+    A checkpoint by itself has to say which network it is of. HMANet, HMACA and the networks of
+    `described.NESTED` do. An option file's own weights are those that `basicsr test -opt FILE`
+    would test in the current folder.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -122,13 +139,18 @@ def network(text: str) -> Method:
         opt = _from_options(file, more)
         return Method(label if equals else opt['name'], opt)
     if more:
-        raise ValueError(f'{text!r}: weights after a comma go with an option file, and {file} is none (.yml)')
+        raise ValueError(
+            f'{text!r}: weights after a comma go with an option file, and {file} is none (.yml)'
+        )
     return Method(label if equals else label_of(Path(file)), _from_checkpoint(file))
 
 
 def _from_checkpoint(file: str) -> dict[str, Any]:
     network = load_network(Path(file)).network
-    return {'network_g': section_of(network), 'path': {'pretrain_network_g': file, 'param_key_g': 'params_ema'}}
+    return {
+        'network_g': section_of(network),
+        'path': {'pretrain_network_g': file, 'param_key_g': 'params_ema'},
+    }
 
 
 def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
@@ -148,14 +170,20 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
             f'{file}: its weights {path["pretrain_network_g"]} do not exist; run this where they were trained, or name them: '
             f'{file},WEIGHTS.pth'
         )
-    for error in weights_that_do_not_fit({'network_g': opt['network_g'], 'path': path}, 'pretrain_network_g'):
-        raise ValueError(f'{file}, {path["pretrain_network_g"]}: {error}')  # now, not when the methods before it have run for hours
+    for error in weights_that_do_not_fit(
+        {'network_g': opt['network_g'], 'path': path}, 'pretrain_network_g'
+    ):
+        raise ValueError(
+            f'{file}, {path["pretrain_network_g"]}: {error}'
+        )  # now, not when the methods before it have run for hours
     amp = (opt.get('train') or {}).get('amp', False)
     return {'name': opt['name'], 'network_g': opt['network_g'], 'path': path, 'train': {'amp': amp}}
 
 
 def label_of(file: Path) -> str:
-    """experiments/NAME/models/net_g_latest.pth -> NAME; .../net_g_500.pth -> NAME 500; anything else by its own name."""
+    """experiments/NAME/models/net_g_latest.pth -> NAME; .../net_g_500.pth -> NAME 500; anything
+    else by its own name.
+    """
     if file.parent.name != 'models':
         return file.stem
     iteration = file.stem.rpartition('_')[2]

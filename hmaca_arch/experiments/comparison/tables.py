@@ -1,4 +1,6 @@
-"""From every picture's figures to a table: means over the same pictures, intervals by bootstrap, paired differences; as Markdown."""
+"""From every picture's figures to a table: means over the same pictures, intervals by bootstrap,
+paired differences; as Markdown.
+"""
 
 import csv
 import io
@@ -12,9 +14,11 @@ from hmaca_arch.experiments.markdown import aligned
 
 
 class Comparison:
-    """Results of several methods on the same pictures: the first one first, then by composite PSNR, the best first.
+    """Results of several methods on the same pictures: the first one first, then by composite PSNR,
+    the best first.
 
-    A picture counts for a metric if every method's value is finite: not if one restored it exactly or its region is empty.
+    A picture counts for a metric if every method's value is finite: not if one restored it exactly
+    or its region is empty.
 
     Args:
         results: of the methods; the first is the unrestored input.
@@ -23,10 +27,20 @@ class Comparison:
     """
 
     def __init__(
-        self, results: Sequence[Result], against: str | None = None, resamples: int = 10000, confidence: float = 0.95, seed: int = 0
+        self,
+        results: Sequence[Result],
+        against: str | None = None,
+        resamples: int = 10000,
+        confidence: float = 0.95,
+        seed: int = 0,
     ) -> None:
-        self.metrics = [metric for metric in METRICS if all(metric in result.values for result in results)]
-        values = {metric: np.stack([result.values[metric] for result in results]) for metric in self.metrics}
+        self.metrics = [
+            metric for metric in METRICS if all(metric in result.values for result in results)
+        ]
+        values = {
+            metric: np.stack([result.values[metric] for result in results])
+            for metric in self.metrics
+        }
         usable = {metric: np.isfinite(rows).all(axis=0) for metric, rows in values.items()}
         finite = {metric: rows[:, usable[metric]] for metric, rows in values.items()}
         self.used = {metric: int(usable[metric].sum()) for metric in self.metrics}
@@ -46,26 +60,49 @@ class Comparison:
             self.differences[metric] = bootstrap(rows - finite[metric][reference], **settings)
 
     def markdown(self) -> str:
-        """Three tables: means and cost, intervals of the means, paired differences; and what was left out."""
+        """Three tables: means and cost, intervals of the means, paired differences; and what was
+        left out.
+        """
         titles, count = [METRICS[metric][0] for metric in self.metrics], len(self.results[0].names)
         share = f'{100 * self.confidence:g} %'
         main = [['method', *titles, 'parameters', 'GMAC', 'ms', 'MiB']]
         intervals, differences = [['method', *titles]], [['method', *titles]]
         for row, result in enumerate(self.results):
-            means = [f'{self.estimates[metric][row].mean:.{METRICS[metric][1]}f}' for metric in self.metrics]
+            means = [
+                f'{self.estimates[metric][row].mean:.{METRICS[metric][1]}f}'
+                for metric in self.metrics
+            ]
             main.append([result.label, *means, *(cost(result) if row else [''] * 4)])
-            intervals.append([result.label, *(self.estimates[metric][row].text(METRICS[metric][1]) for metric in self.metrics)])
+            intervals.append(
+                [
+                    result.label,
+                    *(
+                        self.estimates[metric][row].text(METRICS[metric][1])
+                        for metric in self.metrics
+                    ),
+                ]
+            )
             if result.label != self.against:
-                texts = (self.differences[metric][row].text(METRICS[metric][1], '+') for metric in self.metrics)
+                texts = (
+                    self.differences[metric][row].text(METRICS[metric][1], '+')
+                    for metric in self.metrics
+                )
                 differences.append([result.label, *texts])
         notes = [
             f'{METRICS[metric][0]}: over {used} of {count} pictures; in the others a method is exact, or there is no region.'
             for metric, used in self.used.items()
             if used < count
         ]
-        parts = [aligned(main), f'Means with {share} intervals (bootstrap over pictures):', aligned(intervals)]
+        parts = [
+            aligned(main),
+            f'Means with {share} intervals (bootstrap over pictures):',
+            aligned(intervals),
+        ]
         if len(differences) > 1:
-            parts += [f'Paired differences from "{self.against}", with {share} intervals:', aligned(differences)]
+            parts += [
+                f'Paired differences from "{self.against}", with {share} intervals:',
+                aligned(differences),
+            ]
         return '\n\n'.join(parts + notes) + '\n'
 
     def csv(self) -> str:

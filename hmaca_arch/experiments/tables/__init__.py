@@ -1,1 +1,3 @@
-"""The paper's tables as a matrix of experiments: what is in it (`plan`), running it (`runner`), what came of it (`results`, `report`)."""
+"""The paper's tables as a matrix of experiments: what is in it (`plan`), running it (`runner`),
+what came of it (`results`, `report`).
+"""

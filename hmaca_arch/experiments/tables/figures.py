@@ -24,7 +24,8 @@ SIDE = 160  # of a panel on the sheet, pixels
 
 
 def alpha_plot(results: Sequence[Result]) -> Figure | None:
-    """Plot the gain over the unrestored input (dB, composite PSNR) over alpha, a line a data set, network and `outside`.
+    """Plot the gain over the unrestored input (dB, composite PSNR) over alpha, a line a data set,
+    network and `outside`.
 
     Returns:
         The figure; None where no result has an alpha.
@@ -33,9 +34,17 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
         ValueError: matplotlib is not installed.
     """
     lines = {}
-    for (dataset, network, outside), group in grouped(results, 'dataset', 'network', 'outside').items():
-        by_alpha = {alpha: [r.gain for r in g if r.table] for (alpha,), g in grouped(group, 'alpha').items() if alpha is not None}
-        points = [(alpha, sum(gains) / len(gains)) for alpha, gains in sorted(by_alpha.items()) if gains]
+    for (dataset, network, outside), group in grouped(
+        results, 'dataset', 'network', 'outside'
+    ).items():
+        by_alpha = {
+            alpha: [r.gain for r in g if r.table]
+            for (alpha,), g in grouped(group, 'alpha').items()
+            if alpha is not None
+        }
+        points = [
+            (alpha, sum(gains) / len(gains)) for alpha, gains in sorted(by_alpha.items()) if gains
+        ]
         if points:
             lines[f'{SETS[dataset]}, {label(network, None, outside)}'] = points
     if not lines:
@@ -43,9 +52,13 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
     try:
         from matplotlib.figure import Figure  # late: not everybody draws charts
     except ModuleNotFoundError as error:
-        raise ValueError(f'the chart over alpha needs {error.name}: {how_to_install("plots")}') from None
+        raise ValueError(
+            f'the chart over alpha needs {error.name}: {how_to_install("plots")}'
+        ) from None
     figure = Figure(figsize=(8, 5), layout='constrained')
-    axes = figure.add_subplot(xlabel='alpha', ylabel='gain over the unrestored input (dB)', xlim=(-0.03, 1.03))
+    axes = figure.add_subplot(
+        xlabel='alpha', ylabel='gain over the unrestored input (dB)', xlim=(-0.03, 1.03)
+    )
     axes.axhline(0, color='gray')
     axes.grid(axis='y', alpha=0.4)
     for name, points in lines.items():
@@ -55,9 +68,11 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
 
 
 def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | None:
-    """Show lq | mask | what each network restored | gt of a few test pictures of one data set, whole and enlarged.
+    """Show lq | mask | what each network restored | gt of a few test pictures of one data set,
+    whole and enlarged.
 
-    The pictures are spread over the unrestored input's dB, so that no network chose them. One seed of each.
+    The pictures are spread over the unrestored input's dB, so that no network chose them. One seed
+    of each.
 
     Args:
         results: of one data set.
@@ -78,14 +93,24 @@ def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | N
     source = data / cell.protocol / cell.dataset / 'test'
     rows = []
     for name in shown_pictures(table_of_test(folder, cell)):
-        paths = [next((source / kind).glob(f'{name}.*'), source / kind / name) for kind in ('lq', 'mask', 'gt')]
+        paths = [
+            next((source / kind).glob(f'{name}.*'), source / kind / name)
+            for kind in ('lq', 'mask', 'gt')
+        ]
         for result in done:
             test = table_of_test(folder, result.cell)
-            paths.insert(-1, test.parent / 'visualization' / test.stem / f'{name}_{result.cell.name}.png')
+            paths.insert(
+                -1, test.parent / 'visualization' / test.stem / f'{name}_{result.cell.name}.png'
+            )
         if not all(path.is_file() for path in paths):
             continue  # data that are elsewhere by now
         pictures = [cv2.imread(str(path)) for path in paths]
         window = crop_of(pictures[1][..., 0], margin=1)
         rows += [pictures, [picture[window] for picture in pictures]]
-    heads = ['input', 'mask', *(label(r.cell.network, r.cell.alpha, r.cell.outside) for r in done), 'ground truth']
+    heads = [
+        'input',
+        'mask',
+        *(label(r.cell.network, r.cell.alpha, r.cell.outside) for r in done),
+        'ground truth',
+    ]
     return contact_sheet(rows, heads, side=SIDE) if rows else None

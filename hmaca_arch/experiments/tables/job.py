@@ -1,7 +1,8 @@
 """One cell on its way: trained and tested, each by a process of its own.
 
-Below the output folder: `experiments/` and `results/` (BasicSR's), `logs/CELL.log` (what the processes print) and `cells/CELL.json`: what
-is done, the settings it was done with, and the seconds spent.
+Below the output folder: `experiments/` and `results/` (BasicSR's), `logs/CELL.log` (what the
+processes print) and `cells/CELL.json`: what is done, the settings it was done with, and the seconds
+spent.
 """
 
 import csv
@@ -33,7 +34,8 @@ def read_state(folder: Path, cell: Cell) -> dict:
 
 
 def known_cells(folder: Path, scale: str) -> list[Cell]:
-    """The cells of a scale that were begun in an output folder by whichever command, by name; states that are damaged, or of cells that are
+    """The cells of a scale that were begun in an output folder by whichever command, by name;
+    states that are damaged, or of cells that are
     not known any more, are left out."""
     cells = []
     for path in sorted((folder / 'cells').glob(f'*_{scale}_*.json')):
@@ -64,10 +66,16 @@ def is_done(folder: Path, cell: Cell) -> bool:
 
 
 def shown_pictures(table: Path) -> list[str]:
-    """SHOWN pictures of a test, evenly spread over the ranks of the unrestored input's dB: the same ones for every network."""
+    """SHOWN pictures of a test, evenly spread over the ranks of the unrestored input's dB: the same
+    ones for every network.
+    """
     with open(table, encoding='utf-8', errors='surrogateescape') as file:
         names = [
-            row['picture'] for row in sorted(csv.DictReader(file), key=lambda row: (float(row['input_composite_psnr']), row['picture']))
+            row['picture']
+            for row in sorted(
+                csv.DictReader(file),
+                key=lambda row: (float(row['input_composite_psnr']), row['picture']),
+            )
         ]
     count = min(SHOWN, len(names))
     return [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)]
@@ -85,7 +93,12 @@ class Job:
 
     def __init__(self, cell: Cell, folder: Path, root: Path, data: Path, gpus: str | None = None):
         self.cell, self.folder, self.root, self.data, self.gpus = cell, folder, root, data, gpus
-        self.state = {'training_seconds': 0.0, 'test_seconds': 0.0, **read_state(folder, cell), 'cell': asdict(cell)}
+        self.state = {
+            'training_seconds': 0.0,
+            'test_seconds': 0.0,
+            **read_state(folder, cell),
+            'cell': asdict(cell),
+        }
         self.state.pop('error', None)
         self.process: subprocess.Popen | None = None
         self.phase = ''
@@ -114,7 +127,11 @@ class Job:
         """
         source = self.data / self.cell.protocol / self.cell.dataset
         if not source.is_dir():
-            kind = 'horse horse2zebra.zip' if self.cell.dataset.startswith('horse') else 'imagenet PICTURES'
+            kind = (
+                'horse horse2zebra.zip'
+                if self.cell.dataset.startswith('horse')
+                else 'imagenet PICTURES'
+            )
             raise FileNotFoundError(
                 f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
             )
@@ -123,7 +140,8 @@ class Job:
         self.train_or_test()
 
     def check_identity(self) -> None:
-        """Remember what the option file says and which data these are; a cell of that name goes on, and stands in a table, as no other.
+        """Remember what the option file says and which data these are; a cell of that name goes on,
+        and stands in a table, as no other.
 
         Raises:
             ValueError: it was begun with another option file's content, or on other data.
@@ -145,7 +163,9 @@ class Job:
             now['data'] = before['data']
         if before != now:
             differing = ' and '.join(what for what in now if now[what] != before.get(what))
-            raise ValueError(f'{self.cell.name}: was begun with another {differing}: {begin_anew(self.cell)}')
+            raise ValueError(
+                f'{self.cell.name}: was begun with another {differing}: {begin_anew(self.cell)}'
+            )
 
     def changes(self, iterations: int) -> list[str]:
         return self.cell.changes(self.root / 'options', self.data, iterations)
@@ -153,30 +173,67 @@ class Job:
     def train_or_test(self) -> None:
         changes = self.changes(self.state['iterations'])
         # Data may be moved, and the cell's name has the data set.
-        settings = [change for change in changes if 'dataroot' not in change and not change.startswith('data=')]
+        settings = [
+            change
+            for change in changes
+            if 'dataroot' not in change and not change.startswith('data=')
+        ]
         before = self.state.setdefault('settings', settings)
         if before != settings:
             differing = ', '.join(sorted({*before} ^ {*settings}))
-            raise ValueError(f'was begun with other settings ({differing}): {begin_anew(self.cell)}')
+            raise ValueError(
+                f'was begun with other settings ({differing}): {begin_anew(self.cell)}'
+            )
         self.check_identity()
-        if self.state.get('trained') and (self.experiment / 'models' / 'net_g_latest.pth').is_file():
+        if (
+            self.state.get('trained')
+            and (self.experiment / 'models' / 'net_g_latest.pth').is_file()
+        ):
             self.run('test', 'test', [*changes, 'val:pbar=false', 'val:save_img=true'])
         else:
             frequency = 2 if self.cell.preset == 'smoke' else 50
-            changes += ['val=null', 'logger:use_tb_logger=false', f'logger:save_checkpoint_freq={frequency}']
+            changes += [
+                'val=null',
+                'logger:use_tb_logger=false',
+                f'logger:save_checkpoint_freq={frequency}',
+            ]
             self.run('train', 'train', changes, '--auto_resume')
 
     def command(self, what: str, changes: list[str], *more: str) -> list[str]:
         several = self.cell.processes > 1
-        torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={self.cell.processes}', '--max-restarts=0']
-        arguments = [*(torchrun if several else []), '-m', 'hmaca_arch', what, '-opt', str(self.root / 'options' / self.cell.option_file)]
-        return [sys.executable, *arguments, *(['--launcher', 'pytorch'] if several else []), *more, '--force_yml', *changes]
+        torchrun = [
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            f'--nproc_per_node={self.cell.processes}',
+            '--max-restarts=0',
+        ]
+        arguments = [
+            *(torchrun if several else []),
+            '-m',
+            'hmaca_arch',
+            what,
+            '-opt',
+            str(self.root / 'options' / self.cell.option_file),
+        ]
+        return [
+            sys.executable,
+            *arguments,
+            *(['--launcher', 'pytorch'] if several else []),
+            *more,
+            '--force_yml',
+            *changes,
+        ]
 
     def run(self, phase: str, what: str, changes: list[str], *more: str) -> None:
         command = self.command(what, changes, *more)
         where = {} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self.gpus}
         paths = [os.environ.get('PYTHONPATH'), str(self.root)]
-        environment = {**os.environ, **where, 'PYTHONPATH': os.pathsep.join(path for path in paths if path)}
+        environment = {
+            **os.environ,
+            **where,
+            'PYTHONPATH': os.pathsep.join(path for path in paths if path),
+        }
         with open(self.log, 'a', encoding='utf-8') as log:
             log.write(f'$ {shlex.join(command)}\n')
             log.flush()
@@ -196,7 +253,9 @@ class Job:
         """Write the state, with the time spent until now: nobody may be able to later."""
         now = time.time()
         if self.phase in ('train', 'test'):
-            self.state['training_seconds' if self.phase == 'train' else 'test_seconds'] += now - self.since
+            self.state['training_seconds' if self.phase == 'train' else 'test_seconds'] += (
+                now - self.since
+            )
         self.since = now
         path = self.folder / 'cells' / f'{self.cell.name}.json'
         write_atomically(path, json.dumps(self.state, indent=1).encode())
@@ -217,7 +276,11 @@ class Job:
         try:
             if code:
                 lines = output.splitlines()
-                errors = [line[line.index('error') :] for line in lines if line.startswith(f'basicsr {self.phase}: error')]
+                errors = [
+                    line[line.index('error') :]
+                    for line in lines
+                    if line.startswith(f'basicsr {self.phase}: error')
+                ]
                 errors = errors or lines[-1:] or ['nothing was printed']
                 raise ValueError(f'{self.phase} ended with {code}: {errors[0]}')
             if self.phase == 'train':
@@ -231,11 +294,15 @@ class Job:
 
     def fail(self, error: Exception) -> None:
         self.process, self.phase = None, ''
-        self.state['error'] = f'{error} (more in logs/{self.log.name})' if self.log.exists() else str(error)
+        self.state['error'] = (
+            f'{error} (more in logs/{self.log.name})' if self.log.exists() else str(error)
+        )
         self.save()
 
     def finish(self) -> None:
-        """Note that all is done, and delete what is large: all checkpoints but the last, all pictures but a few."""
+        """Note that all is done, and delete what is large: all checkpoints but the last, all
+        pictures but a few.
+        """
         table = table_of_test(self.folder, self.cell)
         if not table.is_file():
             raise FileNotFoundError(f'the test wrote no {table}')
@@ -257,12 +324,16 @@ class Job:
 
     def saved(self) -> list[int]:
         """Return the iterations that have a checkpoint."""
-        return sorted(int(path.stem) for path in self.experiment.glob('training_states/[0-9]*.state'))
+        return sorted(
+            int(path.stem) for path in self.experiment.glob('training_states/[0-9]*.state')
+        )
 
     def progress(self) -> str:
         """Say in a line what is run, and the last iteration that is saved."""
         reached = self.saved() if self.phase == 'train' else []
-        return f'{self.cell.name}: {self.phase}' + (f' {reached[-1]:,}/{self.state["iterations"]:,}' if reached else '')
+        return f'{self.cell.name}: {self.phase}' + (
+            f' {reached[-1]:,}/{self.state["iterations"]:,}' if reached else ''
+        )
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -271,7 +342,9 @@ class Job:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 if hasattr(os, 'killpg'):
-                    os.killpg(self.process.pid, signal.SIGKILL)  # its session: with it what it started
+                    os.killpg(
+                        self.process.pid, signal.SIGKILL
+                    )  # its session: with it what it started
                 else:  # Windows
                     self.process.kill()
                 self.process.wait()

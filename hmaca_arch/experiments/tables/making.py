@@ -1,8 +1,8 @@
 """`basicsr tables`: trains and tests the networks of the paper's tables, and prints the tables.
 
-A cell of a table is a training and a test in processes of their own (`basicsr train`, `basicsr test`). What is done is skipped: after a
-stop or a kill the same command goes on where it was. Everything is written below one folder, the tables as tableN_*.md and .csv, with
-figures.
+A cell of a table is a training and a test in processes of their own (`basicsr train`, `basicsr
+test`). What is done is skipped: after a stop or a kill the same command goes on where it was.
+Everything is written below one folder, the tables as tableN_*.md and .csv, with figures.
 """
 
 import argparse
@@ -24,18 +24,25 @@ def root() -> Path:
     """
     folder = Path(__file__).resolve().parents[3]
     if not (folder / 'options').is_dir():
-        raise ValueError('the tables are made from the option files of a checkout, and this is an installation without one')
+        raise ValueError(
+            'the tables are made from the option files of a checkout, and this is an installation without one'
+        )
     return folder
 
 
 def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], command: str) -> None:
     """Print every table, and write it as Markdown, CSV and pictures.
 
-    Besides the cells of this command it has what earlier ones left in the folder at the same scale (in I without alpha, in II and III over
-    alpha on their data sets), if the option file and the data are still the same: it grows.
+    Besides the cells of this command it has what earlier ones left in the folder at the same scale
+    (in I without alpha, in II and III over alpha on their data sets), if the option file and the
+    data are still the same: it grows.
     """
     for number, chosen in cells.items():
-        earlier = [cell for cell in job.known_cells(args.output, chosen[0].scale) if plan.belongs(number, cell) and cell not in chosen]
+        earlier = [
+            cell
+            for cell in job.known_cells(args.output, chosen[0].scale)
+            if plan.belongs(number, cell) and cell not in chosen
+        ]
         of_table = list(chosen)
         for cell in earlier:
             try:
@@ -44,9 +51,14 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
             except ValueError as error:
                 say(f'left out: {one_line(error)}')
         found = results.collect(of_table, args.output, root())
-        text = report.document(f'Table {"I" * int(number)}', found, command, number != '1', args.against)
+        text = report.document(
+            f'Table {"I" * int(number)}', found, command, number != '1', args.against
+        )
         base = args.output / f'table{number}_{of_table[0].scale}'
-        written = {base.with_name(f'{base.name}.md'): text, base.with_name(f'{base.name}.csv'): report.table_csv(found)}
+        written = {
+            base.with_name(f'{base.name}.md'): text,
+            base.with_name(f'{base.name}.csv'): report.table_csv(found),
+        }
         for path, content in written.items():
             write_atomically(path, content.encode())
         try:
@@ -56,12 +68,18 @@ def write_tables(args: argparse.Namespace, cells: dict[str, list[plan.Cell]], co
             chart = None
         if chart is not None:
             written[args.output / f'{base.name}_alpha.png'] = ''
-            write_atomically(args.output / f'{base.name}_alpha.png', lambda file, chart=chart: chart.savefig(file, format='png'))
+            write_atomically(
+                args.output / f'{base.name}_alpha.png',
+                lambda file, chart=chart: chart.savefig(file, format='png'),
+            )
         for (dataset,), group in report.grouped(found, 'dataset').items():
             sheet = figures.sheet(group, args.output, args.data)
             if sheet is not None:
                 written[args.output / f'{base.name}_{dataset}.png'] = ''
-                write_atomically(args.output / f'{base.name}_{dataset}.png', cv2.imencode('.png', sheet)[1].tobytes())
+                write_atomically(
+                    args.output / f'{base.name}_{dataset}.png',
+                    cv2.imencode('.png', sheet)[1].tobytes(),
+                )
         say(f'\n{text}\nwritten: {", ".join(map(printable, written))}')
 
 
@@ -78,11 +96,15 @@ def make(args: argparse.Namespace, command: str) -> int:
     """
     args.output, args.data = args.output.expanduser().resolve(), args.data.expanduser().resolve()
     if args.report and not args.output.is_dir():
-        raise ValueError(f'--report: there is nothing to report, the folder {args.output} does not exist')
+        raise ValueError(
+            f'--report: there is nothing to report, the folder {args.output} does not exist'
+        )
     if args.against:
         args.against = plan.network_name(args.against)
         if '1' not in args.table:
-            raise ValueError(f'--against {args.against}: only table 1 compares networks; add --table 1')
+            raise ValueError(
+                f'--against {args.against}: only table 1 compares networks; add --table 1'
+            )
     cells = {
         table: plan.plan(
             table, args.preset, protocol=args.protocol, networks=args.networks, sets=args.sets, alphas=args.alphas,
@@ -108,4 +130,6 @@ def make(args: argparse.Namespace, command: str) -> int:
 
 
 def _stop(*_) -> None:
-    raise KeyboardInterrupt('the same command goes on from here')  # so that the cells' processes are ended too
+    raise KeyboardInterrupt(
+        'the same command goes on from here'
+    )  # so that the cells' processes are ended too

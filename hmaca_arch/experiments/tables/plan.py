@@ -1,7 +1,8 @@
 """Which experiments a table consists of, and the command line of each.
 
-A cell is one training and its test: network x data set x alpha x seed at a preset's size. Everything that a cell changes in its option file
-stands in its name, so that a cell under the same name is the same experiment.
+A cell is one training and its test: network x data set x alpha x seed at a preset's size.
+Everything that a cell changes in its option file stands in its name, so that a cell under the same
+name is the same experiment.
 """
 
 import json
@@ -16,7 +17,11 @@ from hmaca_arch.messages import suggestion
 SETS = {
     f'{key}_{kind}': f'{name}-{degradation}'
     for key, name in (('horse', 'Horse'), ('imagenet', 'ImageNet'))
-    for kind, degradation in (('pix', 'Pixelization'), ('blur', 'GaussianBlur'), ('noise', 'GaussianNoise'))
+    for kind, degradation in (
+        ('pix', 'Pixelization'),
+        ('blur', 'GaussianBlur'),
+        ('noise', 'GaussianNoise'),
+    )
 }
 # The option files' name at the paper's size and at the light one, and what is changed in them.
 TWICE = ('network_g:upscale=2', 'network_g:keep_size=true')  # reconstruct at twice the size
@@ -30,25 +35,37 @@ NETWORKS = {
     'HAT': ('HAT', 'HAT_light', ()),
     'DRCT': ('DRCT', 'DRCT_light', ()),
     'HMACA+': ('HMACAplus', 'HMACAplus_light', ()),
-    # As HMACA+, but for what a network knows of its mask: nothing, position alone, or what cross attention alone tells, in windows or
-    # as in Eq. 5; and the baselines. All train like it, see `Cell.training`.
+    # As HMACA+, but for what a network knows of its mask: nothing, position alone, or what cross
+    # attention alone tells, in windows or as in Eq. 5; and the baselines. All train like it, see
+    # `Cell.training`.
     'HMA+': ('HMA1', 'HMA_light', RESIDUAL),
     'HMACA+position': ('HMACAplus', 'HMACAplus_light', ('network_g:cross_attention=none',)),
     'HMACA+window': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false',)),
-    'HMACA+global': ('HMACAplus', 'HMACAplus_light', ('network_g:mask_position=false', 'network_g:cross_attention=global')),
+    'HMACA+global': (
+        'HMACAplus',
+        'HMACAplus_light',
+        ('network_g:mask_position=false', 'network_g:cross_attention=global'),
+    ),
     'SwinIR+': ('SwinIR', 'SwinIR_light', ()),
     'HAT+': ('HAT', 'HAT_light', ()),
 }
 ALIASES = {'HMANet': 'HMA1', 'HMACA': 'HMACA1', 'HMACAplus': 'HMACA+'}
 ALPHAS = tuple(n / 10 for n in range(11))
-# Networks, data sets, alphas (None: the option file's own). II and III are one matrix; which sets stand in which is our reading.
+# Networks, data sets, alphas (None: the option file's own). II and III are one matrix; which sets
+# stand in which is our reading.
 TABLES = {
     '1': (tuple(NETWORKS)[:8], ('horse_pix',), (None,)),
     '2': (('HMACA1',), ('horse_pix', 'horse_blur', 'horse_noise'), ALPHAS),
     '3': (('HMACA1',), ('imagenet_pix', 'imagenet_blur', 'imagenet_noise'), ALPHAS),
 }
 PRESETS = ('paper', 'light', 'smoke')
-TINY = {'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 8, 'mlp_ratio': 2}  # milliseconds; of no use but to try the script
+TINY = {
+    'embed_dim': 12,
+    'depths': [2],
+    'num_heads': [2],
+    'window_size': 8,
+    'mlp_ratio': 2,
+}  # milliseconds; of no use but to try the script
 
 
 def exact(number: float) -> str:
@@ -74,7 +91,8 @@ class Cell:
         protocol: release or clean.
         alpha, outside: of AlphaMaskedL1Loss; None: as the option file has it.
         seed: manual_seed.
-        processes: how many train and test together; the batch over all of them stays the option file's.
+        processes: how many train and test together; the batch over all of them stays the option
+            file's.
         iterations: total_iter; None: the option file's.
     """
 
@@ -115,10 +133,14 @@ class Cell:
         return options.read(root / self.option_file, self.dataset)
 
     def training(self, root: Path) -> dict:
-        """Return what a network with a + changes in its section `train`, so that it trains as HMACA+ does; for others nothing."""
+        """Return what a network with a + changes in its section `train`, so that it trains as
+        HMACA+ does; for others nothing.
+        """
         if '+' not in self.network or 'plus' in self.option_file:
             return {}
-        own = options.read(root / f'train/train_HMACAplus{"" if self.preset == "paper" else "_light"}.yml')['train']
+        own = options.read(
+            root / f'train/train_HMACAplus{"" if self.preset == "paper" else "_light"}.yml'
+        )['train']
         return differing(self.options(root)['train'], own)
 
     def changes(self, root: Path, data: Path, iterations: int) -> list[str]:
@@ -135,15 +157,31 @@ class Cell:
         opt = options.merge(self.options(root), {'train': self.training(root)})
         batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
-            raise ValueError(f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor')
-        entries = [f'data={self.dataset}', f'name={self.name}', f'protocol={self.protocol}', f'manual_seed={self.seed}']
+            raise ValueError(
+                f'{self.option_file}: a batch of {batch} cannot be dealt to {self.processes} processes; choose a divisor'
+            )
+        entries = [
+            f'data={self.dataset}',
+            f'name={self.name}',
+            f'protocol={self.protocol}',
+            f'manual_seed={self.seed}',
+        ]
         entries += NETWORKS[self.network][2]
         for key, value in self.training(root).items():
-            whole = not isinstance(value, dict) or 'type' in value  # settings of another type are other settings
-            entries += [f'train:{key}={json.dumps(value)}'] if whole else [f'train:{key}:{k}={json.dumps(v)}' for k, v in value.items()]
+            whole = (
+                not isinstance(value, dict) or 'type' in value
+            )  # settings of another type are other settings
+            entries += (
+                [f'train:{key}={json.dumps(value)}']
+                if whole
+                else [f'train:{key}:{k}={json.dumps(v)}' for k, v in value.items()]
+            )
         for phase, part in (('train', 'train'), ('val', 'test')):
             folder = data / self.protocol / self.dataset / part
-            entries += [f'datasets:{phase}:dataroot_{kind}={json.dumps(str(folder / kind))}' for kind in ('lq', 'mask', 'gt')]
+            entries += [
+                f'datasets:{phase}:dataroot_{kind}={json.dumps(str(folder / kind))}'
+                for kind in ('lq', 'mask', 'gt')
+            ]
         if batch // self.processes != opt['datasets']['train']['batch_size_per_gpu']:
             entries.append(f'datasets:train:batch_size_per_gpu={batch // self.processes}')
         if self.alpha is not None:
@@ -161,7 +199,9 @@ class Cell:
 
     def smaller(self, opt: dict) -> list[str]:
         """Entries that make the network and the crops of an option file tiny."""
-        network = {**TINY, 'embed_dim': 32} if opt['network_g']['type'].startswith('HM') else dict(TINY)
+        network = (
+            {**TINY, 'embed_dim': 32} if opt['network_g']['type'].startswith('HM') else dict(TINY)
+        )
         network.update({key: 4 for key in ('squeeze_factor', 'gc') if key in opt['network_g']})
         entries = [f'network_g:{key}={json.dumps(value)}' for key, value in network.items()]
         return [*entries, 'datasets:train:gt_size=16']
@@ -187,7 +227,8 @@ def plan(
 ) -> list[Cell]:
     """The cells of a table; what is not given is the paper's. `budget`: processes, iterations.
 
-    Networks with a + train on the region alone, where alpha only scales the loss: they have one cell a data set and seed.
+    Networks with a + train on the region alone, where alpha only scales the loss: they have one
+    cell a data set and seed.
     """
     wrong = [alpha for alpha in alphas if not 0 <= alpha <= 1]
     if wrong:
@@ -201,21 +242,35 @@ def plan(
                 fixed = '+' in network
                 for where in [None] if fixed else dict.fromkeys(outside or [None]):
                     for alpha in [None] if fixed else dict.fromkeys(alphas or own_alphas):
-                        cells.append(Cell(network, dataset, preset, protocol, alpha, where, seed, **budget))
+                        cells.append(
+                            Cell(network, dataset, preset, protocol, alpha, where, seed, **budget)
+                        )
     return cells
 
 
 def belongs(table: str, cell: Cell) -> bool:
-    """Whether a cell, planned whenever, stands in a table: in II and III the runs over alpha on their data sets, in I all others."""
-    return cell.alpha is None if table == '1' else cell.alpha is not None and cell.dataset in TABLES[table][1]
+    """Whether a cell, planned whenever, stands in a table: in II and III the runs over alpha on
+    their data sets, in I all others.
+    """
+    return (
+        cell.alpha is None
+        if table == '1'
+        else cell.alpha is not None and cell.dataset in TABLES[table][1]
+    )
 
 
 def differing(section: dict, other: dict) -> dict:
-    """Return the part of `other` that merged into `section` makes it `other`; a section of another type is whole."""
+    """Return the part of `other` that merged into `section` makes it `other`; a section of another
+    type is whole.
+    """
     found = {}
     for key, value in other.items():
         old = section.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and value.get('type') == old.get('type'):
+        if (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and value.get('type') == old.get('type')
+        ):
             if changed := differing(old, value):
                 found[key] = changed
         elif key not in section or value != old:

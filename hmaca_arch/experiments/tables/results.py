@@ -42,7 +42,9 @@ class Result:
         return 'failed' if 'error' in self.state else 'not finished' if self.state else 'not run'
 
     def mean(self, row: str, metric: str) -> float:
-        """Of row 'input' or 'result', over the pictures in which both are finite; nan if the cell is not done."""
+        """Of row 'input' or 'result', over the pictures in which both are finite; nan if the cell
+        is not done.
+        """
         return math.nan if self.table is None else self.table.mean(row, metric)
 
     @property
@@ -56,7 +58,14 @@ def read_table(path: Path) -> ValidationTable:
     table = ValidationTable(METRICS)
     with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for row in csv.DictReader(file):
-            table.add(row['picture'], {(kind, metric): float(row[f'{kind}_{metric}']) for kind in table.ROWS for metric in METRICS})
+            table.add(
+                row['picture'],
+                {
+                    (kind, metric): float(row[f'{kind}_{metric}'])
+                    for kind in table.ROWS
+                    for metric in METRICS
+                },
+            )
     return table
 
 
@@ -80,7 +89,9 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
                 cell,
                 read_state(folder, cell),
                 read_table(path) if done else None,
-                json.loads(versions.read_text(encoding='utf-8')) if done and versions.is_file() else {},
+                json.loads(versions.read_text(encoding='utf-8'))
+                if done and versions.is_file()
+                else {},
                 paper_figure(cell, root / 'options'),
             )
         )
@@ -90,30 +101,45 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
                 f'{same[0].cell.name} and {cell.name} were tested on different pictures: delete the older one from {folder / "cells"}'
             )
     for dataset in {cell.dataset for cell in cells}:
-        leave_out_together([result.table for result in found if result.table and result.cell.dataset == dataset])
+        leave_out_together(
+            [result.table for result in found if result.table and result.cell.dataset == dataset]
+        )
     return found
 
 
 def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate | None:
-    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that both have, with a 95 % interval (bootstrap
+    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that
+    both have, with a 95 % interval (bootstrap
     over pictures); None if they have no seed in common."""
     tables = {result.cell.seed: result.table for result in reference if result.table}
-    pairs = [(result.table, tables[result.cell.seed]) for result in group if result.table and result.cell.seed in tables]
+    pairs = [
+        (result.table, tables[result.cell.seed])
+        for result in group
+        if result.table and result.cell.seed in tables
+    ]
     if not pairs:
         return None
-    values = np.array([[table.values['result', METRICS[0]] for table in pair] for pair in pairs])  # (seeds, 2, pictures)
+    values = np.array(
+        [[table.values['result', METRICS[0]] for table in pair] for pair in pairs]
+    )  # (seeds, 2, pictures)
     values = (values[:, 0] - values[:, 1]).mean(axis=0)
     return bootstrap(values[None, np.isfinite(values)])[0]
 
 
 def fingerprint(table: ValidationTable) -> list[tuple[str, str]]:
     """Equal for tests on the same pictures and regions."""
-    return [(name, str(value)) for name, value in zip(table.names, table.values['input', 'masked_psnr'])]
+    return [
+        (name, str(value)) for name, value in zip(table.names, table.values['input', 'masked_psnr'])
+    ]
 
 
 def leave_out_together(tables: Sequence[ValidationTable]) -> None:
-    """A picture whose figure is not finite in one table (exact, or without a region) is left out of the means of all."""
+    """A picture whose figure is not finite in one table (exact, or without a region) is left out of
+    the means of all.
+    """
     for metric in METRICS if tables else ():
         finite = np.isfinite([table.rows(metric) for table in tables]).all(axis=(0, 1))
         for table in tables:
-            table.values['result', metric] = np.where(finite, table.values['result', metric], math.nan).tolist()
+            table.values['result', metric] = np.where(
+                finite, table.values['result', metric], math.nan
+            ).tolist()

@@ -1,4 +1,6 @@
-"""Running the cells of a plan, several at a time; what is done is skipped, what was stopped goes on."""
+"""Running the cells of a plan, several at a time; what is done is skipped, what was stopped goes
+on.
+"""
 
 import os
 import time
@@ -24,7 +26,8 @@ def visible_gpus() -> list[str]:
 
 
 def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | None]:
-    """The GPUs of each of the cells that run at a time, for CUDA_VISIBLE_DEVICES; None where there are none.
+    """The GPUs of each of the cells that run at a time, for CUDA_VISIBLE_DEVICES; None where there
+    are none.
 
     Raises:
         ValueError: a cell has more processes than there are GPUs.
@@ -32,8 +35,12 @@ def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | 
     if not gpus:
         return [None] * (jobs or 1)
     if processes > len(gpus):
-        raise ValueError(f'--processes {processes}: torch sees {len(gpus)} GPUs, and a process needs one')
-    groups = [','.join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)]
+        raise ValueError(
+            f'--processes {processes}: torch sees {len(gpus)} GPUs, and a process needs one'
+        )
+    groups = [
+        ','.join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)
+    ]
     return [groups[i % len(groups)] for i in range(jobs or len(groups))]
 
 
@@ -42,7 +49,14 @@ def say_when(text: str) -> None:
     say(f'{time.strftime("%H:%M:%S")} {text}')
 
 
-def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int | None = None, every: float = 60) -> None:
+def run(
+    cells: Sequence[Cell],
+    folder: Path,
+    root: Path,
+    data: Path,
+    jobs: int | None = None,
+    every: float = 60,
+) -> None:
     """Run what is not done. A cell that fails says why, in its state too, and the others go on.
 
     Args:
@@ -53,14 +67,17 @@ def run(cells: Sequence[Cell], folder: Path, root: Path, data: Path, jobs: int |
         every: seconds between two lines on the progress.
 
     Raises:
-        ValueError: another run writes into the folder, or a cell that is done is of another option file or other data.
+        ValueError: another run writes into the folder, or a cell that is done is of another option
+            file or other data.
     """
     for name in ('cells', 'logs'):
         output_folder(folder / name)
     try:
         resuming.lock_experiment(str(folder / 'cells'))
     except ValueError:
-        raise ValueError(f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o') from None
+        raise ValueError(
+            f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o'
+        ) from None
     waiting = [cell for cell in cells if not is_done(folder, cell)]
     done = [cell for cell in cells if cell not in waiting]
     for cell in done:

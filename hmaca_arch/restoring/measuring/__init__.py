@@ -1,8 +1,9 @@
 """Measure what was done to the masked regions of an image, from the image and the mask alone.
 
-`measure` answers for each connected region: pixelized (block, offset, pool), blurred or noisy (sigma), nothing, or unknown. Masks need not
-be exact: the degraded part of a mask is found as well. Every threshold was chosen on training images; `scripts/measure_accuracy.py`
-measures how often the answers are right.
+`measure` answers for each connected region: pixelized (block, offset, pool), blurred or noisy
+(sigma), nothing, or unknown. Masks need not be exact: the degraded part of a mask is found as well.
+Every threshold was chosen on training images; `scripts/measure_accuracy.py` measures how often the
+answers are right.
 """
 
 from dataclasses import replace
@@ -24,10 +25,16 @@ POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 64  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
 SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
-NOISE_GAIN, NOISE_LEAST = 0.25, 2.5  # log likelihood by pixel, and grey levels, below which there is no noise
+NOISE_GAIN, NOISE_LEAST = (
+    0.25,
+    2.5,
+)  # log likelihood by pixel, and grey levels, below which there is no noise
 BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
-LOSSY_NONE, LOSSY_GAIN = 6.0, 8.0  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
+LOSSY_NONE, LOSSY_GAIN = (
+    6.0,
+    8.0,
+)  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
@@ -40,7 +47,8 @@ class Measured(NamedTuple):
         degradation: what was done; its grid and sigma belong to `area`.
         confidence: 0 (guessed) to 1 (sure) that kind and parameters are right.
         area: (h, w) bool, the degraded pixels inside the mask.
-        spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if that is not known.
+        spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
+            that is not known.
         words: the same for people.
     """
 
@@ -58,8 +66,14 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
         ValueError: another shape or type.
     """
     image = image[..., None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4) or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f'measure: got an image of shape {image.shape} and type {image.dtype}, expected (h, w, 1 to 4), uint8 or uint16')
+    if (
+        image.ndim != 3
+        or image.shape[2] not in (1, 2, 3, 4)
+        or image.dtype not in (np.uint8, np.uint16)
+    ):
+        raise ValueError(
+            f'measure: got an image of shape {image.shape} and type {image.dtype}, expected (h, w, 1 to 4), uint8 or uint16'
+        )
     image = image[..., : 1 if image.shape[2] < 3 else 3]
     if image.shape[2] == 3 and (image == image[..., :1]).all():
         image = image[..., :1]  # grey
@@ -72,7 +86,8 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
     Args:
         image: (h, w), (h, w, 1 to 4) uint8 or uint16, RGB or grey, an alpha channel last.
         mask: (h, w) or (h, w, 1), what is not 0 is masked.
-        jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was none; None to find out.
+        jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was
+            none; None to find out.
 
     Returns:
         One measurement for each region, from top to bottom; none for an empty mask.
@@ -84,13 +99,21 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
     mask = np.asarray(mask)
     mask = (mask[..., 0] if mask.ndim == 3 else mask) > 0
     if mask.shape != levels.shape[:2]:
-        raise ValueError(f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal heights and widths')
+        raise ValueError(
+            f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal heights and widths'
+        )
     if jpeg is not None and not 0 <= jpeg <= 100:
-        raise ValueError(f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None to find out')
+        raise ValueError(
+            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None to find out'
+        )
     labels, boxes = regions(mask)
     found = []
-    for label, (top, left, bottom, right) in sorted(enumerate(boxes, start=1), key=lambda item: item[1]):
-        rows = slice(max(0, top - CONTEXT) // 8 * 8, min(mask.shape[0], bottom + CONTEXT))  # at a corner of JPEG's blocks
+    for label, (top, left, bottom, right) in sorted(
+        enumerate(boxes, start=1), key=lambda item: item[1]
+    ):
+        rows = slice(
+            max(0, top - CONTEXT) // 8 * 8, min(mask.shape[0], bottom + CONTEXT)
+        )  # at a corner of JPEG's blocks
         columns = slice(max(0, left - CONTEXT) // 8 * 8, min(mask.shape[1], right + CONTEXT))
         crop = levels[rows, columns]
         one = _measure_region(crop, labels[rows, columns] == label, mask[rows, columns], jpeg)
@@ -105,7 +128,10 @@ def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Mea
     degradation = one.degradation
     if degradation.kind == 'pix':
         block = degradation.block
-        degradation = replace(degradation, offset=((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block))
+        degradation = replace(
+            degradation,
+            offset=((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block),
+        )
     one = one._replace(area=area, degradation=degradation)
     return one._replace(words=_words(one))
 
@@ -130,27 +156,43 @@ def _words(one: Measured) -> str:
     return text
 
 
-def _measure_region(image: np.ndarray, mask: np.ndarray, every: np.ndarray, jpeg: int | None) -> Measured:
+def _measure_region(
+    image: np.ndarray, mask: np.ndarray, every: np.ndarray, jpeg: int | None
+) -> Measured:
     """Measure one region of a crop. every: (h, w) bool, all masked pixels of the crop."""
     grid = exact_grid(image, mask) if not jpeg else None
     if grid is not None:
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
     if mask.sum() < SMALLEST or (~near).sum() < SMALLEST:
-        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'too few pixels to tell what was done')
+        return Measured(
+            Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'too few pixels to tell what was done'
+        )
     if not np.ptp(image[mask], axis=0).any():
-        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'one colour throughout: nothing is left of the image')
+        return Measured(
+            Degradation(jpeg=jpeg or 0),
+            0.0,
+            mask,
+            0,
+            'one colour throughout: nothing is left of the image',
+        )
     quality = quality_of_pixels(image, mask) if jpeg is None else jpeg
     if quality:
         grid = lossy_grid(image, mask)
         if grid is not None:
             one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
             return one._replace(degradation=replace(one.degradation, jpeg=quality))
-    one = _noisy_or_blurred(image, mask, ~near) if not 0 < quality < FINE else _lossy(image, mask, ~near, quality)
+    one = (
+        _noisy_or_blurred(image, mask, ~near)
+        if not 0 < quality < FINE
+        else _lossy(image, mask, ~near, quality)
+    )
     return one._replace(degradation=replace(one.degradation, jpeg=quality))
 
 
-def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid, exact: bool = True) -> Measured:
+def _pixelized(
+    image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid, exact: bool = True
+) -> Measured:
     """Complete a grid: where its blocks are cut, and how they were coloured."""
     rows, columns = np.flatnonzero(grid.area.any(axis=1)), np.flatnonzero(grid.area.any(axis=0))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -161,14 +203,22 @@ def _pixelized(image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Gri
     evidence = pool_evidence(image.astype(np.float32), grid, known, cut, exact)
     pool = 'centre' if evidence > 0 else 'mean'
     same_box = bool((grid.area == mask).all())
-    anchor = ('start', 'start') if not grid.spill and (cut or (at_corner and same_box)) else ('offset', 'offset')
-    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30)))) * (1 if exact else 0.85)
+    anchor = (
+        ('start', 'start')
+        if not grid.spill and (cut or (at_corner and same_box))
+        else ('offset', 'offset')
+    )
+    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30)))) * (
+        1 if exact else 0.85
+    )
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
     return Measured(degradation, confidence, grid.area & mask, grid.spill, '')
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those outside."""
+    """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those
+    outside.
+    """
     values = residual(image)
     inverse = np.linalg.inv(covariance(values[outside]) + np.eye(values.shape[2]) / 12)
     return np.sqrt(np.maximum(np.einsum('hwi,ij,hwj->hw', values, inverse, values), 0))
@@ -185,21 +235,44 @@ def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) 
     area = find_area(_activity(image, outside), mask, band)
     sigma, gained = measure_noise(image, depth_of(area) > 1, outside)
     if gained > NOISE_GAIN and sigma > NOISE_LEAST:
-        return Measured(Degradation('noise', sigma=round(sigma, 2)), min(1.0, gained / NOISE_GAIN / 2), area, 0, '')
+        return Measured(
+            Degradation('noise', sigma=round(sigma, 2)),
+            min(1.0, gained / NOISE_GAIN / 2),
+            area,
+            0,
+            '',
+        )
     area = find_area(blur_activity(image), mask, band)
     sigma, gained, misfit = measure_blur(image, area, outside)
     if gained > BLUR_GAIN and sigma > BLUR_LEAST:
         if misfit > BLUR_MISFIT or sigma > BLUR_MOST:
-            return Measured(Degradation(), 0.0, area, 0, 'smoother than its surroundings, but not by a Gaussian blur')
-        return Measured(Degradation('blur', sigma=round(sigma, 3)), min(1.0, gained / BLUR_GAIN / 4 + 0.2), area, 0, '')
-    return Measured(Degradation('none'), 0.9 - 0.4 * min(1, max(0, gained / BLUR_GAIN)), mask, 0, '')
+            return Measured(
+                Degradation(),
+                0.0,
+                area,
+                0,
+                'smoother than its surroundings, but not by a Gaussian blur',
+            )
+        return Measured(
+            Degradation('blur', sigma=round(sigma, 3)),
+            min(1.0, gained / BLUR_GAIN / 4 + 0.2),
+            area,
+            0,
+            '',
+        )
+    return Measured(
+        Degradation('none'), 0.9 - 0.4 * min(1, max(0, gained / BLUR_GAIN)), mask, 0, ''
+    )
 
 
 def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:
     """Measure noise or blur before JPEG."""
     band = _band(mask, outside)
     near_blocks = depth_of(outside) > 7  # JPEG carries what was done up to 7 pixels further
-    rough, smooth = find_area(_activity(image, outside), mask, band), find_area(blur_activity(image), mask, band)
+    rough, smooth = (
+        find_area(_activity(image, outside), mask, band),
+        find_area(blur_activity(image), mask, band),
+    )
     noise, noise_gain, noise_left = lossy_noise(image, rough, near_blocks, quality)
     blur, blur_gain, blur_left = lossy_blur(image, smooth, near_blocks, quality)
     noisy, blurred = noise_gain / (noise_left + 3), blur_gain / (blur_left + 3)
@@ -207,8 +280,12 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
     if most < LOSSY_NONE:
         return Measured(Degradation('none'), 0.7, mask, 0, '')
     if most < LOSSY_GAIN:
-        return Measured(Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why')
-    confidence = min(0.5, most / LOSSY_GAIN / 4)  # the kind is surer than sigma, which is often off by a fifth
+        return Measured(
+            Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why'
+        )
+    confidence = min(
+        0.5, most / LOSSY_GAIN / 4
+    )  # the kind is surer than sigma, which is often off by a fifth
     if noisy > blurred:
         return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
     return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')

@@ -16,7 +16,8 @@ FEWEST = 4
 
 
 class Grid(NamedTuple):
-    """A block grid. offset: row and column of a block's corner, below `block`. area: (h, w) bool, the pixels it covers, inside the
+    """A block grid. offset: row and column of a block's corner, below `block`. area: (h, w) bool,
+    the pixels it covers, inside the
     mask and beyond. spill: pixels by which it reaches beyond the mask."""
 
     block: int
@@ -26,7 +27,9 @@ class Grid(NamedTuple):
 
 
 def _changes(image: np.ndarray, axis: int) -> np.ndarray:
-    """(h, w) bool: this pixel's colour differs from that of the one before it along the axis. False for the first."""
+    """(h, w) bool: this pixel's colour differs from that of the one before it along the axis. False
+    for the first.
+    """
     changed = np.zeros(image.shape[:2], bool)
     differs = (np.diff(image, axis=axis) != 0).any(axis=2)
     changed[(slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))] = differs
@@ -44,7 +47,9 @@ def _before(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _flat_runs(changed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Label the 4-connected runs of equal pixels: labels (h, w), and the number of pixels of each label."""
+    """Label the 4-connected runs of equal pixels: labels (h, w), and the number of pixels of each
+    label.
+    """
     shape = changed[0].shape
     index = np.arange(changed[0].size).reshape(shape)
     down, right = ~changed[0][1:], ~changed[1][:, 1:]
@@ -71,7 +76,9 @@ def _extent(labels: np.ndarray, core: np.ndarray, sizes: np.ndarray) -> int:
 
 
 def _fit_lines(counts: list[np.ndarray], longest: int) -> tuple[int, tuple[int, int]] | None:
-    """The largest block, and its offset, on whose lines nearly all colour changes lie. counts: by row, and by column."""
+    """The largest block, and its offset, on whose lines nearly all colour changes lie. counts: by
+    row, and by column.
+    """
     total = sum(int(count.sum()) for count in counts)
     for block in range(min(longest, LARGEST), 1, -1):
         offset, on_grid = [], 0
@@ -98,7 +105,10 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     for core in _cores(mask, sizes[labels]):
         if not core.any() or flat[core].mean() < FLAT or len(np.unique(labels[core])) < FEWEST:
             continue
-        counts = [(change & core & _before(core, axis)).sum(axis=1 - axis) for axis, change in enumerate(changed)]
+        counts = [
+            (change & core & _before(core, axis)).sum(axis=1 - axis)
+            for axis, change in enumerate(changed)
+        ]
         found = _fit_lines(counts, _extent(labels, core, sizes))
         changes = sum(int(count.sum()) for count in counts)
         evidence = changes * np.log(found[0]) if found else 0.0
@@ -111,7 +121,8 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
 
 
 def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
-    """Parts of the mask that may be degraded throughout: what is left if it is too wide, and where the runs of equal pixels are long.
+    """Parts of the mask that may be degraded throughout: what is left if it is too wide, and where
+    the runs of equal pixels are long.
 
     run: (h, w) number of pixels of the run that each pixel belongs to.
     """
@@ -119,7 +130,9 @@ def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
     for erosion in range(WIDEST + 1):
         yield depth > erosion
     for length in (FEWEST, 9, 20, 50):
-        long = cv2.morphologyEx((mask & (run >= length)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        long = cv2.morphologyEx(
+            (mask & (run >= length)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+        )
         count, labels, boxes, _ = cv2.connectedComponentsWithStats(long, connectivity=4)
         if count > 1:
             yield labels == 1 + int(boxes[1:, cv2.CC_STAT_AREA].argmax())
@@ -132,27 +145,40 @@ def off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> lis
     return [np.broadcast_to(rows[:, None], shape), np.broadcast_to(columns[None], shape)]
 
 
-def _continues(changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]) -> bool:
+def _continues(
+    changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]
+) -> bool:
     """Whether the surroundings lie on the same grid: an enlarged image, and not a degraded region."""
     away = cv2.erode(outside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     inner = off_grid(outside.shape, block, offset)
     pairs = [away & _before(away, axis) for axis in (0, 1)]
-    within = sum(int((change & pair & inside).sum()) for change, pair, inside in zip(changed, pairs, inner))
+    within = sum(
+        int((change & pair & inside).sum()) for change, pair, inside in zip(changed, pairs, inner)
+    )
     every = sum(int((change & pair).sum()) for change, pair in zip(changed, pairs))
     return every > 100 and within < (1 - ON_GRID) * every
 
 
 def _grow(
-    changed: list[np.ndarray], labels: np.ndarray, mask: np.ndarray, core: np.ndarray, block: int, offset: tuple[int, int]
+    changed: list[np.ndarray],
+    labels: np.ndarray,
+    mask: np.ndarray,
+    core: np.ndarray,
+    block: int,
+    offset: tuple[int, int],
 ) -> tuple[np.ndarray, int]:
-    """The pixels that the grid covers, from a core that it does; and by how much they reach beyond the mask."""
+    """The pixels that the grid covers, from a core that it does; and by how much they reach beyond
+    the mask.
+    """
     inner = off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]
     rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
     box = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
     if core[box[0] : box[2], box[1] : box[3]].mean() < 0.98:  # no rectangle
         area = (core | (np.isin(labels, np.unique(labels[core])) & mask)) & mask
-        edge = [(area & ~_before(mask, axis), ~area & _before(area, axis) & ~mask) for axis in (0, 1)]
+        edge = [
+            (area & ~_before(mask, axis), ~area & _before(area, axis) & ~mask) for axis in (0, 1)
+        ]
         pairs = [(a | b) & inside for (a, b), inside in zip(edge, inner)]
         count = sum(int(pair.sum()) for pair in pairs)
         equal = sum(int((pair & ~change).sum()) for pair, change in zip(pairs, changed))

@@ -1,8 +1,10 @@
-"""Measure Gaussian blur: how the region's spectrum falls off, against the spectra of its surroundings.
+"""Measure Gaussian blur: how the region's spectrum falls off, against the spectra of its
+surroundings.
 
-A blur multiplies the spectrum by the squared response of its kernel, which falls to the floor that rounding leaves. What the image was
-before is unknown. Its spectrum is one of those of the surroundings, from smooth to textured, up to a gain and a tilt. The likelihood is
-Whittle's. The Laplacian goes first, so that little leaks from the low frequencies through the window.
+A blur multiplies the spectrum by the squared response of its kernel, which falls to the floor that
+rounding leaves. What the image was before is unknown. Its spectrum is one of those of the
+surroundings, from smooth to textured, up to a gain and a tilt. The likelihood is Whittle's. The
+Laplacian goes first, so that little leaks from the low frequencies through the window.
 """
 
 import functools
@@ -15,8 +17,15 @@ from hmaca_arch.restoring.measuring.border import depth_of
 
 SIGMAS = np.concatenate([[0], np.exp(np.linspace(np.log(0.3), np.log(5.2), 60))])
 RINGS, FINE = 28, 56  # of frequencies, 0 to pi: of what is observed, and of what is expected
-PATCH, STEP, CLASSES = 32, 8, 4  # of the surroundings, in pixels; and in how many classes they are sorted
-GAINS, GAIN_SPREAD = np.linspace(-3, 3, 13), 0.6  # logarithms; chosen on training images, as are the others
+PATCH, STEP, CLASSES = (
+    32,
+    8,
+    4,
+)  # of the surroundings, in pixels; and in how many classes they are sorted
+GAINS, GAIN_SPREAD = (
+    np.linspace(-3, 3, 13),
+    0.6,
+)  # logarithms; chosen on training images, as are the others
 TILTS, TILT_SPREAD = np.linspace(-1, 1, 5), 0.3
 FLOORS = (1 / 36, 1 / 28)  # variance of rounding in the mean of three channels
 TRUST = 0.15  # of a frequency against what is expected of natural images
@@ -44,7 +53,9 @@ def _frequencies(size: int, half: bool) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=64)
 def _rings(size: int, half: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By ring: (pixels, rings) weights that average over it; frequencies in it; and the Laplacian's mean response."""
+    """By ring: (pixels, rings) weights that average over it; frequencies in it; and the Laplacian's
+    mean response.
+    """
     rows, columns = _frequencies(size, half)
     ring = (np.sqrt(rows**2 + columns**2) / np.pi * RINGS).astype(int).ravel()
     twice = (columns > 0) & (columns < np.pi - 1e-9) & half
@@ -68,14 +79,19 @@ def _responses() -> np.ndarray:
         kernel /= kernel.sum()
         total = np.zeros(FINE)
         for angle in np.linspace(0, np.pi / 4, 5):
-            along, across = (kernel @ np.cos(np.outer(x, _FREQUENCY * part)) for part in (np.cos(angle), np.sin(angle)))
+            along, across = (
+                kernel @ np.cos(np.outer(x, _FREQUENCY * part))
+                for part in (np.cos(angle), np.sin(angle))
+            )
             total += (along * across) ** 2
         found.append(total / 5)
     return np.array(found)
 
 
 def _smear(window: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the Laplacian and the window make of a spectrum: (rings, fine rings); and what they make of white noise, (rings,)."""
+    """What the Laplacian and the window make of a spectrum: (rings, fine rings); and what they make
+    of white noise, (rings,).
+    """
     rows, columns = _frequencies(size, half=False)
     response = _laplacian(columns, rows)
     ring = (np.sqrt(rows**2 + columns**2) / np.pi * FINE).astype(int)
@@ -91,7 +107,9 @@ def _smear(window: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _observed(values: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The spectrum of an area: by ring its power, how many frequencies that is worth; and `_smear` of its window."""
+    """The spectrum of an area: by ring its power, how many frequencies that is worth; and `_smear`
+    of its window.
+    """
     ramp = np.clip((depth_of(area) - 1) / 14, 0, 1)
     window = np.sin(ramp * np.pi / 2) ** 2
     size = fft.next_fast_len(max(48, *area.shape))
@@ -102,26 +120,45 @@ def _observed(values: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _surroundings(values: np.ndarray, outside: np.ndarray, patch: int = PATCH) -> np.ndarray | None:
-    """Spectra (classes + 1, fine rings) of patches outside: of all, and by how much they vary. None without a patch."""
-    fits = cv2.erode(outside.astype(np.uint8), np.ones((patch, patch)), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    """Spectra (classes + 1, fine rings) of patches outside: of all, and by how much they vary. None
+    without a patch.
+    """
+    fits = cv2.erode(
+        outside.astype(np.uint8),
+        np.ones((patch, patch)),
+        anchor=(0, 0),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
     step = max(1, STEP * patch // PATCH)
     rows, columns = (place * step for place in np.nonzero(fits[::step, ::step]))
     if not len(rows):
         return _surroundings(values, outside, patch // 2) if patch > 6 else None
     line = np.hanning(patch + 2)[1:-1]
     window = np.outer(line, line)
-    patches = np.lib.stride_tricks.sliding_window_view(values, (patch, patch))[rows, columns] * window
+    patches = (
+        np.lib.stride_tricks.sliding_window_view(values, (patch, patch))[rows, columns] * window
+    )
     average, count, laplacian = _rings(patch, half=True)
     used = (count > 0) & (laplacian > 0)
-    power = (np.abs(fft.rfft2(patches)) ** 2).reshape(len(patches), -1) @ average / (window**2).sum()
+    power = (
+        (np.abs(fft.rfft2(patches)) ** 2).reshape(len(patches), -1) @ average / (window**2).sum()
+    )
     power = np.maximum(power - laplacian * FLOORS[0], laplacian * 1e-3)[:, used] / laplacian[used]
     order = np.argsort(np.log(power[:, 3:]).mean(axis=1))
     groups = [order, *np.array_split(order, min(CLASSES, len(order)))]
     centres = (np.arange(RINGS)[used] + 0.5) * np.pi / RINGS
-    return np.array([np.exp(np.interp(_FREQUENCY, centres, np.log(power[group].mean(axis=0)))) for group in groups])
+    return np.array(
+        [
+            np.exp(np.interp(_FREQUENCY, centres, np.log(power[group].mean(axis=0))))
+            for group in groups
+        ]
+    )
 
 
-def measure_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
+def measure_blur(
+    image: np.ndarray, area: np.ndarray, outside: np.ndarray
+) -> tuple[float, float, float]:
     """Measure Gaussian blur in an area.
 
     Args:
@@ -129,9 +166,12 @@ def measure_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tu
         area, outside: (h, w) bool: what may be degraded, and what is not.
 
     Returns:
-        sigma in pixels; the cost that it saves against no blur; and the cost that remains, by frequency (0: a perfect fit).
+        sigma in pixels; the cost that it saves against no blur; and the cost that remains, by
+        frequency (0: a perfect fit).
     """
-    values = cv2.Laplacian(image.mean(axis=2, dtype=np.float32), cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
+    values = cv2.Laplacian(
+        image.mean(axis=2, dtype=np.float32), cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101
+    )
     spectra = _surroundings(values, outside)
     if spectra is None:
         return 0.0, 0.0, 0.0
@@ -140,9 +180,13 @@ def measure_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tu
     power, count, matrix, white = _observed(values[box], area[box])
     used = (count > 0) & (np.arange(RINGS) > 0)
     power, weight, matrix, white = power[used], TRUST * count[used], matrix[used], white[used]
-    floors = np.array(FLOORS) * (1 if np.ptp(image[area], axis=1).mean() > 1 else 3)  # grey: three equal channels are one
+    floors = np.array(FLOORS) * (
+        1 if np.ptp(image[area], axis=1).mean() > 1 else 3
+    )  # grey: three equal channels are one
     tilts = np.exp(TILTS[:, None] * np.log(_FREQUENCY))
-    prior = 0.5 * (TILTS / TILT_SPREAD)[:, None, None] ** 2 + 0.5 * (GAINS / GAIN_SPREAD)[:, None] ** 2
+    prior = (
+        0.5 * (TILTS / TILT_SPREAD)[:, None, None] ** 2 + 0.5 * (GAINS / GAIN_SPREAD)[:, None] ** 2
+    )
     costs = []
     for spectrum in spectra:
         shape = (_responses()[:, None] * tilts * spectrum) @ matrix.T
@@ -152,4 +196,8 @@ def measure_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tu
     least = cost.min()
     likely = np.exp(least - cost[1:]).sum(axis=1)
     sigma = float(np.exp((likely * np.log(SIGMAS[1:])).sum() / likely.sum()))
-    return sigma, float(cost[0].min() - least), float((least - weight @ (1 + np.log(power))) / weight.sum())
+    return (
+        sigma,
+        float(cost[0].min() - least),
+        float((least - weight @ (1 + np.log(power))) / weight.sum()),
+    )

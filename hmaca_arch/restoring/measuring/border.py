@@ -1,4 +1,6 @@
-"""Find the degraded part of a mask that is too wide: where the local statistics change along its border."""
+"""Find the degraded part of a mask that is too wide: where the local statistics change along its
+border.
+"""
 
 import cv2
 import numpy as np
@@ -15,7 +17,9 @@ def is_rectangle(mask: np.ndarray) -> bool:
 
 
 def depth_of(mask: np.ndarray) -> np.ndarray:
-    """(h, w) distance in pixels (chessboard) to the nearest pixel outside the mask; outside the image counts as outside."""
+    """(h, w) distance in pixels (chessboard) to the nearest pixel outside the mask; outside the
+    image counts as outside.
+    """
     return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
 
 
@@ -77,8 +81,15 @@ def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
                 options = []
                 for inset in range(WIDEST + 1):
                     tried = [*insets[:side], inset, *insets[side + 1 :]]
-                    inner = [box[0] + tried[0], box[1] + tried[1], box[2] - tried[2], box[3] - tried[3]]
-                    if min(inner[2] - inner[0], inner[3] - inner[1]) >= min(LEAST, box[2] - box[0], box[3] - box[1]):
+                    inner = [
+                        box[0] + tried[0],
+                        box[1] + tried[1],
+                        box[2] - tried[2],
+                        box[3] - tried[3],
+                    ]
+                    if min(inner[2] - inner[0], inner[3] - inner[1]) >= min(
+                        LEAST, box[2] - box[0], box[3] - box[1]
+                    ):
                         options.append((cost(*_box_sum(inner, sums)), inset, inner))
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy import fft
 
-# Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales it by quality.
+# Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales
+# it by quality.
 LUMINANCE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -21,7 +22,9 @@ LUMINANCE = np.array(
     ]
 )
 FEWEST_VALUES = 60  # coefficients that are not 0 and coarse enough to tell
-CLEAR = 0.55  # mean distance to the nearest step, over that of values that know no steps; chosen on training images
+# mean distance to the nearest step, over that of values that know no steps; chosen on training
+# images
+CLEAR = 0.55
 COARSE = 3  # steps below this are lost in the rounding of the pixels
 
 
@@ -32,9 +35,16 @@ def table_of(quality: int) -> np.ndarray:
 
 
 def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
-    """The quality, 1 to 100, whose luminance table is nearest to a file's first one (as Pillow's `image.quantization` has it)."""
-    own = np.sort(np.asarray(tables[0], float))  # sorted: older versions of Pillow give them in zigzag order
-    distances = [np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum() for quality in range(1, 101)]
+    """The quality, 1 to 100, whose luminance table is nearest to a file's first one (as Pillow's
+    `image.quantization` has it).
+    """
+    own = np.sort(
+        np.asarray(tables[0], float)
+    )  # sorted: older versions of Pillow give them in zigzag order
+    distances = [
+        np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum()
+        for quality in range(1, 101)
+    ]
     return 1 + int(np.argmin(distances))
 
 
@@ -48,23 +58,33 @@ def quality_of_file(data: bytes) -> int | None:
 def luma(image: np.ndarray) -> np.ndarray:
     """(h, w) float32 brightness as JPEG defines it, of (h, w, 1 or 3) RGB."""
     values = image.astype(np.float32)
-    return values[..., 0] if image.shape[2] == 1 else values @ np.array([0.299, 0.587, 0.114], np.float32)
+    return (
+        values[..., 0]
+        if image.shape[2] == 1
+        else values @ np.array([0.299, 0.587, 0.114], np.float32)
+    )
 
 
 def coefficients(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(n, 8, 8) DCT of the whole 8x8 blocks, counted from the first pixel, that lie in the area (h, w) bool."""
+    """(n, 8, 8) DCT of the whole 8x8 blocks, counted from the first pixel, that lie in the area (h,
+    w) bool.
+    """
     height, width = (side // 8 * 8 for side in values.shape)
-    split = lambda array: array[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)  # noqa: E731
+
+    def split(array: np.ndarray) -> np.ndarray:
+        return array[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)
+
     blocks = split(values)[split(area).all(axis=(2, 3))]
     basis = fft.dct(np.eye(8, dtype=np.float32), axis=0, norm='ortho')
     return basis @ (blocks - 128) @ basis.T
 
 
 def quality_of_pixels(image: np.ndarray, area: np.ndarray) -> int:
-    """The quality of the JPEG that the pixels of an area come from, by the steps their coefficients keep to.
+    """The quality of the JPEG that the pixels of an area come from, by the steps their coefficients
+    keep to.
 
-    Conservative: fine steps (a quality of about 93 and more), another grid than that of the image's corner, and small or flat areas count
-    as no JPEG.
+    Conservative: fine steps (a quality of about 93 and more), another grid than that of the image's
+    corner, and small or flat areas count as no JPEG.
 
     Args:
         image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block.

@@ -1,8 +1,8 @@
 """Measure a region of an image that went through JPEG after it was degraded.
 
-Quantisation removes what the exact methods look at. So blocks are found by the energy of the differences between neighbouring pixels, and
-noise and blur by trying: the surroundings are degraded by every sigma, compressed with the same quality, and compared by the energy of
-their coefficients.
+Quantisation removes what the exact methods look at. So blocks are found by the energy of the
+differences between neighbouring pixels, and noise and blur by trying: the surroundings are degraded
+by every sigma, compressed with the same quality, and compared by the energy of their coefficients.
 """
 
 import cv2
@@ -35,11 +35,15 @@ _AVERAGE /= _PER_BLOCK
 def compressed(values: np.ndarray, quality: int) -> np.ndarray:
     """(h, w) of 0 to 255 after one round of JPEG, grey."""
     pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return cv2.imdecode(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    return cv2.imdecode(
+        cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE
+    ).astype(np.float32)
 
 
 def _by_block(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(blocks, bands): the mean square of a band's coefficients in each block of the area. The block's mean is left out."""
+    """(blocks, bands): the mean square of a band's coefficients in each block of the area. The
+    block's mean is left out.
+    """
     found = coefficients(values, area)
     return (found**2).reshape(len(found), 64) @ _AVERAGE + 0.1
 
@@ -50,7 +54,9 @@ def _energies(values: np.ndarray, area: np.ndarray) -> np.ndarray:
 
 
 def _classes(energies: np.ndarray) -> np.ndarray:
-    """(classes, bands): the mean of all blocks, and of a third of them each, from smooth to textured."""
+    """(classes, bands): the mean of all blocks, and of a third of them each, from smooth to
+    textured.
+    """
     order = np.argsort(np.log(energies[:, :4]).sum(axis=1))
     groups = [order, *np.array_split(order, min(3, len(order)))]
     return np.array([energies[group].mean(axis=0) for group in groups])
@@ -74,7 +80,12 @@ def _best(costs: np.ndarray, sigmas: np.ndarray) -> float:
 
 def _tried(values: np.ndarray, mean: np.ndarray, area: np.ndarray, quality: int) -> np.ndarray:
     """(models, bands): the energies of values, with more and less contrast, after JPEG."""
-    return np.concatenate([_classes(_by_block(compressed(mean + contrast * (values - mean), quality), area)) for contrast in CONTRASTS])
+    return np.concatenate(
+        [
+            _classes(_by_block(compressed(mean + contrast * (values - mean), quality), area))
+            for contrast in CONTRASTS
+        ]
+    )
 
 
 def _blocks_in(area: np.ndarray) -> int:
@@ -82,8 +93,11 @@ def _blocks_in(area: np.ndarray) -> int:
     return len(coefficients(area.astype(np.float32), area))
 
 
-def lossy_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int) -> tuple[float, float, float]:
-    """Measure noise before JPEG: sigma in grey levels, the cost that it saves against none, and the cost that remains.
+def lossy_noise(
+    image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int
+) -> tuple[float, float, float]:
+    """Measure noise before JPEG: sigma in grey levels, the cost that it saves against none, and the
+    cost that remains.
 
     Args:
         image: (h, w, c) of 0 to 255; its first pixel begins a block of the JPEG.
@@ -105,7 +119,12 @@ def lossy_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray, qualit
     for sigma in NOISES:
         if sigma < STRONG:  # what it does depends on the texture below it
             noise = sigma * luma(draw)
-            models = [_classes(_by_block(compressed(mean + part * (values - mean) + noise, quality), outside)) for part in CONTRASTS]
+            models = [
+                _classes(
+                    _by_block(compressed(mean + part * (values - mean) + noise, quality), outside)
+                )
+                for part in CONTRASTS
+            ]
             costs.append(_cost(observed, np.concatenate(models), size).min())
         else:  # what it does depends on how much of it is clipped
             noisy = luma(np.clip(smooth + sigma * draw, 0, 255))
@@ -115,7 +134,9 @@ def lossy_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray, qualit
     return _best(costs[1:], NOISES), float(costs[0] - costs[1:].min()), float(costs[1:].min())
 
 
-def lossy_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int) -> tuple[float, float, float]:
+def lossy_blur(
+    image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int
+) -> tuple[float, float, float]:
     """Measure blur before JPEG: as `lossy_noise`, sigma in pixels."""
     if min(_blocks_in(area), _blocks_in(outside)) < FEWEST_BLOCKS:
         return 0.0, 0.0, 0.0
@@ -127,14 +148,22 @@ def lossy_blur(image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality
         blurred = cv2.GaussianBlur(values, (0, 0), sigma) if sigma else values
         costs.append(_cost(observed, _tried(blurred, mean, outside, quality), size).min())
     costs = np.array(costs)
-    return _best(costs[1:], BLURS) / BLUR_BIAS, float(costs[0] - costs[1:].min()), float(costs[1:].min())
+    return (
+        _best(costs[1:], BLURS) / BLUR_BIAS,
+        float(costs[0] - costs[1:].min()),
+        float(costs[1:].min()),
+    )
 
 
 def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
     """The image with each block's pixels in the area replaced by their mean, float32."""
     rows, columns = np.indices(grid.area.shape)
     across = grid.area.shape[1] // grid.block + 2
-    number = ((rows - grid.offset[0]) // grid.block + 1) * across + (columns - grid.offset[1]) // grid.block + 1
+    number = (
+        ((rows - grid.offset[0]) // grid.block + 1) * across
+        + (columns - grid.offset[1]) // grid.block
+        + 1
+    )
     number, result = number[grid.area], image.astype(np.float32)
     count = np.maximum(np.bincount(number), 1)
     for channel in range(image.shape[2]):
@@ -144,10 +173,14 @@ def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
-    """Find a block grid, by the energy of the differences between neighbours; None if there is none."""
+    """Find a block grid, by the energy of the differences between neighbours; None if there is
+    none.
+    """
     values = luma(image)
     steps = [np.zeros_like(values), np.zeros_like(values)]
-    steps[0][1:] = np.abs(cv2.blur(np.diff(values, axis=0), (ALONG, 1)))  # along a block's side all steps are equal
+    steps[0][1:] = np.abs(
+        cv2.blur(np.diff(values, axis=0), (ALONG, 1))
+    )  # along a block's side all steps are equal
     steps[1][:, 1:] = np.abs(cv2.blur(np.diff(values, axis=1), (1, ALONG)))
     depth = depth_of(mask)
     best, most = None, 0.0
@@ -161,7 +194,9 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     if best is None:
         return None
     gained, block, offset = best
-    own = block % 8 == 0 and offset[0] % 8 == offset[1] % 8 == 0  # the lines are also those of JPEG's blocks
+    own = (
+        block % 8 == 0 and offset[0] % 8 == offset[1] % 8 == 0
+    )  # the lines are also those of JPEG's blocks
     if gained < GRID_GAIN * (2 if own else 1):
         return None
     inner = off_grid(mask.shape, block, offset)
@@ -187,8 +222,12 @@ def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarra
     return area
 
 
-def _best_grid(steps: list[np.ndarray], core: np.ndarray, corner: np.ndarray) -> tuple[float, int, tuple[int, int]]:
-    """Log likelihood gained, block and offset of the grid on whose lines the differences are largest."""
+def _best_grid(
+    steps: list[np.ndarray], core: np.ndarray, corner: np.ndarray
+) -> tuple[float, int, tuple[int, int]]:
+    """Log likelihood gained, block and offset of the grid on whose lines the differences are
+    largest.
+    """
     sums, counts = [], []
     for axis, step in enumerate(steps):
         pairs = core & (depth_of(core) > 1)
@@ -201,7 +240,9 @@ def _best_grid(steps: list[np.ndarray], core: np.ndarray, corner: np.ndarray) ->
         offset, on, on_count, aligned = [], 0.0, 0, 0
         for one, count in zip(sums, counts):
             phase = np.arange(len(one)) % block
-            energy, pixels = (np.bincount(phase, weights=what, minlength=block) for what in (one, count))
+            energy, pixels = (
+                np.bincount(phase, weights=what, minlength=block) for what in (one, count)
+            )
             excess = energy - total / number * pixels
             excess[corner[len(offset)] % block] += AT_CORNER * max(0.0, excess.max())
             at = int(excess.argmax())

@@ -1,26 +1,41 @@
-"""Measure Gaussian noise: what varies from channel to channel or pixel to pixel, and the surroundings' texture does not explain."""
+"""Measure Gaussian noise: what varies from channel to channel or pixel to pixel, and the
+surroundings' texture does not explain.
+"""
 
 import cv2
 import numpy as np
 from scipy.special import chdtri, ndtr
 
 ROUNDING = 1 / 12  # variance of rounding to whole grey levels
-GAINS = np.exp(np.linspace(np.log(0.02), np.log(20), 29))  # the region's texture over that of its surroundings
+GAINS = np.exp(
+    np.linspace(np.log(0.02), np.log(20), 29)
+)  # the region's texture over that of its surroundings
 GAIN_SPREAD = 1.2  # of the logarithm of that, before anything is measured
 SIGMAS = np.exp(np.linspace(np.log(0.5), np.log(110), 90))
 RARE = 0.001  # part of the noise that is left out as edges
 
 
 def residual(image: np.ndarray) -> np.ndarray:
-    """What filters that see no even ground leave of an image: (h, w, 3) of three channels, (h, w, 4) of one.
+    """What filters that see no even ground leave of an image: (h, w, 3) of three channels, (h, w,
+    4) of one.
 
-    White noise of the image is white in it, and as strong. Three channels are told from texture by their independence; one channel by four
-    filters, of which texture passes the coarser ones more.
+    White noise of the image is white in it, and as strong. Three channels are told from texture by
+    their independence; one channel by four filters, of which texture passes the coarser ones more.
     """
     values = image.astype(np.float32)
-    fine, coarse = (np.array(line, np.float32) / np.sqrt(np.square(line).sum()) for line in ([1, -2, 1], [1, 0, -1]))
-    pairs = [(fine, fine)] if image.shape[2] == 3 else [(fine, fine), (fine, coarse), (coarse, fine), (coarse, coarse)]
-    filtered = [cv2.sepFilter2D(values, cv2.CV_32F, *pair, borderType=cv2.BORDER_REFLECT_101) for pair in pairs]
+    fine, coarse = (
+        np.array(line, np.float32) / np.sqrt(np.square(line).sum())
+        for line in ([1, -2, 1], [1, 0, -1])
+    )
+    pairs = (
+        [(fine, fine)]
+        if image.shape[2] == 3
+        else [(fine, fine), (fine, coarse), (coarse, fine), (coarse, coarse)]
+    )
+    filtered = [
+        cv2.sepFilter2D(values, cv2.CV_32F, *pair, borderType=cv2.BORDER_REFLECT_101)
+        for pair in pairs
+    ]
     return np.stack(filtered, axis=2) if len(pairs) > 1 else filtered[0]
 
 
@@ -30,7 +45,9 @@ def covariance(values: np.ndarray) -> np.ndarray:
 
 
 def clipped_variance(mean: np.ndarray, sigma: float) -> np.ndarray:
-    """The variance of clip(x + sigma * n, 0, 255), where `mean` is what the clipped values average to."""
+    """The variance of clip(x + sigma * n, 0, 255), where `mean` is what the clipped values average
+    to.
+    """
     x = np.linspace(0, 255, 256)
     low, high = -x / sigma, (255 - x) / sigma
     inside = ndtr(high) - ndtr(low)
@@ -48,7 +65,10 @@ def _fit(inside: np.ndarray, texture: np.ndarray, noise: np.ndarray) -> tuple[fl
     """
     eye = np.eye(len(inside))
     model = GAINS[None, :, None, None] * texture + (noise[:, None, :, None] + ROUNDING) * eye
-    fit = -0.5 * (np.linalg.slogdet(model)[1] + np.trace(np.linalg.solve(model, np.broadcast_to(inside, model.shape)), axis1=2, axis2=3))
+    fit = -0.5 * (
+        np.linalg.slogdet(model)[1]
+        + np.trace(np.linalg.solve(model, np.broadcast_to(inside, model.shape)), axis1=2, axis2=3)
+    )
     fit -= 0.5 * (np.log(GAINS) / GAIN_SPREAD) ** 2 / 100
     best = fit.max(axis=1)
     at = int(best.argmax())
@@ -58,7 +78,9 @@ def _fit(inside: np.ndarray, texture: np.ndarray, noise: np.ndarray) -> tuple[fl
     left, middle, right = best[at - 1 : at + 2]
     bend = left - 2 * middle + right
     shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float(np.exp(np.log(SIGMAS[at - 1]) + shift * np.log(SIGMAS[1] / SIGMAS[0]))), float(gained)
+    return float(np.exp(np.log(SIGMAS[at - 1]) + shift * np.log(SIGMAS[1] / SIGMAS[0]))), float(
+        gained
+    )
 
 
 def measure_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
@@ -76,7 +98,12 @@ def measure_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> t
     inner = values[area]
     means = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2.0).reshape(image.shape)[area]
     means = means[:: max(1, len(means) // 500)]
-    noise = np.array([np.zeros(image.shape[2]), *(clipped_variance(means, sigma).mean(axis=0) for sigma in SIGMAS)])
+    noise = np.array(
+        [
+            np.zeros(image.shape[2]),
+            *(clipped_variance(means, sigma).mean(axis=0) for sigma in SIGMAS),
+        ]
+    )
     noise = np.broadcast_to(noise, (len(noise), values.shape[2]))
     limit = chdtri(values.shape[2], RARE)
     kept = inner

@@ -1,8 +1,9 @@
 """Tell blocks coloured by their mean from blocks coloured by their middle pixels.
 
-Known pixels inside a block decide exactly: the middle ones have the block's colour, or not. Otherwise means vary less from block to block,
-and from their surroundings, than single pixels do. How much less follows from how pixels outside vary with distance: both are compared as
-Gaussian processes with that covariance, given the known pixels around the region.
+Known pixels inside a block decide exactly: the middle ones have the block's colour, or not.
+Otherwise means vary less from block to block, and from their surroundings, than single pixels do.
+How much less follows from how pixels outside vary with distance: both are compared as Gaussian
+processes with that covariance, given the known pixels around the region.
 """
 
 import cv2
@@ -14,16 +15,27 @@ from hmaca_arch.restoring.measuring.blocks import Grid
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # distances at which pixels outside are compared
 MOST_CELLS, MOST_KNOWN = 144, 120
-SCALES, SCALE_SPREAD = np.linspace(-2, 2, 9), 0.5  # logarithms: the region's variance over that of the surroundings
+SCALES, SCALE_SPREAD = (
+    np.linspace(-2, 2, 9),
+    0.5,
+)  # logarithms: the region's variance over that of the surroundings
 OWN = 0.3  # variance of a pixel by itself, such as rounding
 CERTAIN = 50.0  # log likelihood ratio of what is known exactly
-COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt([[3], [2], [1.5]])  # brightness and two colour differences
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt(
+    [[3], [2], [1.5]]
+)  # brightness and two colour differences
 
 
 def _cells(grid: Grid) -> np.ndarray:
     """(n, 2) corners of the blocks that the area meets; they may begin outside the image."""
     rows, columns = np.nonzero(grid.area)
-    corners = np.stack([rows - (rows - grid.offset[0]) % grid.block, columns - (columns - grid.offset[1]) % grid.block], axis=1)
+    corners = np.stack(
+        [
+            rows - (rows - grid.offset[0]) % grid.block,
+            columns - (columns - grid.offset[1]) % grid.block,
+        ],
+        axis=1,
+    )
     return np.unique(corners, axis=0)
 
 
@@ -33,7 +45,9 @@ def _middle(block: int) -> tuple[int, int]:
 
 
 def known_middles(image: np.ndarray, grid: Grid) -> float:
-    """The evidence of blocks whose middle is not degraded: positive for `centre`, 0 if there are none."""
+    """The evidence of blocks whose middle is not degraded: positive for `centre`, 0 if there are
+    none.
+    """
     first, count = _middle(grid.block)
     equal, tested = 0, 0
     for top, left in _cells(grid):
@@ -53,7 +67,9 @@ def known_middles(image: np.ndarray, grid: Grid) -> float:
 
 
 def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
-    """Scale and exponent of half the mean squared difference of known pixels at a distance: scale * distance ** exponent."""
+    """Scale and exponent of half the mean squared difference of known pixels at a distance: scale *
+    distance ** exponent.
+    """
     found = []
     for lag in LAGS:
         squares, number = 0.0, 0
@@ -70,15 +86,21 @@ def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 
 
 def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` (its first pixel counts) with a pixel, of two."""
+    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` (its first
+    pixel counts) with a pixel, of two.
+    """
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
     square = pixels
     for axis in (0, 1):
-        square = uniform_filter1d(square, size, axis, mode='nearest', origin=-(size // 2))  # from here onwards
+        square = uniform_filter1d(
+            square, size, axis, mode='nearest', origin=-(size // 2)
+        )  # from here onwards
     squares = square
     for axis in (0, 1):
-        squares = uniform_filter1d(squares, size, axis, mode='nearest', origin=(size - 1) // 2)  # up to here
+        squares = uniform_filter1d(
+            squares, size, axis, mode='nearest', origin=(size - 1) // 2
+        )  # up to here
     return pixels, square, squares
 
 
@@ -89,11 +111,24 @@ def _look_up(table: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nda
     return table[delta[..., 0], delta[..., 1]]
 
 
-def _likelihood(known: np.ndarray, cells: np.ndarray, tables: tuple, points: np.ndarray, corners: np.ndarray, scale: float) -> float:
-    """log p(cells | known) at the best scale. known (m,), cells (n,): values; points, corners: their places."""
+def _likelihood(
+    known: np.ndarray,
+    cells: np.ndarray,
+    tables: tuple,
+    points: np.ndarray,
+    corners: np.ndarray,
+    scale: float,
+) -> float:
+    """log p(cells | known) at the best scale. known (m,), cells (n,): values; points, corners:
+    their places.
+    """
     pixels, square, squares = tables
     best = -np.inf
-    k_known, k_cross, k_cells = _look_up(pixels, points, points), _look_up(square, corners, points), _look_up(squares, corners, corners)
+    k_known, k_cross, k_cells = (
+        _look_up(pixels, points, points),
+        _look_up(square, corners, points),
+        _look_up(squares, corners, corners),
+    )
     own = OWN / scale  # at the surroundings' scale
     factor = cho_factor(k_known + own * np.eye(len(known)))
     weights = cho_solve(factor, k_cross.T)
@@ -103,12 +138,17 @@ def _likelihood(known: np.ndarray, cells: np.ndarray, tables: tuple, points: np.
     distance = float(error @ cho_solve(inner, error)) / scale
     determinant = 2 * np.log(np.diag(inner[0])).sum() + len(cells) * np.log(scale)
     for gain in SCALES:
-        fit = -0.5 * (distance * np.exp(-gain) + determinant + len(cells) * gain) - 0.5 * (gain / SCALE_SPREAD) ** 2
+        fit = (
+            -0.5 * (distance * np.exp(-gain) + determinant + len(cells) * gain)
+            - 0.5 * (gain / SCALE_SPREAD) ** 2
+        )
         best = max(best, fit)
     return best
 
 
-def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, exact: bool = True) -> float:
+def pool_evidence(
+    image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, exact: bool = True
+) -> float:
     """Compare the two pools.
 
     Args:
@@ -128,7 +168,11 @@ def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, e
     block = grid.block
     corners = _cells(grid)
     rows, columns = np.nonzero(grid.area)
-    limits = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) if cut else (0, 0, *grid.area.shape)
+    limits = (
+        (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        if cut
+        else (0, 0, *grid.area.shape)
+    )
     whole = (corners >= limits[:2]).all(axis=1) & (corners + block <= limits[2:]).all(axis=1)
     corners = corners[whole]
     if len(corners) < 4:
@@ -143,7 +187,9 @@ def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, e
     distance = cv2.distanceTransform((~grid.area).astype(np.uint8), cv2.DIST_C, 3)
     near = np.argwhere(known & (distance <= 2))
     far = np.argwhere(known & (distance > 2) & (distance <= block + 4))
-    points = np.concatenate([part[rng.permutation(len(part))[: MOST_KNOWN // 2]] for part in (near, far)])
+    points = np.concatenate(
+        [part[rng.permutation(len(part))[: MOST_KNOWN // 2]] for part in (near, far)]
+    )
     if len(points) < 8:
         return 0.0
     reach = int(np.ptp(np.concatenate([points, corners]), axis=0).max()) + 2 * block
@@ -157,7 +203,9 @@ def pool_evidence(image: np.ndarray, grid: Grid, known: np.ndarray, cut: bool, e
         at = values[points[:, 0], points[:, 1]]
         centre = float(at.mean())
         means, centres = (
-            _likelihood(at - centre, cells - centre, _tables(exponent, reach, size), points, places, scale)
+            _likelihood(
+                at - centre, cells - centre, _tables(exponent, reach, size), points, places, scale
+            )
             for size, places in ((block, corners), (count, middle))
         )
         evidence += centres - means
