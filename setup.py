@@ -47,7 +47,12 @@ setup(
         'hmaca_arch.option_files': 'options'
     },  # found by name after installation: hmaca_arch/config/shipped.py
     package_data={
-        'hmaca_arch': ['py.typed', 'weights/*.pth'],
+        'hmaca_arch': [
+            'py.typed',
+            'weights/*.pth',
+            'comfyui/*.json',
+            'comfyui/example_workflows/*',
+        ],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
         'datasets_ext': ['py.typed'],
         'losses_ext': ['py.typed'],

@@ -20,6 +20,7 @@ COMMANDS = {
     'estimate': 'measure what was done to the masked regions of an image',
     'demo': 'a page in the browser to try it on',
     'export': 'write an HMACA as an ONNX file',
+    'comfyui-install': 'put the nodes into a ComfyUI',
     'compare': 'compare networks and classical methods on the same pictures',
     'tables': "the paper's tables: plan, run and tabulate a matrix of experiments",
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
@@ -28,7 +29,7 @@ COMMANDS = {
 
 USAGE = (
     'usage: basicsr COMMAND ...\n\ncommands:\n'
-    + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
+    + '\n'.join(f'  {name:<17}{text}' for name, text in COMMANDS.items())
     + """
 
 `basicsr COMMAND --help` explains each, `basicsr --version` says what is installed. train, test and check write below the current folder: experiments/ (checkpoints, logs),

@@ -80,7 +80,12 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else image / np.float32(257)
 
 
-def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> list[Measured]:
+def measure(
+    image: np.ndarray,
+    mask: np.ndarray,
+    jpeg: int | None = None,
+    corner: tuple[int, int] = (0, 0),
+) -> list[Measured]:
     """Measure each 8-connected region of a mask.
 
     Args:
@@ -88,6 +93,8 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
         mask: (h, w) or (h, w, 1), what is not 0 is masked.
         jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was
             none; None to find out.
+        corner: row and column of the first pixel in a larger image, from which block grids are
+            counted.
 
     Returns:
         One measurement for each region, from top to bottom; none for an empty mask.
@@ -117,12 +124,15 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
         columns = slice(max(0, left - CONTEXT) // 8 * 8, min(mask.shape[1], right + CONTEXT))
         crop = levels[rows, columns]
         one = _measure_region(crop, labels[rows, columns] == label, mask[rows, columns], jpeg)
-        found.append(_in_image(one, mask.shape, rows.start, columns.start))
+        found.append(_in_image(one, mask.shape, (rows.start, columns.start), corner))
     return found
 
 
-def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Measured:
-    """The measurement of a crop in the coordinates of the image, with the words for it."""
+def _in_image(
+    one: Measured, shape: tuple[int, int], place: tuple[int, int], corner: tuple[int, int]
+) -> Measured:
+    """Return the measurement of a crop in the coordinates of the image, with the words for it."""
+    top, left = place
     area = np.zeros(shape, bool)
     area[top : top + one.area.shape[0], left : left + one.area.shape[1]] = one.area
     degradation = one.degradation
@@ -130,7 +140,10 @@ def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Mea
         block = degradation.block
         degradation = replace(
             degradation,
-            offset=((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block),
+            offset=(
+                (degradation.offset[0] + top + corner[0]) % block,
+                (degradation.offset[1] + left + corner[1]) % block,
+            ),
         )
     one = one._replace(area=area, degradation=degradation)
     return one._replace(words=_words(one))
