@@ -1,28 +1,43 @@
 """HMACA: local image restoration for BasicSR."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'hmaca_arch/__init__.py').read_text('utf-8'))[
+    1
+]
 PLOTS = ['matplotlib>=3.7']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
     name='hmaca',
-    version='0.1.0',
+    version=VERSION,
     description='HMANet and HMACA for BasicSR: restore a masked region of a picture, leave every other pixel as it was',
-    long_description=(Path(__file__).parent / 'README.md').read_text(encoding='utf-8'),
+    long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
+    author='The HMACA developers',
+    # The repository has no public address yet.
+    project_urls={'BasicSR': 'https://github.com/XPixelGroup/BasicSR'},
     license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['image restoration', 'BasicSR', 'PyTorch', 'deblurring', 'denoising'],
     classifiers=[
         'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Processing',
+        'Typing :: Typed',
     ],
     packages=[
         *find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),

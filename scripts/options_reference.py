@@ -247,7 +247,7 @@ def reference() -> str:
         entries(schema.NETWORK_OWN),
         wrapped(
             'Other types take the arguments of their constructors: SwinIR and others of BasicSR; HAT, DRCT and others of spandrel '
-            "(`pip install 'hmaca[compare]'`)."
+            '(`python scripts/install.py compare`).'
         ),
     ]
     for name in NETWORKS:

@@ -149,7 +149,7 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     monkeypatch.setitem(sys.modules, 'onnx', None)
     status, _ = run(tmp_path, windowed(), '--dynamic')
-    assert status == 1 and "pip install 'hmaca[onnx]'" in capsys.readouterr().err
+    assert status == 1 and how_to_install('onnx') in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('result', ['off', 'nan', 'outside'])
