@@ -3,6 +3,7 @@ themselves.
 """
 
 import copy
+import re
 import threading
 
 import pytest
@@ -241,10 +242,8 @@ def test_a_checkpoint_that_needs_a_package_that_is_not_there(monkeypatch):
     network.settings['inner']['type'] = 'NAFNet'
     monkeypatch.setattr(baselines, 'has_spandrel', lambda: False)
     monkeypatch.setattr(baselines, 'is_known', lambda name: name != 'NAFNet')
-    with pytest.raises(
-        ValueError,
-        match="no network 'NAFNet'; spandrel's networks need pip install 'hmaca.compare.'",
-    ):
+    message = f"no network 'NAFNet'; spandrel's networks need {re.escape(baselines.EXTRA)}"
+    with pytest.raises(ValueError, match=message):
         build_network_from_state_dict(network.state_dict())
 
 
