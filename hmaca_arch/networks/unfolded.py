@@ -27,7 +27,7 @@ from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_o
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
-from hmaca_arch.networks.windows import check_mask, pad_to_multiple
+from hmaca_arch.networks.windows import check_mask
 from hmaca_arch.networks.wrapping import Wrapping, widened
 
 MOST_STEPS = 16
@@ -35,7 +35,6 @@ MOST_STEPS = 16
 FAST = 10
 FACTS = len(KINDS) + 6
 ITERATED = ('pix', 'blur')  # kinds that every step works on; the others are done after the first
-PATCHES = (1, 2, 4)
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 
 
@@ -88,39 +87,27 @@ class Unfolded(Wrapping):
         inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape
             and may take the mask.
         steps: how often the network and the data step follow each other, 1 to 16.
-        patch: the network inside works on squares of patch x patch pixels, stacked as channels
-            (pixel_unshuffle): its section then says `in_chans: 12` for patch 2 and RGB images.
-            The same cost buys four times the weights and twice the view (FFDNet: Zhang et al.,
-            TIP 2018, section III-B). 1, 2 or 4.
 
     Raises:
         ValueError: for a setting that cannot work.
     """
 
-    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2, patch: int = 1) -> None:
+    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2) -> None:
         require_type('steps', steps, Integral)
         require(1 <= steps <= MOST_STEPS, 'steps', steps, f'1 to {MOST_STEPS}')
-        require_type('patch', patch, Integral)
-        require(patch in PATCHES, 'patch', patch, '1, 2 or 4')
         if is_section(inner) and inner['type'] in ('Unfolded', 'MaskInput'):
             raise ValueError(
                 f'inner is {inner["type"]!r}; expected a network that is not wrapped itself'
             )
-        super().__init__(inner, steps=steps, patch=patch)
-        self.steps, self.patch, self.pad_to = steps, patch, padding(inner)
-        self.in_chans, rest = divmod(self.channels, patch**2)
-        if rest or not self.in_chans:
-            raise ValueError(
-                f'inner takes {self.channels} channels; expected a multiple of {patch**2} with '
-                f'patch {patch}: in_chans: {3 * patch**2} for RGB images'
-            )
+        super().__init__(inner, steps=steps)
+        self.steps, self.pad_to = steps, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
-        pixels = patch**2
-        # the mask, the level, and whether the degradation is unknown
-        self.conv_condition = self.convolution_beside(3 * pixels, bias=True)
-        # facts, place in the block, known pixels, y - x
-        more = FACTS + (3 + self.in_chans) * pixels
-        self.conv_facts = self.convolution_beside(more, bias=False)
+        self.conv_condition = self.convolution_beside(
+            3, bias=True
+        )  # the mask, the level, and whether it is unknown
+        self.conv_facts = self.convolution_beside(
+            FACTS + 3 + self.channels, bias=False
+        )  # facts, place in the block, known pixels, y - x
         self.anneal = nn.Linear(
             FACTS + 1, 2
         )  # of the facts and the step: no shape depends on `steps`
@@ -149,9 +136,9 @@ class Unfolded(Wrapping):
             x, facts = equations.start(), strengths(degradations, equations.y)
             unknown = region * (facts[:, :1, None, None] > 0)
             places = equations.blocks.phase.transpose(0, 1).to(facts)
-            covered = F.max_pool2d(self.padded(mask.to(lq.dtype)), self.patch)
-            constant = (covered > 0) * facts[:, :, None, None]
-            places = self.folded(torch.cat([places, equations.known()], dim=1))
+            constant = torch.cat(
+                [region * facts[:, :, None, None], places, equations.known()], dim=1
+            )
         iterated = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device).view(
             -1, 1, 1, 1
         )
@@ -171,25 +158,15 @@ class Unfolded(Wrapping):
                 level = region * F.softplus(level)[:, :, None, None] / 2
                 w = log_w.clamp(-12, 12).exp().view(-1, 1, 1, 1)
             told = torch.cat([region, level * (1 - unknown), unknown], dim=1)
-            more = torch.cat([constant, places, self.folded(equations.y - x)], dim=1)
-            condition = self.conv_condition(self.scale * self.folded(told))
-            condition = condition + self.conv_facts(self.scale * more)
+            more = torch.cat([constant, equations.y - x], dim=1)
+            condition = self.conv_condition(self.scale * told) + self.conv_facts(self.scale * more)
             z = self.adding(
                 lambda given, made, added=condition: widened(added, made),
                 adapted,
-                self.folded(x.to(lq.dtype)),
-                covered,
+                x.to(lq.dtype),
+                mask.to(lq.dtype),
             )
-            z = F.pixel_shuffle(z, self.patch)[..., : x.shape[2], : x.shape[3]]
             with torch.autocast(lq.device.type, enabled=False):
                 solved = equations.solve(z.to(equations.y.dtype), w)
             x = solved if k == 0 else torch.where(iterated, solved, x)
         return x
-
-    def padded(self, x: Tensor) -> Tensor:
-        """Pad x (b, c, h, w) to sides that are multiples of `patch`."""
-        return pad_to_multiple(x, self.patch, 'image')
-
-    def folded(self, x: Tensor) -> Tensor:
-        """Stack the pixels of each patch: (b, c, h, w) -> (b, c * patch^2, h / patch, w / patch)."""
-        return F.pixel_unshuffle(self.padded(x), self.patch)
