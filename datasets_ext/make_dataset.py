@@ -26,6 +26,7 @@ from datasets_ext.recipe import Recipe
 from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit
+from hmaca_arch.files.locks import only_here
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
@@ -307,9 +308,11 @@ def make_dataset(
                 raise ValueError(
                     f'{source}: nothing is left of {split or "the pictures"} to make triplets from'
                 )
-            results[split] = make_split(
-                pictures, Path(output) / split, how, seed, pool, overwrite, quiet
-            ) | {'left_out': left_out}
+            folder = Path(output) / split
+            output_folder(folder)
+            with only_here(folder):
+                made = make_split(pictures, folder, how, seed, pool, overwrite, quiet)
+            results[split] = made | {'left_out': left_out}
     return results
 
 

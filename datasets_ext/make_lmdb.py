@@ -24,6 +24,7 @@ from datasets_ext.parallel import Workers
 from datasets_ext.recipe import MANIFEST
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
+from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
 
 
@@ -157,6 +158,23 @@ def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
     return [(root, output.with_name(output.name + '.lmdb') if output.suffix != '.lmdb' else output)]
 
 
+def _pack(
+    sources: list[tuple[Path, Path]], temporary: Path, pool: Workers, quiet: bool
+) -> dict[str, int]:
+    """Build LMDBs in a temporary folder, and move them to their places when all are verified."""
+    counts = {}
+    for source, target in sources:
+        counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
+        manifest = source.parent / MANIFEST
+        if manifest.is_file():  # wherever the LMDB goes: it says how the images were degraded
+            shutil.copyfile(manifest, temporary / target.name / MANIFEST)
+    for _, target in sources:
+        if target.exists():
+            replace(target, temporary / f'old-{target.name}')
+        replace(temporary / target.name, target)
+    return counts
+
+
 def make_lmdb(
     root: str | Path,
     output: str | Path | None = None,
@@ -186,26 +204,22 @@ def make_lmdb(
     existing = [target for _, target in sources if target.exists()]
     if existing and not overwrite:
         raise ValueError(f'{existing[0]} exists; --overwrite replaces it')
-    counts = {}
+    counts: dict[str, int] = {}
     with Workers(workers) as pool:
         for folder in dict.fromkeys(target.parent for _, target in sources):
             here = [(source, target) for source, target in sources if target.parent == folder]
             temporary = folder / f'.{here[0][1].name}.partial'
-            if temporary.exists():
-                shutil.rmtree(temporary)  # of a run that was killed
-            output_folder(temporary)
+            output_folder(folder)
+            lock = take(
+                folder / f'.{here[0][1].name}.lock',
+                f'{here[0][1]}: another process packs it; wait for it',
+            )
             try:
-                for source, target in here:
-                    counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
-                    manifest = source.parent / MANIFEST
-                    if (
-                        manifest.is_file()
-                    ):  # with the LMDB wherever it goes: it says how the images were degraded
-                        shutil.copyfile(manifest, temporary / target.name / MANIFEST)
-                for _, target in here:  # only now, when all are verified
-                    if target.exists():
-                        replace(target, temporary / f'old-{target.name}')
-                    replace(temporary / target.name, target)
+                if temporary.exists():
+                    shutil.rmtree(temporary)  # of a run that was killed
+                output_folder(temporary)
+                counts |= _pack(here, temporary, pool, quiet)
             finally:
-                shutil.rmtree(temporary)
+                shutil.rmtree(temporary, ignore_errors=True)
+                lock.release()
     return counts

@@ -95,7 +95,7 @@ def test_children_are_ended_too_and_do_not_answer_a_terminals_signal(tmp_path):
         f'{STUBBORN}'
     )
     process = start(body)
-    child = int((tmp_path / 'pid').read_text())
+    child = int((tmp_path / 'pid').read_text('utf-8'))
     os.killpg(process.pid, signal.SIGINT)
     assert process.stdout.readline() == 'no\n', 'one signal to all of them is one'
     assert Path(f'/proc/{child}').exists() or not Path('/proc/self').exists()
@@ -114,7 +114,7 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     stat = Path(f'/proc/{pid}/stat')
-    return not stat.exists() or stat.read_text().rpartition(')')[2].split()[0] != 'Z'
+    return not stat.exists() or stat.read_text('utf-8').rpartition(')')[2].split()[0] != 'Z'
 
 
 def test_whoever_asks_is_called_before_a_process_leaves():

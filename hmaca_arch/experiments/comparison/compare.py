@@ -24,6 +24,7 @@ from hmaca_arch.experiments.comparison.sheet import comparison_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import encode_png
+from hmaca_arch.files.locks import only_here
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
@@ -189,12 +190,27 @@ def compare(args: argparse.Namespace, command: str) -> None:
     context = clean_processes()
     first = in_process(context, methods[0], data, device, args.threads)
     output_folder(output)
-    shown = chosen_pictures(first, args.sheet)
-    results = [
-        first,
-        *(in_process(context, method, data, device, args.threads, shown) for method in methods[1:]),
-    ]
-    comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
+    with only_here(output):
+        shown = chosen_pictures(first, args.sheet)
+        others = (
+            in_process(context, method, data, device, args.threads, shown) for method in methods[1:]
+        )
+        comparison = Comparison(
+            [first, *others], args.against, args.resamples, args.confidence, args.seed
+        )
+        write(args, command, data, device, comparison, shown)
+
+
+def write(
+    args: argparse.Namespace,
+    command: str,
+    data: Data,
+    device: str,
+    comparison: Comparison,
+    shown: tuple[str, ...],
+) -> None:
+    """Write the tables, what they were made from and the sheet, and print them."""
+    output, results = Path(args.output), comparison.results
     side = 'x'.join(map(str, results[0].side))
     where = {'cuda': 'a GPU', 'mps': 'an Apple GPU'}.get(device.split(':')[0])
     where = where or f'CPU, {args.threads or torch.get_num_threads()} thread(s)'
