@@ -26,7 +26,6 @@ FLOORS = [
         'hmaca_arch.degradation',
         'hmaca_arch.compositing',
         'hmaca_arch.messages',
-        'hmaca_arch.interrupts',
         'hmaca_arch.compat',
         'hmaca_arch.devices',
     ),
