@@ -101,6 +101,8 @@ TRAIN_OWN = {
     'compile': either(FLAG, SECTION).says("torch.compile of the training step; a section has torch.compile's arguments.", 'true', 'false'),
     'tf32': FLAG.says(
         'On a GPU: matrix products and convolutions round their inputs to TF32. false: both compute in float32.', 'true', 'false'),
+    'fused_attention': FLAG.says(
+        "On a GPU: attention of HMANet and HMACA in this project's own kernels, which need Triton. No GPU has run them yet.", 'true', 'false'),
     'deterministic': FLAG.says(
         'Only algorithms that repeat bit by bit. Slower. On a GPU an operation that has none is an error.', 'true', 'false'),
 }  # fmt: skip

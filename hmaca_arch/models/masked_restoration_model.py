@@ -28,6 +28,7 @@ from hmaca_arch.messages import printable
 from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.networks.adapter import Adapter, padding, takes
+from hmaca_arch.networks.biased_attention import use_fused
 from hmaca_arch.networks.loading import check_weights
 from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.restoring.sheets import strip
@@ -67,6 +68,7 @@ class MaskedRestorationModel(ResumableModel):
         self.pad_to = padding(opt['network_g'])
         super().__init__({**opt, 'network_g': network})
         arithmetic.use_tf32(train_opt.get('tf32', False), self.device)
+        use_fused(train_opt.get('fused_attention', False) and self.device.type == 'cuda')
 
     def init_training_settings(self) -> None:
         super().init_training_settings()

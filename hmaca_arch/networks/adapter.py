@@ -39,7 +39,7 @@ class Adapter(nn.Module):
             ValueError: the network's output is not of its input's size.
         """
         h, w = lq.shape[-2:]
-        lq = pad_to_multiple(lq, self.pad_to, 'picture')
+        lq = pad_to_multiple(lq, self.pad_to, 'image')
         given = {'mask': pad_to_multiple(mask, self.pad_to, 'mask'), 'degradation': degradation}
         output = self.network(lq, **{name: given[name] for name in self.takes})
         if output.shape != lq.shape:
