@@ -3,11 +3,13 @@ command says.
 """
 
 import os
+import platform
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import NoReturn
 
+from hmaca_arch import __version__
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
@@ -29,7 +31,7 @@ USAGE = (
     + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
     + """
 
-`basicsr COMMAND --help` explains each. train, test and check write below the current folder: experiments/ (checkpoints, logs),
+`basicsr COMMAND --help` explains each, `basicsr --version` says what is installed. train, test and check write below the current folder: experiments/ (checkpoints, logs),
 tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
 )
 
@@ -61,11 +63,25 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
     sys.exit(status)
 
 
+def versions() -> str:
+    """Return one line with the versions that matter in a report; nothing of them is imported."""
+    found = [f'hmaca {__version__}']
+    for package in ('basicsr', 'torch'):
+        try:
+            found.append(f'{package} {metadata.version(package)}')
+        except metadata.PackageNotFoundError:
+            found.append(f'{package} is not installed')
+    return ', '.join([*found, f'Python {platform.python_version()}', platform.platform()])
+
+
 def command(argv: list[str]) -> int | None:
     """Run the command that `argv` names, or show how; returns its exit status."""
     if not argv or argv[0] in ('-h', '--help'):
         say(USAGE)
         return 0 if argv else 2
+    if argv[0] == '--version':
+        say(versions())
+        return 0
     name, *rest = argv
     if name not in COMMANDS:
         say(

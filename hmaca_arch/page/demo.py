@@ -112,7 +112,9 @@ def try_out(
         )
         facts.append(done)
     start = time.perf_counter()
-    restored, regions, more = restorer.run(damaged, mask, int(context), int(feather))
+    restored, regions, more = restorer.run(
+        damaged, mask, context=int(context), feather=int(feather)
+    )
     seconds = time.perf_counter() - start
     facts.append(
         f'{len(regions)} region{"" if len(regions) == 1 else "s"} restored in {seconds:.1f} s'

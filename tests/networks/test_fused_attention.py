@@ -2,7 +2,6 @@
 interpreter.
 """
 
-import os
 import subprocess
 import sys
 
@@ -152,7 +151,7 @@ def test_a_network_trains_alike_with_and_without(fused, device):
     real = fused.attend
     for on in (False, True):
         biased_attention.use_fused(on)
-        fused.attend = lambda *given: (calls.append(on), real(*given))[1]
+        fused.attend = lambda *given, on=on: (calls.append(on), real(*given))[1]
         try:
             loss = network(lq, mask).square().mean()
         finally:

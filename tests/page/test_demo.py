@@ -34,6 +34,7 @@ from datasets_ext import degradations
 from hmaca_arch import cli
 from hmaca_arch.commands.demo import main
 from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.messages import how_to_install
 from hmaca_arch.page import demo
 
 INSIDE = np.zeros((40, 48), bool)
@@ -194,7 +195,7 @@ def command(*arguments, capsys) -> tuple[int, str]:
 def test_without_gradio_one_line_names_the_extra(monkeypatch, capsys, tiny_checkpoint):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     code, err = command('--weights', tiny_checkpoint, capsys=capsys)
-    assert code == 1 and err.count('\n') == 1 and "pip install 'hmaca[demo]'" in err
+    assert code == 1 and err.count('\n') == 1 and how_to_install('demo') in err
 
 
 @pytest.mark.parametrize(
@@ -279,9 +280,7 @@ class Server:
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory, tiny_checkpoint):
-    pytest.importorskip(
-        'gradio', reason='the page needs Gradio, which is not installed: pip install "hmaca[demo]"'
-    )
+    pytest.importorskip('gradio', reason=f'the page needs Gradio: {how_to_install("demo")}')
     server = Server(tmp_path_factory.mktemp('demo'), '--weights', tiny_checkpoint)
     yield server
     server.process.kill()
