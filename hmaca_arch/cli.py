@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from hmaca_arch import __version__
+from hmaca_arch import __version__, interrupts
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
@@ -47,8 +47,20 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
             errors='backslashreplace'
         )  # file names need not be text, as on stderr
     keep_logs_printable()
+    with interrupts.watched(name):
+        status = _status_of(name, call)
+        if interrupts.asked():
+            # Python's own way out could still be interrupted, and would show a traceback.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            interrupts.leave(status)
+    sys.exit(status)
+
+
+def _status_of(name: str, call: Callable[[], int | None]) -> int:
+    """Make the call, tell what went wrong, and return the exit status."""
     try:
-        status = call() or 0
+        return call() or 0
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
@@ -56,11 +68,18 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
         where = f' in process {os.environ.get("RANK")}' if several else ''
         for line in map(printable, getattr(error, 'lines', [one_line(error)])):
             say(f'{name}: error{where}: {line}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt as interrupt:
-        say(f'{name}: interrupted{f"; {interrupt}" if str(interrupt) else ""}', file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return 1
+    except SystemExit as end:  # argparse's, and training.stopping.Stopped
+        if not isinstance(end.code, int):
+            raise
+        return end.code
+    except BaseException as error:
+        # Libraries make another error of a KeyboardInterrupt: numpy an ImportError, for one.
+        if not isinstance(error, KeyboardInterrupt) and not interrupts.raised():
+            raise
+        more = str(error) if isinstance(error, KeyboardInterrupt) else ''
+        say(f'{name}: interrupted{f"; {more}" if more else ""}', file=sys.stderr)
+        return interrupts.STATUS
 
 
 def versions() -> str:
