@@ -80,6 +80,8 @@ setup(
             'safetensors>=0.4',
             'ruff>=0.5',
             'spandrel>=0.4,<0.5',
+            # for the kernels of hmaca_arch.networks.fused_attention; torch for CUDA brings it
+            'triton>=3.2; sys_platform == "linux"',
             *ONNX,
             *PLOTS,
         ],
