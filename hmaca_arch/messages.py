@@ -115,7 +115,7 @@ def how_to_install(extra: str) -> str:
 
 def show(value: Any) -> str:
     """A value for a message, not longer than a line."""
-    text = repr(value)
+    text = re.sub(r'\s*\n\s*', ' ', repr(value))  # a tensor's has several lines
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 

@@ -11,8 +11,9 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
 from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
-from hmaca_arch.messages import printable
+from hmaca_arch.messages import printable, show
 from hmaca_arch.training import distributed, resuming, stopping
+from hmaca_arch.training.states import check_optimizer
 
 ADDED_BY_TORCH = {
     'decoupled_weight_decay'
@@ -163,6 +164,7 @@ class ResumableModel(SRModel):
             self.optimizers, settings, resume_state['optimizers'], types
         ):
             name = type(optimizer).__name__
+            check_optimizer(optimizer, saved)
             for group, theirs in zip(ours, saved['param_groups']):
                 odd = (group.keys() ^ theirs.keys()) - {'params', 'lr'} - ADDED_BY_TORCH
                 if kind != name if kind else odd:
@@ -175,7 +177,7 @@ class ResumableModel(SRModel):
                         'name with path: pretrain_network_g'
                     )
                 changed = [
-                    f'{key} {theirs[key]}, now {value}'
+                    f'{key} {show(theirs[key])}, now {value}'
                     for key, value in group.items()
                     if theirs.get(key, value) != value
                 ]

@@ -3,35 +3,17 @@
 import glob
 import os
 from pathlib import Path
-from typing import Any
 
 from basicsr.utils import check_resume
 
 from hmaca_arch.files import locks
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
-from hmaca_arch.messages import one_line, printable, say, show
+from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.training import distributed
+from hmaca_arch.training.states import check_state
 
 _locks: list[locks.Lock] = []  # that this process holds
-
-
-def check_state(state: Any) -> None:
-    """Raise a ValueError, KeyError or TypeError for what is no training state: a stranger's file
-    may hold anything.
-    """
-    for key in ('epoch', 'iter'):
-        number = state[key]
-        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
-            raise ValueError(f'{key} is {show(number)}; expected a whole number')
-    for key in ('optimizers', 'schedulers'):
-        if not isinstance(state[key], list) or not all(
-            isinstance(part, dict) for part in state[key]
-        ):
-            raise ValueError(f'{key} is no list of states')
-    for key in ('sampling', 'best', 'scaler'):
-        if not isinstance(state.get(key, {}), dict):
-            raise ValueError(f'{key} is {show(state[key])}; expected a section')
 
 
 def newest_checkpoint(states: Path, models: Path) -> tuple[Path, dict] | None:
