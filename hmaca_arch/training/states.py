@@ -39,7 +39,10 @@ def check_state(state: Any) -> None:
     for scheduler in state['schedulers']:
         for key in ('last_epoch', '_step_count'):
             _whole(scheduler.get(key, 0), f'schedulers:{key}')
-        for rate in scheduler.get('_last_lr', []):
+        rates = scheduler.get('_last_lr', [0])
+        if not isinstance(rates, list) or not rates:
+            raise ValueError(f'schedulers:_last_lr is {show(rates)}; expected a list of rates')
+        for rate in rates:
             _number(rate, 'schedulers:_last_lr')
     for dataset, metrics in state.get('best', {}).items():
         _section(metrics, f'best:{dataset}')

@@ -33,7 +33,7 @@ BEST = {'better': 'higher', 'val': 3.0, 'iter': 2}
         {'scaler': 'x'}, {'scaler': {'scale': 'x'}}, {'scaler': {'scale': float('nan')}},
         {'schedulers': [{'last_epoch': 'x'}]}, {'schedulers': [{'_step_count': 1.5}]},
         {'schedulers': [{'_last_lr': ['x']}]}, {'schedulers': [{'_last_lr': [float('inf')]}]},
-        {'schedulers': [{'_last_lr': 3}]},
+        {'schedulers': [{'_last_lr': 3}]}, {'schedulers': [{'_last_lr': {}}]},
     ],
 )  # fmt: skip
 def test_training_states_hold_what_they_should(more):
