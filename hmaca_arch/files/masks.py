@@ -99,7 +99,7 @@ def read_mask(
 
 def note_mostly_white(mask: np.ndarray) -> list[Note]:
     """Return a note if a mask (h, w) of 0 to 1 was probably meant the other way round."""
-    share = float(mask.mean()) if mask.size else 0.0
+    share = round(float(mask.mean()), 6) if mask.size else 0.0
     if share < MOSTLY:
         return []
     text = f'{share:.0%} of the mask is white, which is restored; if black is, use --invert-mask'
