@@ -10,7 +10,7 @@ cost follows the regions' area.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,6 +102,7 @@ class Restorer:
         tile: int = TILE,
         degradation: str | Degradation = 'auto',
         jpeg: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray | Tensor:
         """Restore the masked region of one picture. What is doubtful is logged as a warning (logger
         `hmaca_arch`).
@@ -124,6 +125,8 @@ class Restorer:
                 that is degraded.
             jpeg: for 'auto': the quality of the JPEG file that the image is from, 0 if it is from
                 none, None to find out.
+            progress: is called with the number of tiles done and of all tiles, first with 0. What
+                it raises ends the restoration.
 
         Returns:
             A new picture of the same type, shape, dtype and device; bit-identical to `image` where
@@ -133,7 +136,9 @@ class Restorer:
             ValueError: for a picture, mask or number that cannot work; for an output that is not
                 finite; where memory does not suffice for the smallest tile.
         """
-        done = self.run(image, mask, context, feather, soft_mask, batch, tile, degradation, jpeg)
+        done = self.run(
+            image, mask, context, feather, soft_mask, batch, tile, degradation, jpeg, progress
+        )
         for note in done.notes:
             logger.warning(note)
         return done.picture
@@ -149,6 +154,7 @@ class Restorer:
         tile: int = TILE,
         degradation: str | Degradation = 'auto',
         jpeg: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Restoration:
         """As `restore`, with the regions and what the user should know instead of logging it."""
         check_settings(context, feather, batch, tile)
@@ -197,7 +203,7 @@ class Restorer:
         restored = pixels.copy()
         target = restored[window.area][..., : colours.shape[2]]
         for region, values in zip(
-            regions, self._restored(colours, mask, by_region, regions, batch, tile, notes)
+            regions, self._restored(colours, mask, by_region, regions, batch, tile, notes, progress)
         ):
             crop = colours[region.crop.area]
             target[region.crop.area] = composite_image(
@@ -217,6 +223,7 @@ class Restorer:
         batch: int,
         tile: int,
         notes: list[str],
+        progress: Callable[[int, int], None] | None,
     ) -> list[np.ndarray]:
         """The crops of all regions through the network: (h, w, c) float32 each. Out of memory, the
         batch and then the tile is halved.
@@ -224,9 +231,8 @@ class Restorer:
         while True:
             limit = min(tile, self.fitting_tile)
             try:
-                return self._attempt(
-                    colours, mask, told, regions, min(batch, self.fitting_batch), limit, notes
-                )
+                fitting = min(batch, self.fitting_batch)
+                return self._attempt(colours, mask, told, regions, fitting, limit, notes, progress)
             except _OutOfMemory:
                 pass  # leaving the handler frees what the traceback holds
             if limit // 2 < SMALLEST_TILE:
@@ -248,6 +254,7 @@ class Restorer:
         batch: int,
         limit: int,
         notes: list[str],
+        progress: Callable[[int, int], None] | None,
     ) -> list[np.ndarray]:
         """`_restored` with tiles of `limit`; raises `_OutOfMemory` if one of them alone does not
         fit.
@@ -263,6 +270,9 @@ class Restorer:
                 pieces.setdefault((box.shape, binary), []).append(
                     (blend, box, tile_degradation(degradation, mask, region, box))
                 )
+        done, total = 0, sum(map(len, pieces.values()))
+        report = progress or (lambda done, total: None)
+        report(done, total)
         for waiting in pieces.values():
             while waiting:
                 now = waiting[:batch]
@@ -289,7 +299,9 @@ class Restorer:
                     continue
                 for (blend, box, _), output in zip(now, outputs):
                     blend.add(box, output)
-                del waiting[:batch]
+                del waiting[: len(now)]
+                done += len(now)
+                report(done, total)
         return [blend.result() for blend in blends]
 
     def _forward(

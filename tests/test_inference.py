@@ -148,6 +148,24 @@ def test_every_region_of_equal_size_shares_batches_and_none_is_forgotten(tiny):
         assert np.abs(alone[mask > 0].astype(int) - together[mask > 0]).max() <= 1
 
 
+def test_progress_counts_tiles_and_what_it_raises_ends_the_restoration():
+    image, mask = picture(120, 40, 3), square(120, 40) | square(120, 40, top=90)
+    seen = []
+    restorer = Restorer(Pointwise())
+    restorer.restore(image, mask, context=4, batch=1, progress=lambda *at: seen.append(at))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    seen.clear()
+    restorer.restore(image, 0 * mask, progress=lambda *at: seen.append(at))
+    assert seen == [(0, 0)]
+
+    def stop(done, total):
+        if done:
+            raise KeyError('enough')
+
+    with pytest.raises(KeyError, match='enough'):
+        restorer.restore(image, mask, context=4, batch=1, progress=stop)
+
+
 @pytest.mark.parametrize('form', ['global', 'window'])
 def test_soft_and_binary_regions_in_one_picture(form):
     """One soft mask in a batch would put `global` cross attention into its dense form for all."""
