@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PLOTS = ['matplotlib>=3.7']
+DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
@@ -32,7 +33,7 @@ setup(
         'hmaca_arch.option_files': 'options'
     },  # found by name after installation: hmaca_arch/config/shipped.py
     package_data={
-        'hmaca_arch': ['py.typed', 'weights/*.pth'],
+        'hmaca_arch': ['py.typed', 'weights/*.pth', 'page/static/*'],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
         'datasets_ext': ['py.typed'],
         'losses_ext': ['py.typed'],
@@ -55,7 +56,7 @@ setup(
     extras_require={
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
-        'demo': ['gradio>=6.31,<7'],
+        'demo': DEMO,
         'plots': PLOTS,
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
@@ -67,6 +68,7 @@ setup(
             'safetensors>=0.4',
             'ruff>=0.5',
             'spandrel>=0.4,<0.5',
+            *DEMO,
             *ONNX,
             *PLOTS,
         ],
