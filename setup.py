@@ -1,37 +1,50 @@
 """HMACA: local image restoration for BasicSR."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+CODE = (HERE / 'hmaca_arch/__init__.py').read_text('utf-8')
+VERSION = re.findall(r"__version__ = '(.+)'", CODE)[0]
 PLOTS = ['matplotlib>=3.7']
 DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
     name='hmaca',
-    version='0.1.0',
-    description='HMANet and HMACA for BasicSR: restore a masked region of a picture, leave every other pixel as it was',
-    long_description=(Path(__file__).parent / 'README.md').read_text(encoding='utf-8'),
+    version=VERSION,
+    description='HMANet and HMACA for BasicSR: restore a region of an image, change no other pixel',
+    long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
+    author='The HMACA developers',
+    # The repository has no public address yet.
+    project_urls={'BasicSR': 'https://github.com/XPixelGroup/BasicSR'},
     license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['image restoration', 'BasicSR', 'PyTorch', 'deblurring', 'denoising'],
     classifiers=[
         'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Processing',
+        'Typing :: Typed',
     ],
     packages=[
         *find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
         'hmaca_arch.option_files',
     ],
-    package_dir={
-        'hmaca_arch.option_files': 'options'
-    },  # found by name after installation: hmaca_arch/config/shipped.py
+    # So that they are found by name after installation: hmaca_arch/config/shipped.py
+    package_dir={'hmaca_arch.option_files': 'options'},
     package_data={
         'hmaca_arch': ['py.typed', 'weights/*.pth', 'page/static/*'],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
@@ -40,7 +53,7 @@ setup(
     },
     python_requires='>=3.10',
     install_requires=[
-        'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's
+        'basicsr==1.4.2',  # hmaca_arch.training.pipeline replaces parts of this version by name
         'torch>=2.4',
         'torchvision>=0.19',
         'opencv-python>=4.6',

@@ -9,6 +9,8 @@ from importlib import import_module
 
 from hmaca_arch import compat
 
+__version__ = '0.1.0'  # setup.py reads it here
+
 _FROM_NETWORKS = ('HMACA', 'HMANet', 'build_network_from_state_dict')
 _MODULES = ('compositing', 'inference', 'metrics', 'models', 'networks')
 __all__ = [*_FROM_NETWORKS, *_MODULES]

@@ -3,11 +3,13 @@ command says.
 """
 
 import os
+import platform
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import NoReturn
 
+from hmaca_arch import __version__, interrupts
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
@@ -29,7 +31,7 @@ USAGE = (
     + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
     + """
 
-`basicsr COMMAND --help` explains each. train, test and check write below the current folder: experiments/ (checkpoints, logs),
+`basicsr COMMAND --help` explains each, `basicsr --version` says what is installed. train, test and check write below the current folder: experiments/ (checkpoints, logs),
 tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
 )
 
@@ -45,8 +47,20 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
             errors='backslashreplace'
         )  # file names need not be text, as on stderr
     keep_logs_printable()
+    with interrupts.watched(name):
+        status = _status_of(name, call)
+        if interrupts.asked():
+            # Python's own way out could still be interrupted, and would show a traceback.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            interrupts.leave(status)
+    sys.exit(status)
+
+
+def _status_of(name: str, call: Callable[[], int | None]) -> int:
+    """Make the call, tell what went wrong, and return the exit status."""
     try:
-        status = call() or 0
+        return call() or 0
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
@@ -54,11 +68,29 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
         where = f' in process {os.environ.get("RANK")}' if several else ''
         for line in map(printable, getattr(error, 'lines', [one_line(error)])):
             say(f'{name}: error{where}: {line}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt as interrupt:
-        say(f'{name}: interrupted{f"; {interrupt}" if str(interrupt) else ""}', file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return 1
+    except SystemExit as end:  # argparse's, and training.stopping.Stopped
+        if not isinstance(end.code, int):
+            raise
+        return end.code
+    except BaseException as error:
+        # Libraries make another error of a KeyboardInterrupt: numpy an ImportError, for one.
+        if not isinstance(error, KeyboardInterrupt) and not interrupts.raised():
+            raise
+        more = str(error) if isinstance(error, KeyboardInterrupt) else ''
+        say(f'{name}: interrupted{f"; {more}" if more else ""}', file=sys.stderr)
+        return interrupts.STATUS
+
+
+def versions() -> str:
+    """Return one line with the versions that matter in a report; nothing of them is imported."""
+    found = [f'hmaca {__version__}']
+    for package in ('basicsr', 'torch'):
+        try:
+            found.append(f'{package} {metadata.version(package)}')
+        except metadata.PackageNotFoundError:
+            found.append(f'{package} is not installed')
+    return ', '.join([*found, f'Python {platform.python_version()}', platform.platform()])
 
 
 def command(argv: list[str]) -> int | None:
@@ -66,6 +98,9 @@ def command(argv: list[str]) -> int | None:
     if not argv or argv[0] in ('-h', '--help'):
         say(USAGE)
         return 0 if argv else 2
+    if argv[0] == '--version':
+        say(versions())
+        return 0
     name, *rest = argv
     if name not in COMMANDS:
         say(

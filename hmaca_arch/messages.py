@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any, TextIO
 
 # Control characters (with them escape sequences), line separators, marks that change the direction
@@ -94,8 +95,22 @@ def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra of setup.py."""
-    return f"pip install 'hmaca[{extra}]' (in a clone: '.[{extra}]')"
+    """Return the command that brings the packages of an extra of setup.py.
+
+    The package itself has no name on an index, so that only its requirements can be named there.
+    """
+    try:
+        needed = metadata.requires('hmaca') or []
+    except metadata.PackageNotFoundError:  # run from a clone that nobody installed
+        needed = []
+    packages = [
+        f"'{name.strip()}'"
+        for name, _, condition in (text.partition(';') for text in needed)
+        if condition.split() == ['extra', '==', f'"{extra}"']
+    ]
+    if not packages:
+        return f'python scripts/install.py {extra} (in a clone)'
+    return f'pip install {" ".join(packages)}'
 
 
 def show(value: Any) -> str:

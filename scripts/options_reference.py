@@ -53,16 +53,9 @@ def inline(value: Any) -> str:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Return {argument: text} of the Args of a class's docstring and of those of its bases, and of
-    the comments in its settings.
-    """
+    """Return {argument: text} of the Args in the docstrings of a class, its settings and bases."""
     found: dict[str, str] = {}
-    for part in getattr(cls, 'Settings', object).__mro__[:-1]:
-        found.update(
-            (name, f'{said}.')
-            for name, said in re.findall(r'^    (\w+): .*  # (.*)$', inspect.getsource(part), re.M)
-        )
-    for part in cls.__mro__:
+    for part in (*getattr(cls, 'Settings', object).__mro__, *cls.__mro__):
         text = (
             inspect.cleandoc(part.__doc__ or '')
             if part.__module__.split('.')[0] in ('hmaca_arch', 'datasets_ext', 'losses_ext')
@@ -247,7 +240,7 @@ def reference() -> str:
         entries(schema.NETWORK_OWN),
         wrapped(
             'Other types take the arguments of their constructors: SwinIR and others of BasicSR; HAT, DRCT and others of spandrel '
-            "(`pip install 'hmaca[compare]'`)."
+            '(`python scripts/install.py compare`).'
         ),
     ]
     for name in NETWORKS:

@@ -139,7 +139,7 @@ def network(restorer: Restorer, how: str) -> Method:
 
     def restore(image: np.ndarray, mask: np.ndarray, what: Degradation) -> np.ndarray:
         degradation = what if how == 'told' else how
-        return restorer.run(image, mask, degradation=degradation, jpeg=what.jpeg).picture
+        return restorer.run(image, mask, degradation=degradation, jpeg=what.jpeg).image
 
     return restore
 

@@ -207,6 +207,7 @@ def test_the_example_that_restores_changes_the_region_only(tmp_path):
     command = [sys.executable, EXAMPLES / 'restore.py', 'photo.png', 'mask.png', 'restored.png']
     done = subprocess.run(command, cwd=tmp_path, env=environment(), text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+    assert '0 of 1 tiles\n1 of 1 tiles\n' in done.stdout
     restored = np.asarray(Image.open(tmp_path / 'restored.png'))
     assert np.array_equal(restored[mask == 0], image[mask == 0])
     error = [

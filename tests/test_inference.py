@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_options
+from PIL import Image
 from torch import nn
 
 import hmaca_arch
@@ -16,6 +17,7 @@ from hmaca_arch.config.files import read_network
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.networks import mask_input, registry
+from hmaca_arch.restoring import crops
 
 
 class Pointwise(nn.Module):
@@ -105,6 +107,78 @@ def test_bit_identical_outside_whatever_the_network_does(tiny, dtype):
         assert (result[mask > 0] != image[mask > 0]).any()
 
 
+@pytest.mark.parametrize('mode', ['L', 'LA', 'RGB', 'RGBA', 'I;16'])
+def test_pil_images_come_back_as_they_went_in(mode):
+    channels = {'L': (), 'I;16': ()}.get(mode, (len(mode),))
+    pixels = picture(50, 40, *channels, dtype=np.uint16 if mode == 'I;16' else np.uint8)
+    mask = square(50, 40)
+    image = Image.fromarray(pixels)
+    image.info['icc_profile'] = b'a profile'
+    assert image.mode == mode
+    for given in (mask, Image.fromarray(mask), Image.fromarray(mask).convert('1')):
+        result = Restorer(Pointwise()).restore(image, given)
+        assert isinstance(result, Image.Image) and result.mode == mode and result is not image
+        assert result.info == {'icc_profile': b'a profile'}
+        expected = Restorer(Pointwise()).restore(pixels, mask)
+        np.testing.assert_array_equal(np.asarray(result), expected)
+    np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_other_modes_of_pil_are_named():
+    for mode in ('P', 'CMYK', '1', 'F'):
+        with pytest.raises(ValueError, match=f"PIL's mode {mode}; expected L, LA, RGB"):
+            Restorer(Pointwise()).restore(Image.new(mode, (40, 50)), square(50, 40))
+
+
+def test_progress_is_told_tile_by_tile():
+    mask = np.zeros((300, 400), np.uint8)
+    mask[10:20, 10:20] = mask[10:20, 200:210] = mask[100:300, 100:300] = 255
+    seen = []
+    network = Pointwise()
+    Restorer(network).restore(
+        picture(300, 400, 3),
+        mask,
+        progress=lambda done, total: seen.append((done, total)),
+        tile=100,
+        batch=3,
+    )
+    tiles = sum(shape[0] for shape in network.seen)
+    assert seen == [(done, tiles) for done in range(tiles + 1)] and tiles > 10
+    seen.clear()
+    Restorer(network).restore(
+        picture(300, 400, 3), 0 * mask, progress=lambda *numbers: seen.append(numbers)
+    )
+    assert seen == [], 'nothing to do'
+
+
+def test_an_exception_in_progress_cancels():
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done, total):
+        if done == 2:
+            raise Cancelled
+
+    network = Pointwise()
+    image, mask = picture(300, 300, 3), np.full((300, 300), 255, np.uint8)
+    with pytest.raises(Cancelled):
+        Restorer(network).restore(image, mask, progress=cancel, tile=100, batch=1)
+    assert len(network.seen) == 2, 'no tile more'
+
+
+def test_progress_starts_again_where_memory_runs_out():
+    error = torch.OutOfMemoryError('CUDA out of memory')
+    seen = []
+    Restorer(Fails(100 * 100, error)).restore(
+        picture(400, 400, 3),
+        np.full((400, 400), 255, np.uint8),
+        progress=lambda *numbers: seen.append(numbers),
+        tile=192,
+    )
+    first, last = seen[0][1], seen[-1][1]
+    assert seen == [(0, first), *((done, last) for done in range(last + 1))] and last > first
+
+
 def test_views_with_any_strides():
     image, mask = picture(60, 90, 3), np.repeat(square(60, 90)[..., None], 3, axis=2)
     expected = Restorer(Pointwise()).restore(image, mask[..., 0])
@@ -146,24 +220,6 @@ def test_every_region_of_equal_size_shares_batches_and_none_is_forgotten(tiny):
         alone = tiny.restore(image, mask, context=8)
         # batches change the order of sums, and with it at most a rounding
         assert np.abs(alone[mask > 0].astype(int) - together[mask > 0]).max() <= 1
-
-
-def test_progress_counts_tiles_and_what_it_raises_ends_the_restoration():
-    image, mask = picture(120, 40, 3), square(120, 40) | square(120, 40, top=90)
-    seen = []
-    restorer = Restorer(Pointwise())
-    restorer.restore(image, mask, context=4, batch=1, progress=lambda *at: seen.append(at))
-    assert seen == [(0, 2), (1, 2), (2, 2)]
-    seen.clear()
-    restorer.restore(image, 0 * mask, progress=lambda *at: seen.append(at))
-    assert seen == [(0, 0)]
-
-    def stop(done, total):
-        if done:
-            raise KeyError('enough')
-
-    with pytest.raises(KeyError, match='enough'):
-        restorer.restore(image, mask, context=4, batch=1, progress=stop)
 
 
 @pytest.mark.parametrize('form', ['global', 'window'])
@@ -241,7 +297,7 @@ def test_blending_hides_the_borders_of_tiles(tiny, monkeypatch):
         )
 
     blended = largest_step()
-    monkeypatch.setattr(inference, 'OVERLAP', 0)
+    monkeypatch.setattr(crops, 'OVERLAP', 0)
     assert 0 < blended < 0.1 * largest_step()
 
 
@@ -265,7 +321,7 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
     image, mask = picture(400, 400, 3), np.full((400, 400), 255, np.uint8)
     restorer = Restorer(Fails(100 * 100, error))
     done = restorer.run(image, mask, tile=192)
-    np.testing.assert_array_equal(done.picture, 255 - image)
+    np.testing.assert_array_equal(done.image, 255 - image)
     assert [note.split(': ')[1] for note in done.notes if 'memory' in note] == [
         'batches of 4 instead of 8',
         'batches of 2 instead of 4',
@@ -327,7 +383,7 @@ def test_networks_for_gray_pictures():
 @pytest.mark.parametrize(
     ('image', 'mask', 'options', 'message'),
     [
-        (picture(40, 40, 3), square(40, 41), {}, 'the mask has 41x40 pixels, the picture 40x40'),
+        (picture(40, 40, 3), square(40, 41), {}, 'the mask has 41x40 pixels, the image 40x40'),
         (picture(40, 40, 5), square(40, 40), {}, r'shape \(40, 40, 5\)'),
         (picture(40, 40, 3).astype(np.int32), square(40, 40), {}, 'type int32'),
         (picture(40, 40, 3).astype(np.float32), square(40, 40), {}, 'values from 0.0 to 255.0'),

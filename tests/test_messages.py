@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from test_imports import modules
 
 from hmaca_arch import cli
 from hmaca_arch.messages import (
+    how_to_install,
     keep_logs_printable,
     one_line,
     printable,
@@ -68,6 +70,20 @@ def test_suggestions():
     assert many.startswith(' (did you mean name07? known: name07, ') and many.endswith(
         ' 40 in all)'
     )
+
+
+def test_an_extra_is_brought_by_a_line_that_works(monkeypatch):
+    """The package has no name on an index: its requirements do."""
+    listed = ['torch>=2.4', 'gradio<7,>=6.31; extra == "demo"', 'a>1; extra == "demo"']
+    monkeypatch.setattr(metadata, 'requires', lambda name: listed)
+    assert how_to_install('demo') == "pip install 'gradio<7,>=6.31' 'a>1'"
+    assert how_to_install('plots') == 'python scripts/install.py plots (in a clone)'
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, 'requires', missing)
+    assert how_to_install('demo') == 'python scripts/install.py demo (in a clone)'
 
 
 def test_there_is_one_way_to_suggest_and_one_to_print():

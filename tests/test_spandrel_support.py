@@ -12,6 +12,7 @@ from samples import SECTIONS, as_release
 
 from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
+from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import mask_input
 from hmaca_arch.networks.attention import MaskEncoder
 
@@ -231,4 +232,4 @@ def test_without_spandrel_the_error_names_the_extra():
         [sys.executable, '-c', code], cwd=ROOT, env=environment(), text=True, capture_output=True
     )
     assert result.returncode and result.stderr.splitlines()[-1].startswith('ImportError')
-    assert "pip install 'hmaca[compare]'" in result.stderr.splitlines()[-1]
+    assert how_to_install('compare') in result.stderr.splitlines()[-1]

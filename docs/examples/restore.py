@@ -5,16 +5,21 @@ python docs/examples/restore.py photo.png mask.png restored.png
 
 import sys
 
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hmaca_arch.inference import load_restorer
 
+
+def show(done: int, total: int) -> None:
+    """Print how many tiles are done. An exception here would cancel."""
+    print(f'{done} of {total} tiles')
+
+
 photo, mask, output = sys.argv[1:4]
 restorer = load_restorer()  # the weights that ship; load_restorer('net_g_latest.pth') for your own
-image = np.asarray(Image.open(photo).convert('RGB'))
-done = restorer.run(image, np.asarray(Image.open(mask).convert('L')))
-Image.fromarray(done.picture).save(output)
-for note in done.notes:
+image = ImageOps.exif_transpose(Image.open(photo)).convert('RGB')
+restored, regions, notes = restorer.run(image, Image.open(mask).convert('L'), progress=show)
+restored.save(output)
+for note in notes:
     print(note)
-print(f'{output}: {len(done.regions)} region(s) restored')
+print(f'{output}: {len(regions)} region(s) restored')

@@ -198,13 +198,13 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
     done = restorer.run(
         picture.pixels,
         mask if args.soft_mask else mask.astype(bool),
-        args.context,
-        args.feather,
-        args.soft_mask,
-        args.batch,
-        args.tile,
         args.degradation,
-        quality_of_file(read_file(job.picture)),
+        context=args.context,
+        feather=args.feather,
+        soft_mask=args.soft_mask,
+        batch=args.batch,
+        tile=args.tile,
+        jpeg=quality_of_file(read_file(job.picture)),
     )
     seconds = time.perf_counter() - start
     notes = [*picture.notes, *(note.text for note in doubts), *done.notes]
@@ -212,10 +212,10 @@ def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict
         notes.append(
             f'{job.output.name} is stored with loss: pixels outside the mask change as well'
         )
-    write_picture(job.output, picture._replace(pixels=done.picture))
-    change = largest_change(picture.pixels, done.picture, mask)
+    write_picture(job.output, picture._replace(pixels=done.image))
+    change = largest_change(picture.pixels, done.image, mask)
     if args.verify:
-        change = verify(job.output, picture, done.picture, mask)
+        change = verify(job.output, picture, done.image, mask)
     return {
         'output': str(job.output),
         'regions': len(done.regions),

@@ -24,7 +24,7 @@ from hmaca_arch.config.unread import unread
 from hmaca_arch.messages import one_line, refuse, show, suggestion
 from hmaca_arch.networks import baselines, mask_input
 from hmaca_arch.networks.channels import GRAY, RGB, image_channels, setting_of
-from hmaca_arch.networks.described import too_large, trial
+from hmaca_arch.networks.described import quiet_construction, too_large
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -165,7 +165,7 @@ class Checker:
     def tried(self, place: str, name: str, build: Callable[[], Any]) -> Iterator[str]:
         """A line if a constructor refuses its settings."""
         try:
-            with trial():
+            with quiet_construction():
                 build()
         except Exception as error:  # a constructor may refuse with anything
             reason = one_line(error)
@@ -314,7 +314,7 @@ class Checker:
     def network(self, place: str, section: Mapping) -> Iterator[str]:
         name = section.get('type')
         try:
-            with trial():
+            with quiet_construction():
                 baselines.provide(str(name))
                 unknown = list(known_as(place, name, registry.ARCH_REGISTRY))
                 parameters = {} if unknown else baselines.parameters(name)

@@ -14,7 +14,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from hmaca_arch.config.signatures import absent_files, built
 from hmaca_arch.files.torch_files import load_safely, weights_in
 from hmaca_arch.messages import one_line, suggestion
-from hmaca_arch.networks.described import trial
+from hmaca_arch.networks.described import quiet_construction
 from hmaca_arch.networks.loading import check_weights
 
 
@@ -93,7 +93,7 @@ def no_folder(place: str, dataset: Mapping[str, Any]) -> str | None:
 
 def _opened(place: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     try:
-        with trial():
+        with quiet_construction():
             pictures = len(DATASET_REGISTRY.get(dataset['type'])(deepcopy(dict(dataset))))
     except Exception as error:  # of a class that may raise anything
         yield f'{place}: {one_line(error)}'

@@ -30,7 +30,13 @@ from hmaca_arch.config.kinds import (
     whole,
 )
 from hmaca_arch.networks import mask_input
-from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
+from hmaca_arch.networks.described import (
+    MOST_ELEMENTS,
+    MOST_IN_MEMORY,
+    Bounded,
+    TooLarge,
+    quiet_construction,
+)
 
 _TEXT = Kind('a text', lambda value: isinstance(value, str), json={'type': 'string'})  # '' too
 _PLAIN = {
@@ -117,7 +123,7 @@ def built(section: Mapping[str, Any]) -> torch.nn.Module:
         Exception: whatever the constructor refuses the section with.
     """
     section = mask_input.network_section(section)
-    with trial():
+    with quiet_construction():
         try:
             with Bounded():
                 network = build_network(section)

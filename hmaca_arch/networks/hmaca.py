@@ -32,9 +32,9 @@ from hmaca_arch.networks.attention import (
     WindowMaskCrossAttention,
 )
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
-from hmaca_arch.networks.checkpoints import ReadsRelease
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
+from hmaca_arch.networks.release import ReadsRelease
 from hmaca_arch.networks.settings import HMACASettings, HMANetSettings
 from hmaca_arch.networks.windows import check_mask, pad_to_multiple
 

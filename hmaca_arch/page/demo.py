@@ -4,11 +4,16 @@ The page is served to this machine alone unless told otherwise. Nothing on it co
 anywhere else.
 """
 
+import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+from hmaca_arch import interrupts
 from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install, say
 from hmaca_arch.page.guard import Guard, is_loopback
@@ -42,6 +47,21 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(
             f'cannot listen on {host}, port {port}: {reason}; choose others (--host, --port)'
         ) from None
+
+
+def handle_signals(server: Any) -> list[int]:
+    """Let a uvicorn server end at the first signal; returns the list of those that came.
+
+    It would raise the signal once more after its end, which is taken for a second Ctrl-C.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        server.should_exit = True
+
+    server.handle_exit = end
+    return came
 
 
 def serve(
@@ -95,9 +115,17 @@ def serve(
             root_path,
             lambda scope: sessions.of(scope) is not None,
         )
+        interrupts.at_last(lambda: shutil.rmtree(folder, ignore_errors=True))
         say(f'http://{address}:{port}{root_path} shows the page, Ctrl-C ends it')
-        config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+        )
+        ended_by = handle_signals(server)
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
         finally:
             routes.queue.close()
+        if signal.SIGINT in ended_by:
+            raise KeyboardInterrupt
+        if ended_by:
+            raise SystemExit(128 + ended_by[0])

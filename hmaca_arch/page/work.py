@@ -64,16 +64,16 @@ def restore(restorer: Restorer, job: Job) -> None:
     done = restorer.run(
         image.pixels,
         job.mask.astype(bool),
-        settings.context,
-        settings.feather,
+        settings.degradation,
+        job.progress,
+        context=settings.context,
+        feather=settings.feather,
         batch=BATCH_ON_CPU if restorer.device.type == 'cpu' else BATCH,
-        degradation=settings.degradation,
         jpeg=jpeg,
-        progress=job.progress,
     )
     job.box, job.regions = marked_box(job.mask), len(done.regions)
-    restored, mask = done.picture[job.box.area], job.mask[job.box.area]
-    change = largest_change(image.pixels, done.picture, job.mask)
+    restored, mask = done.image[job.box.area], job.mask[job.box.area]
+    change = largest_change(image.pixels, done.image, job.mask)
     notes += [*done.notes, f'largest change outside the mask: {change}']
     if job.upload.truth.exists():
         notes.append(compare(job, image.pixels[job.box.area], restored))

@@ -278,6 +278,8 @@ def make_dirs(opt: dict) -> None:
     """BasicSR's `make_exp_dirs`, which the other processes wait for; in a test, what defines the
     run beside its results.
     """
+    if not opt['is_train'] and opt['rank'] == 0:  # a training has its lock by now
+        resuming.lock_experiment(opt['path']['results_root'], 'testing under this name')
     distributed.barrier()  # all have looked into the old folder before it is moved aside
     make_exp_dirs(opt)
     if not opt['is_train']:

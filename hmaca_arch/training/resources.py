@@ -16,7 +16,7 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
-from hmaca_arch.networks.described import trial
+from hmaca_arch.networks.described import quiet_construction
 from hmaca_arch.restoring.sheets import contact_sheet
 from hmaca_arch.training.accumulating import InParts, batches_a_step
 from hmaca_arch.training.pipeline import install
@@ -45,7 +45,7 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
     """What the first iteration trains on (in a test: the first pictures), as the data set gives it."""
     phase = 'train' if opt['is_train'] else next(iter(opt['datasets']))
     section = opt['datasets'][phase]
-    with trial():
+    with quiet_construction():
         dataset = build_dataset(section)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]

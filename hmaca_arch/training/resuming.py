@@ -7,17 +7,13 @@ from typing import Any
 
 from basicsr.utils import check_resume
 
+from hmaca_arch.files import locks
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.messages import one_line, printable, say, show
 from hmaca_arch.training import distributed
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-_locks: list = []  # files that this process holds locks on
+_locks: list[locks.Lock] = []  # that this process holds
 
 
 def check_state(state: Any) -> None:
@@ -88,29 +84,19 @@ def refuse_to_forget(experiment: Path) -> None:
         )
 
 
-def lock_experiment(folder: str) -> None:
-    """Keep other runs out of an experiment's folder until this one ends: BasicSR would move it
-    aside while this one goes on writing.
+def lock_experiment(folder: str, doing: str = 'training under this name') -> None:
+    """Keep other runs out of a run's folder until this one ends.
+
+    The lock lies beside the folder: BasicSR would move the folder aside while a run goes on
+    writing.
 
     Raises:
-        ValueError: another process trains under this name.
+        ValueError: another process trains (or tests) under this name.
     """
-    if fcntl is None:
-        return
-    parent, name = os.path.split(folder)
-    os.makedirs(parent, exist_ok=True)
-    file = open(os.path.join(parent, f'.{name}.lock'), 'w', encoding='utf-8')  # noqa: SIM115 (open as long as the run)
-    _locks.append(file)
-    try:
-        # lockf, not flock: a loader's worker that outlives a killed run for some seconds must not
-        # hold its lock
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        raise ValueError(
-            f'{folder}: another process is training under this name; wait for it, or choose another name'
-        ) from None
-    except OSError:
-        pass  # a file system without locks
+    path = Path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f'{folder}: another process is {doing}; wait for it, or choose another name'
+    _locks.append(locks.take(path.with_name(f'.{path.name}.lock'), refusal))
 
 
 def load_resume_state(opt: dict) -> dict | None:
@@ -230,4 +216,4 @@ def prune(models: Path, states: Path, keep_last: int, best: set[int]) -> None:
 def unlock() -> None:
     """Let other runs use the names that this process locked."""
     while _locks:
-        _locks.pop().close()
+        _locks.pop().release()

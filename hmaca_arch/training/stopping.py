@@ -1,10 +1,9 @@
-"""Stopping a training that somebody else wants stopped: finish the iteration, save, and leave with
-a code that says so.
+"""Graceful shutdown of a training: finish the iteration, save, and exit with a distinct status.
 
 SIGTERM (a scheduler's, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the
-end) end the process with code 75 ("try again later": `--auto_resume` goes on), Ctrl-C with 130. So
-`basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C does not wait
-for the iteration.
+end) end the process with status 75 ("try again later": `--auto_resume` goes on), Ctrl-C with 130.
+So `basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C does not wait
+for the iteration (`hmaca_arch.interrupts`).
 """
 
 import multiprocessing
@@ -13,6 +12,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hmaca_arch import interrupts
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 if hasattr(signal, 'SIGUSR1'):  # not on Windows
@@ -35,8 +36,8 @@ def exit_code(number: int) -> int:
 
 
 def _note(number: int, frame) -> None:
-    if number == signal.SIGINT and _received:
-        raise KeyboardInterrupt
+    if number == signal.SIGINT and _received and not interrupts.watching():
+        raise KeyboardInterrupt  # of a program of somebody's own, which calls `pipeline.run`
     if not _received:  # os.write: a signal may arrive while something else is being printed
         os.write(
             2,

@@ -20,6 +20,7 @@ from PIL import Image
 from hmaca_arch.config import files as options
 from hmaca_arch.experiments.bootstrap import Estimate
 from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
+from hmaca_arch.messages import how_to_install
 
 OPTIONS = ROOT / 'options'
 
@@ -401,7 +402,7 @@ def test_without_matplotlib_the_table_is_written_and_one_line_names_the_extra(
     write_cell(tmp_path, plan.plan('2', 'light')[0], [45, 47], [46, 47])
     assert status_of('tables', '--table', '2', '--report', '-o', str(tmp_path)) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('left out')]
-    assert "pip install 'hmaca[plots]'" in line and (tmp_path / 'table2_light_clean.md').is_file()
+    assert how_to_install('plots') in line and (tmp_path / 'table2_light_clean.md').is_file()
     assert not (tmp_path / 'table2_light_clean_alpha.png').exists()
 
 

@@ -19,6 +19,7 @@ from serving import INSIDE, Served, Visitor, colours, pixels_of, png
 from hmaca_arch import cli
 from hmaca_arch.commands.demo import main
 from hmaca_arch.inference import load_restorer
+from hmaca_arch.messages import how_to_install
 from hmaca_arch.page import demo
 
 
@@ -33,7 +34,7 @@ def test_without_the_extra_one_line_names_it(monkeypatch, capsys, tiny_checkpoin
     monkeypatch.setitem(sys.modules, module, None)
     code, err = command('--weights', tiny_checkpoint, '--port', 0, capsys=capsys)
     assert code == 1 and err.count('\n') == 1
-    assert f'needs the module {module}' in err and "pip install 'hmaca[demo]'" in err
+    assert f'needs the module {module}' in err and how_to_install('demo') in err
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,26 @@ def test_ctrl_c_ends_a_restoration(tmp_path):
         assert not list(page.temporary.iterdir())
 
 
+def test_sigterm_ends_it_as_well(tmp_path, tiny_checkpoint):
+    with Process(tmp_path, '--weights', tiny_checkpoint) as page:
+        Visitor(f'127.0.0.1:{page.port}').open(png(colours()))
+        page.process.send_signal(signal.SIGTERM)
+        assert page.process.wait(60) == 128 + signal.SIGTERM
+        assert not list(page.temporary.iterdir())
+
+
+def test_a_second_ctrl_c_removes_the_uploads_too(tmp_path):
+    with Process(tmp_path) as page:
+        visitor = Visitor(f'127.0.0.1:{page.port}')
+        job = visitor.start(visitor.open(png(colours(900, 900, 3))), png(np.ones((900, 900), bool)))
+        while job['state'] == 'waiting':
+            job = visitor.ask('GET', f'/api/jobs/{job["id"]}').json
+        page.process.send_signal(signal.SIGINT)
+        page.process.send_signal(signal.SIGINT)
+        assert page.process.wait(60) == 130
+        assert not list(page.temporary.iterdir())
+
+
 def test_password_on_every_route(tmp_path, tiny_checkpoint):
     options = ['--host', '0.0.0.0', '--allow-host', 'demo.example', '--root-path', '/restore']
     with Process(tmp_path, '--weights', tiny_checkpoint, *options, HMACA_AUTH='me:secret') as page:
@@ -195,7 +216,7 @@ def shown(language: str) -> list[str]:
 
 def test_the_documented_requests_work(tmp_path, tiny_checkpoint, monkeypatch):
     restorer = load_restorer(tiny_checkpoint, 'cpu')
-    wanted = restorer.run(colours(), INSIDE, batch=1).picture
+    wanted = restorer.run(colours(), INSIDE, batch=1).image
     (tmp_path / 'photo.png').write_bytes(png(colours()))
     (tmp_path / 'mask.png').write_bytes(png(INSIDE))
     (tmp_path / 'pages').mkdir()

@@ -59,7 +59,7 @@ def real(tmp_path_factory, tiny_checkpoint):
 
 
 def expected(restorer, image, mask=INSIDE, **more):
-    return restorer.run(image, mask, batch=1, **more).picture
+    return restorer.run(image, mask, batch=1, **more).image
 
 
 def test_an_image_is_opened_painted_restored_and_saved(real):

@@ -44,8 +44,8 @@ def test_a_mask_that_was_painted_too_wide_is_cut_to_what_is_degraded(photo):
     image = pixels.pixelate(photo, degraded[..., None], 8, 'mean')
     network = Recorder()
     done = Restorer(network).run(image, painted)
-    assert (done.picture[degraded] == 0).all() and np.array_equal(
-        done.picture[~degraded], image[~degraded]
+    assert (done.image[degraded] == 0).all() and np.array_equal(
+        done.image[~degraded], image[~degraded]
     )
     (told,) = network.told
     assert (told.kind, told.block) == ('pix', 8) and {place % 8 for place in told.offset} == {0}
@@ -55,7 +55,7 @@ def test_a_mask_that_was_painted_too_wide_is_cut_to_what_is_degraded(photo):
 def test_nothing_wrong_is_left_as_it_is_and_said(photo):
     network = Recorder()
     done = Restorer(network).run(photo, box_mask(photo.shape, (100, 120, 164, 184)))
-    assert np.array_equal(done.picture, photo) and not network.told and not done.regions
+    assert np.array_equal(done.image, photo) and not network.told and not done.regions
     assert done.notes[-1] == 'no degradation found: nothing is restored'
 
 

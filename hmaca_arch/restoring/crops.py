@@ -1,0 +1,244 @@
+"""Send the crops of regions through a network: in batches, in tiles, within the memory there is."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hmaca_arch.degradation import Degradation
+from hmaca_arch.restoring.image_arrays import as_unit
+from hmaca_arch.restoring.regions import Blend, Box, Region, cut
+
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
+SMALLEST_TILE = 48
+OVERLAP = 32  # of tiles
+# What networks raise for settings that no constructor checks.
+FAILURES = (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionError)
+
+Progress = Callable[[int, int], object]
+
+
+class OutOfMemory(Exception):
+    """One tile alone does not fit."""
+
+
+class Sizes(NamedTuple):
+    """How much goes through the network at once: crops of equal size, and pixels a side."""
+
+    batch: int
+    tile: int
+
+
+class Crops(NamedTuple):
+    """What is to be restored.
+
+    Attributes:
+        colours: (h, w, 1 or 3), the image without its alpha channel.
+        mask: (h, w), 0 = keep; uint8 of 0 and 1, or float32 in [0, 1].
+        regions: in coordinates of the two.
+        told: the degradation of each region.
+    """
+
+    colours: np.ndarray
+    mask: np.ndarray
+    regions: Sequence[Region]
+    told: Sequence[Degradation]
+
+
+class Piece(NamedTuple):
+    """A tile of a region, or all of it, and where its output goes."""
+
+    blend: Blend
+    box: Box
+    told: Degradation
+
+
+class CropNetwork:
+    """Run a network on crops of any size.
+
+    Args:
+        adapter: maps (b, channels, h, w), a mask (b, 1, h, w) and a degradation (b, fields) to
+            (b, channels, h, w), all float32.
+        device: where it runs.
+        precision: a key of PRECISIONS.
+        channels: 1 or 3.
+    """
+
+    def __init__(
+        self, adapter: nn.Module, device: torch.device, precision: str, channels: int
+    ) -> None:
+        self.adapter, self.device = adapter, device
+        self.precision, self.channels = precision, channels
+        # What is known to fit into memory: less after running out of it.
+        self.fitting = Sizes(2**31, 2**31)
+
+    def restore(
+        self, crops: Crops, sizes: Sizes, notes: list[str], progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        """Restore the crops of all regions; out of memory, halve the batch and then the tile.
+
+        Args:
+            crops: what is to be restored.
+            sizes: the most that goes through the network at once.
+            notes: gets a sentence for each thing that the user should know.
+            progress: called with the number of tiles done and of all, first (0, all).
+
+        Returns:
+            For each region (h, w, c) float32 of its crop; 0 where nothing is masked.
+
+        Raises:
+            ValueError: the smallest tile does not fit, the image has values outside [0, 1], or the
+                network fails or gives values that are not finite.
+            What `progress` raises.
+        """
+        while True:
+            limit = min(sizes.tile, self.fitting.tile)
+            batch = min(sizes.batch, self.fitting.batch)
+            try:
+                return self._attempt(crops, Sizes(batch, limit), notes, progress or _ignore)
+            except OutOfMemory:
+                pass  # leaving the handler frees what the traceback holds
+            if limit // 2 < SMALLEST_TILE:
+                raise ValueError(
+                    f'out of memory on {self.device} even with one tile of {limit} pixels; '
+                    'use the CPU (--device cpu)'
+                )
+            self.fitting = self.fitting._replace(tile=limit // 2)
+            notes.append(
+                f'out of memory on {self.device}: tiles of {limit // 2} pixels instead of {limit}'
+            )
+            self._free_memory()
+
+    def _attempt(
+        self, crops: Crops, sizes: Sizes, notes: list[str], progress: Progress
+    ) -> list[np.ndarray]:
+        """Restore with tiles of `sizes.tile`; raise `OutOfMemory` if one alone does not fit."""
+        blends, piles = _piles(crops, sizes.tile)
+        done, total, batch = 0, sum(map(len, piles)), sizes.batch
+        if total:
+            progress(0, total)
+        for pile in piles:
+            while pile:
+                now = pile[:batch]
+                outputs = self._outputs(crops, now, notes)
+                if outputs is None:
+                    batch = self._smaller_batch(len(now), notes)
+                    continue
+                for piece, output in zip(now, outputs):
+                    piece.blend.add(piece.box, output)
+                    done += 1
+                    progress(done, total)
+                del pile[:batch]
+        return [blend.result() for blend in blends]
+
+    def _smaller_batch(self, tried: int, notes: list[str]) -> int:
+        """Halve a batch that did not fit."""
+        if tried == 1:
+            raise OutOfMemory
+        self.fitting = self.fitting._replace(batch=tried // 2)
+        notes.append(f'out of memory on {self.device}: batches of {tried // 2} instead of {tried}')
+        self._free_memory()
+        return tried // 2
+
+    def _outputs(
+        self, crops: Crops, pieces: Sequence[Piece], notes: list[str]
+    ) -> np.ndarray | None:
+        """Run pieces of one size -> (b, h, w, c) float32 in [0, 1]; None out of memory."""
+        areas = [piece.box.area for piece in pieces]
+        lq = np.stack([as_unit(crops.colours[area]) for area in areas])
+        if not (np.isfinite(lq).all() and lq.min() >= 0 and lq.max() <= 1):
+            raise ValueError(
+                f'the image has values from {lq.min()} to {lq.max()} around the region; '
+                'expected 0 to 1'
+            )
+        masks = np.stack([crops.mask[area] for area in areas]).astype(np.float32)
+        told = np.stack([piece.told.vector() for piece in pieces])
+        try:
+            output = self._forward(lq, masks, told, notes)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None
+        if lq.shape[3] == 1:
+            output = output.mean(dim=1, keepdim=True)
+        return output.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+    def _forward(
+        self, lq: np.ndarray, masks: np.ndarray, told: np.ndarray, notes: list[str]
+    ) -> Tensor:
+        """Run the network on lq (b, h, w, c), masks (b, h, w) and told (b, fields)."""
+        image = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.device)
+        image = image.expand(-1, self.channels, -1, -1).contiguous()
+        mask = torch.from_numpy(masks)[:, None].to(self.device)
+        degradation = torch.from_numpy(told).to(self.device)
+        output = self._call(image, mask, degradation, self.precision)
+        if not torch.isfinite(output).all() and self.precision != 'fp32':
+            notes.append(
+                f'output that was not finite in {self.precision} was computed again in fp32'
+            )
+            output = self._call(image, mask, degradation, 'fp32')
+        if not torch.isfinite(output).all():
+            raise ValueError(
+                "the network's output is not finite; its weights are damaged, "
+                'or belong to other settings'
+            )
+        return output
+
+    @torch.inference_mode()
+    def _call(self, lq: Tensor, mask: Tensor, degradation: Tensor, precision: str) -> Tensor:
+        dtype = PRECISIONS[precision]
+        try:
+            with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
+                return self.adapter(lq, mask, degradation).float()
+        except FAILURES as error:
+            if _is_out_of_memory(error):
+                raise
+            reason = ' '.join(str(error).split())[:200]
+            raise ValueError(
+                f'the network failed on this image ({type(error).__name__}: {reason})'
+            ) from error
+
+    def _free_memory(self) -> None:
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        elif self.device.type == 'mps':
+            torch.mps.empty_cache()
+
+
+def _piles(crops: Crops, limit: int) -> tuple[list[Blend], list[list[Piece]]]:
+    """Cut regions into tiles and pile up what can share a batch.
+
+    Soft masks and binary ones never share a batch: networks treat them in different ways.
+    """
+    overlap = min(OVERLAP, limit // 3)
+    blends = [Blend(region, crops.colours.shape[2], overlap) for region in crops.regions]
+    piles: dict[tuple, list[Piece]] = {}
+    for region, blend, told in zip(crops.regions, blends, crops.told):
+        for box in cut(region, crops.mask, limit, overlap):
+            values = crops.mask[box.area]
+            binary = values.dtype == np.uint8 or bool(np.isin(values, (0, 1)).all())
+            piece = Piece(blend, box, tile_degradation(told, crops.mask, region, box))
+            piles.setdefault((box.shape, binary), []).append(piece)
+    return blends, list(piles.values())
+
+
+def tile_degradation(told: Degradation, mask: np.ndarray, region: Region, tile: Box) -> Degradation:
+    """Return what holds in a tile of a region; mask (h, w) of the array that `told` is about."""
+    told = told.seen_from(*region.crop, mask.shape)
+    if tile == region.crop:
+        return told
+    inside = tile.within(region.crop)
+    return told.cropped(mask[region.crop.area] > 0, inside.top, inside.left, *tile.shape)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out: only of CUDA torch has a class of errors for it."""
+    said = ("can't allocate memory", 'not enough memory', 'MPS backend out of memory')
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in said)
+
+
+def _ignore(done: int, total: int) -> None:
+    """Tell nobody about progress."""
