@@ -24,7 +24,7 @@ import losses_ext  # noqa: E402
 from basicsr.utils.registry import METRIC_REGISTRY  # noqa: E402
 from datasets_ext.recipe import Recipe  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
-from hmaca_arch.config import files, schema, shipped, signatures  # noqa: E402
+from hmaca_arch.config import dataset_schema, files, schema, shipped, signatures  # noqa: E402
 from hmaca_arch.config.kinds import Kind  # noqa: E402
 from hmaca_arch.networks import HMACA, HMANet  # noqa: E402
 from hmaca_arch.networks.unfolded import Unfolded  # noqa: E402
@@ -119,7 +119,7 @@ def constructed(
         kind = signatures.kind_of(parameter)
         if name in said and parameter.annotation is parameter.empty:
             kind = said[name]
-        settings[name] = kind.says(meaning, example, default)
+        settings[name] = kind.described(meaning, example, default)
     return settings
 
 
@@ -136,7 +136,7 @@ def metric(name: str) -> dict[str, Kind]:
 
 def data_set(name: str) -> dict[str, Kind]:
     """Return a data set's settings: the recipe's by its constructor, the others by the schema."""
-    known = schema.DATASETS[name]
+    known = dataset_schema.DATASETS[name]
     recipe = constructed(Recipe, 'datasets') if name == 'MaskedDegradationDataset' else {}
     used = examples('datasets').get(name, {})
     for key, kind in recipe.items():
@@ -187,10 +187,10 @@ def reference() -> str:
         for key, kind in schema.PATH_OF_NETWORK.items()
     }
     shown = ('batch_size_per_gpu', 'num_worker_per_gpu')
-    common = {key: kind for key, kind in schema.DATASET.items() if key not in ('phase', 'scale')}
+    common = {key: kind for key, kind in dataset_schema.DATASET.items() if key not in ('phase', 'scale')}
     own = {
-        name: {k: v for k, v in data_set(name).items() if k not in schema.DATASET}
-        for name in schema.DATASETS
+        name: {k: v for k, v in data_set(name).items() if k not in dataset_schema.DATASET}
+        for name in dataset_schema.DATASETS
     }
     shared = {
         key: kind
@@ -227,14 +227,14 @@ def reference() -> str:
         'Of the types of this project:',
         entries(shared),
     ]
-    for name in schema.DATASETS:
+    for name in dataset_schema.DATASETS:
         parts += [
             f'### {name}',
             entries({key: kind for key, kind in own[name].items() if key not in shared}),
         ]
     parts += [
         'In `io_backend`:',
-        entries(schema.IO_BACKEND),
+        entries(dataset_schema.IO_BACKEND),
         '## network_g',
         'Of any network:',
         entries(schema.NETWORK_OWN),
@@ -320,7 +320,7 @@ def json_schema() -> dict[str, Any]:
         for key, kind in schema.PATH_OF_NETWORK.items()
     }
     losses = typed({name: constructed(loss, 'train') for name, loss in LOSSES.items()})
-    data = typed({name: data_set(name) for name in schema.DATASETS})
+    data = typed({name: data_set(name) for name in dataset_schema.DATASETS})
     inside = {
         'datasets': {
             'patternProperties': {'^(train|val|test)(_.*)?$': data},

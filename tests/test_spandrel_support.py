@@ -186,7 +186,7 @@ def test_installing_again_changes_nothing():
 
 
 def test_a_masked_model_that_enlarges_is_refused():
-    with pytest.raises(spandrel.UnsupportedModelError, match='enlarges pictures 2 times'):
+    with pytest.raises(spandrel.UnsupportedModelError, match='enlarges images 2 times'):
         spandrel.ModelLoader().load_from_state_dict(HMACA(**SMALL, upscale=2).state_dict())
 
 
