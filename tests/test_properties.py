@@ -268,9 +268,7 @@ def test_restoring_piece_by_piece_is_restoring_the_whole(
     expected = np.where(mask[..., None], np.iinfo(dtype).max - picture, picture)
     if channels in (2, 4):
         expected[..., -1] = picture[..., -1]
-    result = (
-        Restorer(Negative()).run(picture, mask, context=context, batch=batch, tile=tile).image
-    )
+    result = Restorer(Negative()).run(picture, mask, context=context, batch=batch, tile=tile).image
     assert result.dtype == dtype
     np.testing.assert_array_equal(result[~mask], picture[~mask])
     assert np.abs(result.astype(int) - expected.astype(int)).max() <= (

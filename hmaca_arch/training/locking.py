@@ -1,47 +1,31 @@
-"""Locks that keep other runs out of an experiment's folder."""
+"""Locks that keep other runs out of a run's folder until this one ends."""
 
-import os
-from types import ModuleType
-from typing import IO
+from pathlib import Path
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from hmaca_arch.files import locks
 
-_locks: list[IO[str]] = []  # open files, each with a lock of this process
+_locks: list[locks.Lock] = []  # of this process
 
 
-def lock_experiment(folder: str) -> None:
-    """Keep other runs out of an experiment's folder until this one ends.
+def lock_experiment(folder: str, doing: str = 'training under this name') -> None:
+    """Lock a run's folder.
 
-    Without it BasicSR would move the folder aside while this run goes on writing to it. Windows and
-    file systems without locks do not have it.
+    The lock lies beside the folder: BasicSR moves the folder aside while another run writes to it.
+
+    Args:
+        folder: the run's folder, which need not exist.
+        doing: what another process that holds the lock does, for the message.
 
     Raises:
-        ValueError: another process trains under this name.
+        ValueError: another process holds it.
     """
-    if fcntl is None:
-        return
-    parent, name = os.path.split(folder)
-    os.makedirs(parent, exist_ok=True)
-    file = open(os.path.join(parent, f'.{name}.lock'), 'w', encoding='utf-8')  # noqa: SIM115
-    _locks.append(file)
-    try:
-        # lockf, not flock: a worker that outlives a killed run for some seconds must not inherit
-        # its lock.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        raise ValueError(
-            f'{folder}: another process is training under this name; '
-            'wait for it, or choose another name'
-        ) from None
-    except OSError:
-        pass  # a file system without locks
+    path = Path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f'{folder}: another process is {doing}; wait for it, or choose another name'
+    _locks.append(locks.take(path.with_name(f'.{path.name}.lock'), refusal))
 
 
 def unlock() -> None:
     """Release all locks of this process."""
     while _locks:
-        _locks.pop().close()
+        _locks.pop().release()

@@ -81,8 +81,7 @@ def test_all_six_with_lmdbs_counts_and_warnings(sources, tmp_path, capsys):
             in out
         )
     assert (
-        out.count('h2 of the training images is pixel for pixel the test image e0; left out')
-        == 1
+        out.count('h2 of the training images is pixel for pixel the test image e0; left out') == 1
     )
 
 

@@ -232,7 +232,8 @@ def test_a_checkpoint_of_a_newer_version_is_one_line(inside):
     network = channel('HMANet')
     (network.settings['inner'] if inside else network.settings)['brand_new'] = 1
     with pytest.raises(
-        ValueError, match="unexpected keyword argument 'brand_new'.*; was it saved by a newer version"
+        ValueError,
+        match="unexpected keyword argument 'brand_new'.*; was it saved by a newer version",
     ):
         build_network_from_state_dict(network.state_dict())
 
