@@ -15,6 +15,8 @@ from datasets_ext.recipe import Recipe
 from datasets_ext.recipe_settings import is_whole
 from datasets_ext.triplets import make_split
 from hmaca_arch.config.schema import PROTOCOLS
+from hmaca_arch.files.locks import only_here
+from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
 
@@ -68,7 +70,9 @@ def make_dataset(
                     f'{source}: nothing is left of {split or "the images"} to make triplets from'
                 )
             folder = Path(output) / split
-            result = make_split(images, folder, how, seed, pool, overwrite, quiet)
+            output_folder(folder)
+            with only_here(folder):
+                result = make_split(images, folder, how, seed, pool, overwrite, quiet)
             results[split] = result | {'left_out': left_out}
     return results
 

@@ -24,6 +24,7 @@ from datasets_ext.parallel import Workers
 from datasets_ext.triplets import KINDS
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
+from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
 
 LONGEST_KEY = 511  # bytes, by LMDB
@@ -176,6 +177,30 @@ def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
     return sources
 
 
+def _pack(
+    jobs: list[tuple[Path, Path]], folder: Path, pool: Workers, quiet: bool
+) -> dict[str, int]:
+    """Build all LMDBs of a folder, then move them there."""
+    counts = {}
+    temporary = folder / f'.{jobs[0][1].name}.partial'
+    if temporary.exists():  # left by a run that was killed
+        shutil.rmtree(temporary)
+    output_folder(temporary)
+    try:
+        for source, target in jobs:
+            counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
+            manifest = source.parent / MANIFEST
+            if manifest.is_file():  # inside, so that it goes wherever the LMDB goes
+                shutil.copyfile(manifest, temporary / target.name / MANIFEST)
+        for _, target in jobs:
+            if target.exists():
+                replace(target, temporary / f'old-{target.name}')
+            replace(temporary / target.name, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return counts
+
+
 def make_lmdb(
     root: str | Path,
     output: str | Path | None = None,
@@ -209,29 +234,13 @@ def make_lmdb(
     with Workers(workers) as pool:
         for folder in dict.fromkeys(target.parent for _, target in sources):
             jobs = [(source, target) for source, target in sources if target.parent == folder]
-            counts |= _pack(jobs, folder, pool, quiet)
-    return counts
-
-
-def _pack(
-    jobs: list[tuple[Path, Path]], folder: Path, pool: Workers, quiet: bool
-) -> dict[str, int]:
-    """Build all LMDBs of a folder, then move them there."""
-    counts = {}
-    temporary = folder / f'.{jobs[0][1].name}.partial'
-    if temporary.exists():  # left by a run that was killed
-        shutil.rmtree(temporary)
-    output_folder(temporary)
-    try:
-        for source, target in jobs:
-            counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
-            manifest = source.parent / MANIFEST
-            if manifest.is_file():  # inside, so that it goes wherever the LMDB goes
-                shutil.copyfile(manifest, temporary / target.name / MANIFEST)
-        for _, target in jobs:
-            if target.exists():
-                replace(target, temporary / f'old-{target.name}')
-            replace(temporary / target.name, target)
-    finally:
-        shutil.rmtree(temporary)
+            output_folder(folder)
+            lock = take(
+                folder / f'.{jobs[0][1].name}.lock',
+                f'{jobs[0][1]}: another process packs it; wait for it',
+            )
+            try:
+                counts |= _pack(jobs, folder, pool, quiet)
+            finally:
+                lock.release()
     return counts

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from hmaca_arch import __version__
+from hmaca_arch import __version__, interrupts
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
@@ -42,12 +42,23 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     printed as one line, or 130 after Ctrl-C.
     """
     if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(
-            errors='backslashreplace'
-        )  # file names may hold bytes that no text has
+        # File names may hold bytes that no text has.
+        sys.stdout.reconfigure(errors='backslashreplace')
     keep_logs_printable()
+    with interrupts.watched(name):
+        status = _status_of(name, command)
+        if interrupts.asked():
+            # Python's own way out could still be interrupted, and would show a traceback.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            interrupts.leave(status)
+    sys.exit(status)
+
+
+def _status_of(name: str, command: Callable[[], int | None]) -> int:
+    """Run a command, print what went wrong, and return the exit status."""
     try:
-        status = command() or 0
+        return command() or 0
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
@@ -55,12 +66,18 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
         where = f' in process {os.environ.get("RANK")}' if several else ''
         for line in map(printable, getattr(error, 'lines', [one_line(error)])):
             say(f'{name}: error{where}: {line}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt as interrupt:
-        details = f'; {interrupt}' if str(interrupt) else ''
+        return 1
+    except SystemExit as end:  # argparse's, and training.stopping.Stopped
+        if not isinstance(end.code, int):
+            raise
+        return end.code
+    except BaseException as error:
+        # Libraries turn a KeyboardInterrupt into another error: numpy into an ImportError.
+        if not isinstance(error, KeyboardInterrupt) and not interrupts.raised():
+            raise
+        details = f'; {error}' if isinstance(error, KeyboardInterrupt) and str(error) else ''
         say(f'{name}: interrupted{details}', file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return interrupts.STATUS
 
 
 def versions() -> str:

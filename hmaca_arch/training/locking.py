@@ -1,24 +1,23 @@
-"""Locks that keep other runs out of an experiment's folder."""
+"""Locks that keep other runs out of a run's folder until this one ends."""
 
 from pathlib import Path
 
 from hmaca_arch.files import locks
 
-_locks: list[locks.Lock] = []  # that this process holds
+_locks: list[locks.Lock] = []  # of this process
 
 
 def lock_experiment(folder: str, doing: str = 'training under this name') -> None:
-    """Keep other runs out of a run's folder until this one ends.
+    """Lock a run's folder.
 
-    The lock lies beside the folder: BasicSR would move the folder aside while a run goes on
-    writing to it.
+    The lock lies beside the folder: BasicSR moves the folder aside while another run writes to it.
 
     Args:
-        folder: the run's folder.
-        doing: what the other process does, for the message.
+        folder: the run's folder, which need not exist.
+        doing: what another process that holds the lock does, for the message.
 
     Raises:
-        ValueError: another process trains (or tests) under this name.
+        ValueError: another process holds it.
     """
     path = Path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -103,8 +103,8 @@ def time_to_microsecond() -> str:
 
 
 def make_dirs(opt: dict) -> None:
-    """Make the run's folders in one process, while the others wait; record a test."""
-    if not opt['is_train'] and opt['rank'] == 0:  # a training has its lock by now
+    """Make the run's folders in one process, while the others wait; lock and record a test."""
+    if not opt['is_train'] and opt['rank'] == 0:  # a training is locked already
         locking.lock_experiment(opt['path']['results_root'], 'testing under this name')
     distributed.barrier()  # all have looked into the old folder before it is moved aside
     make_exp_dirs(opt)

@@ -3,7 +3,7 @@
 SIGTERM (from a scheduler, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the
 end) end the process with status 75 ("try again later": `--auto_resume` continues). Ctrl-C ends it
 with 130. So `basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C
-does not wait for the iteration.
+does not wait for the iteration (`hmaca_arch.interrupts`).
 """
 
 import multiprocessing
@@ -12,6 +12,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hmaca_arch import interrupts
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 if hasattr(signal, 'SIGUSR1'):  # not on Windows
@@ -35,8 +37,8 @@ def exit_code(number: int) -> int:
 
 
 def _note(number: int, frame) -> None:
-    if number == signal.SIGINT and _received:
-        raise KeyboardInterrupt
+    if number == signal.SIGINT and _received and not interrupts.watching():
+        raise KeyboardInterrupt  # in a program of the user's that calls `run_pipeline`
     if not _received:  # os.write, because the signal may interrupt a print
         name = signal.Signals(number).name
         message = f'\n{name}: saving after this iteration (Ctrl-C once more: leave at once)\n'

@@ -264,7 +264,13 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
     killed(
         7 * 40 + 20, 'make-lmdb', root, '--workers', 2
     )  # each of the three is measured, written and verified
-    assert sorted(path.name for path in root.iterdir()) == ['.lq.lmdb.partial', 'gt', 'lq', 'mask']
+    assert sorted(path.name for path in root.iterdir()) == [
+        '.lq.lmdb.lock',  # which nobody holds any more
+        '.lq.lmdb.partial',
+        'gt',
+        'lq',
+        'mask',
+    ]
     make_lmdb(root, quiet=True, workers=2)
     assert sorted(path.name for path in root.iterdir()) == [
         'gt',

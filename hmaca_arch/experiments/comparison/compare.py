@@ -23,6 +23,7 @@ from hmaca_arch.experiments.comparison.sheet import comparison_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import encode_png
+from hmaca_arch.files.locks import only_here
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
@@ -170,11 +171,25 @@ def compare(args: argparse.Namespace, command: str) -> None:
     context = clean_processes()
     first = measure_in_process(context, methods[0], data, device, args.threads)
     output_folder(output)
-    keep = chosen_images(first, args.sheet)
-    results = [first]
-    for method in methods[1:]:
-        results.append(measure_in_process(context, method, data, device, args.threads, keep))
-    comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
+    with only_here(output):
+        keep = chosen_images(first, args.sheet)
+        results = [first]
+        for method in methods[1:]:
+            results.append(measure_in_process(context, method, data, device, args.threads, keep))
+        comparison = Comparison(results, args.against, args.resamples, args.confidence, args.seed)
+        write(args, command, data, device, comparison, keep)
+
+
+def write(
+    args: argparse.Namespace,
+    command: str,
+    data: Data,
+    device: str,
+    comparison: Comparison,
+    keep: tuple[str, ...],
+) -> None:
+    """Write the tables, what they were made from and the sheet, and print them."""
+    output = Path(args.output)
     text = _summary(args, data, device, comparison, command)
     record = record_of(args, data, device, comparison, command)
     # Names of files need not be text.

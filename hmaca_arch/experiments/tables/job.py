@@ -341,11 +341,15 @@ class Job:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                if hasattr(os, 'killpg'):
-                    os.killpg(
-                        self.process.pid, signal.SIGKILL
-                    )  # its session: with it what it started
-                else:  # Windows
-                    self.process.kill()
+                self.kill()
                 self.process.wait()
             self.save()
+
+    def kill(self) -> None:
+        """End the process, and with it what it started, without waiting for a checkpoint."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        if hasattr(os, 'killpg'):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its session
+        else:  # Windows
+            self.process.kill()

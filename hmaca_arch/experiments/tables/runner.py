@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from hmaca_arch import interrupts
 from hmaca_arch.experiments.tables.job import Job, is_done
 from hmaca_arch.experiments.tables.plan import Cell
 from hmaca_arch.files.outputs import output_folder
@@ -87,6 +88,7 @@ def run(
     say_when(f'{len(cells)} cells, {len(done)} of them done already')
     places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
     running: dict[int, Job] = {}  # by place
+    interrupts.at_last(lambda: [job.kill() for job in list(running.values())])
     told = time.time()
     finished = len(done)
 
