@@ -6,16 +6,16 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'hmaca_arch/__init__.py').read_text('utf-8'))[
-    1
-]
+CODE = (HERE / 'hmaca_arch/__init__.py').read_text('utf-8')
+VERSION = re.findall(r"__version__ = '(.+)'", CODE)[0]
 PLOTS = ['matplotlib>=3.7']
+DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
     name='hmaca',
     version=VERSION,
-    description='HMANet and HMACA for BasicSR: restore a masked region of a picture, leave every other pixel as it was',
+    description='HMANet and HMACA for BasicSR: restore a region of an image, change no other pixel',
     long_description=(HERE / 'README.md').read_text('utf-8'),
     long_description_content_type='text/markdown',
     author='The HMACA developers',
@@ -43,13 +43,13 @@ setup(
         *find_packages(include=['hmaca_arch', 'hmaca_arch.*', 'datasets_ext', 'losses_ext']),
         'hmaca_arch.option_files',
     ],
-    package_dir={
-        'hmaca_arch.option_files': 'options'
-    },  # found by name after installation: hmaca_arch/config/shipped.py
+    # So that they are found by name after installation: hmaca_arch/config/shipped.py
+    package_dir={'hmaca_arch.option_files': 'options'},
     package_data={
         'hmaca_arch': [
             'py.typed',
             'weights/*.pth',
+            'page/static/*',
             'comfyui/*.json',
             'comfyui/example_workflows/*',
         ],
@@ -59,7 +59,7 @@ setup(
     },
     python_requires='>=3.10',
     install_requires=[
-        'basicsr==1.4.2',  # what hmaca_arch.training.pipeline replaces by name is this version's
+        'basicsr==1.4.2',  # hmaca_arch.training.pipeline replaces parts of this version by name
         'torch>=2.4',
         'torchvision>=0.19',
         'opencv-python>=4.6',
@@ -75,7 +75,7 @@ setup(
     extras_require={
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
-        'demo': ['gradio>=6.31,<7'],
+        'demo': DEMO,
         'plots': PLOTS,
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
@@ -87,6 +87,7 @@ setup(
             'safetensors>=0.4',
             'ruff>=0.5',
             'spandrel>=0.4,<0.5',
+            *DEMO,
             *ONNX,
             *PLOTS,
         ],

@@ -26,6 +26,7 @@ FLOORS = [
         'hmaca_arch.degradation',
         'hmaca_arch.compositing',
         'hmaca_arch.messages',
+        'hmaca_arch.interrupts',
         'hmaca_arch.compat',
         'hmaca_arch.devices',
     ),

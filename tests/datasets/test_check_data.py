@@ -20,9 +20,9 @@ from basicsr.archs import build_network
 from conftest import make_triplets, tiny_options, write_options
 
 import losses_ext  # noqa: F401
-from datasets_ext import check_data, make_lmdb
+from datasets_ext import check_data, image_facts, make_lmdb
 from hmaca_arch import cli
-from hmaca_arch.config import files as options
+from hmaca_arch.config import completing
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training import resources as estimate
 
@@ -119,7 +119,7 @@ def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
         'mis-sized'
     ]
     assert (
-        'train:gt_size: is missing, and pictures of 2 sizes cannot be one batch' in line
+        'train:gt_size: is missing, and images of 2 sizes cannot be one batch' in line
         and '0002.png: 24x32' in line
     )
     for sound in (
@@ -135,7 +135,7 @@ def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
     """
     path = triplets / 'train' / 'gt' / '0001.png'
     place, sound, status = (
-        check_data.Place(str(path), None, 'picture'),
+        image_facts.Place(str(path), None, 'image'),
         path.read_bytes(),
         path.stat(),
     )
@@ -143,7 +143,7 @@ def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
         path.write_bytes(content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert (
-            check_data.look_at([place], tmp_path / 'cache.json', 1)[place].error is None
+            image_facts.collect_facts([place], tmp_path / 'cache.json', 1)[place].error is None
         ) == readable
 
 
@@ -250,13 +250,13 @@ def test_clean_pictures_of_the_other_data_set_and_folders_of_stock_ones(tmp_path
 
 def test_only_what_changed_is_looked_at_again(tmp_path, spoiled, monkeypatch):
     first = scan(tmp_path, spoiled)
-    looked, look = [], check_data._look_at_all
+    read, read_chunk = [], image_facts._read_chunk
     monkeypatch.setattr(
-        check_data, '_look_at_all', lambda places: looked.extend(places) or look(places)
+        image_facts, '_read_chunk', lambda places: read.extend(places) or read_chunk(places)
     )
-    monkeypatch.setattr(check_data, 'Workers', lambda count: contextlib.nullcontext(builtins))
+    monkeypatch.setattr(image_facts, 'Workers', lambda count: contextlib.nullcontext(builtins))
     assert scan(tmp_path, spoiled) == first
-    assert sorted(Path(place.path).name for place in looked) == ['0000.png', '0005.png'], (
+    assert sorted(Path(place.path).name for place in read) == ['0000.png', '0005.png'], (
         'only what could not be read before'
     )
     monkeypatch.undo()
@@ -277,7 +277,7 @@ def test_what_was_seen_before_ctrl_c_is_kept(tmp_path, triplets, monkeypatch):
         raise KeyboardInterrupt
 
     make_triplets(triplets / 'many', 20, size=8)
-    monkeypatch.setattr(check_data.Workers, 'map', interrupted)
+    monkeypatch.setattr(image_facts.Workers, 'map', interrupted)
     opt = tiny_options(triplets)['datasets']['train']
     opt.update(
         {f'dataroot_{kind}': str(triplets / 'many' / kind) for kind in ('lq', 'mask', 'gt')},
@@ -317,7 +317,7 @@ def test_the_command_measures_a_step_and_draws_the_first_batch(
 
 
 def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     samples = estimate.first_samples(opt)
     training.install()
@@ -328,7 +328,7 @@ def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
 
 
 def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     one = estimate.first_samples(opt)
     assert len(estimate.first_samples({**opt, 'num_gpu': 3})) == 3 * len(one)
@@ -337,7 +337,7 @@ def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, tr
 def test_where_a_batch_would_take_too_long_one_sample_is_measured_and_said_so(
     tmp_path, triplets, monkeypatch
 ):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     samples = estimate.first_samples(opt)
     monkeypatch.setattr(estimate, 'PATIENCE', 0.0)
     found = estimate.measure(opt, samples)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import basicsr, killed, status_of
 
-from datasets_ext.make_dataset import generator, make_dataset
+from datasets_ext.make_dataset import make_dataset
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
+from datasets_ext.triplets import generator
 from hmaca_arch.files.images import decode_picture
 from hmaca_arch.files.masks import read_mask
 
@@ -133,7 +134,7 @@ def test_excluding_a_picture_changes_no_other(source, tmp_path):
     everything, some = contents(tmp_path / 'all'), contents(tmp_path / 'some')
     assert {name.split('/')[-1] for name in everything.keys() - some.keys()} == {'n1.png', 'n4.png'}
     assert all(everything[name] == data for name, data in some.items() if name.endswith('.png'))
-    with pytest.raises(ValueError, match='--exclude n7: there is no such picture'):
+    with pytest.raises(ValueError, match='--exclude n7: there is no such image'):
         make_dataset(source, tmp_path / 'x', exclude=('n7',), **PIX)
 
 
@@ -177,7 +178,7 @@ def test_other_settings_are_refused_or_overwrite(source, tmp_path):
         make_dataset(source, out, seed=1, **PIX)
     with pytest.raises(ValueError, match='was made with degradation .*blur'):
         make_dataset(source, out, **{**PIX, 'degradation': 'blur'})
-    with pytest.raises(ValueError, match=r'holds 3 pictures not asked for now, such as lq/n2.png'):
+    with pytest.raises(ValueError, match=r'holds 3 images not asked for now, such as lq/n2.png'):
         make_dataset(source, out, exclude=('n2',), **PIX)
     assert contents(out) == before
     make_dataset(
@@ -263,7 +264,7 @@ def test_train_and_test_and_their_twins(splits, tmp_path, capsys):
     ]
     assert main([str(splits), *arguments]) == 0
     output = capsys.readouterr().out
-    assert 'train: left out t1, which is pixel for pixel the test picture e0' in output
+    assert 'train: left out t1, which is pixel for pixel the test image e0' in output
     assert (
         'train: 2 triplets' in output
         and 'test: 2 triplets' in output
@@ -300,7 +301,7 @@ def test_a_flat_zip_file_and_damaged_ones(source, tmp_path):
     path.write_bytes(data)
     with pytest.raises(
         ValueError,
-        match=r'1 of 6 pictures cannot be used: .*flat.zip/some/n0.png: cannot be read from the zip file',
+        match=r'1 of 6 images cannot be used: .*flat.zip/some/n0.png: cannot be read from the zip file',
     ):
         make_dataset(path, tmp_path / 'out2', **PIX)
     path.write_bytes(data[:500])
@@ -327,7 +328,7 @@ def test_unusable_pictures_are_all_named_and_the_others_made(source, tmp_path, c
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(
-        'basicsr make-dataset: error: 2 of 6 pictures cannot be used: '
+        'basicsr make-dataset: error: 2 of 6 images cannot be used: '
     ) and error.endswith('Leave them out with --exclude NAME')
     assert (
         f'{source}/n1.png: cannot be read' in error

@@ -129,7 +129,7 @@ def test_triplets_and_folders_of_triplets(tmp_path, capsys):
     for split, count in (('train', 3), ('test', 2)):
         for kind in KINDS:
             target = tmp_path / 'set' / split / f'{kind}.lmdb'
-            assert f'{target}: {count} pictures' in output
+            assert f'{target}: {count} images' in output
             files = {
                 path.stem: path.read_bytes() for path in (tmp_path / 'set' / split / kind).iterdir()
             }
@@ -212,7 +212,7 @@ def test_incomplete_triplets_are_refused(tmp_path, broken):
         message = r'set has no mask/'
     else:
         (root / 'lq' / '0002.png').unlink()
-        message = r'1 pictures are in only one of lq/ and gt/, for example 0002'
+        message = r'1 images are in only one of lq/ and gt/, for example 0002'
     with pytest.raises(ValueError, match=message):
         make_lmdb(root, quiet=True)
 
@@ -264,7 +264,13 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
     killed(
         7 * 40 + 20, 'make-lmdb', root, '--workers', 2
     )  # each of the three is measured, written and verified
-    assert sorted(path.name for path in root.iterdir()) == ['.lq.lmdb.partial', 'gt', 'lq', 'mask']
+    assert sorted(path.name for path in root.iterdir()) == [
+        '.lq.lmdb.lock',  # which nobody holds any more
+        '.lq.lmdb.partial',
+        'gt',
+        'lq',
+        'mask',
+    ]
     make_lmdb(root, quiet=True, workers=2)
     assert sorted(path.name for path in root.iterdir()) == [
         'gt',

@@ -390,7 +390,7 @@ def test_lmdb_keys_must_agree(root):
 
 
 def test_an_lmdb_is_expected_to_be_one(root):
-    with pytest.raises(ValueError, match=r'gt is not an LMDB of pictures'):
+    with pytest.raises(ValueError, match=r'gt is not an LMDB of images'):
         build_dataset(clean(root, io_backend={'type': 'lmdb'}))
 
 

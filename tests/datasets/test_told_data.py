@@ -13,7 +13,8 @@ from basicsr.data import build_dataset
 
 from datasets_ext.make_dataset import make_dataset
 from datasets_ext.make_lmdb import make_lmdb
-from datasets_ext.recipe import Recipe, degradation_of, read_degradations
+from datasets_ext.manifest import degradation_of, read_degradations
+from datasets_ext.recipe import Recipe
 from hmaca_arch.degradation import Degradation, find_blocks, find_blur
 
 

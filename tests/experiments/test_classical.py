@@ -14,8 +14,8 @@ from hmaca_arch.experiments.classical import (
     around,
     block_grids,
     gaussian,
-    known_of,
     landweber,
+    parameters_of,
     radial_basis,
 )
 from hmaca_arch.metrics import calculate_masked_psnr
@@ -188,7 +188,7 @@ def test_any_region_of_any_picture(seed, shape, size):
         assert np.isfinite(restored).all() and restored.min() >= 0 and restored.max() <= 1, (
             method.title
         )
-        if method.run.__name__ in ('bicubic', 'radial_basis', 'landweber'):
+        if method.function.__name__ in ('bicubic', 'radial_basis', 'landweber'):
             assert (restored[~mask] == lq[~mask]).all()
 
 
@@ -217,17 +217,17 @@ def test_radial_basis_where_points_could_coincide_or_lie_on_a_line():
 
 
 def test_what_a_manifest_tells():
-    assert known_of({'type': 'pix', 'block': 7, 'pool': 'mean'}, 'clean', 20) == {
+    assert parameters_of({'type': 'pix', 'block': 7, 'pool': 'mean'}, 'clean', 20) == {
         'type': 'pix',
         'block': 7,
         'centred': False,
     }
-    assert known_of({'type': 'pix', 'cells': 4}, 'release', 40) == {
+    assert parameters_of({'type': 'pix', 'cells': 4}, 'release', 40) == {
         'type': 'pix',
         'block': 5,
         'centred': True,
     }
-    assert known_of({'type': 'blur', 'kernel': 11, 'sigma': 2.0}, 'release', 40) == {
+    assert parameters_of({'type': 'blur', 'kernel': 11, 'sigma': 2.0}, 'release', 40) == {
         'type': 'blur',
         'sigma': 1.0,
     }
@@ -235,6 +235,6 @@ def test_what_a_manifest_tells():
     grey = np.full((256, 256, 3), 128, np.uint8)
     noisy = degradations.release_noise(grey, np.ones((256, 256, 1), bool), np.random.default_rng(0))
     measured = degradations.release_resize(noisy, 128, 128).astype(float).std()
-    assert known_of({'type': 'noise', 'sigma': 20.0}, 'release', 40)['sigma'] == pytest.approx(
+    assert parameters_of({'type': 'noise', 'sigma': 20.0}, 'release', 40)['sigma'] == pytest.approx(
         measured, rel=0.03
     )

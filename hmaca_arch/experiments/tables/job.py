@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from hmaca_arch.config import files as options
+from hmaca_arch.config import reading
 from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
 from hmaca_arch.files.atomic import write_atomically
 
@@ -130,7 +130,7 @@ class Job:
             kind = (
                 'horse horse2zebra.zip'
                 if self.cell.dataset.startswith('horse')
-                else 'imagenet PICTURES'
+                else 'imagenet IMAGES'
             )
             raise FileNotFoundError(
                 f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
@@ -147,7 +147,7 @@ class Job:
             ValueError: it was begun with another option file's content, or on other data.
         """
         root = self.root / 'options'
-        given = options.merge(self.cell.options(root), {'train': self.cell.training(root)})
+        given = reading.merge(self.cell.options(root), {'train': self.cell.training(root)})
         if NETWORKS[self.cell.network][2]:
             given['changes'] = NETWORKS[self.cell.network][2]
         given.pop('logger', None)
@@ -341,11 +341,15 @@ class Job:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                if hasattr(os, 'killpg'):
-                    os.killpg(
-                        self.process.pid, signal.SIGKILL
-                    )  # its session: with it what it started
-                else:  # Windows
-                    self.process.kill()
+                self.kill()
                 self.process.wait()
             self.save()
+
+    def kill(self) -> None:
+        """End the process, and with it what it started, without waiting for a checkpoint."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        if hasattr(os, 'killpg'):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its session
+        else:  # Windows
+            self.process.kill()
