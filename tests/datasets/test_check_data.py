@@ -1,6 +1,4 @@
-"""`basicsr check --data`: what is wrong with data is listed, what a training takes is said, and
-nothing is looked at twice.
-"""
+"""`basicsr check --data`: faults in data are listed, a step is measured, and a cache is kept."""
 
 import builtins
 import contextlib
@@ -130,9 +128,7 @@ def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
 
 
 def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
-    """It may have been for want of a right, or of memory, of which a file's time and size say
-    nothing.
-    """
+    """The cause may be a permission or memory, which the file's time and size do not show."""
     path = triplets / 'train' / 'gt' / '0001.png'
     place, sound, status = (
         image_facts.Place(str(path), None, 'image'),

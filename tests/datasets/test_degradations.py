@@ -1,4 +1,4 @@
-"""Degradations against values computed by hand, and the two protocols as the data sets use them."""
+"""Degradations against values computed by hand, and both protocols as the data sets use them."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def box_mask(height: int, width: int, top: int, left: int, rows: int, columns: i
 
 
 def gray(values) -> np.ndarray:
-    """(h, w) -> (h, w, 3), the channels told apart by an offset of 1 each."""
+    """Return (h, w) as (h, w, 3); the channels differ by 1."""
     return np.stack([np.asarray(values) + channel for channel in range(3)], axis=-1).astype(
         np.uint8
     )

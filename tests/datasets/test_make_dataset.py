@@ -1,6 +1,4 @@
-"""`make-dataset`: what it writes, that it can be killed and continued, and that nothing but the
-seed and a picture's name matters.
-"""
+"""`make-dataset`: its files, interrupted runs, and what the result depends on."""
 
 import json
 import os
@@ -30,7 +28,7 @@ PIX = {'protocol': 'clean', 'degradation': 'pix', 'size': 32, 'quiet': True}
 
 
 def write_pictures(folder: Path, names, size: int = 64, ending: str = '.png') -> None:
-    """Textured random pictures; a name's picture is always the same."""
+    """Write textured random images; a name's image is always the same."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         rng = np.random.default_rng(list(name.encode()))
@@ -199,9 +197,7 @@ def test_folders_of_somebody_else_are_left_alone(source, tmp_path, overwrite):
 
 
 def test_killed_and_continued(tmp_path):
-    """kill -9 of the parent alone, before the twelfth of 40 results: its workers are up to eight
-    pictures ahead.
-    """
+    """Kill the parent before the twelfth of 40 results; workers are up to eight images ahead."""
     write_pictures(tmp_path / 'in', [f'k{i:02}' for i in range(40)], size=128)
     out, recipe = (
         tmp_path / 'out',
@@ -239,7 +235,7 @@ def test_a_manifest_line_that_was_cut_short_is_passed_over(source, tmp_path):
 
 @pytest.fixture
 def splits(tmp_path) -> Path:
-    """horse2zebra's layout; t1 is a twin of the test picture e0, in another format."""
+    """horse2zebra's layout; t1 is a twin of the test image e0, in another format."""
     for folder, names in (('trainA', ['t0', 't2']), ('testA', ['e0', 'e1']), ('trainB', ['z0'])):
         write_pictures(tmp_path / 'set' / folder, names)
     cv2.imwrite(

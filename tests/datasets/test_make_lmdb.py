@@ -1,6 +1,4 @@
-"""`make-lmdb`: every pixel survives, whatever the file; what BasicSR could not find again is
-refused; nothing half made stays.
-"""
+"""`make-lmdb`: every pixel survives, bad names are refused, and nothing half made stays."""
 
 import shutil
 from pathlib import Path
@@ -37,7 +35,7 @@ def values(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """One picture of each kind."""
+    """One image of each kind."""
     folder = tmp_path / 'pictures'
     folder.mkdir()
     colour = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -158,7 +156,7 @@ def test_the_map_fits_any_sizes_tightly(tmp_path, sizes):
 
 
 def test_the_map_is_measured_on_all_pictures(tmp_path):
-    """BasicSR's default takes ten times the first picture's size for each."""
+    """BasicSR's default takes ten times the first image's size for each."""
     folder = tmp_path / 'mixed'
     folder.mkdir()
     cv2.imwrite(str(folder / 'a.png'), np.zeros((2, 2, 3), np.uint8))

@@ -1,6 +1,4 @@
-"""The two data sets: what an item holds, where its randomness comes from, and what is said about
-wrong data.
-"""
+"""Both data sets: their samples, their randomness, and their errors."""
 
 import copy
 import logging
@@ -72,8 +70,9 @@ def clean(root: Path, **more) -> dict:
 
 @pytest.fixture(scope='module')
 def made_once(tmp_path_factory) -> Path:
-    """Five triplets of 24x30, and their LMDBs. Each gt pixel says where it is: red is the row,
-    green the column, blue the picture.
+    """Five triplets of 24x30, and their LMDBs.
+
+    Each gt pixel encodes its place: red is the row, green the column, blue the image.
     """
     folder = tmp_path_factory.mktemp('made')
     for i in range(5):

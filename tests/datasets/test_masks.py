@@ -79,7 +79,7 @@ def test_wrong_regions_are_named(arguments, message):
 
 
 def crop_areas(mask: np.ndarray, size: int) -> dict[tuple[int, int], float]:
-    """Plain loops: what every crop holds of the mask."""
+    """Plain loops: the mask's area in every crop."""
     height, width = mask.shape[:2]
     return {
         (y, x): float(mask[y : y + size, x : x + size].sum())

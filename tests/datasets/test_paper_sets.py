@@ -1,4 +1,4 @@
-"""The paper's six data sets in one go."""
+"""The paper's six data sets by one command."""
 
 import json
 import os
@@ -24,7 +24,7 @@ KINDS = ('lq', 'mask', 'gt')
 
 @pytest.fixture
 def sources(tmp_path):
-    """Horses at 128 pixels, one of trainA being one of testA; ten pictures at 64."""
+    """Horses at 128 pixels, one of trainA being one of testA; ten images at 64."""
     write_pictures(tmp_path / 'horse' / 'trainA', ['h0', 'h1'], size=128)
     write_pictures(tmp_path / 'horse' / 'testA', ['e0'], size=128)
     shutil.copy(tmp_path / 'horse' / 'testA' / 'e0.png', tmp_path / 'horse' / 'trainA' / 'h2.png')

@@ -1,6 +1,4 @@
-"""basicsr compare: agrees with `basicsr test`, and its intervals, costs and sheets are what they
-say.
-"""
+"""`basicsr compare` agrees with `basicsr test`; its intervals, costs and sheets are right."""
 
 import csv
 import json
@@ -68,8 +66,9 @@ def inside(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def checkpoints(triplets) -> dict[str, Path]:
-    """Random weights, so that every digit of a figure counts: HMACA, SwinIR with the mask as a
-    channel, SwinIR without.
+    """Random weights of HMACA, SwinIR with the mask as a channel, and SwinIR without.
+
+    Random, so that every digit of a figure counts.
     """
     torch.manual_seed(0)
     networks = {

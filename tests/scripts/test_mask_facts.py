@@ -1,4 +1,4 @@
-"""The experiment on what a network knows of its mask."""
+"""The experiment on what a network knows of its mask, and the restored examples."""
 
 import re
 import subprocess
