@@ -20,7 +20,7 @@ import datasets_ext  # noqa: E402, F401
 import losses_ext  # noqa: E402
 from basicsr.utils.registry import METRIC_REGISTRY  # noqa: E402
 from datasets_ext.recipe import Recipe  # noqa: E402
-from hmaca_arch.config import files, schema, shipped, signatures  # noqa: E402
+from hmaca_arch.config import dataset_schema, files, schema, shipped, signatures  # noqa: E402
 from hmaca_arch.config.kinds import Kind  # noqa: E402
 from hmaca_arch.networks import HMACA, HMANet  # noqa: E402
 from hmaca_arch.networks.unfolded import Unfolded  # noqa: E402
@@ -113,10 +113,10 @@ def constructed(
         if name in known:
             if parameter.annotation is parameter.empty:
                 kind = known[name]
-            settings[name] = kind.says(known[name].meaning, known[name].example, default)
+            settings[name] = kind.described(known[name].meaning, known[name].example, default)
         else:
             example = inline(used[name]) if name in used else default
-            settings[name] = kind.says(sentence(texts[name]), example, default)
+            settings[name] = kind.described(sentence(texts[name]), example, default)
     return settings
 
 
@@ -138,7 +138,7 @@ def data_set(name: str) -> Settings:
     used = examples('datasets').get(name, {})
     for key, kind in recipe.items():
         recipe[key] = kind._replace(example=inline(used[key])) if key in used else kind
-    return {key: recipe.get(key, kind) for key, kind in schema.DATASETS[name].items()}
+    return {key: recipe.get(key, kind) for key, kind in dataset_schema.DATASETS[name].items()}
 
 
 def path_settings() -> Settings:

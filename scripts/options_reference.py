@@ -21,7 +21,7 @@ from option_settings import (
 from options_schema import json_schema
 
 from hmaca_arch.cli import end
-from hmaca_arch.config import schema, shipped
+from hmaca_arch.config import dataset_schema, schema, shipped
 from hmaca_arch.config.kinds import Kind
 
 WIDTH = 100
@@ -89,7 +89,7 @@ def introduction() -> list[str]:
 
 def data_sets() -> list[str]:
     """Return the paragraphs on data sets."""
-    own = {name: less(data_set(name), schema.DATASET) for name in schema.DATASETS}
+    own = {name: less(data_set(name), dataset_schema.DATASET) for name in dataset_schema.DATASETS}
     paired, degrading = own['MaskedPairedImageDataset'], own['MaskedDegradationDataset']
     shared = {key: kind for key, kind in paired.items() if key in degrading}
     parts = [
@@ -99,14 +99,18 @@ def data_sets() -> list[str]:
             '`num_worker_per_gpu` are for `train`, which requires them:'
         ),
         entries(
-            {key: kind for key, kind in schema.DATASET.items() if key not in ('phase', 'scale')}
+            {
+                key: kind
+                for key, kind in dataset_schema.DATASET.items()
+                if key not in ('phase', 'scale')
+            }
         ),
         'Of the types of this project:',
         entries(shared),
     ]
     for name, settings in own.items():
         parts += [f'### {name}', entries(less(settings, shared))]
-    return [*parts, 'In `io_backend`:', entries(schema.IO_BACKEND)]
+    return [*parts, 'In `io_backend`:', entries(dataset_schema.IO_BACKEND)]
 
 
 def networks() -> list[str]:

@@ -14,7 +14,7 @@ from option_settings import (
     path_settings,
 )
 
-from hmaca_arch.config import schema
+from hmaca_arch.config import dataset_schema, schema
 from hmaca_arch.config.kinds import Kind
 
 PLACEHOLDER = {'type': 'string', 'pattern': r'^\{(data|protocol|paste)\}$'}
@@ -59,7 +59,7 @@ def json_schema() -> dict[str, Any]:
     """Return the schema of option files of this project's model, which need not be complete."""
     own = {key: kind for key, kind in schema.NETWORK_OWN.items() if key != 'type'}
     losses = typed({name: constructed(loss, 'train') for name, loss in LOSSES.items()})
-    data = typed({name: data_set(name) for name in schema.DATASETS})
+    data = typed({name: data_set(name) for name in dataset_schema.DATASETS})
     metrics = typed({name: metric(name) for name in METRICS})
     metrics = {'type': ['object', 'null'], 'additionalProperties': metrics}
     inside = {

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from hmaca_arch.config import schema
+from hmaca_arch.config import dataset_schema, schema
 from hmaca_arch.config.yaml_files import Loader, parse
 
 SECTIONS = {
     key: value
-    for key, value in vars(schema).items()
+    for key, value in {**vars(schema), **vars(dataset_schema)}.items()
     if key.isupper()
     and isinstance(value, dict)
     and key not in ('DATASETS', 'REQUIRED', 'PROTOCOLS', 'DATA_FILE')
@@ -49,7 +49,7 @@ def test_every_setting_has_an_entry_with_its_meaning_and_an_example(script):
         for key, kind in section.items()
         if key not in ('phase', 'scale')
     ]
-    for name in schema.DATASETS:
+    for name in dataset_schema.DATASETS:
         settings += [
             (key, kind)
             for key, kind in script.data_set(name).items()
@@ -82,7 +82,7 @@ def test_defaults_are_those_of_the_code():
     }
     stated |= {
         key: kind.default
-        for known in schema.DATASETS.values()
+        for known in dataset_schema.DATASETS.values()
         for key, kind in known.items()
         if kind.meaning and key not in keys
     }

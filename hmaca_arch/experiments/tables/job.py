@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from hmaca_arch.config import files as options
+from hmaca_arch.config import reading
 from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
 from hmaca_arch.files.atomic import write_atomically
 
@@ -147,7 +147,7 @@ class Job:
             ValueError: it was begun with another option file's content, or on other data.
         """
         root = self.root / 'options'
-        given = options.merge(self.cell.options(root), {'train': self.cell.training(root)})
+        given = reading.merge(self.cell.options(root), {'train': self.cell.training(root)})
         if NETWORKS[self.cell.network][2]:
             given['changes'] = NETWORKS[self.cell.network][2]
         given.pop('logger', None)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmaca_arch.config import files as options
+from hmaca_arch.config import reading
 from hmaca_arch.config.yaml_files import read_yaml
 from hmaca_arch.messages import suggestion
 
@@ -130,7 +130,7 @@ class Cell:
 
     def options(self, root: Path) -> dict:
         """Return what its option file says on its data set."""
-        return options.read(root / self.option_file, self.dataset)
+        return reading.read(root / self.option_file, self.dataset)
 
     def training(self, root: Path) -> dict:
         """Return what a network with a + changes in its section `train`, so that it trains as
@@ -138,7 +138,7 @@ class Cell:
         """
         if '+' not in self.network or 'plus' in self.option_file:
             return {}
-        own = options.read(
+        own = reading.read(
             root / f'train/train_HMACAplus{"" if self.preset == "paper" else "_light"}.yml'
         )['train']
         return differing(self.options(root)['train'], own)
@@ -154,7 +154,7 @@ class Cell:
         Raises:
             ValueError: the batch cannot be dealt to the processes.
         """
-        opt = options.merge(self.options(root), {'train': self.training(root)})
+        opt = reading.merge(self.options(root), {'train': self.training(root)})
         batch = 2 if self.preset == 'smoke' else opt['datasets']['train']['batch_size_per_gpu']
         if batch % self.processes:
             raise ValueError(
