@@ -295,7 +295,7 @@ def test_sections_that_cannot_work(tmp_path, changes, message):
         network_section(wrong)
 
 
-def test_a_network_without_a_convolution_for_the_picture_is_refused():
+def test_a_network_without_a_convolution_for_the_image_is_refused():
     with pytest.raises(ValueError, match='no convolution that takes the 3 channels'):
         build_network(network_section({'type': 'NoPictureConv', 'mask_input': 'channel'}))
 
