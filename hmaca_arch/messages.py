@@ -108,8 +108,8 @@ def how_to_install(extra: str) -> str:
 
 
 def short_repr(value: Any) -> str:
-    """Return the repr of a value, cut to 80 characters."""
-    text = repr(value)
+    """Return the repr of a value on one line, cut to 80 characters."""
+    text = re.sub(r'\s*\n\s*', ' ', repr(value))  # a tensor's has several lines
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 

@@ -20,6 +20,10 @@ from hmaca_arch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
+GPU = torch.cuda.is_available()
+if not GPU:  # Triton's kernels are interpreted then. Triton reads this once, when it is imported.
+    os.environ['TRITON_INTERPRET'] = '1'
+
 # The same examples each time, so that a failure is a change's and not chance's;
 # --hypothesis-profile=default draws others.
 hypothesis.settings.register_profile(
@@ -41,6 +45,19 @@ def _interruptible():
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(
+    params=[
+        'cpu',
+        pytest.param(
+            'cuda', marks=[pytest.mark.cuda, pytest.mark.skipif(not GPU, reason='needs a GPU')]
+        ),
+    ]
+)
+def device(request) -> torch.device:
+    """Give each device that there is to tests of numbers."""
+    return torch.device(request.param)
 
 
 def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:

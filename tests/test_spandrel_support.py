@@ -14,7 +14,7 @@ from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import mask_input
-from hmaca_arch.networks.attention import MaskEncoder
+from hmaca_arch.networks.mask_keys import MaskEncoder
 
 spandrel = pytest.importorskip('spandrel')
 from hmaca_arch import spandrel_support  # noqa: E402
@@ -223,7 +223,9 @@ def test_a_large_mask_is_counted_in_half_precision():
     mask = torch.zeros(1, 1, 300, 300)
     mask[..., 50:100, 50:100] = 1
     encoder = MaskEncoder(32)
-    assert torch.equal(encoder.half()(mask.half()).log_count, encoder.float()(mask).log_count)
+    assert torch.equal(
+        encoder.half().keys(mask.half()).log_count, encoder.float().keys(mask).log_count
+    )
 
 
 def test_without_spandrel_the_error_names_the_extra():

@@ -180,6 +180,12 @@ TRAIN_OWN = {  # this project's model only, as all sections that end in _OWN
         'true',
         'false',
     ),
+    'fused_attention': FLAG.described(
+        "On a GPU: compute the attention of HMANet and HMACA in this project's own kernels, which "
+        'need Triton. No GPU has run them yet.',
+        'true',
+        'false',
+    ),
     'deterministic': FLAG.described(
         'Use only algorithms that repeat bit by bit. Slower. On a GPU an operation that has none '
         'is an error.',

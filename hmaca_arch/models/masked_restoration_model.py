@@ -18,6 +18,7 @@ from hmaca_arch.messages import refuse
 from hmaca_arch.models.region_log import region_figures, region_sums
 from hmaca_arch.models.validating_model import ValidatingModel
 from hmaca_arch.networks.adapter import Adapter, padding, takes
+from hmaca_arch.networks.biased_attention import use_fused
 from hmaca_arch.networks.loading import check_weights
 from hmaca_arch.networks.mask_input import network_section
 from hmaca_arch.training import arithmetic, distributed
@@ -51,6 +52,7 @@ class MaskedRestorationModel(ValidatingModel):
         self.pad_to = padding(opt['network_g'])
         super().__init__({**opt, 'network_g': network})
         arithmetic.use_tf32(train_opt.get('tf32', False), self.device)
+        use_fused(train_opt.get('fused_attention', False) and self.device.type == 'cuda')
 
     def init_training_settings(self) -> None:
         """Set up losses, optimizer, schedule and precision, and compile the network if asked."""

@@ -13,8 +13,9 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
-from hmaca_arch.messages import printable
+from hmaca_arch.messages import printable, short_repr
 from hmaca_arch.training import distributed, resuming, stopping
+from hmaca_arch.training.states import check_optimizer
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # optimizer settings that only some versions have
 MISFITS = (KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError)
@@ -148,6 +149,7 @@ class ResumableModel(SRModel):
         for optimizer, ours, saved, kind in zip(
             self.optimizers, settings, resume_state['optimizers'], types
         ):
+            check_optimizer(optimizer, saved)
             for group, theirs in zip(ours, saved['param_groups']):
                 _compare_settings(type(optimizer).__name__, kind, group, theirs)
         kept = ('last_epoch', '_step_count', '_last_lr')
@@ -200,7 +202,7 @@ def _compare_settings(
             'or start a run of another name with path: pretrain_network_g'
         )
     changed = [
-        f'{key} {theirs[key]}, now {value}'
+        f'{key} {short_repr(theirs[key])}, now {value}'
         for key, value in ours.items()
         if theirs.get(key, value) != value
     ]

@@ -3,33 +3,15 @@
 import glob
 import os
 from pathlib import Path
-from typing import Any
 
 from basicsr.utils import check_resume
 
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
-from hmaca_arch.messages import one_line, printable, say, short_repr
+from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.training import distributed
 from hmaca_arch.training.locking import lock_experiment
-
-
-def check_state(state: Any) -> None:
-    """Raise a ValueError, KeyError or TypeError for anything that is no training state.
-
-    The file may be a stranger's and hold anything.
-    """
-    for key in ('epoch', 'iter'):
-        number = state[key]
-        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
-            raise ValueError(f'{key} is {short_repr(number)}; expected a whole number')
-    for key in ('optimizers', 'schedulers'):
-        parts = state[key]
-        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-            raise ValueError(f'{key} is no list of states')
-    for key in ('sampling', 'best', 'scaler'):
-        if not isinstance(state.get(key, {}), dict):
-            raise ValueError(f'{key} is {short_repr(state[key])}; expected a section')
+from hmaca_arch.training.states import check_state
 
 
 def _iteration(path: Path) -> int:

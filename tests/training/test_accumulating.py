@@ -123,9 +123,10 @@ def test_samples_keep_their_order_in_parts():
     parts = SplitCollate(2)(samples)
     assert [part['lq_path'] for part in parts] == [['0.png', '1.png'], ['2.png', '3.png']]
     assert torch.equal(torch.cat([part['lq'] for part in parts]), default_collate(samples)['lq'])
-    assert [part['lq'].shape[-1] for part in SplitCollate(2)([sample(0), sample(1, 32)])] == [16, 32], (
-        'sizes may differ between parts'
-    )
+    assert [part['lq'].shape[-1] for part in SplitCollate(2)([sample(0), sample(1, 32)])] == [
+        16,
+        32,
+    ], 'sizes may differ between parts'
 
 
 def run(folder, options, *more):

@@ -130,7 +130,7 @@ class Job:
             kind = (
                 'horse horse2zebra.zip'
                 if self.cell.dataset.startswith('horse')
-                else 'imagenet PICTURES'
+                else 'imagenet IMAGES'
             )
             raise FileNotFoundError(
                 f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
