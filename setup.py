@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 CODE = (HERE / 'hmaca_arch/__init__.py').read_text('utf-8')
 VERSION = re.findall(r"__version__ = '(.+)'", CODE)[0]
 PLOTS = ['matplotlib>=3.7']
+DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
@@ -45,7 +46,7 @@ setup(
     # So that they are found by name after installation: hmaca_arch/config/shipped.py
     package_dir={'hmaca_arch.option_files': 'options'},
     package_data={
-        'hmaca_arch': ['py.typed', 'weights/*.pth'],
+        'hmaca_arch': ['py.typed', 'weights/*.pth', 'page/static/*'],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
         'datasets_ext': ['py.typed'],
         'losses_ext': ['py.typed'],
@@ -68,7 +69,7 @@ setup(
     extras_require={
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
-        'demo': ['gradio>=6.31,<7'],
+        'demo': DEMO,
         'plots': PLOTS,
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
@@ -80,8 +81,7 @@ setup(
             'safetensors>=0.4',
             'ruff>=0.5',
             'spandrel>=0.4,<0.5',
-            # for the kernels of hmaca_arch.networks.fused_attention; torch for CUDA brings it
-            'triton>=3.2; sys_platform == "linux"',
+            *DEMO,
             *ONNX,
             *PLOTS,
         ],

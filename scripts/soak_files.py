@@ -84,14 +84,14 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
     )
     report = {
         Path(item['file']).name: item
-        for item in json.loads((folder / 'report.json').read_text())['pictures']
+        for item in json.loads((folder / 'report.json').read_text())['files']
     }
     for entry in by_stem.values():
-        item = report.get(entry.name, {'error': 'not in the report'})
+        item = report.get(entry.name, {'status': 'refused'})
         fate = fate_of(entry, 'restore')
-        if fate != 'either' and ('error' in item) != (fate == 'refused'):
+        if fate != 'either' and (item['status'] == 'refused') != (fate == 'refused'):
             faults.append(f'restore: {entry.kind}: {item}')
-        if 'error' in item and not names_file(done.stderr, entry.name):
+        if item['status'] == 'refused' and not names_file(done.stderr, entry.name):
             faults.append(f'restore: {entry.name}: not named on stderr')
     sizes = ('--protocol', 'clean', '--degradation', 'pix', '--size', HEIGHT, '--workers', 2)
     done = run('make-dataset', 'in', '-o', 'data', *sizes)
@@ -103,7 +103,7 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
         if stem not in made and not names_file(done.stderr, entry.name):
             faults.append(f'make-dataset: {entry.name}: not named on stderr')
     run('make-lmdb', 'in', '-o', 'packed.lmdb')
-    restored = sum('error' not in item for item in report.values())
+    restored = sum(item['status'] == 'done' for item in report.values())
     print(
         f'whole folders of {len(by_stem)} pictures: restore did {restored}, make-dataset {len(made)}'
     )

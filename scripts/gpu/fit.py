@@ -28,6 +28,8 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from hmaca_arch.config import files as options
 from hmaca_arch.config import shipped
+from hmaca_arch.config.overrides import add_overrides
+from hmaca_arch.config.reading import read
 from hmaca_arch.experiments.tables.cell import length
 from hmaca_arch.training import pipeline
 
@@ -48,7 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--iterations', type=int)
     parser.add_argument('--out', type=Path, default=Path('plan.json'))
     parser.add_argument('--describe', action='store_true', help='print name and missing data')
-    options.add_overrides(parser)
+    add_overrides(parser)
     return parser.parse_args()
 
 
@@ -59,7 +61,7 @@ def describe(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     return {
         'name': opt['name'],
         'path': str(path),
-        'data': options.read(path).get('data') if opt.get('data') is None else opt['data'],
+        'data': read(path).get('data') if opt.get('data') is None else opt['data'],
         'protocol': opt.get('protocol') or 'clean',
         'missing': [root for root in roots if not Path(root).exists()],
     }

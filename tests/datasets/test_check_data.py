@@ -22,7 +22,7 @@ from conftest import make_triplets, tiny_options, write_options
 import losses_ext  # noqa: F401
 from datasets_ext import check_data, image_facts, make_lmdb
 from hmaca_arch import cli
-from hmaca_arch.config import files as options
+from hmaca_arch.config import completing
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training import resources as estimate
 
@@ -317,7 +317,7 @@ def test_the_command_measures_a_step_and_draws_the_first_batch(
 
 
 def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     samples = estimate.first_samples(opt)
     training.install()
@@ -328,7 +328,7 @@ def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
 
 
 def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     one = estimate.first_samples(opt)
     assert len(estimate.first_samples({**opt, 'num_gpu': 3})) == 3 * len(one)
@@ -337,7 +337,7 @@ def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, tr
 def test_where_a_batch_would_take_too_long_one_sample_is_measured_and_said_so(
     tmp_path, triplets, monkeypatch
 ):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     samples = estimate.first_samples(opt)
     monkeypatch.setattr(estimate, 'PATIENCE', 0.0)
     found = estimate.measure(opt, samples)

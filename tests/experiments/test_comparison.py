@@ -112,7 +112,7 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
             name=name, network_g=section, path={'pretrain_network_g': str(checkpoints[name])}
         )
         write_options(inside / f'{name}.yml', opt)
-        training.run('test', arguments_of(['-opt', f'{name}.yml'], 'test'), str(inside))
+        training.run_pipeline('test', arguments_of(['-opt', f'{name}.yml'], 'test'), str(inside))
     run = compare(
         triplets / 'test', '-n', checkpoints['hmaca'], checkpoints['seeing'], 'blind.yml', f'again=hmaca.yml,{checkpoints["hmaca"]}',
         '--threads', 1, '--resamples', 50, '--against', 'seeing',

@@ -3,7 +3,6 @@ memory or time beyond their own size.
 """
 
 import ast
-import copy
 import io
 import json
 import os
@@ -35,7 +34,6 @@ from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.networks import described
 from hmaca_arch.networks.mask_input import network_section
-from hmaca_arch.training import resuming
 
 HUGE = 10**9
 DAMAGED = 'it is damaged, or another kind of file'
@@ -697,33 +695,3 @@ def test_every_load_of_torch_is_ours_or_safe():
     }
     assert found - {'basicsr.train'} == set(compat.LOADING)
     assert all(sys.modules[name].torch.load is not torch.load for name in compat.LOADING)
-
-
-STATE = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
-
-
-@pytest.mark.parametrize('more', [{'iter': '../../x'}, {'iter': -1}, {'iter': True}, {'iter': 10**30}, {'epoch': None}, {'optimizers': 3},
-                                  {'schedulers': [1]}, {'sampling': 3}, {'best': []}, {'scaler': 'x'}])  # fmt: skip
-def test_training_states_hold_what_they_should(tmp_path, more):
-    resuming.check_state(copy.deepcopy(STATE))
-    with pytest.raises(ValueError):
-        resuming.check_state({**STATE, **more})
-
-
-def test_a_state_of_another_form_ends_in_one_line(basicsr_here, triplets, tmp_path):
-    opt = tiny_options(triplets)
-    opt['train']['total_iter'] = 2
-    path = write_options(tmp_path / 'o.yml', opt)
-    assert basicsr_here('train', '-opt', path) == (0, '')
-    state = tmp_path / 'experiments' / 'tiny' / 'training_states' / '2.state'
-    whole = load_safely(state)
-    for change in (
-        {'optimizers': [{}]},
-        {'optimizers': [{'param_groups': [{}], 'state': {}}]},
-        {'optimizers': [{'param_groups': 3}]},
-    ):
-        torch.save({**whole, **change}, state)
-        code, error = basicsr_here(
-            'train', '-opt', path, '--force_yml', f'path:resume_state={state}', 'train:total_iter=4'
-        )
-        assert code == 1 and error

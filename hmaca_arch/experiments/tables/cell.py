@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmaca_arch.config import files as options
-from hmaca_arch.config import shipped
+from hmaca_arch.config import reading, shipped
 
 SETS = {
     f'{key}_{kind}': f'{name}-{degradation}'
@@ -118,7 +117,7 @@ class Cell:
 
     def options(self) -> dict[str, Any]:
         """Read its option file, with its data set."""
-        return options.read(self.path, self.dataset)
+        return reading.read(self.path, self.dataset)
 
     def training(self) -> dict[str, Any]:
         """Return what changes in its section `train`.
@@ -128,7 +127,7 @@ class Cell:
         if '+' not in self.network or 'plus' in self.option_file:
             return {}
         size = '' if self.preset == 'paper' else '_light'
-        own = options.read(shipped.FOLDER / f'train/train_HMACAplus{size}.yml')['train']
+        own = reading.read(shipped.FOLDER / f'train/train_HMACAplus{size}.yml')['train']
         return differing(self.options()['train'], own)
 
     def changes(self, data: Path, iterations: int) -> list[str]:
@@ -141,7 +140,7 @@ class Cell:
         Raises:
             ValueError: the batch cannot be dealt to the processes.
         """
-        opt = options.merge(self.options(), {'train': self.training()})
+        opt = reading.merge(self.options(), {'train': self.training()})
         entries = [
             f'data={self.dataset}',
             f'name={self.name}',

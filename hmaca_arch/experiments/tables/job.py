@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hmaca_arch.config import files as options
+from hmaca_arch.config import reading
 from hmaca_arch.experiments.tables.cell import NETWORKS, Cell
 from hmaca_arch.experiments.tables.state import (
     how_to_restart,
@@ -70,7 +70,7 @@ class Job:
         source = self.data / self.cell.protocol / self.cell.dataset
         if not source.is_dir():
             horse = self.cell.dataset.startswith('horse')
-            kind = 'horse horse2zebra.zip' if horse else 'imagenet PICTURES'
+            kind = 'horse horse2zebra.zip' if horse else 'imagenet IMAGES'
             raise FileNotFoundError(
                 f'{source} does not exist; to prepare it: basicsr make-dataset '
                 f'--protocol {self.cell.protocol} --{kind} -o {self.data}'
@@ -87,7 +87,7 @@ class Job:
         Raises:
             ValueError: the option file or the data have changed.
         """
-        given = options.merge(self.cell.options(), {'train': self.cell.training()})
+        given = reading.merge(self.cell.options(), {'train': self.cell.training()})
         changes = [*NETWORKS[self.cell.network][2], *self.cell.arithmetic.values()]
         if changes:
             given['changes'] = changes

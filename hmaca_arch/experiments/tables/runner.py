@@ -16,7 +16,7 @@ from hmaca_arch.experiments.tables.job import Job
 from hmaca_arch.experiments.tables.state import is_done
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import say
-from hmaca_arch.training import resuming
+from hmaca_arch.training import locking
 
 POLL = 0.2  # seconds
 
@@ -80,7 +80,7 @@ def run(
     for name in ('cells', 'logs'):
         output_folder(folder / name)
     try:
-        resuming.lock_experiment(str(folder / 'cells'))
+        locking.lock_experiment(str(folder / 'cells'))
     except ValueError:
         raise ValueError(
             f'{folder}: another run of this command writes there; wait for it, or choose another '
@@ -131,4 +131,4 @@ def run(
     finally:
         for job in running.values():
             job.stop()
-        resuming.unlock()
+        locking.unlock()
