@@ -60,12 +60,12 @@ class LoadModel:
     FUNCTION = 'load'
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
         tooltip = f'The shipped weights, or a checkpoint (.pth) in models/{FOLDER}.'
         return {'required': {'weights': ([SHIPPED, *checkpoints()], {'tooltip': tooltip})}}
 
     @classmethod
-    def IS_CHANGED(cls, weights: str) -> int:  # noqa: N802
+    def IS_CHANGED(cls, weights: str) -> int:
         """Return the file's time, so that a checkpoint that was trained further is read again."""
         return path_of(weights).stat().st_mtime_ns
 
@@ -96,7 +96,7 @@ class RestoreRegion:
     FUNCTION = 'restore'
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
         degradation = (
             'What was done to the region: auto, pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, '
             'each with +jpeg:75 after it if it was saved so; none; unknown.'
@@ -117,7 +117,7 @@ class RestoreRegion:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, degradation: str | None = None) -> bool | str:  # noqa: N802
+    def VALIDATE_INPUTS(cls, degradation: str | None = None) -> bool | str:
         """Refuse a text that is no degradation before anything runs; None comes from a node."""
         try:
             check_degradation(degradation or 'auto')
@@ -189,7 +189,7 @@ class MeasureDegradation:
     OUTPUT_NODE = True
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
         return {'required': {'image': ('IMAGE',), 'mask': ('MASK', {'tooltip': MASK})}}
 
     def measure(self, image: Tensor, mask: Tensor) -> dict:

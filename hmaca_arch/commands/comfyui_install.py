@@ -63,5 +63,5 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     target = install(args.path)
     say(f'{printable(target)}: restart ComfyUI, then see Templates, hmaca')
-    say(f"checkpoints go to {printable(args.path / 'models' / 'hmaca')}")
+    say(f'checkpoints go to {printable(args.path / "models" / "hmaca")}')
     say("ComfyUI's own Python needs opencv-python as well")

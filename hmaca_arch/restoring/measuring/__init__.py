@@ -17,7 +17,13 @@ from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import measure_blur
 from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
-from hmaca_arch.restoring.measuring.lossy import blur_activity, flattened, lossy_blur, lossy_grid, lossy_noise
+from hmaca_arch.restoring.measuring.lossy import (
+    blur_activity,
+    flattened,
+    lossy_blur,
+    lossy_grid,
+    lossy_noise,
+)
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.pool import pool_evidence
 
@@ -79,10 +85,7 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    image: np.ndarray,
-    mask: np.ndarray,
-    jpeg: int | None = None,
-    corner: tuple[int, int] = (0, 0),
+    image: np.ndarray, mask: np.ndarray, jpeg: int | None = None, corner: tuple[int, int] = (0, 0)
 ) -> list[Measured]:
     """Measure each 8-connected region of a mask.
 
