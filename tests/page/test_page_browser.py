@@ -138,7 +138,7 @@ def test_paint_restore_compare_save(page, photo):
     after = page.seen(page.at(110.5, 90.5), page.at(150.5, 90.5), page.at(20.5, 20.5))
     assert after[0] == before[0] and after[2] == before[2]
     np.testing.assert_allclose(after[1][:3], 255 - np.array(before[1][:3]), atol=3)
-    x, y = page.at(130, 90)
+    x = page.at(130, 90)[0]
     height = page.evaluate(
         "(box => box.y + box.height / 2)(document.querySelector('#compare').getBoundingClientRect())"
     )
