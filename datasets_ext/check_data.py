@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from datasets_ext.image_facts import Facts, Place, collect_facts
 from datasets_ext.parallel import default_workers
 from datasets_ext.sources import MOST_PIXELS, Lmdb, SingleFile, Source, open_source, read_meta_info
-from hmaca_arch.config.presence import no_folder
+from hmaca_arch.config.presence import absent_folder
 from hmaca_arch.messages import printable
 
 ERRORS = ('unreadable', 'mis-sized', 'missing', 'leaked')
@@ -205,7 +205,7 @@ def scan(
     lines: Lines = {kind: [] for kind in (*ERRORS, *WARNINGS)}
     sets, places = [], []
     for phase, opt in datasets.items():
-        absent = no_folder(f'datasets:{phase}', opt)
+        absent = absent_folder(f'datasets:{phase}', opt)
         if absent:
             lines['missing'].append(absent)
             continue

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.recipe_settings import require_one_of
+from hmaca_arch.config.dataset_schema import PHASES
 from hmaca_arch.config.kinds import Kind, wrong_value
-from hmaca_arch.config.schema import PHASES
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.images import decode_picture
 from hmaca_arch.messages import refuse

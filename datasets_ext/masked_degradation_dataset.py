@@ -9,7 +9,7 @@ from datasets_ext.manifest import degradation_of
 from datasets_ext.masked_dataset import MaskedDataset, Triplet
 from datasets_ext.recipe import Recipe
 from datasets_ext.sources import check_pixels, chosen_names, open_source
-from hmaca_arch.config.schema import DATASETS
+from hmaca_arch.config.dataset_schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN
 from hmaca_arch.files.images import to_8_bit
 

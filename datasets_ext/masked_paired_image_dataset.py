@@ -17,7 +17,7 @@ from datasets_ext.sources import (
     read_sound_mask,
     refuse_missing,
 )
-from hmaca_arch.config.schema import DATASETS
+from hmaca_arch.config.dataset_schema import DATASETS
 from hmaca_arch.degradation import UNKNOWN
 from hmaca_arch.messages import printable
 

@@ -107,7 +107,6 @@ def test_there_is_one_way_to_suggest_and_one_to_print():
 NAMES = re.compile(
     r'(^|[._])(path|file|folder|name|picture|image|manifest|states|output|key|error|load_path)$'
 )
-SAFE = ('printable', 'one_line', 'show', 'repr', 'len', 'str.join')
 
 
 def bare_names(source: str) -> list[str]:

@@ -1,66 +1,110 @@
-"""`basicsr restore`: a picture and a mask in, the picture with its region restored out; or folders
-of them.
-"""
+"""`basicsr restore`: restore the masked region of an image, or of folders of images."""
 
 import argparse
-import json
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from tqdm import tqdm
+from typing import Any
 
 from hmaca_arch import devices
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.image_files import (
-    LOSSY,
-    check_output,
-    largest_change,
-    read_picture,
-    verify,
-    write_picture,
-)
-from hmaca_arch.files.images import list_pictures, read_file
-from hmaca_arch.files.masks import Doubt, read_mask
-from hmaca_arch.files.outputs import output_folder
-from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, Restorer, check_settings, load_restorer
-from hmaca_arch.messages import one_line, printable, say
-from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, check_settings, load_restorer
+from hmaca_arch.restoring.mask_sources import MaskSource, parse_box
+from hmaca_arch.restoring.planning import SAME, Request
+from hmaca_arch.restoring.running import restore_files
 
-DESCRIPTION = """Restore the masked region of a picture, or of every picture of a folder; every other pixel stays as it is, bit for bit.
-Masks: white = restore. Without --weights the ones that ship with the package are used. Exit status: 0 if everything was done, 1 if
-something was not (it is listed, the rest is done), 130 after Ctrl-C."""
+DESCRIPTION = """Restore the masked region of images; every other pixel stays as it is, bit for bit.
+White in a mask is restored. Without --weights the ones that ship with the package are used. Exit
+status: 0 if everything was done, 1 if something was refused (it is listed, the rest is done), 130
+after Ctrl-C."""
 
 
-class Job(NamedTuple):
-    """mask: None where a folder of masks has none of that name."""
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(prog='basicsr restore', description=DESCRIPTION)
+    _add_files(made.add_argument_group('files').add_argument)
+    _add_masks(made.add_argument_group('masks').add_argument)
+    _add_network(made.add_argument_group('network').add_argument)
+    return made
 
-    picture: Path
-    mask: Path | None
-    output: Path
 
-
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='basicsr restore', description=DESCRIPTION)
-    add = parser.add_argument
-    add('-i', '--input', type=Path, required=True, help='a picture, or a folder of pictures')
+def _add_files(add: Any) -> None:
     add(
-        '-m',
-        '--mask',
+        '-i',
+        '--input',
         type=Path,
+        nargs='+',
         required=True,
-        help='a mask, for all pictures; or a folder of masks of the same names (endings may differ)',
+        metavar='PATH',
+        help='images, folders of images, or patterns as "photos/*.jpg"',
     )
     add(
         '-o',
         '--output',
         type=Path,
         required=True,
-        help='a file (.png, .tif, .webp; .jpg loses the guarantee), or a folder, for NAME.png',
+        metavar='PATH',
+        help='a file, for one image, or a folder',
     )
+    add('--recursive', action='store_true', help='go into subfolders and keep the tree')
+    add('--format', choices=(*FORMATS, SAME), help='of the outputs in a folder (png)')
+    add('--quality', type=int, metavar='N', help='of lossy formats, 1 to 100 (95)')
+    add('--overwrite', action='store_true', help='replace outputs that exist')
+    add(
+        '--verify',
+        action='store_true',
+        help='read every written file with another library and compare it with the input',
+    )
+    add('--json', type=Path, metavar='FILE', help='write a report about every file')
+    add(
+        '--max-pixels',
+        type=int,
+        default=2**28,
+        metavar='N',
+        help='refuse larger images (268 million pixels)',
+    )
+
+
+def _add_masks(add: Any) -> None:
+    add(
+        '-m',
+        '--mask',
+        type=Path,
+        metavar='PATH',
+        help='a mask for all images; or a folder of masks named NAME.png or NAME_mask.png',
+    )
+    add('--mask-suffix', metavar='TEXT', help='masks are named NAME + TEXT')
+    add(
+        '--mask-from',
+        default='gray',
+        metavar='WHAT',
+        help='alpha: what is transparent; color:#ff00ff: what has that colour; in the mask, or '
+        'without --mask in the image itself',
+    )
+    add(
+        '--box',
+        action='append',
+        default=[],
+        metavar='X,Y,W,H',
+        help='a rectangle instead of a mask, in pixels from the top left; may be repeated',
+    )
+    add('--invert-mask', action='store_true', help='black = restore')
+    add(
+        '--soft-mask',
+        action='store_true',
+        help='blend by gray values; otherwise what is above 127 of 255 is restored',
+    )
+    add('--grow', type=int, default=0, metavar='N', help='widen the mask by N pixels (0)')
+    add(
+        '--feather',
+        type=int,
+        default=0,
+        metavar='N',
+        help='pixels over which the restored region fades in, inside the mask (0)',
+    )
+    add('--copy-unmasked', action='store_true', help='copy images that have no mask')
+
+
+def _add_network(add: Any) -> None:
     add(
         '--weights',
         type=Path,
@@ -72,14 +116,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         '--opt',
         type=Path,
         metavar='FILE',
-        help='option file of the training, for networks whose checkpoints do not say (SwinIR, HAT, DRCT)',
+        help='option file of the training, for networks whose checkpoints do not say '
+        '(SwinIR, HAT, DRCT)',
     )
     add(
         '--degradation',
         default='auto',
         metavar='WHAT',
-        help='what was done to the region: auto (default; measured), pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 '
-        'if it was saved so; none; unknown',
+        help='what was done to the region: auto (default; measured), pix:8:mean, '
+        'pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 if it was saved so; none; '
+        'unknown',
     )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
@@ -89,13 +135,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         default=32,
         metavar='N',
         help='pixels around a region that the network sees (32)',
-    )
-    add(
-        '--feather',
-        type=int,
-        default=0,
-        metavar='N',
-        help='pixels over which the restored region fades in, inside the mask (0)',
     )
     add(
         '--batch',
@@ -111,231 +150,67 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar='N',
         help=f'longest side that is restored at once; larger regions are tiled ({TILE})',
     )
-    add('--invert-mask', action='store_true', help='black = restore')
-    add(
-        '--soft-mask',
-        action='store_true',
-        help='blend by gray values; otherwise what is above 127 of 255 is restored',
-    )
-    add(
-        '--verify',
-        action='store_true',
-        help='read every written file back and compare it with the input',
-    )
-    add('--overwrite', action='store_true', help='replace outputs that exist')
-    add(
-        '--json',
-        type=Path,
-        metavar='FILE',
-        help='write a report: file, regions, seconds, largest change outside',
-    )
-    return parser.parse_args(argv)
-
-
-def plan(args: argparse.Namespace) -> list[Job]:
-    """Which pictures, with which masks, to which files.
-
-    Raises:
-        FileNotFoundError, ValueError: the input or the mask does not exist, or the output does not
-            fit them.
-    """
-    for name in ('input', 'mask'):
-        if not getattr(args, name).exists():
-            raise FileNotFoundError(f'--{name}: {getattr(args, name).absolute()} does not exist')
-    masks = list_pictures(args.mask) if args.mask.is_dir() else None
-
-    def mask_of(stem: str) -> Path | None:
-        return args.mask if masks is None else Path(masks[stem]) if stem in masks else None
-
-    if args.input.is_dir():
-        if args.output.exists() and not args.output.is_dir():
-            raise ValueError(
-                f'--output: {args.output} is a file; for a folder of pictures it has to be a folder'
-            )
-        jobs = [
-            Job(Path(path), mask_of(stem), args.output / f'{stem}.png')
-            for stem, path in list_pictures(args.input).items()
-        ]
-    else:
-        output = (
-            args.output / f'{args.input.stem}.png'
-            if args.output.is_dir() or not args.output.suffix
-            else args.output
-        )
-        check_output(output)
-        jobs = [Job(args.input, mask_of(args.input.stem), output)]
-    for job in jobs:
-        if job.mask is not None and job.output.resolve() == job.mask.resolve():
-            raise ValueError(f'--output: {job.output} is the mask; expected another file')
-    return jobs
-
-
-def restore_file(job: Job, restorer: Restorer, args: argparse.Namespace) -> dict:
-    """Restore and write one picture; returns its entry of the report.
-
-    Raises:
-        OSError, ValueError: it was not done. Nothing was written, unless it was written and could
-            not be verified.
-    """
-    if job.mask is None:
-        raise ValueError(f'no mask: {args.mask} has no picture named {job.picture.stem}')
-    if job.output.exists() and not args.overwrite:
-        raise ValueError(f'{job.output} exists; --overwrite replaces it')
-    picture = read_picture(job.picture)
-    check_output(job.output, picture.pixels)
-    mask, doubts = read_mask(read_file(job.mask), args.soft_mask, str(job.mask))
-    if mask.shape != picture.pixels.shape[:2]:
-        turned = ', once its EXIF orientation is applied,' if picture.turned else ''
-        sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, picture.pixels.shape)]
-        raise ValueError(
-            f'the mask {job.mask} has {sizes[0]} pixels, the picture{turned} {sizes[1]}; expected equal sizes'
-        )
-    if args.invert_mask:
-        mask = 1 - mask
-        doubts = [note for note in doubts if note.doubt is not Doubt.MOSTLY_WHITE]
-    output_folder(job.output.parent)
-    start = time.perf_counter()
-    done = restorer.run(
-        picture.pixels,
-        mask if args.soft_mask else mask.astype(bool),
-        args.degradation,
-        context=args.context,
-        feather=args.feather,
-        soft_mask=args.soft_mask,
-        batch=args.batch,
-        tile=args.tile,
-        jpeg=quality_of_file(read_file(job.picture)),
-    )
-    seconds = time.perf_counter() - start
-    notes = [*picture.notes, *(note.text for note in doubts), *done.notes]
-    if job.output.suffix.lower() in LOSSY:
-        notes.append(
-            f'{job.output.name} is stored with loss: pixels outside the mask change as well'
-        )
-    write_picture(job.output, picture._replace(pixels=done.image))
-    change = largest_change(picture.pixels, done.image, mask)
-    if args.verify:
-        change = verify(job.output, picture, done.image, mask)
-    return {
-        'output': str(job.output),
-        'regions': len(done.regions),
-        'boxes': [list(region.box) for region in done.regions],
-        'seconds': round(seconds, 3),
-        'max_change_outside': change,
-        'verified': args.verify,
-        'notes': notes,
-    }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command: 0 if all was done, 1 if something was not.
+    """Run the command: 0 if all went well, 1 if something was refused.
 
     Raises:
         OSError, ValueError: a mistake that concerns everything; nothing was done.
     """
-    args = arguments(argv)
-    check_settings(args.context, args.feather, args.batch, args.tile)
+    args = parser().parse_args(argv)
+    weights = args.weights or SHIPPED_WEIGHTS
+    return restore_files(
+        request_of(args),
+        lambda: load_restorer(args.weights, args.device, args.precision, options_of(args.opt)),
+        facts={'weights': str(weights), 'precision': args.precision},
+        read=[path for path in (weights, args.opt) if path],
+    )
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """Check the arguments and return them as a request.
+
+    Raises:
+        ValueError: one of them cannot work.
+    """
     if args.degradation != 'auto':
         try:
             Degradation.parse(args.degradation)
         except ValueError as error:
             raise ValueError(f'--{error}; or auto') from None
-    jobs = plan(args)
-    if args.json:
-        check_report(args, jobs)
-    restorer = load_restorer(args.weights, args.device, args.precision, options_of(args.opt))
-    report: list[dict] = []
-    try:
-        with tqdm(jobs, unit='picture', disable=True if len(jobs) == 1 else None) as bar:
-            for job in bar:
-                entry = {'file': str(job.picture), 'mask': job.mask and str(job.mask)}
-                try:
-                    entry |= restore_file(job, restorer, args)
-                except (
-                    OSError,
-                    ValueError,
-                    RuntimeError,
-                    MemoryError,
-                ) as error:  # RuntimeError: torch's, of memory too
-                    entry['error'] = one_line(error)[:500]
-                shown = printable(job.picture)
-                for note in entry.get('notes', []):
-                    tell(f'warning: {shown}: {note}')
-                if 'error' in entry:
-                    tell(f'error: {shown}: {entry["error"].removeprefix(f"{shown}: ")}')
-                report.append(entry)
-    finally:
-        if args.json:
-            text = json.dumps(report_of(args, restorer, report, len(jobs)), indent=1) + '\n'
-            write_atomically(args.json, text.encode())
-    failed = sum('error' in entry for entry in report)
-    for entry in report if len(jobs) == 1 and not failed else []:
-        verified = ', verified' if args.verify else ''
-        say(
-            f'{printable(entry["output"])}: {counted(entry["regions"], "region")}, {entry["seconds"]:.1f} s{verified}'
-        )
-    if len(jobs) > 1:
-        say(
-            f'{len(jobs) - failed} of {len(jobs)} pictures restored into {printable(args.output)}{" and verified" if args.verify else ""}'
-        )
-    return 1 if failed else 0
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        raise ValueError(f'--quality: got {args.quality}; expected 1 to 100')
+    boxes = [parse_box(text) for text in args.box]
+    if boxes and (args.mask is not None or args.mask_from != 'gray'):
+        raise ValueError('--box: a box is a mask of its own; leave out --mask and --mask-from')
+    if not boxes and args.mask is None and args.mask_from == 'gray':
+        raise ValueError('--mask: there is no mask; expected --mask, --mask-from or --box')
+    numbers = {name: getattr(args, name) for name in ('context', 'feather', 'batch', 'tile')}
+    check_settings(**numbers)
+    return Request(
+        inputs=args.input,
+        output=args.output,
+        masks=MaskSource(args.mask_from, boxes, args.invert_mask, args.soft_mask, args.grow),
+        mask=args.mask,
+        mask_suffix=args.mask_suffix,
+        format=args.format,
+        quality=args.quality,
+        recursive=args.recursive,
+        copy_unmasked=args.copy_unmasked,
+        overwrite=args.overwrite,
+        verify=args.verify,
+        report=args.json,
+        max_pixels=args.max_pixels,
+        degradation=args.degradation,
+        settings={**numbers, 'soft_mask': args.soft_mask},
+    )
 
 
 def options_of(path: Path | None) -> dict | None:
-    """The options that `load_restorer` takes, from the option file of a training."""
+    """Read the options that `load_restorer` takes from the option file of a training."""
     if path is None:
         return None
     from hmaca_arch.config.files import read_network  # late: it loads BasicSR
 
     return read_network(path)
-
-
-def check_report(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
-    """Raise an OSError or ValueError unless the report can be written, and over nothing that is
-    read or written otherwise.
-    """
-    path = args.json
-    others = {
-        args.weights or SHIPPED_WEIGHTS,
-        args.opt,
-        *(file for job in jobs for file in job),
-    } - {None}
-    if path.resolve() in {Path(file).resolve() for file in others}:
-        raise ValueError(
-            f'--json: {path} is a picture, mask, output or checkpoint of this command; expected a file of its own'
-        )
-    if path.is_dir():
-        raise ValueError(f'--json: {path} is a folder; expected a file, as report.json')
-    if path.exists() and not args.overwrite:
-        raise ValueError(f'--json: {path} exists; --overwrite replaces it')
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f'--json: the folder {path.absolute().parent} does not exist')
-    output_folder(path.absolute().parent, '--json')
-
-
-def report_of(
-    args: argparse.Namespace, restorer: Restorer, entries: list[dict], asked: int
-) -> dict:
-    """The report's content."""
-    return {
-        'weights': str(args.weights or SHIPPED_WEIGHTS),
-        'network': type(restorer.network).__name__,
-        'device': str(restorer.device),
-        'precision': args.precision,
-        'context': args.context,
-        'feather': args.feather,
-        'degradation': args.degradation,
-        'asked': asked,
-        'restored': sum('error' not in entry for entry in entries),
-        'pictures': entries,
-    }
-
-
-def tell(line: str) -> None:
-    """A line on stderr, above the progress bar."""
-    with tqdm.external_write_mode(sys.stderr):
-        say(f'basicsr restore: {printable(line)}', sys.stderr)
-
-
-def counted(number: int, what: str) -> str:
-    return f'{number} {what}{"" if number == 1 else "s"}'

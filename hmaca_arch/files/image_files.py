@@ -22,7 +22,8 @@ from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.images import PNG, decode, read_file
 
 LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
-LOSSY = ('.jpg', '.jpeg')
+LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo')
+MARK = (b'tEXt', b'hmaca\0restored')  # tells an earlier output from an image of the same name
 ORIENTATION = 0x0112
 WHOLE_NUMBERS = {
     1: 'B',
@@ -48,6 +49,7 @@ class Picture(NamedTuple):
     notes: list[str]
     turned: bool
     dpi: tuple[float, float] | None = None
+    format: str = ''
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -71,6 +73,7 @@ def read_picture(path: str | Path) -> Picture:
         [*notes, *found.notes],
         found.orientation != 1,
         found.dpi,
+        found.format,
     )
 
 
@@ -123,7 +126,19 @@ def write_picture(path: Path, picture: Picture) -> None:
         OSError, ValueError: it cannot be written.
     """
     check_output(path, picture.pixels)
-    write_atomically(path, encode(path.suffix.lower(), picture))
+    data = encode(path.suffix.lower(), picture)
+    if data.startswith(PNG):
+        data = data[:33] + _chunk(*MARK) + data[33:]
+    write_atomically(path, data)
+
+
+def is_own_output(path: Path) -> bool:
+    """Tell whether a file is a PNG that `write_picture` made."""
+    try:
+        with open(path, 'rb') as file:
+            return _chunk(*MARK) == file.read(33 + 12 + len(MARK[1]))[33:]
+    except OSError:
+        return False
 
 
 def encode(ending: str, picture: Picture) -> bytes:
@@ -137,8 +152,7 @@ def encode(ending: str, picture: Picture) -> bytes:
             'WEBP',
             {'lossless': True, 'exact': True},
         ),  # exact: colours under transparent pixels as well
-        '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
-        '.jpeg': ('JPEG', {'quality': 95, 'subsampling': 0}),
+        **dict.fromkeys(LOSSY, ('JPEG', {'quality': 95, 'subsampling': 0})),
     }.get(ending, ('TIFF', {}))  # uncompressed: compressed ones lose EXIF in Pillow
     more = {
         key: value

@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from hmaca_arch.files.formats import hint_for
+
 EXTENSIONS = (
     '.png',
     '.jpg',
@@ -198,6 +200,9 @@ def decode(data: bytes, name: str) -> Decoded:
     Raises:
         ValueError: in one line that starts with `name`.
     """
+    hint = hint_for(data, name)
+    if hint is not None:
+        raise ValueError(f'{name}: cannot be read as an image: {hint}')
     try:
         data, notes = _check_png(data) if data.startswith(PNG) else (data, [])
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

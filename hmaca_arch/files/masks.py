@@ -23,6 +23,7 @@ class Doubt(enum.Enum):
     ZERO_ONE = enum.auto()  # 0 and 1 instead of 0 and 255; 1 is taken for white
     FAINT = enum.auto()  # not black, but so dark that nothing is restored
     MOSTLY_WHITE = enum.auto()  # only of files
+    EMPTIED = enum.auto()  # nothing is left of the image where it is masked
 
 
 class Note(NamedTuple):
@@ -93,10 +94,16 @@ def read_mask(
         mask = pixels.view(np.uint8)
     else:
         mask = (pixels > middle).view(np.uint8)
-    if isinstance(given, bytes) and mask.mean() >= MOSTLY:
-        text = f'{mask.mean():.0%} of the mask is white, which is restored; if black is, use --invert-mask'
-        notes.append(Note(Doubt.MOSTLY_WHITE, text))
-    return mask, notes
+    return mask, notes + (note_mostly_white(mask) if isinstance(given, bytes) else [])
+
+
+def note_mostly_white(mask: np.ndarray) -> list[Note]:
+    """Return a note if a mask (h, w) of 0 to 1 was probably meant the other way round."""
+    share = round(float(mask.mean()), 6) if mask.size else 0.0
+    if share < MOSTLY:
+        return []
+    text = f'{share:.0%} of the mask is white, which is restored; if black is, use --invert-mask'
+    return [Note(Doubt.MOSTLY_WHITE, text)]
 
 
 def _decoded(data: bytes, name: str) -> tuple[np.ndarray, list[Note]]:

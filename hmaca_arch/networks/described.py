@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hmaca_arch.messages import show
+from hmaca_arch.messages import short_repr
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.registry import find, is_section
 from hmaca_arch.networks.settings import require
@@ -119,7 +119,7 @@ def too_large(section: Mapping[str, Any]) -> Iterator[str]:
     for key, value in section.items():
         items = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(item, int | float) and abs(item) > LARGEST for item in items):
-            yield f'{key}: got {show(value)}, expected numbers up to {LARGEST}'
+            yield f'{key}: got {short_repr(value)}, expected numbers up to {LARGEST}'
 
 
 def check_description(description: Mapping[str, Any]) -> None:
@@ -134,11 +134,11 @@ def check_description(description: Mapping[str, Any]) -> None:
     if name in NESTED:
         inner = settings.pop('inner', None)
         expected = f'the section of the network inside {name}, with its type'
-        require(is_section(inner), 'inner', show(inner), expected)
+        require(is_section(inner), 'inner', short_repr(inner), expected)
         if inner['type'] not in NESTED[name]:
             raise ValueError(
-                f'the checkpoint names {show(inner["type"])} inside {name}; without the option '
-                f'file of its training (-opt) only {", ".join(NESTED[name])} are built'
+                f'the checkpoint names {short_repr(inner["type"])} inside {name}; without the '
+                f'option file of its training (-opt) only {", ".join(NESTED[name])} are built'
             )
         _check_settings({key: value for key, value in inner.items() if key != 'type'})
     _check_settings(settings)
@@ -147,9 +147,9 @@ def check_description(description: Mapping[str, Any]) -> None:
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
         items = value if isinstance(value, list) else [value]
-        require(len(items) <= LONGEST, key[:80], show(value), f'at most {LONGEST} items')
+        require(len(items) <= LONGEST, key[:80], short_repr(value), f'at most {LONGEST} items')
         for item in items:
-            _check_item(key, item, show(value))
+            _check_item(key, item, short_repr(value))
 
 
 def _check_item(key: str, item: Any, shown: str) -> None:

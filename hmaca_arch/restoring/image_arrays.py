@@ -32,9 +32,7 @@ def image_array(
     Raises:
         ValueError: it is no image.
     """
-    convert = {Tensor: _of_tensor, Image.Image: _of_pil}
-    kind = next((kind for kind in convert if isinstance(image, kind)), None)
-    array, as_given = convert[kind](image) if kind else _of_numpy(np.asarray(image))
+    array, as_given = _converted(image)
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != 'f':
         raise ValueError(
             f'the image is of type {array.dtype}; '
@@ -43,10 +41,19 @@ def image_array(
     return array, as_given
 
 
+def _converted(
+    image: np.ndarray | Tensor | Image.Image,
+) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    if isinstance(image, Tensor):
+        return _of_tensor(image)
+    return _of_pil(image) if isinstance(image, Image.Image) else _of_numpy(np.asarray(image))
+
+
 def _of_tensor(image: Tensor) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:
     if image.ndim != 3 or not 1 <= image.shape[0] <= 4 or 0 in image.shape:
         raise ValueError(
-            f'the image is a tensor of shape {tuple(image.shape)}; expected (c, h, w), c from 1 to 4'
+            f'the image is a tensor of shape {tuple(image.shape)}; '
+            'expected (c, h, w), c from 1 to 4'
         )
     # numpy has no bfloat16; float32 holds all of its values
     values = image.detach().float() if image.dtype == torch.bfloat16 else image.detach()

@@ -1,4 +1,4 @@
-"""`basicsr restore` as a user meets it: folders, mistakes, reports, interruption."""
+"""`basicsr restore` as a user meets it: mistakes, reports, interruption."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from conftest import basicsr, command_line, environment
 from PIL import Image
 
 from hmaca_arch import cli, inference
-from hmaca_arch.commands import restore as restore_command
 from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.restoring import image_jobs
 
 
 @pytest.fixture
@@ -81,14 +81,17 @@ def test_a_folder_with_a_report(run, folder):
     code, out, err = run(
         '-i', 'pictures', '-m', 'masks', '-o', 'out', '--verify', '--json', 'report.json'
     )
-    assert (code, err) == (0, '') and '3 of 3 pictures restored into out and verified' in out
+    assert (code, err) == (0, '') and out == (
+        'out: 3 done, 0 copied, 0 refused, 0 skipped, verified\n'
+    )
     report = json.loads((folder / 'report.json').read_text())
-    assert report['asked'] == report['restored'] == 3 and report['network'] == 'HMACA'
-    for name, entry in zip(('a.png', 'b.jpg', 'c.png'), report['pictures'], strict=True):
+    assert report['asked'] == report['done'] == 3 and report['network'] == 'HMACA'
+    for name, entry in zip(('a.png', 'b.jpg', 'c.png'), report['files'], strict=True):
         assert (
             entry['file'] == f'pictures/{name}'
             and entry['output'] == f'out/{name[0]}.png'
             and entry['verified']
+            and entry['status'] == 'done'
         )
         assert (
             entry['regions'] == 1
@@ -110,16 +113,21 @@ def test_what_cannot_be_done_is_listed_and_the_rest_is_done(run, folder):
     (folder / 'pictures' / 'd.png').write_bytes((folder / 'pictures' / 'c.png').read_bytes()[:-40])
     cv2.imwrite(str(folder / 'masks' / 'd.png'), np.full((40, 48), 255, np.uint8))
     code, out, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'report.json')
-    assert code == 1 and '1 of 4 pictures' in out and 'Traceback' not in err
+    assert (
+        code == 1
+        and out == 'out: 1 done, 0 copied, 3 refused, 0 skipped\n'
+        and 'Traceback' not in err
+    )
     assert [line.split(': ', 2)[2] for line in err.splitlines()] == [
-        'pictures/a.png: no mask: masks has no picture named a',
-        'pictures/b.jpg: the mask masks/b.png has 10x10 pixels, the picture 48x40; expected equal sizes',
+        'pictures/a.png: no mask: masks has no image named a or a_mask; there is b.png, c.png, d.png',
+        'pictures/b.jpg: the mask masks/b.png has 10x10 pixels, the image 48x40; expected equal sizes',
         'pictures/d.png: cannot be read as a picture: the file is cut short',
     ]
     assert [path.name for path in (folder / 'out').iterdir()] == ['c.png']
     assert [
-        'error' in entry for entry in json.loads((folder / 'report.json').read_text())['pictures']
-    ] == [True, True, False, True]
+        (Path(entry['file']).name, entry['status'])
+        for entry in json.loads((folder / 'report.json').read_text())['files']
+    ] == [('b.jpg', 'refused'), ('c.png', 'done'), ('d.png', 'refused'), ('a.png', 'refused')]
 
 
 def test_existing_outputs_stay_unless_told(run, folder):
@@ -189,14 +197,14 @@ def test_jpeg_ends_the_guarantee_and_verify_says_so(run, folder):
 
 
 def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
-    write = restore_command.write_picture
+    write = image_jobs.write_picture
 
     def broken(path, picture):
         pixels = picture.pixels.copy()
         pixels[-1, -1, 0] ^= 1
         write(path, picture._replace(pixels=pixels))
 
-    monkeypatch.setattr(restore_command, 'write_picture', broken)
+    monkeypatch.setattr(image_jobs, 'write_picture', broken)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')
     assert (
         code == 1
@@ -229,7 +237,7 @@ def test_orientation_alpha_profile_and_exif_through_the_command(run, folder):
     )
     Image.fromarray(np.zeros((48, 40), np.uint8)).save('stored.png')
     assert (
-        'the picture, once its EXIF orientation is applied, 48x40'
+        'the image, once its EXIF orientation is applied, 48x40'
         in run('-i', 'lying.png', '-m', 'stored.png', '-o', 'o.png')[2]
     )
 
@@ -265,19 +273,19 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         ((*one, 'out.png', '--json', '.', '--overwrite'), '--json: . is a folder'),
         (
             (*one, 'out.png', '--json', 'out.png'),
-            '--json: out.png is a picture, mask, output or checkpoint of this command',
+            '--json: out.png is an image, mask, output or checkpoint of this command',
         ),
         (
             (*one, 'out.png', '--json', 'pictures/../pictures/a.png', '--overwrite'),
-            'a.png is a picture, mask',
+            'a.png is an image, mask',
         ),
         (
             (*one, 'out.png', '--json', 'masks/a.png', '--overwrite'),
-            'masks/a.png is a picture, mask',
+            'masks/a.png is an image, mask',
         ),
         (
             (*one, 'out.png', '--json', tiny_checkpoint, '--overwrite'),
-            f'{tiny_checkpoint} is a picture, mask',
+            f'{tiny_checkpoint} is an image, mask',
         ),
         ((*one, 'out.png', '--weights', 'file'), 'file: not a checkpoint'),
         ((*one, 'out.png', '-opt', 'nothing.yml'), 'option file nothing.yml does not exist'),
@@ -308,7 +316,7 @@ def test_gif_in_a_folder(run, folder):
         picture.convert('L').save(folder / 'pictures' / 'b.gif')
     (folder / 'pictures' / 'b.jpg').unlink()
     code, out, _ = run('-i', 'pictures', '-m', 'masks', '-o', 'out')
-    assert code == 0 and '3 of 3 pictures restored' in out and (folder / 'out' / 'b.png').is_file()
+    assert code == 0 and '3 done' in out and (folder / 'out' / 'b.png').is_file()
 
 
 def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
@@ -332,7 +340,7 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     assert np.abs(expected - found).max() <= 1
     assert (
         'out of memory'
-        in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures'][0]['notes'][0]
+        in json.loads(Path('r.json').read_text(encoding='utf-8'))['files'][0]['notes'][0]
     )
 
 
@@ -343,23 +351,23 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
 def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(
     run, monkeypatch, folder, error
 ):
-    real = restore_command.read_picture
+    real = image_jobs.read_picture
 
     def read(path):
         if path.name == 'a.png':
             raise error
         return real(path)
 
-    monkeypatch.setattr(restore_command, 'read_picture', read)
+    monkeypatch.setattr(image_jobs, 'read_picture', read)
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')
     report = {
         Path(entry['file']).name: entry
-        for entry in json.loads(Path('r.json').read_text(encoding='utf-8'))['pictures']
+        for entry in json.loads(Path('r.json').read_text(encoding='utf-8'))['files']
     }
     assert (
         code == 1
         and 'pictures/a.png: ' in err
-        and report['a.png']['error'] == (str(error) or 'MemoryError')
+        and report['a.png']['reason'] == (str(error) or 'MemoryError')
     )
     assert len(report) > 1 and all(
         'output' in entry for name, entry in report.items() if name != 'a.png'
@@ -411,6 +419,5 @@ def test_a_stopped_run_leaves_whole_files_only(folder, tiny_checkpoint, sent):
         assert set(written) == set((folder / 'out').iterdir())
         report = json.loads((folder / 'r.json').read_text())
         assert (
-            report['asked'] == 3003
-            and report['restored'] == len(report['pictures']) >= len(written) - 1
+            report['asked'] == 3003 and report['done'] == len(report['files']) >= len(written) - 1
         )

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmaca_arch.config import completing
 from hmaca_arch.config import files as options
 from hmaca_arch.config.checks import check_network
-from hmaca_arch.config.presence import weights_that_do_not_fit
+from hmaca_arch.config.presence import misfit_of_weights
 from hmaca_arch.experiments import classical
 from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.messages import suggestion
@@ -183,7 +184,7 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
         path['pretrain_network_g'] = weights[0]
         path['param_key_g'] = read_checkpoint(Path(weights[0]))[1]
     else:
-        path.update(options.weights_to_test(opt, ''))
+        path.update(completing.weights_to_test(opt, ''))
     if not Path(path['pretrain_network_g']).is_file():
         raise FileNotFoundError(
             f'{file}: its weights {path["pretrain_network_g"]} do not exist; '
@@ -191,7 +192,7 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
         )
     # Checked now, and not after the other methods ran for hours.
     sections = {'network_g': opt['network_g'], 'path': path}
-    for error in weights_that_do_not_fit(sections, 'pretrain_network_g'):
+    for error in misfit_of_weights(sections, 'pretrain_network_g'):
         raise ValueError(f'{file}, {path["pretrain_network_g"]}: {error}')
     amp = (opt.get('train') or {}).get('amp', False)
     return {'name': opt['name'], **sections, 'train': {'amp': amp}}

@@ -1,0 +1,91 @@
+"""Which image formats are read and written, how files of them are named, and hints for others."""
+
+from pathlib import PurePath
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """A format that can be written.
+
+    Attributes:
+        pillow: Pillow's name of it.
+        endings: of its files; the first is what this project gives them.
+    """
+
+    pillow: str
+    endings: tuple[str, ...]
+
+
+FORMATS = {
+    'png': Format('PNG', ('.png',)),
+    'tif': Format('TIFF', ('.tif', '.tiff')),
+    'webp': Format('WEBP', ('.webp',)),
+    'jpg': Format('JPEG', ('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo')),
+    'bmp': Format('BMP', ('.bmp', '.dib')),
+    'gif': Format('GIF', ('.gif',)),
+    'avif': Format('AVIF', ('.avif',)),
+    'heic': Format('HEIF', ('.heic', '.heif')),
+}
+BY_PILLOW = {one.pillow: name for name, one in FORMATS.items()} | {'MPO': 'jpg'}
+BY_ENDING = {ending: name for name, one in FORMATS.items() for ending in one.endings}
+
+RAW = (
+    '.3fr', '.arw', '.cr2', '.cr3', '.crw', '.dcr', '.dng', '.erf', '.iiq', '.kdc', '.mef', '.mos',
+    '.mrw', '.nef', '.nrw', '.orf', '.pef', '.raf', '.raw', '.rw2', '.rwl', '.sr2', '.srf', '.srw',
+    '.x3f',
+)  # fmt: skip
+OTHERS = {
+    '.jxl': 'JPEG XL',
+    **dict.fromkeys(('.jp2', '.j2k', '.jpf', '.jpx'), 'JPEG 2000'),
+    **dict.fromkeys(('.psd', '.psb'), 'a Photoshop file'),
+    '.xcf': 'a GIMP file',
+    '.exr': 'OpenEXR',
+    '.hdr': 'Radiance HDR',
+    '.svg': 'a drawing, not pixels',
+    '.tga': 'Targa',
+}
+IMAGE_ENDINGS = frozenset((*BY_ENDING, *RAW, *OTHERS))  # of what people call images
+
+READ_HINT = 'PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF are read, and HEIC with the extra heic'
+DEVELOP = "develop it first (darktable, RawTherapee or the camera's own program) and save as TIFF"
+CONVERT = 'convert it to PNG or TIFF first'
+TIFF_MARKS = (b'II*\0', b'MM\0*')
+# What a file begins with, at which byte, what it then is, and what to do.
+KNOWN = (
+    (0, b'\xff\x0a', 'JPEG XL', CONVERT),
+    (4, b'JXL \r\n', 'JPEG XL', CONVERT),
+    (4, b'jP  \r\n', 'JPEG 2000', CONVERT),
+    (0, b'8BPS', 'a Photoshop file', CONVERT),
+    (0, b'gimp xcf', 'a GIMP file', 'export it as PNG or TIFF'),
+    (0, b'%PDF', 'a PDF', CONVERT),
+    (0, b'\x76\x2f\x31\x01', 'OpenEXR', CONVERT),
+    (0, b'#?RADIANCE', 'Radiance HDR', CONVERT),
+    (8, b'CR\x02', 'a raw file of a camera', DEVELOP),
+    (4, b'ftypcrx ', 'a raw file of a camera', DEVELOP),
+    (0, b'FUJIFILMCCD-RAW', 'a raw file of a camera', DEVELOP),
+    (0, b'IIU\0', 'a raw file of a camera', DEVELOP),
+    (0, b'IIRO', 'a raw file of a camera', DEVELOP),
+    (0, b'IIRS', 'a raw file of a camera', DEVELOP),
+    (0, b'MMOR', 'a raw file of a camera', DEVELOP),
+    (0, b'\0MRM', 'a raw file of a camera', DEVELOP),
+    (0, b'FOVb', 'a raw file of a camera', DEVELOP),
+)
+
+
+def hint_for_ending(ending: str) -> str | None:
+    """Say of which kind files with an ending are that are not read; None for all others."""
+    if ending in RAW:
+        return f'it is a raw file of a camera; {DEVELOP}'
+    return f'it is {OTHERS[ending]}; {CONVERT}' if ending in OTHERS else None
+
+
+def hint_for(data: bytes, name: str) -> str | None:
+    """Say what a file is that is not read, and what to do; None if that is not known.
+
+    Raw files of many cameras begin as TIFF files do, so that their names count as well.
+    """
+    for start, mark, what, todo in KNOWN:
+        if data[start : start + len(mark)] == mark:
+            return f'it is {what}; {todo}'
+    ending = PurePath(name).suffix.lower()
+    return hint_for_ending(ending) if ending in RAW and data[:4] in TIFF_MARKS else None

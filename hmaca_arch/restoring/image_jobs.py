@@ -1,0 +1,134 @@
+"""Restore one file: read it and its mask, restore, write, verify."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
+from hmaca_arch.files.image_files import (
+    LOSSY,
+    check_output,
+    largest_change,
+    read_picture,
+    verify,
+    write_picture,
+)
+from hmaca_arch.files.images import read_file
+from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.planning import Job, Request
+
+DONE, COPIED = 'done', 'copied'
+
+Progress = Callable[[int, int], object]
+
+
+class Restores(Protocol):
+    """What is needed of a `Restorer`."""
+
+    network: Any
+    device: Any
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """Restore, with the arguments of `Restorer.run`."""
+
+
+def restore_file(
+    job: Job, restorer: Restores, request: Request, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Restore and write one image.
+
+    Args:
+        job: what to restore, and where to.
+        restorer: has the network.
+        request: how.
+        progress: told the number of tiles done, and of all.
+
+    Returns:
+        Its entry in the report.
+
+    Raises:
+        OSError, ValueError: it was not done. Nothing was written, unless it was written and could
+            not be verified.
+    """
+    if job.output.exists() and not request.overwrite:
+        raise ValueError(f'{job.output} exists; --overwrite replaces it')
+    if job.copied:
+        return _copy(job, ['it has no mask'])
+    image = read_picture(job.image)
+    check_output(job.output, image.pixels)
+    mask, doubts = request.masks.read(image, job.mask)
+    output_folder(job.output.parent)
+    start = time.perf_counter()
+    done = restorer.run(
+        image.pixels,
+        mask if request.masks.soft else mask.view(bool),
+        request.degradation,
+        progress,
+        jpeg=quality_of_file(read_file(job.image)),
+        **request.settings,
+    )
+    seconds = time.perf_counter() - start
+    if not done.regions and BY_ENDING.get(job.output.suffix.lower()) == BY_PILLOW.get(image.format):
+        return _copy(job, [*doubts, *done.notes])
+    notes = [*image.notes, *doubts, *done.notes]
+    if job.output.suffix.lower() in LOSSY:
+        notes.append(
+            f'{job.output.name} is stored with loss: pixels outside the mask change as well'
+        )
+    result = image._replace(
+        pixels=_shown(done.image, mask) if _of_alpha(job, request) else done.image
+    )
+    write_picture(job.output, result)
+    change = largest_change(image.pixels, result.pixels, mask)
+    if request.verify:
+        change = verify(job.output, image, result.pixels, mask)
+    status = DONE if done.regions else COPIED
+    return _entry(status, job, done.regions, seconds, change, request.verify, notes)
+
+
+def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
+    """Copy the file, of which nothing is to be restored."""
+    output_folder(job.output.parent)
+    write_atomically(job.output, read_file(job.image))
+    return _entry(COPIED, job, [], 0.0, 0, True, [*notes, 'copied as it is'])
+
+
+def _of_alpha(job: Job, request: Request) -> bool:
+    """Tell whether the mask is the image's own alpha channel."""
+    return job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes
+
+
+def _shown(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Make opaque what was restored because it was transparent."""
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    pixels[..., -1][mask > 0] = peak
+    return pixels
+
+
+def _entry(
+    status: str,
+    job: Job,
+    regions: list[Any],
+    seconds: float,
+    change: int,
+    verified: bool,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Return what the report says about a file that was written."""
+    return {
+        'file': str(job.image),
+        'status': status,
+        'mask': job.mask and str(job.mask),
+        'output': str(job.output),
+        'regions': len(regions),
+        'boxes': [list(region.box) for region in regions],
+        'seconds': round(seconds, 3),
+        'max_change_outside': change,
+        'verified': verified,
+        'notes': notes,
+    }

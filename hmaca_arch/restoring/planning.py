@@ -1,0 +1,220 @@
+"""Decide which image is restored with which mask and written where, before anything is."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hmaca_arch.files.formats import BY_ENDING, FORMATS
+from hmaca_arch.files.image_files import check_output, is_own_output
+from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, Listing, find_images
+from hmaca_arch.restoring.mask_sources import MaskSource
+from hmaca_arch.restoring.matching import Masks
+
+SAME = 'same'
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `basicsr restore` is asked for.
+
+    Attributes:
+        inputs: files, folders and patterns.
+        output: a file, for one image, or a folder.
+        masks: where masks come from.
+        mask: a mask for all images, or a folder of masks; None if they come from the images.
+        mask_suffix: see `Masks`.
+        format: a key of FORMATS, 'same' as each input, or None: as the output's ending says, or
+            PNG.
+        quality: of lossy formats, 1 to 100; None: 95, and of a JPEG that stays one its own.
+        recursive: go into subfolders and keep the tree.
+        copy_unmasked: copy images that have no mask, instead of refusing them.
+        overwrite: replace files that exist.
+        verify: read every written file with another library and compare it with the input.
+        report: a file for the report, or None.
+        max_pixels: of an image.
+        degradation: as `Restorer.restore` takes it.
+        settings: keywords of `Restorer.run`: context, feather, soft_mask, batch, tile.
+    """
+
+    inputs: Sequence[Path]
+    output: Path
+    masks: MaskSource
+    mask: Path | None = None
+    mask_suffix: str | None = None
+    format: str | None = None
+    quality: int | None = None
+    recursive: bool = False
+    copy_unmasked: bool = False
+    overwrite: bool = False
+    verify: bool = False
+    report: Path | None = None
+    max_pixels: int = 2**28
+    degradation: str = 'auto'
+    settings: dict = field(default_factory=dict)
+
+
+class Job(NamedTuple):
+    """One image to restore.
+
+    Attributes:
+        image: the file.
+        mask: its file, None if the mask comes from the image itself.
+        output: the file to write.
+        copied: the image has no mask and is copied.
+    """
+
+    image: Path
+    mask: Path | None
+    output: Path
+    copied: bool = False
+
+
+class Plan(NamedTuple):
+    """All jobs, in order, and what is left out, with reasons."""
+
+    jobs: list[Job]
+    left: list[Left]
+
+
+def make_plan(request: Request) -> Plan:
+    """Find images and masks, and decide where results go.
+
+    Raises:
+        FileNotFoundError, ValueError: a mistake that concerns everything.
+    """
+    if request.mask is not None and not request.mask.exists():
+        raise FileNotFoundError(f'--mask: {request.mask.absolute()} does not exist')
+    listing = find_images(request.inputs, request.recursive, _apart(request))
+    single = _single(request, listing)
+    images, left = list(listing.images), list(listing.left)
+    matched, refused = _match(request, images, left)
+    jobs = []
+    for image in images:
+        if image.path in refused:
+            left.append(Left(image.path, REFUSED, refused[image.path]))
+        elif image.path in matched:
+            mask, copied = matched[image.path]
+            output = single or _output(request, image, copied)
+            jobs.append(Job(image.path, mask, output, copied))
+    jobs, clashes = _without_clashes(jobs, {image.path for image in images})
+    if not jobs and not left and not clashes:
+        raise ValueError(f'--input: {request.inputs[0].absolute()} holds no images')
+    return Plan(jobs, [*left, *clashes])
+
+
+def _single(request: Request, listing: Listing) -> Path | None:
+    """Return the output's file, where it is one and not a folder.
+
+    Raises:
+        ValueError: several images cannot go to one file, or files of that kind cannot be written.
+    """
+    output = request.output
+    if output.is_file() and not output.suffix:
+        raise ValueError(f'--output: {output} is a file; expected a folder')
+    if output.is_dir() or not output.suffix:
+        return None
+    if len(listing.images) != 1 or request.inputs[0].is_dir():
+        if output.is_file() or output.suffix.lower() in BY_ENDING:
+            raise ValueError(
+                f'--output: {output} is one file; expected a folder for several images'
+            )
+        return None
+    if request.format not in (None, SAME, BY_ENDING.get(output.suffix.lower())):
+        raise ValueError(f'--format: {request.format} does not fit the ending of {output}')
+    check_output(output)
+    return output
+
+
+def _apart(request: Request) -> list[tuple[Path, str]]:
+    """Return the folders that inputs may hold and that are none."""
+    apart = [(request.output, "the output's folder")]
+    if request.mask is not None:
+        apart.append((request.mask, 'the folder of masks'))
+    named = {path.resolve() for path in request.inputs if path.exists()}
+    return [(path, reason) for path, reason in apart if path.resolve() not in named]
+
+
+def _match(
+    request: Request, images: list[Found], left: list[Left]
+) -> tuple[dict[Path, tuple[Path | None, bool]], dict[Path, str]]:
+    """Find each image's mask; takes masks out of the images.
+
+    Returns:
+        {image: (mask, copied)} and {image: why it has none}.
+    """
+    if request.mask is None:
+        return {image.path: (None, False) for image in images}, {}
+    if not request.mask.is_dir():
+        own = request.mask.resolve()
+        left += [Left(one.path, SKIPPED, 'the mask') for one in images if one.path.resolve() == own]
+        images[:] = [one for one in images if one.path.resolve() != own]
+        return {image.path: (request.mask, False) for image in images}, {}
+    masks = Masks(request.mask, images, request.mask_suffix)
+    matched: dict[Path, tuple[Path | None, bool]] = {}
+    refused: dict[Path, str] = {}
+    for image in images:
+        try:
+            matched[image.path] = (masks.of(image), False)
+        except ValueError as error:
+            refused[image.path] = str(error)
+    used = {mask.resolve(): image for mask, image in masks.used.items()}
+    for image in list(images):
+        owner = used.get(image.path.resolve())
+        if owner is not None:
+            images.remove(image)
+            left.append(Left(image.path, SKIPPED, f'the mask of {owner.name}'))
+            refused.pop(image.path, None)
+    left += [Left(path, SKIPPED, 'a mask without an image') for path in masks.unused()]
+    if request.copy_unmasked:
+        unmasked = [path for path, why in refused.items() if why.startswith('no mask')]
+        matched |= {path: (None, True) for path in unmasked}
+        refused = {path: why for path, why in refused.items() if path not in unmasked}
+    return matched, refused
+
+
+def _output(request: Request, image: Found, copied: bool) -> Path:
+    """Return where an image's result goes, below the output's folder."""
+    ending = image.path.suffix.lower()
+    if copied or (request.format == SAME and ending in BY_ENDING):
+        name = image.path.name
+    else:
+        kind = request.format if request.format in FORMATS else 'png'
+        name = image.path.stem + FORMATS[kind].endings[0]
+    return request.output / image.below / name
+
+
+def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], list[Left]]:
+    """Leave out jobs that would write over each other, over other images or over masks.
+
+    An output of an earlier run is not taken for an image, if its own image is there as well.
+
+    Raises:
+        ValueError: the output is the mask.
+    """
+    inputs = {path.resolve(): path for path in images}
+    count = Counter(job.output.resolve() for job in jobs)
+    earlier = {
+        job.output.resolve()
+        for job in jobs
+        if job.output.resolve() in inputs
+        and job.output.resolve() != job.image.resolve()
+        and is_own_output(job.output)
+    }
+    kept, left = [], []
+    for job in jobs:
+        output = job.output.resolve()
+        if job.mask is not None and output == job.mask.resolve():
+            raise ValueError(f'--output: {job.output} is the mask; expected another file')
+        if job.image.resolve() in earlier:
+            left.append(Left(job.image, SKIPPED, 'an output of an earlier run'))
+        elif count[output] - (output in earlier) > 1:
+            why = f'{job.output} is the output of another image too; rename one, or --format same'
+            left.append(Left(job.image, REFUSED, why))
+        elif output in inputs and output != job.image.resolve() and output not in earlier:
+            why = f'its output {job.output} is another image of the input; choose another folder'
+            left.append(Left(job.image, REFUSED, why))
+        else:
+            kept.append(job)
+    return kept, left
