@@ -1,5 +1,4 @@
-"""The nodes. Each is a class with the attributes that ComfyUI's documentation of custom nodes asks
-for.
+"""The nodes: classes with the attributes that ComfyUI's documentation of custom nodes asks for.
 
 ComfyUI's own modules are imported when a node is used, so that this file can be read without it.
 """
@@ -60,12 +59,13 @@ class LoadModel:
     FUNCTION = 'load'
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         tooltip = f'The shipped weights, or a checkpoint (.pth) in models/{FOLDER}.'
         return {'required': {'weights': ([SHIPPED, *checkpoints()], {'tooltip': tooltip})}}
 
     @classmethod
-    def IS_CHANGED(cls, weights: str) -> int:  # noqa: N802
+    def IS_CHANGED(cls, weights: str) -> int:
         """Return the file's time, so that a checkpoint that was trained further is read again."""
         return path_of(weights).stat().st_mtime_ns
 
@@ -96,7 +96,8 @@ class RestoreRegion:
     FUNCTION = 'restore'
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         degradation = (
             'What was done to the region: auto, pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, '
             'each with +jpeg:75 after it if it was saved so; none; unknown.'
@@ -117,7 +118,7 @@ class RestoreRegion:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, degradation: str | None = None) -> bool | str:  # noqa: N802
+    def VALIDATE_INPUTS(cls, degradation: str | None = None) -> bool | str:
         """Refuse a text that is no degradation before anything runs; None comes from a node."""
         try:
             check_degradation(degradation or 'auto')
@@ -140,7 +141,9 @@ class RestoreRegion:
             model: a ModelPatcher, from LoadModel.
             image: (b, h, w, c).
             mask: (b, h, w), (1, h, w) or (h, w).
-            degradation, feather, soft_mask: see `Restorer.run`.
+            degradation: see `Restorer.run`.
+            feather: see `Restorer.run`.
+            soft_mask: see `Restorer.run`.
 
         Returns:
             (b, h, w, c), equal to `image` outside the mask; and the notes, a line each.
@@ -189,7 +192,8 @@ class MeasureDegradation:
     OUTPUT_NODE = True
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:  # noqa: N802, D102
+    def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         return {'required': {'image': ('IMAGE',), 'mask': ('MASK', {'tooltip': MASK})}}
 
     def measure(self, image: Tensor, mask: Tensor) -> dict:

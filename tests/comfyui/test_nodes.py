@@ -138,9 +138,7 @@ def test_inputs_are_the_arguments(stand_ins):
     for node in NODE_CLASS_MAPPINGS.values():
         inputs = node.INPUT_TYPES()
         names = [*inputs['required'], *inputs.get('optional', {})]
-        assert ['self', *names] == list(
-            inspect.signature(getattr(node, node.FUNCTION)).parameters
-        )
+        assert ['self', *names] == list(inspect.signature(getattr(node, node.FUNCTION)).parameters)
 
 
 def test_the_saved_file_is_the_commands(stand_ins, tmp_path, capsys):
@@ -284,7 +282,7 @@ def test_a_batch_of_different_degradations_is_unknown(stand_ins):
     images, masks = torch.cat([as_image(pixels), as_image(clean)]), as_mask(mask)
     degradation, report, degraded = MeasureDegradation().measure(images, masks)['result']
     assert degradation == 'unknown' and degraded.shape == (2, 160, 160)
-    assert [line.split(':')[0] for line in report.splitlines()][0] == 'image 1'
+    assert report.startswith('image 1: ')
     assert not degraded[1].any()
     nothing = MeasureDegradation().measure(images, 0 * masks)['result']
     assert nothing[0] == 'none' and nothing[1].count('the mask is empty') == 2

@@ -81,10 +81,7 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    image: np.ndarray,
-    mask: np.ndarray,
-    jpeg: int | None = None,
-    corner: tuple[int, int] = (0, 0),
+    image: np.ndarray, mask: np.ndarray, jpeg: int | None = None, corner: tuple[int, int] = (0, 0)
 ) -> list[Measured]:
     """Measure each 8-connected region of a mask.
 
