@@ -60,10 +60,7 @@ class LoadModel:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-<<<<<<< HEAD
         """Describe the inputs."""
-=======
->>>>>>> main
         tooltip = f'The shipped weights, or a checkpoint (.pth) in models/{FOLDER}.'
         return {'required': {'weights': ([SHIPPED, *checkpoints()], {'tooltip': tooltip})}}
 
@@ -100,10 +97,7 @@ class RestoreRegion:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-<<<<<<< HEAD
         """Describe the inputs."""
-=======
->>>>>>> main
         degradation = (
             'What was done to the region: auto, pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, '
             'each with +jpeg:75 after it if it was saved so; none; unknown.'
@@ -199,10 +193,7 @@ class MeasureDegradation:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-<<<<<<< HEAD
         """Describe the inputs."""
-=======
->>>>>>> main
         return {'required': {'image': ('IMAGE',), 'mask': ('MASK', {'tooltip': MASK})}}
 
     def measure(self, image: Tensor, mask: Tensor) -> dict:

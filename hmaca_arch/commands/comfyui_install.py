@@ -69,8 +69,4 @@ def main(argv: list[str]) -> None:
     target = install(args.path)
     say(f'{printable(target)}: restart ComfyUI, then see Templates, hmaca')
     say(f'checkpoints go to {printable(args.path / "models" / "hmaca")}')
-<<<<<<< HEAD
     say("ComfyUI's Python needs opencv-python as well; it need not have this package")
-=======
-    say("ComfyUI's own Python needs opencv-python as well")
->>>>>>> main
