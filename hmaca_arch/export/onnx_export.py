@@ -143,7 +143,7 @@ def export_file(weights: Path, output: Path, size: Size | None, form: Form = FOR
 
 
 def check_file(weights: Path, file: Path) -> None:
-    """Compare an ONNX file with the checkpoint that it was exported from, and print the differences.
+    """Compare an ONNX file with the checkpoint that it is of, and print the differences.
 
     Args:
         weights: the checkpoint.
