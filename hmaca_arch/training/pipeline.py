@@ -6,6 +6,7 @@ What is replaced, and what is wrong with it in BasicSR 1.4.2:
 - `make_exp_dirs`: one process renames and makes folders while others write to them already.
 - `copy_opt_file`, `get_root_logger`: write in the system's encoding, which on Windows refuses most
   names.
+- `init_wandb_logger`: calls a function that wandb no longer has.
 - `load_resume_state` (see `resuming.py`): looks below the source's folder, takes a half-written
   state, needs a GPU, and silently starts over.
 - `create_train_val_dataloader`: see `loaders.py`.
@@ -131,6 +132,7 @@ def install() -> None:
     basicsr.train.get_root_logger = basicsr.test.get_root_logger = run_record.root_logger
     for module in (basicsr.train, basicsr.test, basicsr.utils.misc):
         module.get_time_str = time_to_microsecond
+    basicsr.train.init_wandb_logger = run_record.start_wandb
     basicsr.train.load_resume_state = _run.load_resume_state
     basicsr.train.create_train_val_dataloader = _run.create_loaders
     basicsr.train.build_model = _run.build_model
