@@ -164,20 +164,6 @@ def test_export(run, trained):
     assert (run.folder / 'net.onnx').stat().st_size > 1000
 
 
-def test_tables(run):
-    """A cell of the paper's table: its option file is found without a checkout."""
-    for part, names in (('trainA', '0123'), ('testA', '45')):
-        (run.folder / 'horse' / part).mkdir(parents=True)
-        for name in names:
-            image = run.folder / 'photographs' / 'gt' / f'000{name}.png'
-            shutil.copy(image, run.folder / 'horse' / part)
-    how = ['--protocol', 'clean', '--degradation', 'pix', '--size', 64, '--workers', 1]
-    run('make-dataset', '--horse', 'horse', '-o', 'datasets', *how)
-    cell = ['--networks', 'HMACA+', '--sets', 'horse_pix']
-    said = run('tables', '--table', 1, '--preset', 'smoke', *cell)
-    assert '1 of 1' in said and list((run.folder / 'tables').glob('table1_*.md'))
-
-
 def test_estimate(run):
     run('estimate', '-i', 'photographs/lq/0000.png', '-m', 'photographs/mask/0000.png')
 
