@@ -15,9 +15,12 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-if ! "$PYTHON" -c 'import hypothesis, matplotlib, onnx, onnxruntime, pytest, pytest_cov, python_multipart, safetensors, spandrel, starlette, uvicorn, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
-    "$PYTHON" -m pip --disable-pip-version-check install -q matplotlib pytest pytest-xdist pytest-cov hypothesis safetensors 'spandrel<0.5' ruff \
-        onnx onnxruntime starlette uvicorn python-multipart
+needed=(hypothesis matplotlib onnx onnxruntime pytest pytest-cov pytest-xdist python-multipart ruff
+    safetensors spandrel starlette uvicorn)
+if ! "$PYTHON" - "${needed[@]}" <<<'import sys
+from importlib.metadata import version
+[version(name) for name in sys.argv[1:]]' 2>/dev/null; then
+    "$PYTHON" -m pip --disable-pip-version-check install -q "${needed[@]/spandrel/spandrel<0.5}"
 fi
 "$PYTHON" -m ruff check .
 [ ${#chosen[@]} -gt 0 ] || bash scripts/docs.sh # the documentation, with --all

@@ -389,6 +389,7 @@ def test_a_state_comes_with_its_weights(make, tmp_path):
     'schedule',
     [
         {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
+        {'type': 'MultiStepRestartLR', 'milestones': [2], 'gamma': 0.5},
         {'type': 'CosineAnnealingRestartLR', 'periods': [9]},
     ],
 )

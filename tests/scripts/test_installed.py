@@ -164,6 +164,10 @@ def test_export(run, trained):
     assert (run.folder / 'net.onnx').stat().st_size > 1000
 
 
+def test_estimate(run):
+    run('estimate', '-i', 'photographs/lq/0000.png', '-m', 'photographs/mask/0000.png')
+
+
 def test_the_source_archive_holds_everything(source, tmp_path):
     """Tests and docs too, and what they read; nothing that lies about."""
     built = process(sys.executable, '-c', BUILD, tmp_path, cwd=source)
