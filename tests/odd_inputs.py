@@ -8,6 +8,8 @@ import contextlib
 import io
 import json
 import random
+import re
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -206,27 +208,49 @@ def described(rng: random.Random, description: Any) -> Any:
     return torch.tensor(list(data), dtype=torch.uint8)
 
 
-def request(rng: random.Random, own: str, others: tuple[str, ...]) -> Any:
-    """What a client may put into a call of the page: its own file, other people's, and anything."""
+ROUTES = (
+    ('GET', '/'), ('GET', '/static/{id}'), ('GET', '/api/about'), ('POST', '/api/images'),
+    ('GET', '/api/images/{id}/file'), ('GET', '/api/images/{id}/preview'),
+    ('GET', '/api/images/{id}/mask'), ('POST', '/api/images/{id}/mask'),
+    ('POST', '/api/images/{id}/jobs'), ('POST', '/api/examples'), ('GET', '/api/examples/{id}.jpg'),
+    ('GET', '/api/jobs/{id}'), ('DELETE', '/api/jobs/{id}'), ('GET', '/api/jobs/{id}/patch'),
+    ('GET', '/api/jobs/{id}/image?format={id}'), ('POST', '/api/jobs/{id}/keep'),
+    ('POST', '/api/restore'), ('GET', '/gradio_api/file={id}'),
+)  # fmt: skip
+FIELDS = ('image', 'mask', 'degradation', 'context', 'feather', 'format', 'name', 'strength', 'x')
 
-    def file() -> Any:
-        path = rng.choice((own, *others))
-        path = rng.choice(
-            (path, f'{path}/../{path.rpartition("/")[2]}', f'file://{path}', [path], f'{path}\0')
-        )
-        more = {'url': path, 'meta': {'_type': 'gradio.FileData'}, 'orig_name': path, 'size': -1}
-        kept = {key: more[key] for key in more if rng.random() < 0.4}
-        return {rng.choice(('path', 'path', 'path', 'Path', 'url')): path, **kept}
 
-    def anything(depth: int) -> Any:
-        kind = rng.randrange(6 if depth < 4 else 3)
-        if kind == 0:
-            return rng.choice((None, True, -1, 1e300, 'none', 10**30, *NASTY_TEXTS))
-        if kind in (1, 2):
-            return file()
-        if kind == 3:
-            return [anything(depth + 1) for _ in range(rng.randint(0, 3))]
-        keys = ('background', 'layers', 'composite', 'path', 'data', 'x', 'meta')
-        return {rng.choice(keys): anything(depth + 1) for _ in range(rng.randint(0, 3))}
+def request(
+    rng: random.Random, names: tuple[str, ...], image: bytes, mask: bytes
+) -> tuple[str, str, dict]:
+    """Make a request for the page: its method, its path and the fields of its form.
 
-    return anything(0)
+    Args:
+        rng: decides.
+        names: of what the client must not get.
+        image: a sound image file.
+        mask: a sound mask for it.
+    """
+    method, path = rng.choice(ROUTES)
+    if rng.random() < 0.1:
+        method = rng.choice(('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'))
+    name = rng.choice((*names, *NASTY_TEXTS, 'png', '..', '%2e%2e', 'chelsea'))
+    quoted = urllib.parse.quote(name, safe=rng.choice(('', '/', '/%.')))
+    fields: dict[str, Any] = {}
+    for key in FIELDS:
+        value = rng.choice((image, mask, name, rng.choice(NASTY_TEXTS), '8', 'auto', 'pix:8:mean'))
+        if rng.random() < 0.5:
+            fields[key] = (
+                (name, value) if isinstance(value, bytes) and rng.random() < 0.3 else value
+            )
+    if rng.random() < 0.5:
+        fields.update(image=image, mask=damaged(rng, mask) if rng.random() < 0.3 else mask)
+    fields = {key: _fit_for_a_form(value) for key, value in fields.items()}
+    return method, path.replace('{id}', quoted), fields
+
+
+def _fit_for_a_form(value: Any) -> Any:
+    """Names with line breaks would end the form's own lines."""
+    if isinstance(value, tuple):
+        return re.sub('[^ -~]', '_', value[0]), value[1]
+    return value

@@ -5,13 +5,11 @@ never ended, or were read wrongly. Each has its right answer here.
 import copy
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from page.test_guard import Inner, ask
 from torch import nn
 
 from hmaca_arch.config import files
@@ -19,8 +17,6 @@ from hmaca_arch.files.images import decode
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.torch_files import load_safely
 from hmaca_arch.inference import load_restorer
-from hmaca_arch.page.guard import Guard
-from hmaca_arch.page.sessions import Sessions
 from hmaca_arch.training.states import check_optimizer, check_state
 
 CORPUS = ROOT / 'tests' / 'data' / 'corpus'
@@ -106,18 +102,25 @@ MASKS = {
     'white_under_transparent.png': 'has transparent pixels',
     'zero_and_one.png': 30,
 }
+NOT_FOUND = (404, 'Not Found')
+NO_FILE = (400, "the request has no file 'image'")
 REQUESTS = {
-    'a_file_of_the_server': 403,
-    'a_file_url': 403,
-    'a_layer': 403,
-    'a_nul': 403,
-    'a_url': 403,
-    'deep_inside': 403,
-    'infinity': 400,
-    'many_brackets': 400,
-    'no_file': 200,
-    'no_json': 400,
-    'path_is_a_list': 403,
+    'a_file_of_the_server': NOT_FOUND,
+    'a_file_route': NOT_FOUND,
+    'a_form_cut_short': NO_FILE,
+    'a_form_without_a_boundary': (400, 'Missing boundary'),
+    'a_negative_length': (400, 'Invalid HTTP request'),
+    'a_path_for_an_image': NO_FILE,
+    'a_proxy': NOT_FOUND,
+    'above_the_static_files': NOT_FOUND,
+    'above_the_static_files_escaped': NOT_FOUND,
+    'an_id_that_is_a_path': NOT_FOUND,
+    'an_id_with_a_nul': (404, 'this session has no such image'),
+    'another_name': (403, 'the page is not served under this name'),
+    'another_origin': (403, 'the request comes from the page of another site'),
+    'no_form': NO_FILE,
+    'no_image': (400, 'context is '),
+    'static_absolute': NOT_FOUND,
 }
 KINDS = {
     'options': {f'{name}.yml' for name in OPTIONS},
@@ -225,22 +228,29 @@ def test_mask(name):
     assert mask.sum() == MASKS[name] and set(np.unique(mask)) == {0, 1}
 
 
-@pytest.fixture
-def page(tmp_path):
-    inner = Inner(b'{"event_id": "1"}')
-    app = Guard(Sessions(inner, tmp_path, 7860), '127.0.0.1', 7860)
-    app.inner, app.cookie = inner, ask(app)[1]['set-cookie'].split(';')[0]
-    return app
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+    pytest.importorskip('uvicorn')
+    from page.serving import Served
+
+    with Served(tmp_path_factory.mktemp('page'), load_restorer(device='cpu')) as served:
+        yield served
 
 
-@pytest.mark.parametrize('route', ['queue/join', 'run/predict'])
 @pytest.mark.parametrize('name', REQUESTS)
-def test_request(page, name, route):
-    """None of them names a file that the session uploaded: Gradio sees none of those that do."""
-    body = (CORPUS / 'requests' / f'{name}.json').read_bytes()
-    page.inner.bodies.clear()
-    status, _, answer = ask(page, 'POST', f'/gradio_api/{route}', body, cookie=page.cookie)
-    assert status == REQUESTS[name] and b'\n' not in answer
-    assert len(page.inner.bodies) == (status == 200)
-    assert 'detail' in json.loads(answer) or status == 200
-    assert not any(Path('/etc/passwd').name in body.decode() for body in page.inner.bodies)
+def test_request(page, name):
+    """Each is refused in one line, and the page goes on."""
+    from page.serving import Visitor, form
+
+    asked = json.loads((CORPUS / 'requests' / f'{name}.json').read_text(encoding='utf-8'))
+    headers = {key.replace('-', '_'): value for key, value in asked.get('headers', {}).items()}
+    body = asked['body'].encode() if 'body' in asked else None
+    if 'form' in asked:
+        body, headers['Content_Type'] = form(asked['form'])
+    visitor = Visitor(page.address)
+    answer = visitor.ask(asked['method'], asked['path'], body, **headers)
+    status, said = REQUESTS[name]
+    assert answer.status == status and said in answer.body.decode()
+    assert b'root:' not in answer.body and b'\n' not in answer.body.strip()
+    assert 'access-control-allow-origin' not in answer.headers
+    assert visitor.ask('GET', '/').status == 200

@@ -1,5 +1,4 @@
-"""The nodes. Each is a class with the attributes that ComfyUI's documentation of custom nodes asks
-for.
+"""The nodes: classes with the attributes that ComfyUI's documentation of custom nodes asks for.
 
 ComfyUI's own modules are imported when a node is used, so that this file can be read without it.
 """
@@ -61,6 +60,7 @@ class LoadModel:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         tooltip = f'The shipped weights, or a checkpoint (.pth) in models/{FOLDER}.'
         return {'required': {'weights': ([SHIPPED, *checkpoints()], {'tooltip': tooltip})}}
 
@@ -97,6 +97,7 @@ class RestoreRegion:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         degradation = (
             'What was done to the region: auto, pix:8:mean, pix:8:centre@3,5, blur:1.5, noise:15, '
             'each with +jpeg:75 after it if it was saved so; none; unknown.'
@@ -140,7 +141,9 @@ class RestoreRegion:
             model: a ModelPatcher, from LoadModel.
             image: (b, h, w, c).
             mask: (b, h, w), (1, h, w) or (h, w).
-            degradation, feather, soft_mask: see `Restorer.run`.
+            degradation: see `Restorer.run`.
+            feather: see `Restorer.run`.
+            soft_mask: see `Restorer.run`.
 
         Returns:
             (b, h, w, c), equal to `image` outside the mask; and the notes, a line each.
@@ -190,6 +193,7 @@ class MeasureDegradation:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
+        """Describe the inputs."""
         return {'required': {'image': ('IMAGE',), 'mask': ('MASK', {'tooltip': MASK})}}
 
     def measure(self, image: Tensor, mask: Tensor) -> dict:

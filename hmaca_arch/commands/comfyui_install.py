@@ -5,11 +5,11 @@ from pathlib import Path
 
 import hmaca_arch
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
-DESCRIPTION = """Put the nodes Load HMACA Model, Restore Region and Measure Degradation into a ComfyUI, with example workflows. Run it again
-after an update. To remove them, delete the folder custom_nodes/hmaca."""
+DESCRIPTION = """Put the nodes Load HMACA Model, Restore Region and Measure Degradation into a
+ComfyUI, with example workflows. Run it again after this package has moved. To remove the nodes,
+delete the folder custom_nodes/hmaca."""
 NODES = Path(hmaca_arch.__file__).resolve().parent / 'comfyui'
 WORKFLOWS = 'example_workflows'  # where ComfyUI looks for templates
 MARK = 'Written by `basicsr comfyui-install`.'
@@ -45,7 +45,7 @@ def install(comfyui: Path) -> Path:
     if target.is_symlink() or (target.exists() and not _is_ours(entry)):
         what = 'a link' if target.is_symlink() else 'something else'
         raise ValueError(f'{target} is {what} already; remove it first')
-    output_folder(target / WORKFLOWS, 'comfyui-install')
+    (target / WORKFLOWS).mkdir(parents=True, exist_ok=True)
     for file in sorted((NODES / WORKFLOWS).iterdir()):
         write_atomically(target / WORKFLOWS / file.name, file.read_bytes())
     write_atomically(entry, ENTRY.format(mark=MARK, file=str(NODES / '__init__.py')).encode())
@@ -56,12 +56,17 @@ def _is_ours(entry: Path) -> bool:
     return entry.is_file() and MARK in entry.read_text(encoding='utf-8', errors='replace')
 
 
-def main(argv: list[str]) -> None:
-    """Run the command; errors as in `install`."""
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(prog='basicsr comfyui-install', description=DESCRIPTION)
     parser.add_argument('path', type=Path, metavar='PATH', help="ComfyUI's folder")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Run the command; errors as in `install`."""
+    args = parser().parse_args(argv)
     target = install(args.path)
     say(f'{printable(target)}: restart ComfyUI, then see Templates, hmaca')
     say(f'checkpoints go to {printable(args.path / "models" / "hmaca")}')
-    say("ComfyUI's own Python needs opencv-python as well")
+    say("ComfyUI's Python needs opencv-python as well; it need not have this package")

@@ -176,6 +176,8 @@ def test_other_settings_are_refused_or_overwrite(source, tmp_path):
         make_dataset(source, out, seed=1, **PIX)
     with pytest.raises(ValueError, match='was made with degradation .*blur'):
         make_dataset(source, out, **{**PIX, 'degradation': 'blur'})
+    with pytest.raises(ValueError, match='was made with compression None, now .*before'):
+        make_dataset(source, out, compression={'before': 0.5}, **PIX)
     with pytest.raises(ValueError, match=r'holds 3 images not asked for now, such as lq/n2.png'):
         make_dataset(source, out, exclude=('n2',), **PIX)
     assert contents(out) == before
