@@ -6,15 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hmaca_arch.files.image_files import (
-    LOSSLESS,
-    LOSSY,
-    Picture,
-    check_output,
-    encode,
-    largest_change,
-    read_picture,
-)
+from hmaca_arch.files.image_files import Picture, check_output, encode, largest_change, read_picture
 from hmaca_arch.files.images import read_file, to_8_bit
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.inference import Restorer
@@ -26,7 +18,8 @@ from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.regions import find_regions, marked_box
 from hmaca_arch.restoring.telling import AROUND, MOST
 
-FORMATS = (*LOSSLESS, *LOSSY)
+# What is written, with the media types.
+FORMATS = {'.png': 'image/png', '.tif': 'image/tiff', '.webp': 'image/webp', '.jpg': 'image/jpeg'}
 BATCH_ON_CPU, BATCH = 1, 8  # tiles: on a CPU, progress and cancelling matter more
 
 
