@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PLOTS = ['matplotlib>=3.7']
+HEIC = ['pillow-heif>=0.18,<2']
+JPEG = ['jpeglib>=1.0,<2']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
@@ -49,12 +51,15 @@ setup(
         'scikit-image>=0.21',
         'scipy>=1.10',
         'numpy>=1.23',
-        'pillow>=10.1',
+        'pillow>=11.3',  # reads and writes AVIF
+        'tifffile>=2023.7',
         'tqdm>=4.60',
     ],
     extras_require={
         'compare': ['spandrel>=0.4,<0.5'],
         'onnx': ONNX,
+        'heic': HEIC,
+        'jpeg': JPEG,
         'demo': ['gradio>=6.31,<7'],
         'plots': PLOTS,
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
@@ -69,6 +74,8 @@ setup(
             'spandrel>=0.4,<0.5',
             *ONNX,
             *PLOTS,
+            *HEIC,
+            *JPEG,
         ],
     },
     entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},

@@ -112,7 +112,7 @@ def look(place: Place) -> Seen:
         return Seen(
             error=text
             if text.startswith(str(place))
-            else f'{place}: cannot be read as a picture: {type(error).__name__} {text}'
+            else f'{place}: cannot be read as an image: {type(error).__name__} {text}'
         )
     digest = hashlib.sha256(
         repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()
@@ -145,7 +145,7 @@ def look_at(places: Sequence[Place], cache: Path, workers: int) -> dict[Place, S
         try:
             identities[place] = place.identity()
         except OSError as error:
-            seen[place] = Seen(error=f'{place}: cannot be read as a picture: {error.strerror}')
+            seen[place] = Seen(error=f'{place}: cannot be read as an image: {error.strerror}')
             continue
         entry = known.get(f'{place.kind} {place}')
         if entry and entry[0] == identities[place]:

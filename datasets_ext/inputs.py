@@ -54,7 +54,7 @@ class Picture(NamedTuple):
             archive = _open_zip(self.root, os.getpid())
             if archive.getinfo(self.member).file_size > LARGEST_FILE:
                 raise ValueError(
-                    f'{self}: cannot be read as a picture: it has more than {LARGEST_FILE} bytes'
+                    f'{self}: cannot be read as an image: it has more than {LARGEST_FILE} bytes'
                 )
             return archive.read(self.member)
         except (

@@ -283,7 +283,7 @@ def through_restore(entry: Entry, folder: Path) -> None:
             'refused, but a file was written',
         )
         raise
-    if entry.large:
+    if entry.large or entry.converted:
         return
     before = held(entry) if entry.role == 'picture' else smooth(np.random.default_rng(0))
     inside = region(entry) if inside is None else inside
@@ -326,6 +326,8 @@ CONSUMERS = {
 
 def fate_of(entry: Entry, consumer: str) -> str:
     """What is to become of an entry: `opens`, `refused` or `either`."""
+    if entry.converted and consumer == 'restore':
+        return 'either'
     if entry.fate == 'refused' or (entry.transparent and consumer != 'restore'):
         return 'refused'
     if (

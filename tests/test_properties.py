@@ -15,9 +15,9 @@ from datasets_ext.crops import draw_augmentation
 from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe import DEGRADATIONS, Recipe
 from hmaca_arch.compositing import composite, composite_image
-from hmaca_arch.files.image_files import upright_exif
 from hmaca_arch.files.images import decode, decode_picture, encode_png
 from hmaca_arch.files.masks import read_mask
+from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.inference import Restorer
 
 RNG = np.random.default_rng

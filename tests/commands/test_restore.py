@@ -121,7 +121,7 @@ def test_what_cannot_be_done_is_listed_and_the_rest_is_done(run, folder):
     assert [line.split(': ', 2)[2] for line in err.splitlines()] == [
         'pictures/a.png: no mask: masks has no image named a or a_mask; there is b.png, c.png, d.png',
         'pictures/b.jpg: the mask masks/b.png has 10x10 pixels, the image 48x40; expected equal sizes',
-        'pictures/d.png: cannot be read as a picture: the file is cut short',
+        'pictures/d.png: cannot be read as an image: the file is cut short',
     ]
     assert [path.name for path in (folder / 'out').iterdir()] == ['c.png']
     assert [
@@ -199,10 +199,10 @@ def test_jpeg_ends_the_guarantee_and_verify_says_so(run, folder):
 def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
     write = image_jobs.write_picture
 
-    def broken(path, picture):
+    def broken(path, picture, quality):
         pixels = picture.pixels.copy()
         pixels[-1, -1, 0] ^= 1
-        write(path, picture._replace(pixels=pixels))
+        write(path, picture._replace(pixels=pixels), quality)
 
     monkeypatch.setattr(image_jobs, 'write_picture', broken)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')
@@ -258,7 +258,7 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         (('-i', 'nowhere', '-m', 'masks', '-o', 'out'), '--input: '),
         (('-i', 'pictures', '-m', 'nowhere', '-o', 'out'), '--mask: '),
         (('-i', 'pictures', '-m', 'masks', '-o', 'file'), '--output: file is a file'),
-        ((*one, 'out.gif'), 'cannot write .gif'),
+        ((*one, 'out.xyz'), 'cannot write .xyz'),
         (
             (*one, 'masks/../masks/a.png', '--overwrite'),
             '--output: masks/../masks/a.png is the mask',
@@ -353,10 +353,10 @@ def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(
 ):
     real = image_jobs.read_picture
 
-    def read(path):
+    def read(path, *more):
         if path.name == 'a.png':
             raise error
-        return real(path)
+        return real(path, *more)
 
     monkeypatch.setattr(image_jobs, 'read_picture', read)
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')

@@ -196,7 +196,7 @@ def test_damaged_pictures_are_named_and_leave_nothing(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-40])
     assert main([str(root), '--workers', '1']) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f'basicsr make-lmdb: error: {path}: cannot be read as a picture')
+    assert error.startswith(f'basicsr make-lmdb: error: {path}: cannot be read as an image')
     assert sorted(item.name for item in root.iterdir()) == [
         'gt',
         'lq',

@@ -147,7 +147,7 @@ def test_data_sets_refuse_animations_instead_of_taking_the_first_frame():
     frames = [Image.fromarray(smooth(np.random.default_rng(i))) for i in range(3)]
     for kind in ('GIF', 'PNG', 'WEBP', 'TIFF'):
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
-        with pytest.raises(ValueError, match=r'^a\.b: .*holds 3 pictures; animations'):
+        with pytest.raises(ValueError, match=r'^a\.b: .*holds 3 images; animations'):
             decode_picture(data, 'a.b')
         with pytest.raises(
             ValueError, match=r'^a\.b: cannot be read'

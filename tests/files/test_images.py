@@ -146,7 +146,7 @@ def test_flipped_bits_in_a_png_are_refused(picture):
 
 
 def test_text_is_not_a_picture():
-    with pytest.raises(ValueError, match=r'^a\.png: cannot be read as a picture'):
+    with pytest.raises(ValueError, match=r'^a\.png: cannot be read as an image'):
         decode_picture(b'not a picture at all', 'a.png')
 
 

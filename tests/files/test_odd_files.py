@@ -8,8 +8,9 @@ import pytest
 from picture_writers import chunk, saved, tiff, with_chunk
 from PIL import Image, TiffImagePlugin
 
-from hmaca_arch.files.image_files import encode, read_picture, upright_exif
+from hmaca_arch.files.image_files import encode, read_picture
 from hmaca_arch.files.images import decode, decode_picture, list_pictures
+from hmaca_arch.files.metadata import upright_exif
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -96,7 +97,7 @@ def test_a_reduced_copy_behind_the_first_page_is_no_page():
     for kinds in ((False,), (False, True), (False, True, True)):
         assert (decode_picture(pages(*kinds), 'a') == 0).all()
     for kinds, count in (((False, False), 2), ((False, True, False), 2), ((True, False), 2)):
-        with pytest.raises(ValueError, match=f'holds {count} pictures'):
+        with pytest.raises(ValueError, match=f'holds {count} images'):
             decode_picture(pages(*kinds), 'a')
 
 
