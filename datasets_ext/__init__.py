@@ -1,4 +1,4 @@
-"""Data sets for regional restoration: importing this package registers them with BasicSR."""
+"""Data sets for regional restoration. Importing this package registers them with BasicSR."""
 
 import hmaca_arch  # noqa: F401, I001  (first: makes BasicSR importable)
 import basicsr  # noqa: F401

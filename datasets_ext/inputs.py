@@ -1,9 +1,9 @@
-"""Where `make_dataset` finds its pictures: a folder or a zip file, split as trainA and testA
-(horse2zebra) or train and test, or not.
+"""The clean images that `make_dataset` starts from, in a folder or a zip file.
+
+They may be split as trainA and testA (horse2zebra), as train and test, or not at all.
 """
 
 import functools
-import hashlib
 import io
 import itertools
 import lzma
@@ -11,12 +11,14 @@ import os
 import posixpath
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from datasets_ext.parallel import Workers
+from datasets_ext.sources import pixel_digest
 from hmaca_arch.files.images import (
     EXTENSIONS,
     FORMATS,
@@ -26,14 +28,12 @@ from hmaca_arch.files.images import (
     read_file,
 )
 
-SPLITS = (
-    {'train': 'trainA', 'test': 'testA'},
-    {'train': 'train', 'test': 'test'},
-)  # the first that is there
+# The first layout that is found counts.
+SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})
 
 
-class Picture(NamedTuple):
-    """A picture of the input.
+class SourceImage(NamedTuple):
+    """An image of the input.
 
     name: its stem, the triplet's name. root: the input, a folder or a zip file. member: its path
     below that, with forward slashes.
@@ -46,8 +46,13 @@ class Picture(NamedTuple):
     def __str__(self) -> str:
         return os.path.join(self.root, *self.member.split('/'))
 
+    @property
+    def file_name(self) -> str:
+        """Its name with the ending."""
+        return posixpath.basename(self.member)
+
     def read(self) -> bytes:
-        """The file's bytes; a ValueError names it if they cannot be read."""
+        """Read the file; a ValueError names it if that fails."""
         if os.path.isdir(self.root):
             return read_file(str(self))
         try:
@@ -57,6 +62,7 @@ class Picture(NamedTuple):
                     f'{self}: cannot be read as an image: it has more than {LARGEST_FILE} bytes'
                 )
             return archive.read(self.member)
+        # RuntimeError: encrypted, or an unknown compression
         except (
             OSError,
             EOFError,
@@ -64,78 +70,83 @@ class Picture(NamedTuple):
             zlib.error,
             lzma.LZMAError,
             RuntimeError,
-        ) as error:  # RuntimeError: encrypted, or an unknown compression
+        ) as error:
             raise ValueError(f'{self}: cannot be read from the zip file: {error}') from None
 
 
 @functools.lru_cache(maxsize=4)
 def _open_zip(path: str, process: int) -> zipfile.ZipFile:
-    """By process: forked workers would share one file position."""
+    """Open a zip file once in each process: forked workers would share one file position."""
     return zipfile.ZipFile(path)
 
 
-def _in_folder(root: Path, folder: Path) -> list[Picture]:
+def _in_folder(root: Path, folder: Path) -> list[SourceImage]:
     return [
-        Picture(name, str(root), Path(path).relative_to(root).as_posix())
+        SourceImage(name, str(root), Path(path).relative_to(root).as_posix())
         for name, path in list_pictures(folder).items()
     ]
 
 
-def _in_zip(path: Path) -> dict[str, list[Picture]]:
-    """{folder inside the zip file: its pictures}"""
+def _in_zip(path: Path) -> dict[str, list[SourceImage]]:
+    """Return {folder inside the zip file: its images}."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
     except zipfile.BadZipFile as error:
         raise ValueError(f'{path} is neither a folder nor a readable zip file: {error}') from None
-    folders: dict[str, list[Picture]] = {}
+    folders: dict[str, list[SourceImage]] = {}
     for member in sorted(members):
         folder, file = posixpath.split(member)
         stem, extension = posixpath.splitext(file)
-        if (
-            extension.lower() in EXTENSIONS
-            and not file.startswith('.')
-            and not member.startswith('__MACOSX/')
-        ):
-            folders.setdefault(folder, []).append(Picture(stem, str(path), member))
+        hidden = file.startswith('.') or member.startswith('__MACOSX/')
+        if extension.lower() in EXTENSIONS and not hidden:
+            folders.setdefault(folder, []).append(SourceImage(stem, str(path), member))
     return folders
 
 
-def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
-    """The pictures of an input.
+def find_images(root: str | os.PathLike) -> dict[str, list[SourceImage]]:
+    """Find the images of an input.
 
     Returns:
         {'train': [...], 'test': [...]} where folders trainA and testA, or train and test, lie in
-        the input or one level below, otherwise {'': [...]}; by name.
+        the input or one level below, otherwise {'': [...]}; sorted by name.
 
     Raises:
         FileNotFoundError: the input does not exist.
-        ValueError: it holds no pictures, or two that differ only by the ending.
+        ValueError: it holds no images, or two that differ only by the ending.
     """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f'{root.absolute()} does not exist')
-    if root.is_dir():
-        parents = (root, *sorted(entry for entry in root.iterdir() if entry.is_dir()))
-        for layout, parent in itertools.product(SPLITS, parents):
-            if all((parent / folder).is_dir() for folder in layout.values()):
-                return {
-                    split: _in_folder(root, parent / folder) for split, folder in layout.items()
-                }
-        return {'': _in_folder(root, root)}
+    return _splits_of_folder(root) if root.is_dir() else _splits_of_zip(root)
+
+
+def _splits_of_folder(root: Path) -> dict[str, list[SourceImage]]:
+    parents = (root, *sorted(entry for entry in root.iterdir() if entry.is_dir()))
+    for layout, parent in itertools.product(SPLITS, parents):
+        if all((parent / folder).is_dir() for folder in layout.values()):
+            return {split: _in_folder(root, parent / folder) for split, folder in layout.items()}
+    return {'': _in_folder(root, root)}
+
+
+def _splits_of_zip(root: Path) -> dict[str, list[SourceImage]]:
     folders = _in_zip(root)
-    splits = {'': [item for items in folders.values() for item in items]}
+
+    def images_of(name: str | None) -> list[SourceImage]:
+        parts = [part for path, part in folders.items() if posixpath.basename(path) == name]
+        return list(itertools.chain.from_iterable(folders.values() if name is None else parts))
+
+    splits = {'': images_of(None)}
     for layout in SPLITS:
-        found = {split: [item for path, items in folders.items() if posixpath.basename(path) == name for item in items]
-                 for split, name in layout.items()}  # fmt: skip
+        found = {split: images_of(name) for split, name in layout.items()}
         if all(found.values()):
             splits = found
             break
-    for pictures in splits.values():
-        if not pictures:
-            raise ValueError(f'{root.absolute()} holds no pictures ({", ".join(EXTENSIONS)})')
-        pictures.sort()
-        for first, second in itertools.pairwise(pictures):
+    for images in splits.values():
+        if not images:
+            raise ValueError(f'{root.absolute()} holds no images ({", ".join(EXTENSIONS)})')
+        images.sort()
+        for first, second in itertools.pairwise(images):
             if first.name == second.name:
                 raise ValueError(
                     f'{first} and {second} have the same name; triplets could not be told apart'
@@ -143,71 +154,77 @@ def find_pictures(root: str | os.PathLike) -> dict[str, list[Picture]]:
     return splits
 
 
-def without(pictures: list[Picture], exclude: list[str]) -> list[Picture]:
-    """The pictures but for those that `exclude` names, by stem or by file name."""
-    return [
-        item
-        for item in pictures
-        if item.name not in exclude and posixpath.basename(item.member) not in exclude
-    ]
+def without(
+    splits: dict[str, list[SourceImage]], excluded: Collection[str], source: str | os.PathLike
+) -> dict[str, list[SourceImage]]:
+    """Leave out the images that `excluded` names, by stem or by file name.
 
-
-def fingerprint(picture: Picture) -> str | None:
-    """A digest of size and pixels; None if the picture cannot be read (making its triplet will say
-    why).
+    Raises:
+        ValueError: `source` has no image of such a name.
     """
-    try:
-        pixels = decode_picture(picture.read(), str(picture))
-    except ValueError:
-        return None
-    return hashlib.sha256(
-        repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()
-    ).hexdigest()
+    images = list(itertools.chain.from_iterable(splits.values()))
+    known = {image.name for image in images} | {image.file_name for image in images}
+    for name in excluded:
+        if name not in known:
+            raise ValueError(f'--exclude {name}: there is no such image in {source}')
+    return {
+        split: [
+            image
+            for image in part
+            if image.name not in excluded and image.file_name not in excluded
+        ]
+        for split, part in splits.items()
+    }
 
 
-def hold_out(splits: dict[str, list[Picture]], every: int) -> dict[str, list[Picture]]:
-    """Pictures that are not split yet: every `every`-th by name (the fifth, the tenth, ...) for
-    testing, the others for training.
+def hold_out(splits: dict[str, list[SourceImage]], every: int) -> dict[str, list[SourceImage]]:
+    """Hold out every Nth image by name for testing. Images that are split already stay so.
+
+    Raises:
+        ValueError: `every` is less than 2, or more than there are images.
     """
     if '' not in splits:
         return splits
-    pictures = splits['']
-    if not 2 <= every <= len(pictures):
+    images = splits['']
+    if not 2 <= every <= len(images):
         raise ValueError(
-            f'one picture in {every!r} cannot be held out of {len(pictures)}; expected a whole number from 2 to {len(pictures)}'
+            f'one image in {every!r} cannot be held out of {len(images)}; '
+            f'expected a whole number from 2 to {len(images)}'
         )
-    test = pictures[every - 1 :: every]
-    return {'train': [picture for picture in pictures if picture not in test], 'test': test}
+    test = images[every - 1 :: every]
+    return {'train': [image for image in images if image not in test], 'test': test}
 
 
-def twins(train: list[Picture], test: list[Picture], pool: Workers) -> dict[str, str]:
-    """{name of a training picture: name of the test picture that has the same pixels}"""
-    digests = list(pool.map(fingerprint, [*train, *test]))
-    tested = {
-        digest: picture.name for digest, picture in zip(digests[len(train) :], test) if digest
-    }
-    return {
-        picture.name: tested[digest] for picture, digest in zip(train, digests) if digest in tested
-    }
-
-
-def _short_side(picture: Picture) -> int | None:
+def _digest(image: SourceImage) -> str | None:
+    """Return the image's digest; None if it cannot be read, which making its triplet reports."""
     try:
-        with Image.open(io.BytesIO(picture.read()), formats=FORMATS) as image:
-            return min(image.size)
-    except Exception:  # whatever a damaged file makes Pillow raise; making its triplet will say why
+        return pixel_digest(decode_picture(image.read(), str(image)))
+    except ValueError:
         return None
 
 
-def check_sides(pictures: list[Picture], side: int, why: str) -> None:
-    """Raise a ValueError if pictures are smaller than side x side, before anything is made of them."""
-    small = [
-        (picture, found)
-        for picture in pictures
-        if (found := _short_side(picture)) is not None and found < side
-    ]
+def find_twins(train: list[SourceImage], test: list[SourceImage], pool: Workers) -> dict[str, str]:
+    """Return {name of a training image: name of the test image with the same pixels}."""
+    digests = list(pool.map(_digest, [*train, *test]))
+    tested = {digest: image.name for digest, image in zip(digests[len(train) :], test) if digest}
+    return {image.name: tested[digest] for image, digest in zip(train, digests) if digest in tested}
+
+
+def _short_side(image: SourceImage) -> float:
+    try:
+        with Image.open(io.BytesIO(image.read()), formats=FORMATS) as opened:
+            return min(opened.size)
+    # Of a damaged file Pillow raises almost anything. Making its triplet reports it.
+    except Exception:
+        return float('inf')
+
+
+def check_sides(images: list[SourceImage], side: int, reason: str) -> None:
+    """Raise a ValueError if images are smaller than side x side pixels."""
+    sides = {image: _short_side(image) for image in images}
+    small = [image for image in images if sides[image] < side]
     if small:
-        picture, found = small[0]
         raise ValueError(
-            f'{len(small)} of {len(pictures)} pictures are smaller than {side}x{side}, such as {picture} (side {found}): {why}'
+            f'{len(small)} of {len(images)} images are smaller than {side}x{side}, '
+            f'such as {small[0]} (side {sides[small[0]]}): {reason}'
         )

@@ -1,38 +1,42 @@
-"""`basicsr make-lmdb`: pack triplets, or any folder of pictures, as LMDB in BasicSR's layout.
+"""Pack triplets, or any folder of images, as LMDBs in BasicSR's layout: `basicsr make-lmdb`.
 
-    basicsr make-lmdb datasets/clean/horse_pix
-
-A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb, gt.lmdb; a folder of triplet folders
-(train/, test/) likewise, each; any other folder of pictures becomes FOLDER.lmdb. PNG files are
-stored as they are; everything else is stored as PNG of the same pixels, upright: 16 bits, grayscale
-and masks survive bit for bit. Each LMDB is built in a hidden folder beside its place, every picture
-is read back and compared, and only then is it moved there.
+A triplet folder (lq/, mask/, gt/) becomes lq.lmdb, mask.lmdb and gt.lmdb, and so does each triplet
+folder (train/, test/) inside a folder. Any other folder of images becomes FOLDER.lmdb. PNG files
+are stored as they are. Other images become PNGs of the same pixels, upright, which keeps 16 bits,
+grayscale and masks bit for bit. Each LMDB is built in a hidden folder beside its place, and moved
+there after every image was read back and compared.
 """
 
 import shutil
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
-from datasets_ext.make_dataset import KINDS
+from datasets_ext.manifest import MANIFEST
 from datasets_ext.parallel import Workers
-from datasets_ext.recipe import MANIFEST
+from datasets_ext.triplets import KINDS
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
+from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
+
+LONGEST_KEY = 511  # bytes, by LMDB
+PAGE = 4096  # bytes
 
 
 def _key(stem: str, path: str) -> str:
-    """The LMDB key of a picture.
+    """Return the LMDB key of an image.
 
     Raises:
-        ValueError: BasicSR could not find it again: it cuts keys at the first dot, writes them in
-            ASCII and splits lines at blanks.
+        ValueError: BasicSR could not find the key again. It cuts keys at the first dot, writes
+            them in ASCII and splits lines at blanks.
     """
     if '.' in stem:
         raise ValueError(
@@ -42,18 +46,22 @@ def _key(stem: str, path: str) -> str:
         raise ValueError(
             f'{path}: LMDB keys must be ASCII without blanks, {stem!r} is not; rename it'
         )
-    if len(stem) > 511:
-        raise ValueError(f'{path}: the name is too long for an LMDB key (at most 511 characters)')
+    if len(stem) > LONGEST_KEY:
+        raise ValueError(
+            f'{path}: the name is too long for an LMDB key (at most {LONGEST_KEY} characters)'
+        )
     return stem
 
 
-def encode(path: str) -> tuple[bytes, tuple[int, int, int]]:
-    """A picture file as PNG bytes that any reader decodes to the pixels of `decode_as_stored`; and
-    its (h, w, c).
+def encode(path: str) -> tuple[bytes, tuple[int, ...]]:
+    """Return an image file as PNG bytes that any reader decodes to its upright pixels.
+
+    Returns:
+        The bytes, and the shape (h, w, c).
     """
     data = read_file(path)
-    pixels, as_it_is = decode_as_stored(data, path)
-    return (data if as_it_is and data.startswith(PNG) else encode_png(pixels)), pixels.shape
+    pixels, simple = decode_as_stored(data, path)
+    return (data if simple and data.startswith(PNG) else encode_png(pixels)), pixels.shape
 
 
 def _encoded_size(path: str) -> int:
@@ -61,7 +69,7 @@ def _encoded_size(path: str) -> int:
 
 
 def _differs(pair: tuple[str, bytes]) -> bool:
-    """Whether an LMDB value differs from its file in any pixel, in type or in size."""
+    """Return whether an LMDB value differs from its file in any pixel, in type or in size."""
     path, value = pair
     before, _ = decode_as_stored(read_file(path), path)
     after, _ = decode_as_stored(value, path)
@@ -69,28 +77,29 @@ def _differs(pair: tuple[str, bytes]) -> bool:
 
 
 def map_size(sizes: list[int]) -> int:
-    """Bytes that an LMDB of values of these sizes can need: each in pages of its own, plus the
-    tree, plus what commits copy.
+    """Return the bytes that an LMDB of values of these sizes can need.
+
+    Each value takes whole pages. The tree takes some more, and so do the copies of each commit.
     """
-    page = 4096
-    pages = sum(-(-(size + 16) // page) + 1 for size in sizes)
-    return (pages + pages // 8 + 256) * page
+    pages = sum(-(-(size + 16) // PAGE) + 1 for size in sizes)
+    return (pages + pages // 8 + 256) * PAGE
 
 
-def _verify(folder: Path, pictures: dict[str, str], pool: Workers, progress) -> None:
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+def _verify(folder: Path, images: dict[str, str], pool: Workers, progress: Progress) -> None:
     environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
     try:
         with environment.begin() as transaction:
-            if transaction.stat()['entries'] != len(pictures):
-                raise ValueError(
-                    f'{folder}: {transaction.stat()["entries"]} entries instead of {len(pictures)}'
-                )
+            count = transaction.stat()['entries']
+            if count != len(images):
+                raise ValueError(f'{folder}: {count} entries instead of {len(images)}')
             values = (
-                (path, bytes(transaction.get(key.encode(), b''))) for key, path in pictures.items()
+                (path, bytes(transaction.get(key.encode(), b''))) for key, path in images.items()
             )
-            for differs, path in zip(
-                progress(pool.map(_differs, values), 'verify'), pictures.values()
-            ):
+            results = progress(pool.map(_differs, values), 'verify')
+            for differs, path in zip(results, images.values()):
                 if differs:
                     raise ValueError(
                         f'{folder}: what was written for {path} does not read back the same'
@@ -100,31 +109,54 @@ def _verify(folder: Path, pictures: dict[str, str], pool: Workers, progress) -> 
 
 
 def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -> int:
-    """Write and verify the LMDB `folder` from the pictures in `source`. Returns their number."""
-    pictures = {_key(stem, path): path for stem, path in list_pictures(source).items()}
-    progress = partial(_bar, total=len(pictures), name=source.name, quiet=quiet)
-    sizes = list(progress(pool.map(_encoded_size, pictures.values()), 'measure'))
+    """Write and verify the LMDB `folder` from the images in `source`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        OSError: the LMDB cannot be written, for example because the disk is full.
+        ValueError: an image cannot be read or has no usable name, or a value does not read back.
+    """
+    images = {_key(stem, path): path for stem, path in list_pictures(source).items()}
+    progress = partial(_bar, total=len(images), name=source.name, quiet=quiet)
+    sizes = list(progress(pool.map(_encoded_size, images.values()), 'measure'))
     try:
         with closing(LmdbMaker(str(folder), map_size=map_size(sizes))) as maker:
-            encoded = progress(pool.map(encode, pictures.values()), 'write')
-            for (data, shape), key in zip(encoded, pictures):
+            encoded = progress(pool.map(encode, images.values()), 'write')
+            for (data, shape), key in zip(encoded, images):
                 maker.put(data, key, shape)
-    except lmdb.Error as error:  # a full disk among others
+    except lmdb.Error as error:
         raise OSError(f'{folder} cannot be written: {error}') from None
-    _verify(folder, pictures, pool, progress)
-    return len(pictures)
+    _verify(folder, images, pool, progress)
+    return len(images)
 
 
-def _bar(items, what: str, total: int, name: str, quiet: bool):
-    return tqdm(items, desc=f'{name}: {what}', total=total, unit='picture', disable=quiet or None)
+def _bar(items: Iterable[Any], what: str, total: int, name: str, quiet: bool) -> Iterable[Any]:
+    return tqdm(items, desc=f'{name}: {what}', total=total, unit='image', disable=quiet or None)
+
+
+def _check_triplets(folder: Path) -> None:
+    """Raise a ValueError if a triplet folder lacks lq/, mask/ or gt/, or their names differ."""
+    for kind in KINDS:
+        if not (folder / kind).is_dir():
+            raise ValueError(f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}')
+    names = {kind: list_pictures(folder / kind).keys() for kind in KINDS}
+    for kind in KINDS:
+        differing = sorted(names[kind] ^ names['gt'])
+        if differing:
+            raise ValueError(
+                f'{folder}: {len(differing)} images are in only one of {kind}/ and gt/, '
+                f'for example {differing[0]}'
+            )
 
 
 def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Which folders become which LMDBs.
+    """Return (folder of images, path of its LMDB) for all that is to be packed.
 
     Raises:
         FileNotFoundError: root does not exist.
-        ValueError: a triplet folder is incomplete, or there are no pictures.
+        ValueError: a triplet folder is incomplete, or there are no images.
     """
     if not root.is_dir():
         raise FileNotFoundError(f'{root.absolute()} does not exist or is no folder')
@@ -134,27 +166,39 @@ def find_sources(root: Path, output: Path) -> list[tuple[Path, Path]]:
         if any((folder / kind).is_dir() for kind in KINDS)
     ]
     for folder in triplets:
-        for kind in KINDS:
-            if not (folder / kind).is_dir():
-                raise ValueError(
-                    f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}'
-                )
-        names = [list_pictures(folder / kind) for kind in KINDS]
-        for kind, found in zip(KINDS, names):
-            differing = sorted(found.keys() ^ names[-1].keys())
-            if differing:
-                raise ValueError(
-                    f'{folder}: {len(differing)} pictures are in only one of {kind}/ and gt/, for example {differing[0]}'
-                )
-    if root in triplets:
-        triplets = [root]
-    if triplets:
-        return [
-            (folder / kind, output / folder.relative_to(root) / f'{kind}.lmdb')
-            for folder in triplets
-            for kind in KINDS
-        ]
-    return [(root, output.with_name(output.name + '.lmdb') if output.suffix != '.lmdb' else output)]
+        _check_triplets(folder)
+    if not triplets:
+        named = output.suffix == '.lmdb'
+        return [(root, output if named else output.with_name(f'{output.name}.lmdb'))]
+    sources = []
+    for folder in [root] if root in triplets else triplets:
+        target = output / folder.relative_to(root)
+        sources += [(folder / kind, target / f'{kind}.lmdb') for kind in KINDS]
+    return sources
+
+
+def _pack(
+    jobs: list[tuple[Path, Path]], folder: Path, pool: Workers, quiet: bool
+) -> dict[str, int]:
+    """Build all LMDBs of a folder, then move them there."""
+    counts = {}
+    temporary = folder / f'.{jobs[0][1].name}.partial'
+    if temporary.exists():  # left by a run that was killed
+        shutil.rmtree(temporary)
+    output_folder(temporary)
+    try:
+        for source, target in jobs:
+            counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
+            manifest = source.parent / MANIFEST
+            if manifest.is_file():  # inside, so that it goes wherever the LMDB goes
+                shutil.copyfile(manifest, temporary / target.name / MANIFEST)
+        for _, target in jobs:
+            if target.exists():
+                replace(target, temporary / f'old-{target.name}')
+            replace(temporary / target.name, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return counts
 
 
 def make_lmdb(
@@ -165,18 +209,18 @@ def make_lmdb(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, int]:
-    """Pack a triplet folder, a folder of triplet folders, or a folder of pictures.
+    """Pack a triplet folder, a folder of triplet folders, or a folder of images.
 
     Args:
         root: the folder.
-        output: where the LMDBs go; default: triplets' beside their folders, another folder's at
-            FOLDER.lmdb.
-        workers: processes.
+        output: where the LMDBs go; by default beside the folders of triplets, and at FOLDER.lmdb
+            for any other folder.
+        workers: number of processes.
         overwrite: replace LMDBs that exist, once the new ones are verified.
-        quiet: no progress bars.
+        quiet: show no progress bars.
 
     Returns:
-        {path of the LMDB: number of pictures}
+        {path of the LMDB: number of images}
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -186,26 +230,17 @@ def make_lmdb(
     existing = [target for _, target in sources if target.exists()]
     if existing and not overwrite:
         raise ValueError(f'{existing[0]} exists; --overwrite replaces it')
-    counts = {}
+    counts: dict[str, int] = {}
     with Workers(workers) as pool:
         for folder in dict.fromkeys(target.parent for _, target in sources):
-            here = [(source, target) for source, target in sources if target.parent == folder]
-            temporary = folder / f'.{here[0][1].name}.partial'
-            if temporary.exists():
-                shutil.rmtree(temporary)  # of a run that was killed
-            output_folder(temporary)
+            jobs = [(source, target) for source, target in sources if target.parent == folder]
+            output_folder(folder)
+            lock = take(
+                folder / f'.{jobs[0][1].name}.lock',
+                f'{jobs[0][1]}: another process packs it; wait for it',
+            )
             try:
-                for source, target in here:
-                    counts[str(target)] = build_lmdb(source, temporary / target.name, pool, quiet)
-                    manifest = source.parent / MANIFEST
-                    if (
-                        manifest.is_file()
-                    ):  # with the LMDB wherever it goes: it says how the images were degraded
-                        shutil.copyfile(manifest, temporary / target.name / MANIFEST)
-                for _, target in here:  # only now, when all are verified
-                    if target.exists():
-                        replace(target, temporary / f'old-{target.name}')
-                    replace(temporary / target.name, target)
+                counts |= _pack(jobs, folder, pool, quiet)
             finally:
-                shutil.rmtree(temporary)
+                lock.release()
     return counts

@@ -1,18 +1,16 @@
-"""Triplets made on the fly from clean pictures."""
+"""Triplets made on the fly from clean images."""
+
+from typing import Any
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from datasets_ext.recipe import Recipe, degradation_of
-from datasets_ext.sources import (
-    MaskedDataset,
-    check_pixels,
-    open_source,
-    read_meta_info,
-    refuse_missing,
-)
-from hmaca_arch.config.schema import DATASETS
-from hmaca_arch.degradation import UNKNOWN, Degradation
+from datasets_ext.manifest import degradation_of
+from datasets_ext.masked_dataset import MaskedDataset, Triplet
+from datasets_ext.recipe import Recipe
+from datasets_ext.sources import check_pixels, chosen_names, open_source
+from hmaca_arch.config.dataset_schema import DATASETS
+from hmaca_arch.degradation import UNKNOWN
 from hmaca_arch.files.images import to_8_bit
 
 RECIPE_KEYS = (
@@ -24,19 +22,16 @@ RECIPE_KEYS = (
     'size',
     'jpeg',
     'compression',
-    'unknown',
 )
 
 
 @DATASET_REGISTRY.register()
 class MaskedDegradationDataset(MaskedDataset):
-    """Clean pictures from a folder or LMDB, degraded in a random region at each visit.
+    """Clean images from a folder or LMDB, degraded in a random region at each visit.
 
-    `schema.DATASETS` and `recipe.Recipe` say what its options mean (docs/options.md). 16-bit
-    pictures are rounded to 8 bits.
-
-    The triplet is made on the whole picture (of `size`), then cropped: regions lie anywhere, and
-    blur sees its surroundings. lq_path and mask_path are the clean picture's path.
+    docs/options.md explains its options. 16-bit images are rounded to 8 bits. The triplet is made
+    on the whole image (of `size`), then cropped: regions lie anywhere, and blur sees their
+    surroundings. lq_path and mask_path are the clean image's path.
 
     Raises:
         FileNotFoundError, ValueError: as for `MaskedPairedImageDataset`.
@@ -44,43 +39,30 @@ class MaskedDegradationDataset(MaskedDataset):
 
     option_kinds = DATASETS['MaskedDegradationDataset']
 
-    def __init__(self, opt: dict) -> None:
+    def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        self.recipe, self.hidden = self.check(opt), opt.get('unknown', 0)
+        self.recipe, self.unknown = self.check(opt), opt.get('unknown', 0)
         self.source = open_source(opt, 'dataroot_gt')
-        self.names = self.source.names()
-        if opt.get('meta_info_file'):
-            wanted = read_meta_info(opt['meta_info_file'])
-            refuse_missing(
-                wanted,
-                self.names,
-                f'dataroot_gt ({opt["dataroot_gt"]}), as meta_info_file lists it',
-            )
-            self.names = wanted
+        self.names = chosen_names(opt, self.source.names())
 
     @staticmethod
-    def check(opt: dict) -> Recipe:
-        """The options' recipe; a ValueError names the setting that cannot work."""
-        return Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt and key != 'unknown'})
+    def check(opt: dict[str, Any]) -> Recipe:
+        """Return the recipe of the options; a ValueError names the setting that cannot work."""
+        return Recipe(**{key: opt[key] for key in RECIPE_KEYS if key in opt})
 
-    def triplet(
-        self, name: str, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Degradation, dict[str, str]]:
+    def triplet(self, name: str, rng: np.random.Generator) -> Triplet:
+        """Make a triplet from the clean image `name`."""
         where = self.source.where(name)
-        picture = to_8_bit(self.decoded(self.source.read(name), where))
+        image = to_8_bit(self.decode(self.source.read(name), where))
         if self.recipe.size is None:
-            check_pixels(picture, where)
+            check_pixels(image, where)
         try:
-            lq, mask, gt, record = self.recipe(picture, rng)
-            record['protocol'] = self.recipe.protocol
+            lq, mask, gt, record = self.recipe(image, rng)
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from None
+        degradation = degradation_of(record | {'protocol': self.recipe.protocol})
+        if self.unknown > 0 and rng.random() < self.unknown:
+            degradation = UNKNOWN
         path = self.source.path(name)
-        hidden = self.hidden > 0 and rng.random() < self.hidden
-        return (
-            lq,
-            mask,
-            gt,
-            UNKNOWN if hidden else degradation_of(record),
-            {'lq_path': path, 'gt_path': path, 'mask_path': path},
-        )
+        paths = {'lq_path': path, 'gt_path': path, 'mask_path': path}
+        return Triplet(lq, mask, gt, degradation, paths)

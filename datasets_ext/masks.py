@@ -1,14 +1,11 @@
-"""Region masks: where a picture is degraded. The paper has one square; everything else here is an
-extension.
+"""Random region masks. The paper draws one square; the other shapes are extensions.
 
-A mask is (h, w, 1) bool, True = degraded = to be restored. Every draw marks at least one pixel and
-lies inside the picture.
+A mask is (h, w, 1) bool. True marks a degraded pixel, to be restored. Every drawn region has at
+least one pixel and lies inside the image.
 """
 
 import cv2
 import numpy as np
-
-SHAPES = ('square', 'rectangles', 'ellipses', 'strokes', 'several')
 
 
 def _square(height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -19,12 +16,12 @@ def _square(height: int, width: int, side: int, rng: np.random.Generator) -> np.
 
 
 def _aspect(rng: np.random.Generator) -> float:
-    """Square root of a ratio of sides between 1/3 and 3."""
+    """Draw the square root of a ratio of sides between 1/3 and 3."""
     return float(np.exp(rng.uniform(-0.5, 0.5) * np.log(3)))
 
 
 def _rectangles(height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three rectangles, together about side * side pixels where they do not overlap."""
+    """Draw one to three rectangles, which cover side * side pixels unless they overlap."""
     mask = np.zeros((height, width), np.uint8)
     count = int(rng.integers(1, 4))
     for _ in range(count):
@@ -37,34 +34,22 @@ def _rectangles(height: int, width: int, side: int, rng: np.random.Generator) ->
 
 
 def _ellipses(height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three rotated ellipses, together about side * side pixels."""
+    """Draw one to three rotated ellipses of together about side * side pixels."""
     mask = np.zeros((height, width), np.uint8)
     count = int(rng.integers(1, 4))
     for _ in range(count):
         aspect = _aspect(rng)
-        axes = [
-            min(min(height, width) / 2, side / (count * np.pi) ** 0.5 * factor)
-            for factor in (aspect, 1 / aspect)
-        ]
-        reach = min(
-            int(max(axes)), (min(height, width) - 1) // 2
-        )  # keeps the ellipse inside the picture
-        centre = int(rng.integers(reach, width - reach)), int(rng.integers(reach, height - reach))
-        cv2.ellipse(
-            mask,
-            centre,
-            (int(axes[0]), int(axes[1])),
-            float(rng.uniform(0, 180)),
-            0,
-            360,
-            color=1,
-            thickness=-1,
-        )
+        radius, longest = side / (count * np.pi) ** 0.5, min(height, width) / 2
+        axes = [int(min(longest, radius * factor)) for factor in (aspect, 1 / aspect)]
+        margin = min(max(axes), (min(height, width) - 1) // 2)  # keeps the ellipse inside the image
+        x, y = rng.integers(margin, width - margin), rng.integers(margin, height - margin)
+        angle = float(rng.uniform(0, 180))
+        cv2.ellipse(mask, (int(x), int(y)), axes, angle, 0, 360, color=1, thickness=-1)
     return mask
 
 
 def _strokes(height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three brush strokes with three to eight bends."""
+    """Draw one to three brush strokes with three to eight bends."""
     mask = np.zeros((height, width), np.uint8)
     for _ in range(int(rng.integers(1, 4))):
         thickness = max(1, round(side * rng.uniform(0.1, 0.3)))
@@ -76,14 +61,13 @@ def _strokes(height: int, width: int, side: int, rng: np.random.Generator) -> np
             step = side * rng.uniform(0.2, 0.6) * np.array([np.cos(angle), np.sin(angle)])
             point = np.clip(point + step, 0, (width - 1, height - 1))
             points.append(point)
-        cv2.polylines(
-            mask, [np.rint(points).astype(np.int32)], isClosed=False, color=1, thickness=thickness
-        )
+        corners = np.rint(points).astype(np.int32)
+        cv2.polylines(mask, [corners], isClosed=False, color=1, thickness=thickness)
     return mask
 
 
 def _several(height: int, width: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Two to four regions of any of the other shapes, each of half to full size. They may touch."""
+    """Draw two to four regions of the other shapes, each of half to full size. They may touch."""
     mask = np.zeros((height, width), np.uint8)
     for _ in range(int(rng.integers(2, 5))):
         draw = (_square, _rectangles, _ellipses, _strokes)[rng.integers(4)]
@@ -91,7 +75,14 @@ def _several(height: int, width: int, side: int, rng: np.random.Generator) -> np
     return mask
 
 
-_DRAW = dict(zip(SHAPES, (_square, _rectangles, _ellipses, _strokes, _several)))
+_DRAW = {
+    'square': _square,
+    'rectangles': _rectangles,
+    'ellipses': _ellipses,
+    'strokes': _strokes,
+    'several': _several,
+}
+SHAPES = tuple(_DRAW)
 
 
 def draw_region(
@@ -100,31 +91,32 @@ def draw_region(
     """Draw a region at a random place.
 
     Args:
-        shape: one of SHAPES. `square` is exactly side x side; the others cover about as much
-            (`several`: two to four times half of it).
-        height, width: the picture's size in pixels, each >= 1.
-        side: in pixels; cut to the picture's shorter side.
-        rng: where all randomness comes from.
+        shape: one of SHAPES. A `square` has exactly side x side pixels. The other shapes cover
+            about as many, `several` up to four times as many.
+        height: of the image in pixels, >= 1.
+        width: of the image in pixels, >= 1.
+        side: in pixels, >= 1; at most the image's shorter side is used.
+        rng: the source of randomness.
 
     Returns:
         (height, width, 1) bool, True inside the region.
 
     Raises:
-        ValueError: unknown shape, or side < 1.
+        ValueError: `shape` is unknown, or `side` is less than 1.
     """
     if shape not in _DRAW:
         raise ValueError(f'region: there is no shape {shape!r}; known: {", ".join(SHAPES)}')
     if side < 1:
-        raise ValueError(f'region: a side of {side} pixels was asked for, expected at least 1')
+        raise ValueError(f'region: the side is {side}, expected at least 1 pixel')
     return _DRAW[shape](height, width, min(side, height, width), rng).astype(bool)[..., None]
 
 
 def components(mask: np.ndarray) -> list[tuple[int, int, int, int, np.ndarray]]:
-    """The connected regions (8 neighbours) of a mask, top to bottom.
+    """Find the connected regions (8 neighbours) of a mask (h, w, 1), from top to bottom.
 
     Returns:
-        For each: top, left, height and width of its bounding box, and (height, width, 1) bool, True
-        where the box belongs to it.
+        For each region the top, left, height and width of its bounding box in pixels, and
+        (height, width, 1) bool, True where a pixel of the box belongs to the region.
     """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(mask[..., 0], dtype=np.uint8), connectivity=8

@@ -1,5 +1,6 @@
-"""A pool of processes for the commands that make data: results in order, bounded memory, no process
-left behind.
+"""A process pool for the commands that make data.
+
+Results come in order, memory is bounded, and no process outlives its parent.
 """
 
 import multiprocessing
@@ -9,40 +10,50 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 import cv2
 import torch
 
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
 
 def default_workers() -> int:
-    """The cores this process may use, at most 8."""
-    return min(
-        8, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    )
+    """Return the number of cores that this process may use, at most 8."""
+    if hasattr(os, 'sched_getaffinity'):
+        return min(8, len(os.sched_getaffinity(0)))
+    return min(8, os.cpu_count() or 1)
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(
-        1
-    )  # one thread each: the pool is the parallelism, and OpenMP's pool does not survive a fork
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    # The pool is the parallelism, and OpenMP's threads do not survive a fork.
+    torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    parent = multiprocessing.parent_process()
 
-    def leave_with_parent() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)  # the parent was killed: nobody is left to tell this worker to end
+    def exit_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
 
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
 class Workers:
-    """`workers` processes, as a context manager: `with Workers(2) as pool: for result in
-    pool.map(function, items)`.
+    """A pool of processes, as a context manager.
+
+        with Workers(2) as pool:
+            for result in pool.map(function, items): ...
+
+    Args:
+        workers: number of processes.
 
     Raises:
-        ValueError: workers < 1.
+        ValueError: `workers` is less than 1.
     """
 
     def __init__(self, workers: int) -> None:
@@ -55,16 +66,16 @@ class Workers:
     def __enter__(self) -> 'Workers':
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.pool.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable, items: Iterable) -> Iterator:
-        """function(item) for each item, in order, computed a few items ahead.
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield function(item) for each item in order, computed a few items ahead.
 
         Raises:
-            OSError: a worker was killed. Whatever `function` raises is raised here at its turn.
+            OSError: a worker was killed. An exception of `function` is raised at its item's turn.
         """
-        waiting: deque = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(self.pool.submit(function, item))
@@ -74,5 +85,5 @@ class Workers:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise OSError(
-                'a worker process was killed from outside, perhaps because memory ran out; try fewer --workers'
+                'a worker process was killed, perhaps because memory ran out; try fewer --workers'
             ) from None

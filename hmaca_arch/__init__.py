@@ -1,21 +1,24 @@
 """HMANet and HMACA for BasicSR.
 
-Importing this package alone loads neither torch nor BasicSR: its public names come when they are
-asked for. Whenever BasicSR is imported, before this package or after it, the networks, metrics and
-models here are registered with it.
+Importing this package loads neither torch nor BasicSR: its public names are imported when they are
+first used. As soon as BasicSR is imported, before this package or after it, the networks, metrics
+and models are registered with it.
 """
 
 from importlib import import_module
+from typing import Any
 
 from hmaca_arch import compat
+
+__version__ = '0.1.0'  # setup.py reads it here
 
 _FROM_NETWORKS = ('HMACA', 'HMANet', 'build_network_from_state_dict')
 _MODULES = ('compositing', 'inference', 'metrics', 'models', 'networks')
 __all__ = [*_FROM_NETWORKS, *_MODULES]
 
 
-def __getattr__(name: str):
-    """Import a public name when it is first asked for (PEP 562)."""
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
     if name in _FROM_NETWORKS:
         return getattr(import_module('hmaca_arch.networks'), name)
     if name in _MODULES:
@@ -28,11 +31,11 @@ def __dir__() -> list[str]:
 
 
 def _register() -> None:
-    """Put what this package has into BasicSR's registries."""
+    """Register networks, metrics and models with BasicSR."""
     import_module('hmaca_arch.networks').add_to_basicsr()
     compat.load_safely_everywhere()
-    for room in ('metrics', 'models'):  # these register themselves
-        import_module(f'hmaca_arch.{room}')
+    for name in ('metrics', 'models'):  # importing them registers them
+        import_module(f'hmaca_arch.{name}')
 
 
 compat.with_basicsr(_register)

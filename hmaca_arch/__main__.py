@@ -1,4 +1,4 @@
-"""`python -m hmaca_arch` is the console command `basicsr`; launchers such as torchrun start it so."""
+"""`python -m hmaca_arch` is `basicsr`, for launchers that start a module, such as torchrun."""
 
 from hmaca_arch.cli import main
 

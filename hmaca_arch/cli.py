@@ -1,52 +1,65 @@
-"""The console command `basicsr`: BasicSR has none of its own. `commands/NAME.py` does what a
-command says.
-"""
+"""The console command `basicsr`. Each subcommand is a module in `hmaca_arch/commands/`."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import NoReturn
 
+from hmaca_arch import __version__, interrupts
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
-    'train': 'train a network as an option file says',
-    'test': 'measure a trained network as an option file says, and write its pictures',
-    'check': 'say what is wrong with an option file, and with its data',
-    'restore': 'restore the masked region of a picture, or of a folder of pictures',
-    'estimate': 'measure what was done to the masked regions of an image',
-    'demo': 'a page in the browser to try it on',
+    'train': 'train the network of an option file',
+    'test': 'measure a trained network and save the restored images',
+    'check': 'check an option file, and its data',
+    'restore': 'restore the masked region of an image, or of a folder of images',
+    'estimate': 'measure the degradation of the masked regions of an image',
+    'demo': 'open a page in the browser to try it',
     'export': 'write an HMACA as an ONNX file',
-    'compare': 'compare networks and classical methods on the same pictures',
-    'tables': "the paper's tables: plan, run and tabulate a matrix of experiments",
-    'make-dataset': 'make (lq, mask, gt) triplets from a folder of pictures',
-    'make-lmdb': 'pack triplets or any folder of pictures as LMDB',
+    'comfyui-install': 'put the nodes into a ComfyUI',
+    'compare': 'compare networks and classical methods on the same images',
+    'tables': "plan, run and tabulate the paper's tables, or another matrix of experiments",
+    'make-dataset': 'make (lq, mask, gt) triplets from a folder of images',
+    'make-lmdb': 'pack triplets or any folder of images as LMDB',
 }
 
 USAGE = (
     'usage: basicsr COMMAND ...\n\ncommands:\n'
-    + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
+    + '\n'.join(f'  {name:<17}{text}' for name, text in COMMANDS.items())
     + """
 
-`basicsr COMMAND --help` explains each. train, test and check write below the current folder: experiments/ (checkpoints, logs),
-tb_logger/, results/, checks/. A user's mistake ends in one line; HMACA_TRACEBACK=1 shows where it came from."""
+`basicsr COMMAND --help` explains each command, `basicsr --version` prints what is installed. train,
+test and check write to the current folder: experiments/ (checkpoints, logs), tb_logger/, results/
+and checks/. A mistake ends in one line; HMACA_TRACEBACK=1 shows the traceback as well."""
 )
 
 
-def end(name: str, call: Callable[[], int | None]) -> NoReturn:
-    """Make the call that a command is, and end the process. Every command and script ends here.
+def end(name: str, command: Callable[[], int | None]) -> NoReturn:
+    """Run a command and end the process. Every command and script ends here.
 
-    The exit status is what `call` returns (None: 0), 1 after a user's mistake, which is told in one
-    line, or 130 after Ctrl-C.
+    The exit status is what `command` returns (None: 0), 1 after a mistake of the user's, which is
+    printed as one line, or 130 after Ctrl-C.
     """
     if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(
-            errors='backslashreplace'
-        )  # file names need not be text, as on stderr
+        # File names may hold bytes that no text has.
+        sys.stdout.reconfigure(errors='backslashreplace')
     keep_logs_printable()
+    with interrupts.watched(name):
+        status = _status_of(name, command)
+        if interrupts.asked():
+            # Python's own way out could still be interrupted, and would show a traceback.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            interrupts.leave(status)
+    sys.exit(status)
+
+
+def _status_of(name: str, command: Callable[[], int | None]) -> int:
+    """Run a command, print what went wrong, and return the exit status."""
     try:
-        status = call() or 0
+        return command() or 0
     except (ValueError, OSError) as error:
         if os.environ.get('HMACA_TRACEBACK'):
             raise
@@ -54,37 +67,54 @@ def end(name: str, call: Callable[[], int | None]) -> NoReturn:
         where = f' in process {os.environ.get("RANK")}' if several else ''
         for line in map(printable, getattr(error, 'lines', [one_line(error)])):
             say(f'{name}: error{where}: {line}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt as interrupt:
-        say(f'{name}: interrupted{f"; {interrupt}" if str(interrupt) else ""}', file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return 1
+    except SystemExit as end:  # argparse's, and training.stopping.Stopped
+        if not isinstance(end.code, int):
+            raise
+        return end.code
+    except BaseException as error:
+        # Libraries turn a KeyboardInterrupt into another error: numpy into an ImportError.
+        if not isinstance(error, KeyboardInterrupt) and not interrupts.raised():
+            raise
+        details = f'; {error}' if isinstance(error, KeyboardInterrupt) and str(error) else ''
+        say(f'{name}: interrupted{details}', file=sys.stderr)
+        return interrupts.STATUS
 
 
-def command(argv: list[str]) -> int | None:
-    """Run the command that `argv` names, or show how; returns its exit status."""
+def versions() -> str:
+    """Return the versions that matter in a bug report as one line, without importing anything."""
+    found = [f'hmaca {__version__}']
+    for package in ('basicsr', 'torch'):
+        try:
+            found.append(f'{package} {metadata.version(package)}')
+        except metadata.PackageNotFoundError:
+            found.append(f'{package} is not installed')
+    return ', '.join([*found, f'Python {platform.python_version()}', platform.platform()])
+
+
+def run_command(argv: list[str]) -> int | None:
+    """Run the command that `argv` names, or print the usage; return the exit status."""
     if not argv or argv[0] in ('-h', '--help'):
         say(USAGE)
         return 0 if argv else 2
-    name, *rest = argv
+    if argv[0] == '--version':
+        say(versions())
+        return 0
+    name, *arguments = argv
     if name not in COMMANDS:
-        say(
-            f'basicsr: error: there is no command {name!r}{suggestion(name, COMMANDS)}',
-            file=sys.stderr,
-        )
+        hint = suggestion(name, COMMANDS)
+        say(f'basicsr: error: there is no command {name!r}{hint}', file=sys.stderr)
         return 2
-    return import_module(f'hmaca_arch.commands.{name.replace("-", "_")}').main(
-        rest
-    )  # late, so that `--help` answers at once
+    # Imported here, so that `--help` answers at once.
+    module = import_module(f'hmaca_arch.commands.{name.replace("-", "_")}')
+    return module.main(arguments)
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Entry point; exits as `end` says, and with 2 for a wrong command line."""
+    """Run a command and exit as `end` does, or with 2 for a wrong command line."""
     argv = sys.argv[1:] if argv is None else argv
-    end(
-        ' '.join(['basicsr', *(argv[:1] if argv and argv[0] in COMMANDS else ())]),
-        lambda: command(argv),
-    )
+    name = f'basicsr {argv[0]}' if argv and argv[0] in COMMANDS else 'basicsr'
+    end(name, lambda: run_command(argv))
 
 
 if __name__ == '__main__':

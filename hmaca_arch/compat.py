@@ -1,7 +1,7 @@
-"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision, made when
-either is imported; its `torch.load`.
+"""Repairs without which BasicSR 1.4.2 does not import on current torch and torchvision.
 
-Each repair is inert where it is not needed. What BasicSR's *training* needs replaced is in
+They are made when BasicSR or torchvision is imported, and do nothing where they are not needed.
+`torch.load` is replaced in BasicSR's modules as well. What training needs replaced is in
 `training/pipeline.py`.
 """
 
@@ -15,53 +15,49 @@ from typing import Any
 
 Execute = Callable[[types.ModuleType], None]
 
-# BasicSR's modules that load files, but for `basicsr.train`, where `training/pipeline.py` replaces
-# what does
+# BasicSR's modules that call torch.load. `basicsr.train` is missing: `training/pipeline.py`
+# replaces the function that does.
 LOADING = (
     'basicsr.models.base_model',
-    *(
-        f'basicsr.archs.{name}'
-        for name in (
-            'basicvsr_arch',
-            'dfdnet_arch',
-            'inception',
-            'spynet_arch',
-            'tof_arch',
-            'vgg_arch',
-        )
-    ),
+    'basicsr.archs.basicvsr_arch',
+    'basicsr.archs.dfdnet_arch',
+    'basicsr.archs.inception',
+    'basicsr.archs.spynet_arch',
+    'basicsr.archs.tof_arch',
+    'basicsr.archs.vgg_arch',
 )
 
-_declared = None  # a torch.library.Library: declarations live as long as the object that made them
+_declared: list[Any] = []  # declarations live as long as the torch.library.Library that made them
 
 
 def _execute_torchvision(execute: Execute, module: types.ModuleType) -> None:
-    """Execute torchvision, also where its compiled operators cannot be loaded.
+    """Execute torchvision, even if its compiled operators cannot be loaded.
 
-    Where torch and torchvision come from different builds (a CPU torch beside PyPI's torchvision,
-    for one) the operators do not load, and torchvision then fails at import: it registers shape
-    functions for two operators that were never declared. Declaring them is enough. Nothing here
-    calls them, and calling one still raises torch's error for an operator without a kernel.
+    If torch and torchvision come from different builds (for example a CPU torch and PyPI's
+    torchvision), the operators do not load. torchvision then fails at import, because it registers
+    shape functions for two operators that nobody has declared. Declaring them is enough: nothing
+    here calls them, and a call still raises torch's error about an operator without a kernel.
     """
     try:
         return execute(module)
     except RuntimeError as error:
         if 'operator torchvision::' not in str(error):
             raise
-    global _declared
     import torch
 
-    _declared = torch.library.Library('torchvision', 'FRAGMENT')
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    _declared.append(library)
     for name in ('nms', 'qnms'):
-        _declared.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     for name in [name for name in sys.modules if name.startswith('torchvision.')]:
         del sys.modules[name]  # half imported
     execute(module)
 
 
 def _provide_functional_tensor() -> None:
-    """`torchvision.transforms.functional_tensor` is gone since torchvision 0.17; BasicSR takes one
-    function from it.
+    """Provide `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed.
+
+    BasicSR imports one function from it.
     """
     name = 'torchvision.transforms.functional_tensor'
     try:
@@ -70,14 +66,12 @@ def _provide_functional_tensor() -> None:
         from torchvision.transforms.functional import rgb_to_grayscale
 
         module = types.ModuleType(name, _provide_functional_tensor.__doc__)
-        module.rgb_to_grayscale = rgb_to_grayscale
+        module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
         sys.modules[name] = module
 
 
 class _OnImport(MetaPathFinder):
-    """Lets others find torchvision and BasicSR, repairs them as they are executed, and calls `then`
-    once BasicSR is.
-    """
+    """Repairs torchvision and BasicSR while they are imported, and calls `then` after BasicSR."""
 
     def __init__(self, then: Callable[[], None]) -> None:
         self.then = then
@@ -98,13 +92,15 @@ class _OnImport(MetaPathFinder):
         spec = next((spec for spec in others if spec is not None), None)
         if spec is not None and spec.loader is not None:
             replacement = _execute_torchvision if name == 'torchvision' else self.execute_basicsr
-            spec.loader.exec_module = partial(replacement, spec.loader.exec_module)
+            execute = partial(replacement, spec.loader.exec_module)
+            spec.loader.exec_module = execute  # type: ignore[method-assign]
         return spec
 
 
 def with_basicsr(then: Callable[[], None]) -> None:
-    """Repair torchvision and BasicSR when they are imported, and then call `then`: now, if BasicSR
-    has been already.
+    """Repair torchvision and BasicSR when they are imported, then call `then`.
+
+    If BasicSR is imported already, `then` is called at once.
     """
     sys.meta_path.insert(0, _OnImport(then))
     if 'basicsr' in sys.modules:
@@ -112,7 +108,7 @@ def with_basicsr(then: Callable[[], None]) -> None:
 
 
 class _Torch:
-    """The name `torch` for modules of BasicSR, with another `load`."""
+    """Stands for the module `torch` in BasicSR's modules, with another `load`."""
 
     def __getattr__(self, name: str) -> Any:
         import torch
@@ -121,10 +117,8 @@ class _Torch:
 
     @staticmethod
     def load(path: str, map_location: Any = None) -> Any:
-        """As `files.torch_files.load_safely`, with the path in its errors. BasicSR copies what it
-        loads to where it computes.
-        """
-        from hmaca_arch.files.torch_files import load_safely  # late: this module is light
+        """Load a file to the CPU without executing code in it; errors name the file."""
+        from hmaca_arch.files.torch_files import load_safely  # late: this module loads little
 
         try:
             return load_safely(path)
@@ -133,8 +127,9 @@ class _Torch:
 
 
 def load_safely_everywhere() -> None:
-    """Replace `torch.load` in BasicSR's modules, which leave it to torch's version and environment
-    whether code in a file is executed.
+    """Replace `torch.load` in BasicSR's modules.
+
+    BasicSR leaves it to torch's version and environment whether code in a file is executed.
     """
     for name in LOADING:
-        importlib.import_module(name).torch = _Torch()
+        importlib.import_module(name).torch = _Torch()  # type: ignore[attr-defined]

@@ -1,10 +1,9 @@
-"""The one place where a restored region is pasted back (spec of every network, metric and picture
-alike).
+"""Compositing: paste a restored region back into the degraded image.
 
     composite = mask * restored + (1 - mask) * background
 
-taken by *selection* where the mask is 0, so that whatever a network does outside the region, NaN
-included, never reaches the result.
+Where the mask is 0 the background is selected, not computed. So nothing that a network returns
+outside the region, NaN included, reaches the result. Networks, metrics and files all use this.
 """
 
 import numpy as np
@@ -16,28 +15,25 @@ def composite(restored: Tensor, background: Tensor, mask: Tensor) -> Tensor:
     """Paste the masked region of `restored` into `background`.
 
     Args:
-        restored: (b, c, h, w), a network's output in any floating type.
-        background: (b, c, h, w), what stays outside the region: the degraded picture.
-        mask: (b, 1, h, w) in [0, 1], 1 = take `restored`. Soft values blend.
+        restored: (b, c, h, w), a network's output, of any floating type.
+        background: (b, c, h, w), the degraded image, which stays outside the region.
+        mask: (b, 1, h, w) in [0, 1]. 1 takes `restored`; values between blend.
 
     Returns:
-        (b, c, h, w) in float32 (float64 if an input is), bit-equal to `background` where the mask
-        is 0.
+        (b, c, h, w) in float32, or float64 if an input is. Equal to `background` bit for bit where
+        the mask is 0.
 
     Raises:
-        ValueError: the three do not agree in size.
+        ValueError: the sizes do not agree.
     """
-    if restored.shape != background.shape or mask.shape != (
-        *restored.shape[:1],
-        1,
-        *restored.shape[2:],
-    ):
+    mask_shape = (*restored.shape[:1], 1, *restored.shape[2:])
+    if restored.shape != background.shape or mask.shape != mask_shape:
         raise ValueError(
-            f'composite: restored {tuple(restored.shape)}, background {tuple(background.shape)} and mask {tuple(mask.shape)} do not agree: '
+            f'composite: restored {tuple(restored.shape)}, background {tuple(background.shape)} '
+            f'and mask {tuple(mask.shape)} do not agree: '
             'expected (b, c, h, w) twice and (b, 1, h, w)'
         )
-    # Half precision would round the untouched pixels; the sum is taken in float32, whatever
-    # autocast says.
+    # Autocast would compute in half precision, which rounds the untouched pixels.
     with torch.autocast(restored.device.type, enabled=False):
         dtype = torch.promote_types(
             torch.promote_types(restored.dtype, background.dtype), torch.float32
@@ -47,15 +43,18 @@ def composite(restored: Tensor, background: Tensor, mask: Tensor) -> Tensor:
 
 
 def composite_image(restored: np.ndarray, background: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`composite` for pictures (h, w, c) or (h, w) of any depth; integers stay integers, rounded
-    where a soft mask blends.
+    """Paste the masked region of `restored` into `background`, both images in memory.
 
     Args:
-        restored, background: equal shape and type.
-        mask: (h, w) or (h, w, 1), bool or float in [0, 1] (see `unit_mask` for 8-bit masks).
+        restored: (h, w, c) or (h, w), of any type.
+        background: of the same shape and type.
+        mask: (h, w) or (h, w, 1), bool or float in [0, 1]; see `unit_mask` for 8-bit masks.
+
+    Returns:
+        The composite, in the type of the inputs. Integers are rounded where a soft mask blends.
 
     Raises:
-        ValueError: shapes or types do not agree.
+        ValueError: the shapes or types do not agree.
     """
     if (
         restored.shape != background.shape
@@ -63,8 +62,8 @@ def composite_image(restored: np.ndarray, background: np.ndarray, mask: np.ndarr
         or mask.shape[:2] != restored.shape[:2]
     ):
         raise ValueError(
-            f'composite_image: restored {restored.shape} {restored.dtype}, background {background.shape} {background.dtype} and '
-            f'mask {mask.shape} do not agree'
+            f'composite_image: restored {restored.shape} {restored.dtype}, background '
+            f'{background.shape} {background.dtype} and mask {mask.shape} do not agree'
         )
     mask = unit_mask(mask).reshape(mask.shape[:2] + (1,) * (restored.ndim - 2))
     blend = mask * restored.astype(np.float64) + (1 - mask) * background.astype(np.float64)
@@ -75,6 +74,9 @@ def composite_image(restored: np.ndarray, background: np.ndarray, mask: np.ndarr
 
 
 def unit_mask(mask: np.ndarray) -> np.ndarray:
-    """A mask as float64 in [0, 1]: values above 1 mean that it is on the 8-bit scale, 0 to 255."""
+    """Return a mask as float64 in [0, 1].
+
+    A mask with values above 1 is taken to be on the 8-bit scale, 0 to 255.
+    """
     mask = np.asarray(mask, dtype=np.float64)
     return mask / 255 if mask.size and mask.max() > 1 else mask

@@ -1,4 +1,4 @@
-"""Choosing the device that a network runs on, by the name that a user gives."""
+"""The device that a network runs on, chosen by name."""
 
 import re
 
@@ -9,16 +9,17 @@ HELP = f'{EXPECTED}; auto (the default): an NVIDIA or Apple GPU if there is one'
 
 
 def choose_device(name: str | torch.device = 'auto') -> torch.device:
-    """Give the device of that name; `auto` is the first of CUDA, Apple's GPU (mps) and the CPU that
-    there is.
+    """Return the device of that name. `auto` prefers CUDA, then Apple's GPU (mps), then the CPU.
 
     Raises:
-        ValueError: no such name, or torch sees no such device; in one line.
+        ValueError: the name is unknown, or torch sees no such device.
     """
     name = str(name)
     has_mps = torch.backends.mps.is_available()
+    if name == 'auto' and torch.cuda.is_available():
+        return torch.device('cuda')
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'mps' if has_mps else 'cpu')
+        return torch.device('mps' if has_mps else 'cpu')
     if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', name):
         raise ValueError(f'device is {name!r}; expected {EXPECTED}')
     if name == 'mps' and not has_mps:
@@ -27,7 +28,6 @@ def choose_device(name: str | torch.device = 'auto') -> torch.device:
         raise ValueError(f'device is {name!r}, but torch sees no GPU; use auto or cpu')
     device = torch.device(name)
     if device.type == 'cuda' and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise ValueError(
-            f'device is {name!r}, but torch sees {count} GPU{"s" if count > 1 else ""}; the first is cuda:0'
-        )
+        gpus = 'GPUs' if count > 1 else 'GPU'
+        raise ValueError(f'device is {name!r}, but torch sees {count} {gpus}; the first is cuda:0')
     return device

@@ -1,8 +1,7 @@
-"""How users are told things: one line a mistake, with what was got, what is allowed and the closest
-known name.
+"""Messages to users: one line for each mistake, and names that cannot act on a terminal.
 
-What reaches a terminal, a log or the page goes through here: names of files, keys and values may
-hold control characters.
+File names, keys and values from outside may hold control characters. Everything that is printed,
+logged or shown on the page goes through this module.
 """
 
 import difflib
@@ -10,34 +9,33 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any, TextIO
 
-# Control characters (with them escape sequences), line separators, marks that change the direction
-# of text, and halves of surrogate pairs, which stand for bytes that are no text.
+# Control characters (escape sequences begin with one), line separators, marks that change the
+# direction of text, and lone surrogates, which stand for bytes that are no text.
 UNPRINTABLE = re.compile(
     '[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
 )
 
 
 def printable(name: Any) -> str:
-    """Write a name in one line that shows what it holds: what would act on a terminal stands as an
-    escape.
-    """
+    """Return a name as one line in which characters that act on a terminal are escaped."""
     return UNPRINTABLE.sub(lambda found: found[0].encode('unicode_escape').decode(), str(name))
 
 
 def printable_lines(text: str) -> str:
-    """Do the same with every line of a text; tabs stay."""
+    """Make each line of a text printable. Line breaks and tabs stay."""
     return re.sub(r'[^\n\t]+', lambda found: printable(found[0]), text)
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a text, on stdout unless told otherwise. Nothing else in the package prints."""
+    """Print a text to stdout, or to `file`. Nothing else in the package prints."""
     print(printable_lines(text), file=file or sys.stdout, flush=True)
 
 
 class PrintableRecords(logging.Filter):
-    """Writes what is logged as `say` writes what is printed."""
+    """Makes log messages printable."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record's message."""
@@ -49,13 +47,13 @@ _PRINTABLE_RECORDS = PrintableRecords()
 
 
 def keep_logs_printable() -> None:
-    """Let BasicSR's logger and this project's write nothing that acts on a terminal."""
+    """Filter the messages of BasicSR's logger and of this project's."""
     for name in ('basicsr', 'hmaca_arch'):
         logging.getLogger(name).addFilter(_PRINTABLE_RECORDS)
 
 
 class OptionError(ValueError):
-    """All mistakes in an option file, one a line."""
+    """All mistakes in an option file, one line each."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = list(lines)
@@ -69,22 +67,24 @@ def refuse(lines: Iterable[str]) -> None:
         raise OptionError(lines)
 
 
+def closest_to(name: str, known: Iterable[str], most: int) -> list[str]:
+    """Return at most so many of the known names that are like a name, the closest first."""
+    return difflib.get_close_matches(name, known, n=most, cutoff=0.2)
+
+
 def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
-    """Return ' (did you mean X? known: ...)' for an error message; of many known names the closest.
+    """Return ' (did you mean X? known: ...)' for an error message.
 
     Args:
         name: what was got.
-        known: what there is.
-        listed: list what is known. Otherwise nothing is said where nothing is close.
+        known: the names that exist. If they are more than 30, only the closest are listed.
+        listed: list the known names. If false and no name is close, the result is empty.
     """
     known = {str(word).lower(): str(word) for word in known}
-    closest = difflib.get_close_matches(str(name).lower(), known, n=8, cutoff=0.2)
-    near = [
-        known[word]
-        for word in closest[:1]
-        if difflib.get_close_matches(str(name).lower(), [word], cutoff=0.5)
-    ]
-    hint = f'did you mean {printable(near[0])}?' if near else ''
+    wanted = str(name).lower()
+    closest = closest_to(wanted, known, 8)
+    near = difflib.get_close_matches(wanted, closest[:1], cutoff=0.5)
+    hint = f'did you mean {printable(known[near[0]])}?' if near else ''
     if not listed:
         return f' ({hint})' if hint else ''
     names = sorted(known.values())
@@ -94,23 +94,36 @@ def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra of setup.py."""
-    return f"pip install 'hmaca[{extra}]' (in a clone: '.[{extra}]')"
+    """Return the command that installs the packages of an extra of setup.py.
+
+    It names the packages, because this one is on no index.
+    """
+    try:
+        needed = metadata.requires('hmaca') or []
+    except metadata.PackageNotFoundError:  # a clone that is not installed
+        needed = []
+    packages = []
+    for text in needed:
+        name, _, condition = text.partition(';')
+        if condition.split() == ['extra', '==', f'"{extra}"']:
+            packages.append(f"'{name.strip()}'")
+    if not packages:
+        return f'python scripts/install.py {extra} (in a clone)'
+    return f'pip install {" ".join(packages)}'
 
 
-def show(value: Any) -> str:
-    """A value for a message, not longer than a line."""
-    text = repr(value)
+def short_repr(value: Any) -> str:
+    """Return the repr of a value on one line, cut to 80 characters."""
+    text = re.sub(r'\s*\n\s*', ' ', repr(value))  # a tensor's has several lines
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says in one line; of one in a loader's process, what stands at that
-    process's traceback's end.
+    """Return the message of an error as one printable line.
+
+    torch puts a traceback before an error that a data loader's worker raised; it is left out.
     """
     text, kind = str(error).strip(), type(error).__name__
     if text.startswith('Caught '):
-        text = re.split(rf'^(?:[\w.]*\.)?{kind}: ', text, flags=re.MULTILINE)[
-            -1
-        ]  # a file's name may hold line breaks
+        text = re.split(rf'^(?:[\w.]*\.)?{kind}: ', text, flags=re.MULTILINE)[-1]
     return printable(f'{kind} {text}' if isinstance(error, KeyError) else text or kind)

@@ -1,4 +1,4 @@
-"""HMANet and HMACA for programs that load models with `spandrel` (ComfyUI and chaiNNer among them).
+"""HMANet and HMACA for programs that load models with `spandrel`, such as ComfyUI and chaiNNer.
 
     import spandrel
     from hmaca_arch import spandrel_support
@@ -6,16 +6,16 @@
     spandrel_support.install()
     model = spandrel.ModelLoader().load_from_file('net_g_latest.pth')  # also .safetensors
 
-HMANet becomes an ImageModelDescriptor, HMACA a MaskedImageModelDescriptor. Both are recognised by
-the state dict alone: ours describes itself, and HMA's published release by keys that only it has. A
-checkpoint with `mask_input: channel` is neither, and stays unsupported.
+HMANet becomes an ImageModelDescriptor, HMACA a MaskedImageModelDescriptor. The state dict alone
+decides: this project's checkpoints describe their network, and HMA's published release has keys
+that no other network has. Checkpoints with `mask_input: channel` are not supported.
 
-The masked descriptor *composites*, as LaMa's in spandrel does: where the mask is 0 the picture
-comes back bit for bit, and a mask between 0 and 1 blends. Programs that paste by themselves get the
-same picture. `descriptor.model(image, mask)` is what the network itself returns.
+The masked descriptor composites, as spandrel's LaMa does. Where the mask is 0 the image comes back
+bit for bit, and a mask between 0 and 1 blends. A program that composites again gets the same image.
+`descriptor.model(image, mask)` returns what the network itself returns.
 
-Size requirements are none: the networks pad by themselves, mirroring the picture and not the mask
-(spandrel would mirror both).
+There are no size requirements. The networks pad by themselves: they mirror the image and not the
+mask, where spandrel would mirror both.
 """
 
 from typing import Any
@@ -43,11 +43,11 @@ try:
     from spandrel.util import KeyCondition
 except ImportError as error:
     raise ImportError(
-        f'hmaca_arch.spandrel_support needs the package spandrel, which cannot be imported ({error}): {EXTRA}'
+        'hmaca_arch.spandrel_support needs the package spandrel, which cannot be imported '
+        f'({error}): {EXTRA}'
     ) from error
 
-# The grid attention and the widened convolution of HMA's release; the layers around them are named
-# as in SwinIR and HAT.
+# Only HMA's release has grid attention and fused convolutions beside the layers of SwinIR and HAT.
 is_published_hma = KeyCondition.has_all(
     'conv_first.weight',
     'patch_embed.norm.weight',
@@ -57,8 +57,9 @@ is_published_hma = KeyCondition.has_all(
 
 
 def described_network(state_dict: StateDict) -> str | None:
-    """The class name in a state dict's description of itself; None if it has none, or another's
-    extra state in its place.
+    """Return the class name in a state dict's description of its network.
+
+    None if there is no description, or extra state of another program in its place.
     """
     state = state_dict.get(DESCRIPTION)
     if not isinstance(state, Tensor) or state.dtype != torch.uint8:
@@ -70,9 +71,7 @@ def described_network(state_dict: StateDict) -> str | None:
 
 
 def tags(settings: dict[str, Any]) -> list[str]:
-    """What tells one network of an architecture from another, for people: width, depths, window,
-    how the mask is seen.
-    """
+    """Return a network's main settings for display: width, depths, window, use of the mask."""
     names = [
         f'{settings["embed_dim"]}dim',
         'x'.join(map(str, settings['depths'])) + ' blocks',
@@ -84,17 +83,24 @@ def tags(settings: dict[str, Any]) -> list[str]:
 
 
 def restore_composited(network: HMACA, image: Tensor, mask: Tensor) -> Tensor:
-    """image (1, in_chans, h, w) with its masked region, mask (1, 1, h, w) > 0, restored; in the
-    image's type.
+    """Restore an image and composite the result.
+
+    Args:
+        network: an HMACA that keeps the size.
+        image: (1, in_chans, h, w), with its degraded region.
+        mask: (1, 1, h, w), above 0 in the region.
+
+    Returns:
+        The restored image, in the image's shape and type.
     """
-    # spandrel's masked call, unlike its other one, leaves gradients on; inference mode would forbid
-    # its clamp_
+    # Spandrel's masked call leaves gradients on, unlike its other one. Its clamp_ afterwards
+    # forbids inference_mode.
     with torch.no_grad():
         return composite(network(image, mask), image, mask).to(image.dtype)
 
 
 class HMANetArch(Architecture[HMANet]):
-    """HMANet of any scale; with `keep_size` its scale is 1."""
+    """HMANet of any scale; its scale is 1 with `keep_size`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -105,7 +111,8 @@ class HMANetArch(Architecture[HMANet]):
         )
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[HMANet]:
-        network = build_network_from_state_dict(state_dict)
+        """Build the network and describe it to spandrel."""
+        network: Any = build_network_from_state_dict(state_dict)
         return ImageModelDescriptor(
             network,
             state_dict,
@@ -121,17 +128,22 @@ class HMANetArch(Architecture[HMANet]):
 
 
 class HMACAArch(Architecture[HMACA]):
-    """HMACA whose output has the size of its input; spandrel's masked models have no scale."""
+    """HMACA that keeps the size of its input; spandrel's masked models have no scale."""
 
     def __init__(self) -> None:
         super().__init__(id='HMACA', detect=lambda weights: described_network(weights) == 'HMACA')
 
     def load(self, state_dict: StateDict) -> MaskedImageModelDescriptor[HMACA]:
-        network = build_network_from_state_dict(state_dict)
+        """Build the network and describe it to spandrel.
+
+        Raises:
+            UnsupportedModelError: the network changes the size of its input.
+        """
+        network: Any = build_network_from_state_dict(state_dict)
         if network.output_scale != 1:
             raise UnsupportedModelError(
-                f"this HMACA enlarges pictures {network.output_scale} times (upscale without keep_size); spandrel's masked models return "
-                'pictures of the size that they are given'
+                f'this HMACA enlarges images {network.output_scale} times (upscale without '
+                "keep_size); spandrel's masked models keep the size of their input"
             )
         return MaskedImageModelDescriptor(
             network,
@@ -148,17 +160,13 @@ class HMACAArch(Architecture[HMACA]):
 
 
 def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
-    """Add HMANet and HMACA to a registry of spandrel, by default to that of every ModelLoader.
-    Again does nothing.
+    """Add HMANet and HMACA to a registry of spandrel, by default that of every ModelLoader.
 
-    They are asked first: they recognise nothing but their own files, and no looser rule can then
-    take those.
+    A second call does nothing. They come before all other architectures: they recognise nothing but
+    their own files, and no looser rule can then take those.
     """
     others = tuple(support.architecture.id for support in registry)
-    registry.add(
-        *(
-            ArchSupport.from_architecture(arch, before=others)
-            for arch in (HMANetArch(), HMACAArch())
-        ),
-        ignore_duplicates=True,
-    )
+    supports = [
+        ArchSupport.from_architecture(arch, before=others) for arch in (HMANetArch(), HMACAArch())
+    ]
+    registry.add(*supports, ignore_duplicates=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr demo` for a clone that is not installed."""
+"""Run `basicsr demo` from a clone that is not installed."""
 
 from door import open_door
 

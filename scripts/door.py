@@ -1,4 +1,4 @@
-"""What the scripts named like a command do: run that command from a clone that is not installed."""
+"""Run a command from a clone that is not installed; the scripts named like a command use it."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 
 def open_door(command: str) -> None:
-    """Run `basicsr COMMAND` with the script's arguments, and end."""
+    """Run `basicsr COMMAND` with the script's arguments, and exit."""
     from hmaca_arch.cli import main
 
     main([command, *sys.argv[1:]])
 
 
 if __name__ == '__main__':
-    print('usage: python scripts/COMMAND.py ...; this file only opens the doors')
+    print('usage: python scripts/COMMAND.py ...; this file is no command itself')

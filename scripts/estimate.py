@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr estimate` for a clone that is not installed."""
+"""Run `basicsr estimate` from a clone that is not installed."""
 
 from door import open_door
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr export` for a clone that is not installed."""
+"""Run `basicsr export` from a clone that is not installed."""
 
 from door import open_door
 

@@ -1,5 +1,6 @@
-"""This script is a command now."""
+"""Name the command that replaced this script."""
 
 raise SystemExit(
-    'scripts/export_onnx.py is the command `basicsr export` now; in a clone that is not installed: python scripts/export.py'
+    'scripts/export_onnx.py is the command `basicsr export` now; '
+    'in a clone that is not installed: python scripts/export.py'
 )

@@ -1,14 +1,13 @@
-"""Install this checkout into the Python that runs this file, torch in the build that fits the
-machine.
+"""Install this checkout into the Python that runs this file, with the torch build that fits.
 
     python scripts/install.py               # CPU build without an NVIDIA driver, else CUDA
     python scripts/install.py --cpu demo    # CPU build, and the extra for the page in the browser
 
-It needs nothing but Python 3.10 or later and pip or uv, on any system. The versions are those of
+It needs only Python 3.10 or later and pip or uv, on any system. The versions are those of
 constraints.txt.
 
-Nothing is built in an isolated environment: BasicSR's setup.py would fetch a second torch into it,
-gigabytes, and could not be helped over Python 3.13's changed `exec` (see old_exec/).
+No build environment is isolated. In an isolated one BasicSR's setup.py would fetch a second torch,
+gigabytes, and fail on Python 3.13's changed `exec`, which old_exec/ works around.
 """
 
 import argparse
@@ -23,14 +22,18 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD_EXEC = ROOT / 'scripts' / 'old_exec'
-CPU_INDEX = 'https://download.pytorch.org/whl/cpu'  # as torch documents it
+# The indexes that torch documents.
+CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 CUDA_INDEX = 'https://download.pytorch.org/whl/cu130'
-# Everything together, of torch 2.13 on Linux: docs/install.md says how they were found.
+# All packages together, with torch 2.13 on Linux: docs/install.md says how they were measured.
 SIZES = {'cpu': '0.4 GB to download, 1.5 GB on disk', 'cuda': '2.9 GB to download, 5.6 GB on disk'}
 
 
 class Choice(NamedTuple):
-    """build: cpu, cuda, or default (the only one that a system has). index: None for PyPI."""
+    """The torch build to install.
+
+    build: cpu, cuda, or default (the only one that a system has). index: None for PyPI.
+    """
 
     build: str
     reason: str
@@ -38,7 +41,7 @@ class Choice(NamedTuple):
 
 
 def nvidia_driver() -> str | None:
-    """Say what shows that this machine has an NVIDIA driver; None where nothing does."""
+    """Return the sign of an NVIDIA driver on this machine; None if there is none."""
     if Path('/proc/driver/nvidia').exists():
         return '/proc/driver/nvidia'
     if program := shutil.which('nvidia-smi'):
@@ -49,7 +52,7 @@ def nvidia_driver() -> str | None:
 
 
 def answers(index: str) -> bool:
-    """Whether an index of packages can be reached within 10 seconds."""
+    """Return whether a package index can be reached within 10 seconds."""
     try:
         with urllib.request.urlopen(f'{index}/torch/', timeout=10):
             return True
@@ -74,8 +77,9 @@ def choose(wanted: str | None, platform: str = sys.platform) -> Choice:
         reason = 'no NVIDIA driver: neither nvidia-smi nor /proc/driver/nvidia'
     build = wanted or ('cuda' if driver else 'cpu')
     on_pypi = 'cpu' if platform == 'win32' else 'cuda'
-    index = None if build == on_pypi else CPU_INDEX if build == 'cpu' else CUDA_INDEX
-    return Choice(build, reason, index)
+    if build == on_pypi:
+        return Choice(build, reason, None)
+    return Choice(build, reason, CPU_INDEX if build == 'cpu' else CUDA_INDEX)
 
 
 def announce(choice: Choice) -> None:
@@ -84,23 +88,24 @@ def announce(choice: Choice) -> None:
     if choice.build in SIZES:
         other = 'cuda' if choice.build == 'cpu' else 'cpu'
         print(
-            f'All packages together: about {SIZES[choice.build]}; with --{other} {SIZES[other]} (Linux, x86-64).'
+            f'All packages together: about {SIZES[choice.build]}; '
+            f'with --{other} {SIZES[other]} (Linux, x86-64).'
         )
 
 
 def installer() -> list[str]:
-    """Give the command line that installs into this Python: uv's if it is there, else pip's."""
+    """Return the command that installs into this Python: uv's if it is there, else pip's."""
     if uv := shutil.which('uv'):
         return [uv, 'pip', 'install', '--python', sys.executable]
-    # PEP 517 as uv does it: pip before 25.3 else runs setup.py, which fetches a second torch.
+    # PEP 517, as uv does it. Otherwise pip before 25.3 runs setup.py, which fetches a second torch.
     return [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--use-pep517']
 
 
 def commands(choice: Choice, extras: Sequence[str], editable: bool) -> list[list[str]]:
-    """Give the arguments of each call of the installer, in their order."""
+    """Return the arguments of each installer command, in order."""
     constraints = ['-c', str(ROOT / 'constraints.txt')]
     project = str(ROOT) + (f'[{",".join(extras)}]' if extras else '')
-    # Alone, as that index has not every version of what torch needs; the last call fetches that.
+    # Without dependencies: that index lacks some. The last command fetches them.
     alone = ['--no-deps', *constraints, '--index-url', choice.index, 'torch', 'torchvision']
     return [
         *([alone] if choice.index else []),
@@ -110,7 +115,7 @@ def commands(choice: Choice, extras: Sequence[str], editable: bool) -> list[list
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Install; ends with the installer's status if that fails."""
+    """Install, or exit with one line if the installer fails."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -135,15 +140,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     if sys.version_info < (3, 10):  # noqa: UP036 (an older Python may well run this file)
-        raise SystemExit(
-            f'install.py: error: this is Python {sys.version.split()[0]}; expected 3.10 or later'
-        )
+        version = sys.version.split()[0]
+        raise SystemExit(f'install.py: error: this is Python {version}; expected 3.10 or later')
     choice = choose(args.build)
     announce(choice)
     if choice.index and not args.dry_run and not answers(choice.index):
         default = SIZES['cuda'] if choice.build == 'cpu' else SIZES['cpu']
         print(
-            f'{choice.index} cannot be reached: taking the build of the default index instead, about {default}.'
+            f'{choice.index} cannot be reached: '
+            f'taking the build of the default index instead, about {default}.'
         )
         choice = choice._replace(index=None)
     path = os.pathsep.join(filter(None, (str(OLD_EXEC), os.environ.get('PYTHONPATH'))))
@@ -154,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             done = subprocess.run(command, env={**os.environ, 'PYTHONPATH': path})
             if done.returncode:
                 raise SystemExit(
-                    f'install.py: error: the installation failed with status {done.returncode}; the lines above say why'
+                    f'install.py: error: the installation failed with status {done.returncode}; '
+                    'the lines above say why'
                 )
 
 

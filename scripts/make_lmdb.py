@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr make-lmdb` for a clone that is not installed."""
+"""Run `basicsr make-lmdb` from a clone that is not installed."""
 
 from door import open_door
 

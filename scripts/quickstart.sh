@@ -21,8 +21,8 @@ say "1. Restoring photographs with the weights that ship"
 basicsr restore -i quickstart/first/degraded -m quickstart/first/masks -o quickstart/first/restored --verify
 "$PYTHON" scripts/quickstart.py before-after quickstart/first
 say "2. Images to train on: degraded in a region, packed as LMDB"
-"$PYTHON" scripts/quickstart.py pictures quickstart/pictures
-"$PYTHON" scripts/make_dataset.py quickstart/pictures -o quickstart/data --protocol clean --degradation pix
+"$PYTHON" scripts/quickstart.py tiles quickstart/images
+"$PYTHON" scripts/make_dataset.py quickstart/images -o quickstart/data --protocol clean --degradation pix
 "$PYTHON" scripts/make_lmdb.py quickstart/data
 say "3. Training: 600 iterations, minutes on two CPU cores"
 cd quickstart # experiments/, results/ and tb_logger/ go below the current folder

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr restore` for a clone that is not installed."""
+"""Run `basicsr restore` from a clone that is not installed."""
 
 from door import open_door
 

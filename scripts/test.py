@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`basicsr test` for a clone that is not installed."""
+"""Run `basicsr test` from a clone that is not installed."""
 
 from door import open_door
 

@@ -15,9 +15,9 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-if ! "$PYTHON" -c 'import hypothesis, jpeglib, matplotlib, onnx, onnxruntime, pillow_heif, pytest, pytest_cov, safetensors, spandrel, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
+if ! "$PYTHON" -c 'import hypothesis, jpeglib, matplotlib, onnx, onnxruntime, pillow_heif, pytest, pytest_cov, python_multipart, safetensors, spandrel, starlette, uvicorn, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
     "$PYTHON" -m pip --disable-pip-version-check install -q matplotlib pytest pytest-xdist pytest-cov hypothesis safetensors 'spandrel<0.5' ruff \
-        onnx onnxruntime jpeglib pillow-heif
+        onnx onnxruntime jpeglib pillow-heif starlette uvicorn python-multipart
 fi
 "$PYTHON" -m ruff check .
 [ ${#chosen[@]} -gt 0 ] || bash scripts/docs.sh # the documentation, with --all

@@ -20,10 +20,22 @@ from hmaca_arch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
+GPU = torch.cuda.is_available()
+if not GPU:  # Triton's kernels are interpreted then. Triton reads this once, when it is imported.
+    os.environ['TRITON_INTERPRET'] = '1'
+
 # The same examples each time, so that a failure is a change's and not chance's;
 # --hypothesis-profile=default draws others.
 hypothesis.settings.register_profile(
     'same', derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+# For a search: pytest tests/fuzz --hypothesis-profile=many.
+hypothesis.settings.register_profile(
+    'many',
+    hypothesis.settings.get_profile('same'),
+    derandomize=False,
+    max_examples=2000,
+    print_blob=True,
 )
 hypothesis.settings.load_profile('same')
 
@@ -41,6 +53,19 @@ def _interruptible():
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(
+    params=[
+        'cpu',
+        pytest.param(
+            'cuda', marks=[pytest.mark.cuda, pytest.mark.skipif(not GPU, reason='needs a GPU')]
+        ),
+    ]
+)
+def device(request) -> torch.device:
+    """Give each device that there is to tests of numbers."""
+    return torch.device(request.param)
 
 
 def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:

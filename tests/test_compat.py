@@ -100,7 +100,7 @@ def test_repairs_are_inert_where_nothing_is_missing():
     result = python(
         'import hmaca_arch.compat as c, basicsr, sys, torchvision\n'
         'name = "torchvision.transforms.functional_tensor"\n'
-        'before = sys.modules[name], sys.modules["torchvision"], c._declared\n'
+        'before = sys.modules[name], sys.modules["torchvision"], list(c._declared)\n'
         'c._provide_functional_tensor()\n'
         'assert before == (sys.modules[name], sys.modules["torchvision"], c._declared)'
     )

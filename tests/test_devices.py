@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from hmaca_arch import inference
 from hmaca_arch.devices import choose_device
 from hmaca_arch.inference import load_restorer
+from hmaca_arch.restoring import crops
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(
 ):
     """As on other devices: regions go one by one then, and the GPU's cache is emptied."""
     restorer = load_restorer(tiny_checkpoint, device='cpu')
-    emptied, calls, real = [], [], restorer._call
+    emptied, calls, real = [], [], restorer.crops._call
 
     def call(lq, *others):
         calls.append(len(lq))
@@ -116,11 +116,11 @@ def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(
             )
         return real(lq, *others)
 
-    monkeypatch.setattr(restorer, '_call', call)
-    monkeypatch.setattr(restorer, '_free_memory', lambda: emptied.append(True))
+    monkeypatch.setattr(restorer.crops, '_call', call)
+    monkeypatch.setattr(restorer.crops, '_free_memory', lambda: emptied.append(True))
     mask = np.zeros((40, 120), np.uint8)
     mask[16:24, 16:24] = mask[16:24, 96:104] = 255
     image = np.random.default_rng(0).integers(0, 256, (40, 120, 3), dtype=np.uint8)
     restored = restorer.restore(image, mask, context=4)
     assert calls == [2, 1, 1] and emptied and (restored != image).any()
-    assert not inference._is_out_of_memory(RuntimeError('MPS backend: something else'))
+    assert not crops._is_out_of_memory(RuntimeError('MPS backend: something else'))

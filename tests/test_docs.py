@@ -124,7 +124,7 @@ def test_commands_have_the_options_that_they_show(command, monkeypatch):
     real = argparse.ArgumentParser.parse_args
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', stop)
     with pytest.raises(Parsed):
-        cli.command(arguments(command))
+        cli.run_command(arguments(command))
 
 
 @pytest.mark.parametrize('command', [c for c in ALL if len(arguments(c)) == 1])

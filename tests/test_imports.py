@@ -15,7 +15,7 @@ FLOORS = [
     ('hmaca_arch', 'hmaca_arch.__main__'),  # the public names, which come when they are asked for
     ('hmaca_arch.cli',),
     ('hmaca_arch.commands',),
-    ('hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export'),
+    ('hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export', 'hmaca_arch.comfyui'),
     ('hmaca_arch.models',),
     ('hmaca_arch.training', 'datasets_ext', 'losses_ext'),
     ('hmaca_arch.config',),
@@ -26,6 +26,7 @@ FLOORS = [
         'hmaca_arch.degradation',
         'hmaca_arch.compositing',
         'hmaca_arch.messages',
+        'hmaca_arch.interrupts',
         'hmaca_arch.compat',
         'hmaca_arch.devices',
     ),

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from test_imports import modules
 
 from hmaca_arch import cli
 from hmaca_arch.messages import (
+    how_to_install,
     keep_logs_printable,
     one_line,
     printable,
@@ -70,6 +72,20 @@ def test_suggestions():
     )
 
 
+def test_an_extra_is_brought_by_a_line_that_works(monkeypatch):
+    """The package has no name on an index: its requirements do."""
+    listed = ['torch>=2.4', 'gradio<7,>=6.31; extra == "demo"', 'a>1; extra == "demo"']
+    monkeypatch.setattr(metadata, 'requires', lambda name: listed)
+    assert how_to_install('demo') == "pip install 'gradio<7,>=6.31' 'a>1'"
+    assert how_to_install('plots') == 'python scripts/install.py plots (in a clone)'
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, 'requires', missing)
+    assert how_to_install('demo') == 'python scripts/install.py demo (in a clone)'
+
+
 def test_there_is_one_way_to_suggest_and_one_to_print():
     calls = {'get_close_matches': set(), 'print': set(), 'write': set()}
     for module, source in modules().items():
@@ -91,7 +107,6 @@ def test_there_is_one_way_to_suggest_and_one_to_print():
 NAMES = re.compile(
     r'(^|[._])(path|file|folder|name|picture|image|manifest|states|output|key|error|load_path)$'
 )
-SAFE = ('printable', 'one_line', 'show', 'repr', 'len', 'str.join')
 
 
 def bare_names(source: str) -> list[str]:
@@ -187,14 +202,14 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
     )
     assert (
         f'error: in/{SHOWN}.png: cannot be read' in text
-        and f'no mask: masks{SHOWN} has no picture' in text
+        and f'no mask: masks{SHOWN} has no image' in text
     )
     assert (
         f'warning: in/{SHOWN}2.png: the mask holds 0 and 1' in text
-        and f'restored into out{SHOWN}' in text
+        and f'out{SHOWN}: 1 done, 0 copied, 2 refused, 0 skipped' in text
     )
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert [entry['file'] for entry in report['pictures']] == [
+    assert [entry['file'] for entry in report['files']] == [
         f'in/{EVIL}{n}.png' for n in ('', '2', '3')
     ]
     assert f'--input: {tmp_path}/x{SHOWN} does not exist' in refused(

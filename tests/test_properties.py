@@ -13,7 +13,8 @@ from torch import nn
 from datasets_ext import degradations
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.masks import SHAPES, components, draw_region
-from datasets_ext.recipe import DEGRADATIONS, Recipe
+from datasets_ext.recipe import Recipe
+from datasets_ext.recipe_settings import DEGRADATIONS
 from hmaca_arch.compositing import composite, composite_image
 from hmaca_arch.files.images import decode, decode_picture, encode_png
 from hmaca_arch.files.masks import read_mask
@@ -267,9 +268,7 @@ def test_restoring_piece_by_piece_is_restoring_the_whole(
     expected = np.where(mask[..., None], np.iinfo(dtype).max - picture, picture)
     if channels in (2, 4):
         expected[..., -1] = picture[..., -1]
-    result = (
-        Restorer(Negative()).run(picture, mask, context=context, batch=batch, tile=tile).image
-    )
+    result = Restorer(Negative()).run(picture, mask, context=context, batch=batch, tile=tile).image
     assert result.dtype == dtype
     np.testing.assert_array_equal(result[~mask], picture[~mask])
     assert np.abs(result.astype(int) - expected.astype(int)).max() <= (

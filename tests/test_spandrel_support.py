@@ -12,8 +12,9 @@ from samples import SECTIONS, as_release
 
 from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
+from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import mask_input
-from hmaca_arch.networks.attention import MaskEncoder
+from hmaca_arch.networks.mask_keys import MaskEncoder
 
 spandrel = pytest.importorskip('spandrel')
 from hmaca_arch import spandrel_support  # noqa: E402
@@ -185,7 +186,7 @@ def test_installing_again_changes_nothing():
 
 
 def test_a_masked_model_that_enlarges_is_refused():
-    with pytest.raises(spandrel.UnsupportedModelError, match='enlarges pictures 2 times'):
+    with pytest.raises(spandrel.UnsupportedModelError, match='enlarges images 2 times'):
         spandrel.ModelLoader().load_from_state_dict(HMACA(**SMALL, upscale=2).state_dict())
 
 
@@ -222,7 +223,9 @@ def test_a_large_mask_is_counted_in_half_precision():
     mask = torch.zeros(1, 1, 300, 300)
     mask[..., 50:100, 50:100] = 1
     encoder = MaskEncoder(32)
-    assert torch.equal(encoder.half()(mask.half()).log_count, encoder.float()(mask).log_count)
+    assert torch.equal(
+        encoder.half().keys(mask.half()).log_count, encoder.float().keys(mask).log_count
+    )
 
 
 def test_without_spandrel_the_error_names_the_extra():
@@ -231,4 +234,4 @@ def test_without_spandrel_the_error_names_the_extra():
         [sys.executable, '-c', code], cwd=ROOT, env=environment(), text=True, capture_output=True
     )
     assert result.returncode and result.stderr.splitlines()[-1].startswith('ImportError')
-    assert "pip install 'hmaca[compare]'" in result.stderr.splitlines()[-1]
+    assert how_to_install('compare') in result.stderr.splitlines()[-1]

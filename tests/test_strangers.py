@@ -14,7 +14,7 @@ import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch import inference
 from hmaca_arch.config import presence
-from hmaca_arch.config.files import complete
+from hmaca_arch.config.completing import complete
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.experiments.comparison.data import find_data
 from hmaca_arch.experiments.comparison.measure import measure

@@ -3,8 +3,8 @@
 import argparse
 import shlex
 
-import datasets_ext  # noqa: F401  (registers the data sets)
 from hmaca_arch import devices
+from hmaca_arch.experiments.classical import METHODS
 from hmaca_arch.experiments.comparison.compare import compare
 
 
@@ -12,11 +12,13 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog='basicsr compare',
-        description='Compare networks and classical methods on the same degraded pictures. Every result is composited: only what lies '
-        'inside the mask counts.',
-        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, any network with mask_input: channel), or '
-        '[LABEL=]FILE.yml[,WEIGHTS.pth]; without weights those that the option file trains or names. Classical methods are told the '
-        'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the options below; networks are not.',
+        description='Compare networks and classical methods on the same degraded images. '
+        'Every result is composited: only what lies inside the mask counts.',
+        epilog='A network is [LABEL=]FILE.pth if the checkpoint describes itself (HMANet, HMACA, '
+        'any network with mask_input: channel), or [LABEL=]FILE.yml[,WEIGHTS.pth]; without '
+        'weights those that the option file trains or names. Classical methods are told the '
+        'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the '
+        'options below; networks are not.',
     )
     parser.add_argument(
         'data', help='folder of lq/, gt/ and mask/ (or lq.lmdb, gt.lmdb and mask.lmdb)'
@@ -30,12 +32,19 @@ def parser() -> argparse.ArgumentParser:
         help='[LABEL=]FILE.pth or [LABEL=]FILE.yml[,FILE.pth]',
     )
     parser.add_argument(
-        '-c', '--classical', nargs='+', default=['all'], metavar='METHOD',
-        help='all that fit the degradation (default), none, or names: bicubic, radial-basis, unsharp, landweber, bilateral, '
-        'non-local-means, telea, navier-stokes',
-    )  # fmt: skip
-    parser.add_argument('-o', '--output', default='comparison', help='folder for table.md, pictures.csv, results.json and sheet.png '
-                        '(default: %(default)s)')  # fmt: skip
+        '-c',
+        '--classical',
+        nargs='+',
+        default=['all'],
+        metavar='METHOD',
+        help='all that fit the degradation (default), none, or names: ' + ', '.join(METHODS),
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        default='comparison',
+        help='folder for table.md, pictures.csv, results.json and sheet.png (default: %(default)s)',
+    )
     parser.add_argument(
         '--overwrite',
         action='store_true',
@@ -58,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help='what composite dB pastes outside (default: by the manifest, or lq)',
     )
     parser.add_argument('--soft-mask', action='store_true', help="keep the masks' gray values")
-    parser.add_argument('--count', type=int, metavar='N', help='only the first N pictures')
+    parser.add_argument('--count', type=int, metavar='N', help='only the first N images')
     parser.add_argument(
         '--against',
         metavar='LABEL',
@@ -78,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=4,
         metavar='N',
-        help='pictures on the sheet; 0: no sheet (default: %(default)s)',
+        help='images on the sheet; 0: no sheet (default: %(default)s)',
     )
     parser.add_argument('--device', default='auto', metavar='NAME', help=devices.HELP)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`basicsr demo`: a page in the browser on which to try a network."""
+"""`basicsr demo`: a page in the browser on which to restore regions of images."""
 
 import argparse
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 from hmaca_arch import devices
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
-from hmaca_arch.page.guard import read_auth, read_host
+from hmaca_arch.page.guard import read_auth, read_host, read_root_path
 
-DESCRIPTION = """Open a page in the browser on which to try a network: open a picture, paint a region, damage it if you like, restore it.
-Without --weights the ones that ship with the package are used. Ctrl-C ends it."""
+DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the result.
+Programs send image and mask to api/restore. Without --weights the ones that ship with the package
+are used. Ctrl-C ends it."""
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
     add(
         '--host',
         default='127.0.0.1',
-        help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: whoever reaches it)',
+        help='the address to serve at (127.0.0.1: this machine alone; 0.0.0.0: all who reach it)',
     )
     add('--port', type=int, default=7860, metavar='N', help='(7860); 0: any free one')
     add(
@@ -42,6 +43,12 @@ def main(argv: list[str]) -> None:
         help='a further name the page is served under; may be repeated',
     )
     add(
+        '--root-path',
+        default='',
+        metavar='PATH',
+        help='the path under which a proxy serves the page, such as /restore',
+    )
+    add(
         '--auth',
         metavar='USER:PASSWORD',
         help='ask for them; HMACA_AUTH in the environment does the same and is in no process list',
@@ -49,4 +56,6 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     auth = args.auth or os.environ.get('HMACA_AUTH')
     auth, names = auth and read_auth(auth), [read_host(name) for name in args.allow_host]
-    demo.serve(load_restorer(args.weights, args.device), args.host, args.port, names, auth or None)
+    root_path = read_root_path(args.root_path)
+    restorer = load_restorer(args.weights, args.device)
+    demo.serve(restorer, args.host, args.port, names, auth or None, root_path)

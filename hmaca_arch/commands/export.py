@@ -6,12 +6,14 @@ from pathlib import Path
 from hmaca_arch.export.onnx_export import export_file
 
 
-def main(argv: list[str]) -> None:
-    """Export and report; errors as in `export_file`."""
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog='basicsr export',
-        description='Write an HMACA as an ONNX file, and check that onnxruntime computes what PyTorch does.',
-        epilog='Not exported: cross_attention global, networks that enlarge, other networks than HMACA.',
+        description='Write an HMACA as an ONNX file, and check that onnxruntime computes what '
+        'PyTorch does.',
+        epilog='Not exported: cross_attention global, networks that enlarge, other networks than '
+        'HMACA.',
     )
     parser.add_argument(
         '--weights',
@@ -30,10 +32,13 @@ def main(argv: list[str]) -> None:
     )
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument(
-        '--size', type=int, nargs=2, metavar=('H', 'W'), help='pictures of this height and width'
+        '--size', type=int, nargs=2, metavar=('H', 'W'), help='images of this height and width'
     )
-    size.add_argument(
-        '--dynamic', action='store_true', help='pictures of any size above one window'
-    )
-    args = parser.parse_args(argv)
+    size.add_argument('--dynamic', action='store_true', help='images of any size above one window')
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Export and report; errors as in `export_file`."""
+    args = parser().parse_args(argv)
     export_file(args.weights, args.output, tuple(args.size) if args.size else None)

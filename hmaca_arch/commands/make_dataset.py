@@ -5,32 +5,52 @@ import argparse
 from datasets_ext import make_dataset, paper_sets
 from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import default_workers
-from datasets_ext.recipe import DEGRADATIONS, REGION_SIZE
+from datasets_ext.recipe import REGION_SIZE
+from datasets_ext.recipe_settings import DEGRADATIONS
 from hmaca_arch.config.schema import PROTOCOLS
+
+# What may go with --horse and --imagenet; the paper fixes the other options.
+WITH_PAPER_SETS = (
+    'horse',
+    'imagenet',
+    'output',
+    'protocol',
+    'degradation',
+    'seed',
+    'workers',
+    'overwrite',
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog='basicsr make-dataset',
-        description='Make (lq, mask, gt) triplets from clean pictures, one data set from INPUT or those of the paper from --horse and '
-        '--imagenet. Run again to continue an interrupted run.',
+        description='Make (lq, mask, gt) triplets from clean images: one data set from INPUT, or '
+        "the paper's from --horse and --imagenet. The same command continues an interrupted run.",
     )
     parser.add_argument(
         'input',
         nargs='?',
-        help='folder or zip file of pictures; trainA and testA (or train and test) in it are kept apart',
+        help='folder or zip file of images; splits (trainA and testA, or train and test) are kept',
     )
     parser.add_argument(
         '--horse',
-        help='instead of INPUT: horse2zebra, folder or zip file; makes horse_{pix,blur,noise} and their LMDBs',
+        help='instead of INPUT: horse2zebra, as folder or zip file; '
+        'makes horse_{pix,blur,noise} at 128 pixels, and their LMDBs',
     )
     parser.add_argument(
         '--imagenet',
-        help='likewise: pictures, or train/ and test/ of them; makes imagenet_{pix,blur,noise} at 64 pixels',
+        help='instead of INPUT: images, or train/ and test/ of them; '
+        'makes imagenet_{pix,blur,noise} at 64 pixels, and their LMDBs',
     )
-    parser.add_argument('-o', '--output', required=True, help='folder for lq/, mask/, gt/ and the manifest (or for train/ and test/); '
-                        'with --horse or --imagenet for PROTOCOL/SET/{train,test}/')  # fmt: skip
+    parser.add_argument(
+        '-o',
+        '--output',
+        required=True,
+        help='folder for lq/, mask/, gt/ and the manifest, or for train/ and test/ with these; '
+        'with --horse or --imagenet for PROTOCOL/SET/{train,test}/',
+    )
     parser.add_argument(
         '--protocol',
         choices=PROTOCOLS,
@@ -54,12 +74,22 @@ def parser() -> argparse.ArgumentParser:
         help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean',
     )
     parser.add_argument(
-        '--size', type=int, default=128, help='working size in pixels (default: 128)'
+        '--size', type=int, default=128, help='working size in pixels (default: %(default)s)'
     )
-    parser.add_argument('--region', choices=SHAPES, default='square')
-    parser.add_argument('--region-size', type=float, default=REGION_SIZE, metavar='X',
-                        help='side of the region: part of the working size if below 1, else pixels (default: 20/128)')  # fmt: skip
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--region', choices=SHAPES, default='square', help='shape (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--region-size',
+        type=float,
+        default=REGION_SIZE,
+        metavar='X',
+        help='side of the region: part of the working size if below 1, otherwise pixels '
+        '(default: 20/128)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of all randomness (default: %(default)s)'
+    )
     parser.add_argument(
         '--workers',
         type=int,
@@ -74,14 +104,14 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='pictures to leave out, by name with or without ending',
+        help='images to leave out, by name with or without ending',
     )
     parser.add_argument(
         '--hold-out',
         type=int,
         default=0,
         metavar='N',
-        help='every Nth picture by name is for testing, if INPUT is not split',
+        help='use every Nth image by name for testing, if INPUT is not split',
     )
     parser.add_argument(
         '--overwrite',
@@ -92,22 +122,57 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> None:
-    """Make and report; errors as in `make_dataset.make_dataset` and `paper_sets.make_paper_sets`."""
+    """Make the data set or the paper's, and report on them.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `make_dataset` and `make_paper_sets`, or options do
+            not go together.
+    """
     args = parser().parse_args(argv)
     if args.horse or args.imagenet:
-        return paper_sets.run(args, parser())
+        _make_paper_sets(args)
+        return
     if not (args.input and args.degradation):
         raise ValueError(
             'expected INPUT and --degradation, or --horse and/or --imagenet; see --help'
         )
-    parameters = {
-        key: getattr(args, key)
-        for key in ('pool', 'block', 'sigma')
-        if getattr(args, key) is not None
-    }
+    given = {key: getattr(args, key) for key in ('pool', 'block', 'sigma')}
+    parameters = {key: value for key, value in given.items() if value is not None}
     results = make_dataset.make_dataset(
-        args.input, args.output, seed=args.seed, exclude=tuple(args.exclude), every=args.hold_out, workers=args.workers,
-        overwrite=args.overwrite, protocol=args.protocol, degradation={'type': args.degradation, **parameters}, region=args.region,
-        region_size=args.region_size, size=args.size, jpeg=0 if args.no_jpeg else 95,
-    )  # fmt: skip
+        args.input,
+        args.output,
+        seed=args.seed,
+        exclude=tuple(args.exclude),
+        every=args.hold_out,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        protocol=args.protocol,
+        degradation={'type': args.degradation, **parameters},
+        region=args.region,
+        region_size=args.region_size,
+        size=args.size,
+        jpeg=0 if args.no_jpeg else 95,
+    )
     make_dataset.report(results, args.output, args.protocol)
+
+
+def _make_paper_sets(args: argparse.Namespace) -> None:
+    default = parser().get_default
+    changed = [name for name, value in vars(args).items() if value != default(name)]
+    foreign = [name for name in changed if name not in WITH_PAPER_SETS]
+    if foreign:
+        words = ['INPUT' if name == 'input' else f'--{name.replace("_", "-")}' for name in foreign]
+        raise ValueError(
+            f'{", ".join(words)} cannot be used with --horse and --imagenet, '
+            "whose settings are the paper's"
+        )
+    sources = {name: getattr(args, name) for name in paper_sets.SIZES if getattr(args, name)}
+    paper_sets.make_paper_sets(
+        sources,
+        args.output,
+        args.protocol,
+        (args.degradation,) if args.degradation else DEGRADATIONS,
+        seed=args.seed,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )

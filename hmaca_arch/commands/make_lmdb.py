@@ -1,4 +1,4 @@
-"""`basicsr make-lmdb`: pack triplets, or any folder of images, as LMDB in BasicSR's layout."""
+"""`basicsr make-lmdb`: pack triplets, or any folder of images, as LMDBs in BasicSR's layout."""
 
 import argparse
 
@@ -7,20 +7,22 @@ from datasets_ext.parallel import default_workers
 from hmaca_arch.messages import printable, say
 
 
-def main(argv: list[str]) -> None:
-    """Pack and report; errors as in `make_lmdb`."""
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog='basicsr make-lmdb',
-        description='Pack triplets or a folder of pictures as LMDB, for BasicSR.',
+        description='Pack triplets or a folder of images as LMDBs, for BasicSR.',
     )
     parser.add_argument(
         'root',
-        help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), or any folder of pictures',
+        help='a triplet folder (lq/, mask/, gt/), a folder of those (train/, test/), '
+        'or any folder of images',
     )
     parser.add_argument(
         '-o',
         '--output',
-        help='folder for the LMDBs (default: ROOT); for a folder of pictures the LMDB (default: ROOT.lmdb)',
+        help='folder for the LMDBs (default: ROOT); '
+        'for a folder of images the LMDB (default: ROOT.lmdb)',
     )
     parser.add_argument(
         '--workers', type=int, default=default_workers(), help='processes (default: %(default)s)'
@@ -30,8 +32,12 @@ def main(argv: list[str]) -> None:
         action='store_true',
         help='replace LMDBs that exist, once the new ones are verified',
     )
-    args = parser.parse_args(argv)
-    for path, count in make_lmdb(
-        args.root, args.output, workers=args.workers, overwrite=args.overwrite
-    ).items():
-        say(f'{printable(path)}: {count} pictures, each read back and compared')
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Pack and report; errors as in `make_lmdb`."""
+    args = parser().parse_args(argv)
+    counts = make_lmdb(args.root, args.output, workers=args.workers, overwrite=args.overwrite)
+    for path, count in counts.items():
+        say(f'{printable(path)}: {count} images, each read back and compared')

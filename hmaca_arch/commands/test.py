@@ -1,13 +1,13 @@
-"""`basicsr test`: measure a trained network as an option file says, and write its images."""
+"""`basicsr test`: measure a trained network and save the restored images."""
 
 import os
 
 import datasets_ext  # noqa: F401  (registers the data sets)
-import losses_ext  # noqa: F401
+import losses_ext  # noqa: F401  (registers the losses)
 from hmaca_arch.commands.train import arguments
-from hmaca_arch.training import pipeline
+from hmaca_arch.training.pipeline import run_pipeline
 
 
 def main(argv: list[str]) -> None:
-    """Test below the current folder; errors as in `training.pipeline.run`."""
-    pipeline.run('test', arguments(argv, 'test'), root_path=os.getcwd())
+    """Test, and write to the current folder; errors as in `run_pipeline`."""
+    run_pipeline('test', arguments(argv, 'test'), root_path=os.getcwd())

@@ -1,30 +1,39 @@
-"""`basicsr train`: train a network as an option file says."""
+"""`basicsr train`: train the network of an option file."""
 
 import argparse
 import os
 
 import datasets_ext  # noqa: F401  (registers the data sets)
-import losses_ext  # noqa: F401
-from hmaca_arch.config import files as options
-from hmaca_arch.training import pipeline
+import losses_ext  # noqa: F401  (registers the losses)
+from hmaca_arch.config.overrides import add_overrides
+from hmaca_arch.training.pipeline import run_pipeline
+
+DESCRIPTIONS = {
+    'train': 'Train the network of an option file.',
+    'test': 'Measure the trained network of an option file and save the restored images.',
+}
 
 
-def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namespace:
-    """Parse the command line of `basicsr train` or `basicsr test`."""
-    parser = argparse.ArgumentParser(
-        prog=f'basicsr {command}', description=f'{command} as an option file says.'
-    )
+def add_option_file(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments `-opt` and `--force_yml`."""
     parser.add_argument(
         '-opt',
         required=True,
         metavar='FILE',
-        help='option file: a path, or a shipped one by name (train_HMACA1)',
+        help='option file: a path, or the name of a shipped one (train_HMACA1)',
     )
+    add_overrides(parser)
+
+
+def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namespace:
+    """Parse the command line of `basicsr train` or `basicsr test`."""
+    parser = argparse.ArgumentParser(prog=f'basicsr {command}', description=DESCRIPTIONS[command])
+    add_option_file(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],
         default='none',
-        help='how the processes were started',
+        help='what started the processes',
     )
     parser.add_argument(
         '--auto_resume',
@@ -36,13 +45,11 @@ def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namesp
         action='store_true',
         help='as debug_NAME: log every iteration, validate and save every eighth',
     )
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
-    )  # older launchers pass it
-    options.add_overrides(parser)
+    # Older launchers pass it.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:
-    """Train below the current folder; errors as in `training.pipeline.run`."""
-    pipeline.run('train', arguments(argv, 'train'), root_path=os.getcwd())
+    """Train, and write to the current folder; errors as in `run_pipeline`."""
+    run_pipeline('train', arguments(argv, 'train'), root_path=os.getcwd())

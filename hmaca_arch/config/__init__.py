@@ -1,3 +1,3 @@
 """Option files: reading, merging and checking them."""
 
-import basicsr  # noqa: F401  (first: registers `models` with it, which this room may be needed for)
+import basicsr  # noqa: F401  (first: registering models with it may import this package)

@@ -1,5 +1,6 @@
-"""Kinds of values in option files: what is accepted, how an error names it, and how a JSON schema
-says it.
+"""Kinds of values in option files.
+
+A kind says which values are accepted, how an error names them and how a JSON schema says it.
 """
 
 import math
@@ -8,37 +9,43 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from hmaca_arch.messages import show, suggestion
+from hmaca_arch.messages import short_repr, suggestion
 
 
 class Kind(NamedTuple):
-    """A kind of value; in a section of `schema`, with what the setting means.
+    """A kind of value and, for a setting in `schema`, what the setting means.
 
-    words: what an error says is expected. accepts: whether a value is of the kind. names: the texts
-    it may be, if only some. json: the kind as JSON schema. meaning, example, default: of a setting,
-    as docs/options.md prints them; the default is '' where the setting is required.
+    Attributes:
+        words: what an error message says is expected.
+        accepts: whether a value is of this kind.
+        names: the texts that are accepted, if only some are.
+        json: the kind as JSON schema.
+        meaning: what the setting does, for docs/options.md.
+        example: a value, as YAML.
+        default: the default, as YAML or in words; '' if the setting is required.
     """
 
     words: str
     accepts: Callable[[Any], bool]
-    names: tuple = ()
+    names: tuple[str, ...] = ()
     json: Mapping[str, Any] = {}
     meaning: str = ''
     example: str = ''
     default: str = ''
 
-    def says(self, meaning: str, example: str, default: str = '') -> 'Kind':
-        """Return this kind with what a setting means."""
+    def described(self, meaning: str, example: str, default: str = '') -> 'Kind':
+        """Return this kind with the description of a setting."""
         return self._replace(meaning=meaning, example=example, default=default)
 
 
 def wrong_value(place: str, value: Any, kind: Kind) -> Iterator[str]:
-    """A line if a value is not of the kind that is expected at its place."""
+    """Yield a line if a value is not of the expected kind."""
     if not kind.accepts(value):
-        yield f'{place}: got {show(value)}, expected {kind.words}{suggestion(value, kind.names, listed=False)}'
+        hint = suggestion(value, kind.names, listed=False)
+        yield f'{place}: got {short_repr(value)}, expected {kind.words}{hint}'
 
 
-def _in_words(least: float, most: float) -> str:
+def _range_in_words(least: float, most: float) -> str:
     if most < math.inf:
         return f' from {least} to {most}'
     return f' of at least {least}' if least > -math.inf else ''
@@ -50,74 +57,68 @@ def _bounds(least: float, most: float) -> dict[str, float]:
 
 
 def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
-    def accepts(value):
-        return (
-            isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
-        )
+    """Return the kind of whole numbers from `least` to `most`, both included."""
 
-    return Kind(
-        f'a whole number{_in_words(least, most)}',
-        accepts,
-        json={'type': 'integer', **_bounds(least, most)},
-    )
+    def accepts(value: Any) -> bool:
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        return is_whole and least <= value <= most
+
+    words = f'a whole number{_range_in_words(least, most)}'
+    return Kind(words, accepts, json={'type': 'integer', **_bounds(least, most)})
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Kind:
-    def accepts(value):
-        return (
-            isinstance(value, Real)
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and least <= value <= most
-        )
+    """Return the kind of finite numbers from `least` to `most`, both included."""
 
-    return Kind(
-        f'a number{_in_words(least, most)}',
-        accepts,
-        json={'type': 'number', **_bounds(least, most)},
-    )
+    def accepts(value: Any) -> bool:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and least <= value <= most
+
+    words = f'a number{_range_in_words(least, most)}'
+    return Kind(words, accepts, json={'type': 'number', **_bounds(least, most)})
 
 
-def choice(*values) -> Kind:
-    def accepts(value):
+def _in_yaml(value: Any) -> str:
+    if value is None:
+        return 'null'
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def choice(*values: Any) -> Kind:
+    """Return the kind of these values only; 1 is not true."""
+
+    def accepts(value: Any) -> bool:
         return any(value == known and type(value) is type(known) for known in values)
 
-    words = [
-        str(value).lower() if isinstance(value, bool) else 'null' if value is None else str(value)
-        for value in values
-    ]
-    return Kind(
-        ' or '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words),
-        accepts,
-        tuple(words),
-        {'enum': list(values)},
-    )
+    *others, last = map(_in_yaml, values)
+    words = f'{", ".join(others)} or {last}' if others else last
+    return Kind(words, accepts, (*others, last), {'enum': list(values)})
 
 
 def either(*kinds: Kind) -> Kind:
+    """Return the kind of values that any of `kinds` accepts."""
+    names: list[str] = []
+    for kind in kinds:
+        names += kind.names
     return Kind(
         ', or '.join(dict.fromkeys(kind.words for kind in kinds)),
         lambda value: any(kind.accepts(value) for kind in kinds),
-        tuple(name for kind in kinds for name in kind.names),
+        tuple(names),
         {'anyOf': [dict(kind.json) for kind in kinds]},
     )
 
 
 def list_of(kind: Kind, length: int | None = None) -> Kind:
-    """A list whose items are all of one kind."""
+    """Return the kind of lists whose items are all of one kind; None allows any length."""
 
-    def accepts(value):
-        return (
-            isinstance(value, list | tuple)
-            and length in (None, len(value))
-            and all(map(kind.accepts, value))
-        )
+    def accepts(value: Any) -> bool:
+        is_list = isinstance(value, list | tuple) and length in (None, len(value))
+        return is_list and all(map(kind.accepts, value))
 
     size = {'minItems': length, 'maxItems': length} if length else {}
     json = {'type': 'array', 'items': dict(kind.json), **size}
-    return Kind(
-        f'a list{f" of {length}" if length else ""}, each {kind.words}', accepts, kind.names, json
-    )
+    words = f'a list of {length}' if length else 'a list'
+    return Kind(f'{words}, each {kind.words}', accepts, kind.names, json)
 
 
 FLAG = choice(True, False)
@@ -142,4 +143,5 @@ FOLDER_NAME = Kind(
 
 
 def optional(kind: Kind) -> Kind:
+    """Return the kind that accepts null as well."""
     return either(kind, NOTHING)

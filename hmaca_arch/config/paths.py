@@ -11,7 +11,7 @@ VARIABLE = re.compile(r'\$\{(\w+)\}')
 
 
 def is_path(place: str) -> bool:
-    """Whether the value at a place ('datasets:train:dataroot_gt') names a file or a folder."""
+    """Tell whether a key, such as 'datasets:train:dataroot_gt', names a file or a folder."""
     section, _, key = place.rpartition(':')
     if section.startswith('datasets:'):
         return key.startswith(('dataroot', 'meta_info'))
@@ -20,36 +20,35 @@ def is_path(place: str) -> bool:
     return section.startswith('network_') and key.endswith('path')
 
 
-def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with the variables in paths replaced by their values.
+def expand_variables(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the environment variables in paths replaced by their values.
 
     Raises:
         OptionError: with every variable that is not set.
     """
     lines: list[str] = []
-    result = expand(options, lines)
+    expanded = _expand(options, lines)
     refuse(lines)
-    return result
+    return expanded
 
 
-def expand(options: Mapping[str, Any], lines: list[str], inside: str = '') -> dict[str, Any]:
-    """Return options with the variables in paths replaced by their values; `lines` collects a line
-    for each that is not set.
-    """
-    result = {}
+def _expand(options: Mapping[str, Any], lines: list[str], inside: str = '') -> dict[str, Any]:
+    expanded = {}
     for key, value in options.items():
         place = f'{inside}{key}'
         if isinstance(value, dict):
-            value = expand(value, lines, f'{place}:')
+            value = _expand(value, lines, f'{place}:')
         elif isinstance(value, str) and is_path(place):
-            lines += unset(place, value)
+            lines += _unset(place, value)
             value = VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
-        result[key] = value
-    return result
+        expanded[key] = value
+    return expanded
 
 
-def unset(place: str, text: str) -> Iterator[str]:
-    """A line for each variable in a text that has no value."""
+def _unset(place: str, text: str) -> Iterator[str]:
     for name in VARIABLE.findall(text):
         if name not in os.environ:
-            yield f'{place}: {text}: the environment variable {name} is not set; export {name}=..., or write the path itself'
+            yield (
+                f'{place}: {text}: the environment variable {name} is not set; '
+                f'export {name}=..., or write the path itself'
+            )

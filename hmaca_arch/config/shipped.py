@@ -1,6 +1,4 @@
-"""The option files that come with the package: where they lie, their names, and what replaced those
-of earlier versions.
-"""
+"""The option files that come with the package, and what replaced those of earlier versions."""
 
 import os
 import re
@@ -9,12 +7,9 @@ from pathlib import Path
 from hmaca_arch.messages import suggestion
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Installed they lie inside the package (setup.py), in a checkout beside it.
-FOLDER = next(
-    folder
-    for folder in (_PACKAGE / 'option_files', _PACKAGE.parent / 'options')
-    if folder.is_dir() or folder.name == 'options'
-)
+# An installation has them inside the package (setup.py), a checkout has them beside it.
+_INSTALLED = _PACKAGE / 'option_files'
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / 'options'
 
 _SETS = r'(?:horse|imagenet)_(?:pix|blur|noise)'
 _RENAMED = {
@@ -24,11 +19,9 @@ _RENAMED = {
 
 
 def option_files() -> dict[str, Path]:
-    """Return {name: path} of the trainings."""
-    return {
-        path.stem: path
-        for path in sorted([*FOLDER.glob('train_*.yml'), *FOLDER.glob('train/*.yml')])
-    }
+    """Return {name: path} of the files that configure a training."""
+    paths = sorted([*FOLDER.glob('train_*.yml'), *FOLDER.glob('train/*.yml')])
+    return {path.stem: path for path in paths}
 
 
 def data_sets() -> dict[str, Path]:
@@ -37,10 +30,8 @@ def data_sets() -> dict[str, Path]:
 
 
 def _replacement(path: Path) -> tuple[str, str | None] | None:
-    """Return the file that replaced one of an earlier version, as a path or name to type, and its
-    data set if any.
-    """
-    stem, names, data = path.stem, option_files(), None
+    """Return what replaced a file of an earlier version: a path or name, and a data set if any."""
+    stem, data = path.stem, None
     if stem in _RENAMED:
         new = _RENAMED[stem]
     elif path.parent.name == 'networks':
@@ -49,23 +40,32 @@ def _replacement(path: Path) -> tuple[str, str | None] | None:
         new, data = f'train_{match[1]}', match[2]
     else:
         return None
-    if new not in names:
+    if new not in option_files():
         return None
     beside = path.parent.parent / 'train' / f'{new}.yml'
     return str(beside) if beside.is_file() else new, data
+
+
+def _say_replacement(path: Path, new: str, data: str | None, is_base: bool) -> str:
+    if is_base:
+        instead = f'base: {new}' + (f' and data: {data}' if data else '')
+    else:
+        command = 'test' if path.stem.startswith('test_') else 'train'
+        override = f' --force_yml data={data}' if data else ''
+        instead = f'basicsr {command} -opt {new}{override}'
+    return f'option file {path} is no more; instead: {instead}'
 
 
 def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
     """Return the path of an option file.
 
     Args:
-        name: a path, or the name of a shipped file where there is no such path: `train_HMACA1`,
-            with or without `.yml`.
-        beside: the folder of the file that names it as its base; paths are relative to it. None: to
-            the current folder.
+        name: a path, or the name of a shipped file, with or without `.yml`. A path wins.
+        beside: the folder that relative paths start from: that of the file whose base this is.
+            None: the current folder.
 
     Raises:
-        FileNotFoundError: there is none; the message has the closest name, or what replaced a file
+        FileNotFoundError: there is none. The message has the closest name, or what replaced a file
             of an earlier version.
     """
     given = Path(name).expanduser()
@@ -73,22 +73,13 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
     if path.exists() and not path.is_dir():
         return path
     known = option_files()
-    bare = given.name.removesuffix('.yml')
-    if given.parent == Path() and bare in known:
+    bare, is_name = given.name.removesuffix('.yml'), given.parent == Path()
+    if is_name and bare in known:
         return known[bare]
-    if replaced := _replacement(path):
-        new, data = replaced
-        if beside is not None:
-            instead = f'base: {new}' + (f' and data: {data}' if data else '')
-        else:
-            command = 'test' if path.stem.startswith('test_') else 'train'
-            instead = f'basicsr {command} -opt {new}' + (
-                f' --force_yml data={data}' if data else ''
-            )
-        raise FileNotFoundError(f'option file {path} is no more; instead: {instead}')
-    if given.parent == Path() and given.suffix == '':
-        raise FileNotFoundError(f'option file {path} does not exist{suggestion(bare, known)}')
-    raise FileNotFoundError(f'option file {path} does not exist{_neighbour(path)}')
+    if replacement := _replacement(path):
+        raise FileNotFoundError(_say_replacement(path, *replacement, beside is not None))
+    hint = suggestion(bare, known) if is_name and not given.suffix else _neighbour(path)
+    raise FileNotFoundError(f'option file {path} does not exist{hint}')
 
 
 def _neighbour(path: Path) -> str:
@@ -97,8 +88,10 @@ def _neighbour(path: Path) -> str:
 
 
 def find_data(name: str) -> Path:
-    """Return the path of a data file: a shipped one by its name, or one's own by its path, relative
-    to the current folder.
+    """Return the path of a data file.
+
+    Args:
+        name: the name of a shipped one, or a path, relative to the current folder.
 
     Raises:
         FileNotFoundError, ValueError: there is none; the message has the closest name.
@@ -109,7 +102,8 @@ def find_data(name: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix not in ('.yml', '.yaml'):
         raise ValueError(
-            f'data: there is no {name!r}{suggestion(name, known)}; data of your own are a data file, FILE.yml'
+            f'data: there is no {name!r}{suggestion(name, known)}; '
+            'data of your own are a data file, FILE.yml'
         )
     if not path.is_file():
         raise FileNotFoundError(f'data: {path} does not exist{_neighbour(path)}')

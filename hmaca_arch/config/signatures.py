@@ -1,6 +1,4 @@
-"""What a constructor may be given, read from its signature; and whether it takes what a section
-gives.
-"""
+"""The settings of a constructor, read from its signature, and trial construction of networks."""
 
 import functools
 import inspect
@@ -30,10 +28,16 @@ from hmaca_arch.config.kinds import (
     whole,
 )
 from hmaca_arch.networks import mask_input
-from hmaca_arch.networks.described import MOST_ELEMENTS, MOST_IN_MEMORY, Bounded, TooLarge, trial
+from hmaca_arch.networks.described import (
+    MOST_ELEMENTS,
+    MOST_IN_MEMORY,
+    Bounded,
+    TooLarge,
+    quiet_construction,
+)
 
 _TEXT = Kind('a text', lambda value: isinstance(value, str), json={'type': 'string'})  # '' too
-_PLAIN = {
+_PLAIN: dict[Any, Kind] = {
     bool: FLAG,
     int: whole(),
     float: number(),
@@ -44,9 +48,10 @@ _PLAIN = {
 }
 
 
-def _annotated(annotation: Any) -> Kind | None:
-    """The kind of value that an annotation allows; None for what no option file can hold, such as a
-    tensor.
+def _kind_of_annotation(annotation: Any) -> Kind | None:
+    """Return the kind of value that an annotation allows.
+
+    None for what no option file can hold, such as a tensor.
     """
     if annotation in _PLAIN:
         return _PLAIN[annotation]
@@ -54,21 +59,30 @@ def _annotated(annotation: Any) -> Kind | None:
     if origin is Literal:
         return choice(*arguments)
     if origin in (Union, types.UnionType):
-        kinds = [kind for kind in map(_annotated, arguments) if kind is not None]
+        kinds = [kind for kind in map(_kind_of_annotation, arguments) if kind is not None]
         return ANY if ANY in kinds or not kinds else either(*kinds)
     container = origin or annotation
     if container in (dict, Mapping):
         return SECTION
     if container in (list, tuple, Sequence, Iterable):
-        items = [argument for argument in arguments if argument is not Ellipsis]
-        kind = _annotated(items[0]) if items and len({*items}) == 1 else None
-        fixed = len(items) if container is tuple and Ellipsis not in arguments else None
-        return LIST if kind is None else list_of(kind, fixed)
+        return _kind_of_list(container, arguments)
     return None if isinstance(annotation, type) else ANY
 
 
-def _like(default: Any) -> Kind:
-    """Where nothing is annotated, only what is plainly something else than the default is refused."""
+def _kind_of_list(container: Any, arguments: tuple) -> Kind:
+    items = [argument for argument in arguments if argument is not Ellipsis]
+    kind = _kind_of_annotation(items[0]) if len({*items}) == 1 else None
+    if kind is None:
+        return LIST
+    return list_of(kind, len(items) if container is tuple and Ellipsis not in arguments else None)
+
+
+def _kind_of_default(default: Any) -> Kind:
+    """Return the kind of a parameter without annotation.
+
+    It refuses only what plainly differs from the default: BasicSR's functions take more than their
+    defaults show.
+    """
     if isinstance(default, bool):
         return FLAG
     if isinstance(default, Real):
@@ -81,15 +95,15 @@ def _like(default: Any) -> Kind:
 
 
 def kind_of(parameter: inspect.Parameter) -> Kind:
-    """The kind of value that a parameter takes, from its annotation or else its default."""
+    """Return the kind of value that a parameter takes, by its annotation or else its default."""
     if parameter.annotation is parameter.empty:
-        return _like(parameter.default)
-    kind = _annotated(parameter.annotation) or ANY
+        return _kind_of_default(parameter.default)
+    kind = _kind_of_annotation(parameter.annotation) or ANY
     return optional(kind) if parameter.default is None and kind is not ANY else kind
 
 
 def parameters(called: Callable) -> dict[str, inspect.Parameter]:
-    """Its parameters, annotations that are texts evaluated where they can be."""
+    """Return the parameters of a function, with annotations evaluated where they can be."""
     try:
         return dict(inspect.signature(called, eval_str=True).parameters)
     except NameError:
@@ -97,53 +111,50 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
 
 
 def absent_files(section: Mapping[str, Any]) -> list[str]:
-    """The keys of a network's section that name files (weights to begin with) which are not there."""
-    named = {
-        key: value
-        for key, value in section.items()
-        if str(key).endswith('path') and isinstance(value, str) and value
-    }
-    return [key for key, value in named.items() if not os.path.isfile(os.path.expanduser(value))]
+    """Return the keys of a network's section that name files (weights) which do not exist."""
+
+    def is_absent(key: Any, value: Any) -> bool:
+        names_file = str(key).endswith('path') and isinstance(value, str) and value != ''
+        return names_file and not os.path.isfile(os.path.expanduser(value))
+
+    return [key for key, value in section.items() if is_absent(key, value)]
 
 
 def built(section: Mapping[str, Any]) -> torch.nn.Module:
-    """Build a network as its section says, only to look at it; the random numbers that come next
-    stay as they are.
+    """Build a network for inspection only; the random number generator stays unchanged.
 
-    Its weights have no memory where the constructor allows it, so that no setting can ask for all
-    there is.
+    Its weights have no memory if the constructor allows it, so that no setting can ask for all of
+    the machine's.
+
+    Args:
+        section: `network_g` of an option file.
 
     Raises:
-        Exception: whatever the constructor refuses the section with.
+        Exception: what the constructor raises.
     """
     section = mask_input.network_section(section)
-    with trial():
+    with quiet_construction():
         try:
             with Bounded():
                 network = build_network(section)
-            if (
-                sum(
-                    value.numel()
-                    for value in itertools.chain(network.parameters(), network.buffers())
-                )
-                > MOST_ELEMENTS
-            ):
+            weights = itertools.chain(network.parameters(), network.buffers())
+            if sum(value.numel() for value in weights) > MOST_ELEMENTS:
                 raise TooLarge(
                     f'the network has more than {MOST_ELEMENTS} weights: a setting is too large'
                 )
             return network
         except TooLarge:
             raise
-        except Exception:  # a constructor that computes with its weights: only a real one can tell
+        except Exception:  # some constructors compute with their weights: try with real ones
             with Bounded(elements=MOST_IN_MEMORY, memory=True):
                 return build_network(section)
 
 
-def try_network(section: Mapping[str, Any]) -> int:
-    """The number of parameters of a network; errors as in `built`. A section is tried once."""
-    return _try_network(json.dumps(section, sort_keys=True))
+def count_parameters(section: Mapping[str, Any]) -> int:
+    """Return a network's number of parameters; errors as in `built`. Results are cached."""
+    return _count_parameters(json.dumps(section, sort_keys=True))
 
 
 @functools.cache
-def _try_network(section: str) -> int:
+def _count_parameters(section: str) -> int:
     return sum(parameter.numel() for parameter in built(json.loads(section)).parameters())

@@ -1,6 +1,4 @@
-"""Keys of an option file of BasicSR's own model that nothing reads: it runs, and they have no
-effect.
-"""
+"""Keys in option files of BasicSR's own models that have no effect, because nothing reads them."""
 
 import functools
 import re
@@ -12,25 +10,22 @@ import basicsr
 
 from hmaca_arch.messages import suggestion
 
-FOLDERS = ('models', 'data', 'utils', 'losses', '.')  # of BasicSR, whose files read options
+FOLDERS = ('models', 'data', 'utils', 'losses', '.')  # of BasicSR, where options are read
 
 
 @functools.cache
 def words_in_basicsr() -> frozenset[str]:
-    """Every text of one word in BasicSR's code; the keys that it reads are among them."""
+    """Return every one-word string in BasicSR's code. The keys that it reads are among them."""
     root = Path(basicsr.__file__).parent
-    sources = (
-        path.read_text(encoding='utf-8')
-        for folder in FOLDERS
-        for path in sorted((root / folder).glob('*.py'))
-    )
-    return frozenset(
-        word for source in sources for word in re.findall(r"""['"](\w+)['"]""", source)
-    )
+    words: set[str] = set()
+    for folder in FOLDERS:
+        for path in sorted((root / folder).glob('*.py')):
+            words.update(re.findall(r"""['"](\w+)['"]""", path.read_text(encoding='utf-8')))
+    return frozenset(words)
 
 
 def unread(place: str, section: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:
-    """A line for each key that neither `known` nor BasicSR's code names."""
+    """Yield a line for each key that is neither in `known` nor anywhere in BasicSR's code."""
     for key in section:
         if key not in known and key not in words_in_basicsr():
             yield f'{place}{key}: nothing reads it{suggestion(key, known)}'

@@ -1,12 +1,11 @@
-"""Classical methods of restoring a region, to set networks against: what can be had without
-learning.
+"""Classical methods of restoring a region, which no network should fall behind.
 
-Every method takes lq (h, w, 3) float32 in [0, 1] and mask (h, w) bool, True = restore, and returns
-a picture of lq's shape and type that counts inside the mask only: composite it. Some are told the
-degradation, which no network here is: the side of the blocks, the blur's sigma, the noise's
-standard deviation (in grey levels of 255). `METHODS` says which method is for what.
+Every method takes lq (h, w, 3) float32 in [0, 1] and mask (h, w) bool, True = restore. It returns
+an image of lq's shape and type of which only the region counts: composite it. Some methods need
+parameters of the degradation, which no network here gets: the side of the blocks, the blur's sigma,
+the noise's standard deviation (in grey levels of 255). `METHODS` lists which method is for what.
 
-The other constants were chosen on 107 training pictures (every tenth of horse2zebra's trainA),
+The other constants were chosen on 107 training images (every tenth of horse2zebra's trainA),
 protocol `clean`, by composite PSNR.
 """
 
@@ -21,41 +20,37 @@ from scipy.ndimage import distance_transform_edt
 from skimage.measure import label, regionprops
 from skimage.restoration import denoise_nl_means
 
-# pixels: how far around a region pixels are known points of radial-basis interpolation (its 8
-# neighbours)
-RING = 1.5
-POINTS, NEIGHBOURS = (
-    1000,
-    64,
-    # of more points than this, each pixel is interpolated from so many nearest ones: no loss, bounded
-    # cost
-)
-REACH = 4  # standard deviations at which a Gaussian is cut off, as in making the data
+RING = 1.5  # pixels around a region that radial-basis interpolation uses: the 8 neighbours
+# With more than POINTS points each pixel is interpolated from the nearest NEIGHBOURS: no loss, and
+# bounded cost.
+POINTS, NEIGHBOURS = 1000, 64
+REACH = 4  # standard deviations at which a Gaussian is cut off, as when the data were made
 
 
 def block_starts(side: int, block: int, centred: bool) -> np.ndarray:
-    """Where the blocks of one axis begin, in pixels from the corner of the region's bounding box.
+    """Return where the blocks of one axis begin, in pixels from the region's bounding box.
 
-    centred: only whole blocks, in the box's middle (what protocol `release`'s halving leaves of its
-    4 cells a side); otherwise they begin at the corner, and the last is cut short.
+    Args:
+        side: of the box in pixels.
+        block: side of a block in pixels.
+        centred: only whole blocks, in the middle of the box, as protocol `release` leaves them of
+            its 4 cells a side. Otherwise they begin at the corner, and the last is cut.
     """
+    if not centred:
+        return np.arange(0.0, side, block)
     count = max(1, side // block)
-    return (
-        (side - count * block) / 2 + block * np.arange(count)
-        if centred
-        else np.arange(0.0, side, block)
-    )
+    return (side - count * block) / 2 + block * np.arange(count)
 
 
 def block_grids(
     lq: np.ndarray, mask: np.ndarray, block: int, centred: bool
 ) -> list[tuple[np.ndarray, ...]]:
-    """The blocks of each connected region.
+    """Find the blocks of each connected region.
 
     Returns:
-        For each: (rows,) and (columns,) of their centres in pixels; their colours (rows, columns,
-        3), taken at the pixel nearest to the centre; and (rows, columns) bool, whether that pixel
-        is the region's.
+        For each region: (rows,) and (columns,) of the blocks' centres in pixels; their colours
+        (rows, columns, 3), taken at the pixel nearest to the centre; and (rows, columns) bool,
+        whether that pixel belongs to the region.
     """
     grids = []
     for region in regionprops(label(mask, connectivity=2)):
@@ -71,49 +66,41 @@ def block_grids(
 
 
 def bicubic(lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = False) -> np.ndarray:
-    """Pixelization: each region's blocks as a small picture, enlarged by cubic interpolation;
-    nothing around it is used.
-    """
+    """Undo pixelization: enlarge each region's blocks, as a small image, by cubic interpolation."""
     result = lq.copy()
     for rows, columns, colours, _ in block_grids(lq, mask, block, centred):
-        # OpenCV puts the centre of cell i at block * (i + 1/2) - 1/2, so the first centre says
-        # where the enlarged picture begins
+        # OpenCV puts the centre of cell i at block * (i + 1/2) - 1/2, so the first centre gives
+        # the corner of the enlarged image.
         top, left = (
             int(np.floor(centres[0] - (block - 1) / 2 + 0.5)) for centres in (rows, columns)
         )
         large = cv2.resize(colours, None, fx=block, fy=block, interpolation=cv2.INTER_CUBIC)
-        large, top, left = (
-            large[max(0, -top) :, max(0, -left) :],
-            max(0, top),
-            max(0, left),
-        )  # a cut block may begin outside the picture
+        large = large[max(0, -top) :, max(0, -left) :]  # a cut block may begin outside the image
+        top, left = max(0, top), max(0, left)
         part = result[top : top + large.shape[0], left : left + large.shape[1]]
-        part[...] = np.where(
-            mask[top:, left:][: part.shape[0], : part.shape[1], None],
-            large[: part.shape[0], : part.shape[1]],
-            part,
-        )
+        height, width = part.shape[:2]
+        inside = mask[top : top + height, left : left + width, None]
+        part[...] = np.where(inside, large[:height, :width], part)
     return np.clip(result, 0, 1)
 
 
 def radial_basis(
     lq: np.ndarray, mask: np.ndarray, *, block: int, centred: bool = False
 ) -> np.ndarray:
-    """Pixelization: linear radial-basis interpolation from the blocks' centres and from the ring of
-    pixels around the region.
+    """Undo pixelization: linear radial-basis interpolation from block centres and a ring of pixels.
+
+    The ring surrounds the region.
     """
     ring = (distance_transform_edt(~mask) <= RING) & ~mask
-    points, colours = [np.argwhere(ring)], [lq[ring]]
+    places, values = [np.argwhere(ring)], [lq[ring]]
     for rows, columns, cells, inside in block_grids(lq, mask, block, centred):
-        points.append(
-            np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1)[inside]
-        )  # no point comes twice
-        colours.append(cells[inside])
-    points, colours = np.concatenate(points), np.concatenate(colours)
+        # Only blocks of the region itself: another region's block may lie in this one's box.
+        places.append(np.stack(np.meshgrid(rows, columns, indexing='ij'), axis=-1)[inside])
+        values.append(cells[inside])
+    points, colours = np.concatenate(places), np.concatenate(values)
     result = lq.copy()
-    if (
-        mask.any() and np.linalg.matrix_rank(points - points.mean(axis=0)) == 2
-    ):  # not all on one line: a plane has three unknowns
+    # Points on one line do not determine a plane.
+    if mask.any() and np.linalg.matrix_rank(points - points.mean(axis=0)) == 2:
         neighbours = NEIGHBOURS if len(points) > POINTS else None
         interpolate = RBFInterpolator(
             points, colours, neighbors=neighbours, kernel='linear', degree=1
@@ -122,38 +109,38 @@ def radial_basis(
     return np.clip(result, 0, 1)
 
 
-def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur as `datasets_ext.degradations.blur` has it: cut off at 4 sigma, mirrored at the
-    picture's edge.
+def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur an image as `datasets_ext.degradations.blur` does.
+
+    The kernel is cut off at 4 sigma; the image is mirrored at its edge.
     """
     size = 2 * int(np.ceil(REACH * sigma)) + 1
-    return cv2.GaussianBlur(picture, (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
+    return cv2.GaussianBlur(image, (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
 
 
 def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """The bounding box of a mask and `margin` pixels around it: what a method of that reach needs
-    to see.
-    """
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return tuple(
-        slice(max(0, place[0] - margin), place[-1] + margin + 1) if len(place) else slice(0)
-        for place in (rows, columns)
-    )
+    """Return the bounding box of a mask (h, w) with `margin` pixels around it."""
+
+    def extent(places: np.ndarray) -> slice:
+        if not len(places):
+            return slice(0)
+        return slice(max(0, places[0] - margin), places[-1] + margin + 1)
+
+    return extent(np.flatnonzero(mask.any(axis=1))), extent(np.flatnonzero(mask.any(axis=0)))
 
 
 def unsharp(lq: np.ndarray, mask: np.ndarray, *, sigma: float, amount: float = 2.0) -> np.ndarray:
-    """Blur: lq + amount * (lq - blurred lq)."""
+    """Sharpen a blurred image: lq + amount * (lq - blurred lq)."""
     return np.clip(lq + amount * (lq - gaussian(lq, sigma)), 0, 1)
 
 
 def landweber(
     lq: np.ndarray, mask: np.ndarray, *, sigma: float, iterations: int = 200, step: float = 1.9
 ) -> np.ndarray:
-    """Blur: Landweber's iteration x <- x + step * A'(lq - A x) for the Gaussian blur A, where x
-    outside the region is known to be lq.
+    """Deblur by Landweber's iteration x <- x + step * A'(lq - A x) for the Gaussian blur A.
 
-    It converges for steps below 2, and is stopped early: rounding to 8 bits is noise, which more
-    iterations would enlarge.
+    Outside the region x is known to be lq. The iteration converges for steps below 2. It is stopped
+    early, because further iterations would amplify the noise that rounding to 8 bits is.
     """
     box = around(mask, int(np.ceil(REACH * sigma)))
     known, inside = lq[box], mask[box][..., None]
@@ -166,12 +153,12 @@ def landweber(
 
 
 def bilateral(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.ndarray:
-    """Noise: OpenCV's bilateral filter, 7 pixels wide; its sigma of colours follows the noise's."""
+    """Denoise by OpenCV's bilateral filter, 7 pixels wide; its colour sigma follows the noise's."""
     return cv2.bilateralFilter(lq, 7, 3.6 * sigma / 255, 2.0)
 
 
 def non_local_means(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.ndarray:
-    """Noise: scikit-image's non-local means; patches of 3x3 pixels, searched 5 pixels around."""
+    """Denoise by scikit-image's non-local means: 3x3 patches, searched 5 pixels around."""
     patch, search = 3, 5
     box = around(mask, patch // 2 + search)
     result = lq.copy()
@@ -184,68 +171,72 @@ def non_local_means(lq: np.ndarray, mask: np.ndarray, *, sigma: float) -> np.nda
 
 
 def inpaint(lq: np.ndarray, mask: np.ndarray, *, flags: int) -> np.ndarray:
-    """OpenCV's inpainting, which sees nothing of the region (8 bits)."""
+    """Inpaint with OpenCV in 8 bits, which uses nothing of the region."""
     eight_bits = np.rint(lq * 255).astype(np.uint8)
     return cv2.inpaint(eight_bits, mask.astype(np.uint8), 3, flags).astype(np.float32) / 255
 
 
 def telea(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Any degradation: Telea's inpainting."""
+    """Inpaint by Telea's method."""
     return inpaint(lq, mask, flags=cv2.INPAINT_TELEA)
 
 
 def navier_stokes(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Any degradation: inpainting by the Navier-Stokes equations."""
+    """Inpaint by the Navier-Stokes equations."""
     return inpaint(lq, mask, flags=cv2.INPAINT_NS)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method, the degradation that it is for (None: any), and which of that degradation's
-    parameters it is told.
+    """A classical method.
+
+    Args:
+        title: its row in the tables.
+        function: (lq, mask, **parameters) -> the restored image.
+        degradation: what it undoes; None: anything.
+        needs: the parameters of the degradation that `function` takes.
     """
 
     title: str
-    run: Callable[..., np.ndarray]
+    function: Callable[..., np.ndarray]
     degradation: str | None = None
-    told: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
-    def __call__(self, lq: np.ndarray, mask: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-        """Restore; of what is `known` of the degradation the method gets what it is to be told."""
-        return self.run(lq, mask, **{name: known[name] for name in self.told})
+    def __call__(
+        self, lq: np.ndarray, mask: np.ndarray, parameters: Mapping[str, Any]
+    ) -> np.ndarray:
+        """Restore, with those of the degradation's parameters that the method needs."""
+        return self.function(lq, mask, **{name: parameters[name] for name in self.needs})
 
 
+BLOCKS, SIGMA = ('block', 'centred'), ('sigma',)
 METHODS = {
-    'bicubic': Method('bicubic from block centres', bicubic, 'pix', ('block', 'centred')),
-    'radial-basis': Method(
-        'radial-basis from block centres', radial_basis, 'pix', ('block', 'centred')
-    ),
-    'unsharp': Method('unsharp mask', unsharp, 'blur', ('sigma',)),
-    'landweber': Method('Landweber deblurring', landweber, 'blur', ('sigma',)),
-    'bilateral': Method('bilateral filter', bilateral, 'noise', ('sigma',)),
-    'non-local-means': Method('non-local means', non_local_means, 'noise', ('sigma',)),
+    'bicubic': Method('bicubic from block centres', bicubic, 'pix', BLOCKS),
+    'radial-basis': Method('radial-basis from block centres', radial_basis, 'pix', BLOCKS),
+    'unsharp': Method('unsharp mask', unsharp, 'blur', SIGMA),
+    'landweber': Method('Landweber deblurring', landweber, 'blur', SIGMA),
+    'bilateral': Method('bilateral filter', bilateral, 'noise', SIGMA),
+    'non-local-means': Method('non-local means', non_local_means, 'noise', SIGMA),
     'telea': Method('Telea inpainting', telea),
     'navier-stokes': Method('Navier-Stokes inpainting', navier_stokes),
 }
 
 
-def known_of(record: Mapping[str, Any], protocol: str, side: int) -> dict[str, Any]:
-    """What a manifest's record of one degradation tells the methods, in pixels of the working size
-    and grey levels.
+def parameters_of(record: Mapping[str, Any], protocol: str, side: int) -> dict[str, Any]:
+    """Return a degradation's parameters as the methods take them.
 
-    Protocol `release` halves the picture afterwards: sigmas of blur halve, and white noise loses a
-    factor of 0.3125, the sum of squares of the antialiased filter's weights (1, 3, 3, 1) / 8.
+    They are in pixels of the working size and in grey levels. Protocol `release` halves the image
+    after the degradation. That halves the sigma of a blur, and multiplies that of white noise by
+    0.3125, the sum of squares of the antialiased filter's weights (1, 3, 3, 1) / 8.
 
     Args:
-        record: {'type': 'pix', 'block': 5, ...} and so on.
+        record: a manifest's record of one degradation, such as {'type': 'pix', 'block': 5, ...}.
         protocol: `clean` or `release`.
-        side: of the region, in pixels, before the picture is halved.
+        side: of the region, in pixels, before the image is halved.
     """
     kind, release = record['type'], protocol == 'release'
     if kind == 'pix':
         block = max(1, round(side / record['cells'] / 2)) if release else record['block']
         return {'type': kind, 'block': block, 'centred': release}
-    return {
-        'type': kind,
-        'sigma': record['sigma'] * ({'blur': 0.5, 'noise': 0.3125}[kind] if release else 1),
-    }
+    factor = {'blur': 0.5, 'noise': 0.3125}[kind] if release else 1
+    return {'type': kind, 'sigma': record['sigma'] * factor}

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first one the head: the first column to the left, the others, which are
-    figures, to the right.
+    """Return rows of cells as a Markdown table.
+
+    Args:
+        rows: the first is the head. The first column is aligned left; the others, which are
+            figures, right.
     """
     rows = [[cell.replace('|', '\\|') for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows)]

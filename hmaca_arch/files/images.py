@@ -29,7 +29,6 @@ from hmaca_arch.files.metadata import (
     take_xmp,
     texts_of,
 )
-from hmaca_arch.files.opening import FORMATS as FORMATS
 from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, open_image
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of

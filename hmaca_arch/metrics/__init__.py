@@ -1,6 +1,6 @@
 """Metrics for regional restoration, registered in BasicSR's METRIC_REGISTRY on import."""
 
-import basicsr  # noqa: F401  (first: registers `models` with it, which this room may be needed for)
+import basicsr  # noqa: F401  (first: registering models with it may import this package)
 
 from hmaca_arch.metrics.masked import (
     calculate_boundary_psnr,

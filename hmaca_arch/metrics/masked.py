@@ -1,11 +1,17 @@
-"""PSNR and SSIM of a restored region, in BasicSR's calling convention.
+"""PSNR and SSIM of a restored region, called as BasicSR calls metrics.
 
-Common arguments: `img` (the restored picture), `img2` (ground truth) and `lq` (degraded picture),
-uint8 or float in [0, 255], BGR, laid out as `input_order` says; `mask` (h, w) or (h, w, 1), 1 (or
-255) = restored region. What BasicSR passes besides is ignored, as its own metrics do.
+All of them take:
+
+- `img`, `img2` and `lq`: the restored image, the ground truth and the degraded image, BGR, uint8 or
+  float in [0, 255], laid out as `input_order`;
+- `mask`: (h, w) or (h, w, 1), 1 (or 255) in the restored region;
+- `crop_border`: pixels at each side that are not measured;
+- `input_order`: 'HWC' or 'CHW';
+- `test_y_channel`: measure luma only;
+- other arguments, which are ignored, as BasicSR's own metrics do.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from basicsr.metrics.metric_util import reorder_image, to_y_channel
@@ -16,6 +22,7 @@ from skimage.metrics import structural_similarity
 from hmaca_arch.compositing import composite_image, unit_mask
 
 Order = Literal['HWC', 'CHW']
+WINDOW = 11  # side of SSIM's window, in pixels
 
 
 def _prepare(
@@ -24,9 +31,13 @@ def _prepare(
     crop_border: int,
     input_order: str,
     test_y_channel: bool,
-):
-    """Lay pictures out as (h, w, c) float64 in [0, 255], crop, convert to luma if asked; the mask
-    as (h, w, 1) in [0, 1].
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the images as (h, w, c) float64 in [0, 255], and the mask as (h, w, 1) in [0, 1].
+
+    Both are cropped, and the images converted to luma, as asked.
+
+    Raises:
+        ValueError: the sizes do not agree.
     """
     images = [
         reorder_image(np.asarray(image), input_order=input_order).astype(np.float64)
@@ -34,8 +45,9 @@ def _prepare(
     ]
     shapes = {image.shape for image in images}
     if len(shapes) > 1 or mask is None or np.shape(mask)[:2] != images[0].shape[:2]:
+        mask_shape = None if mask is None else np.shape(mask)
         raise ValueError(
-            f'masked metric: pictures {sorted(shapes)} and mask {None if mask is None else np.shape(mask)} do not agree'
+            f'masked metric: images {sorted(shapes)} and mask {mask_shape} do not agree'
         )
     mask = unit_mask(mask).reshape(*images[0].shape[:2], 1)
     if crop_border:
@@ -51,36 +63,36 @@ def _psnr(mse: float) -> float:
 
 
 def _weighted_psnr(img: np.ndarray, img2: np.ndarray, weights: np.ndarray) -> float:
-    """PSNR of the weighted mean square error; weights (h, w, 1). nan if they are all 0."""
+    """Return the PSNR of the weighted mean square error; nan if all weights (h, w, 1) are 0."""
+    if not weights.any():
+        return float('nan')
     error = (img - img2) ** 2
-    return (
-        _psnr((weights * error).sum() / (weights.sum() * error.shape[2]))
-        if weights.any()
-        else float('nan')
-    )
+    return _psnr((weights * error).sum() / (weights.sum() * error.shape[2]))
 
 
 @METRIC_REGISTRY.register()
 def calculate_composite_psnr(
-    img,
-    img2,
-    lq,
-    mask,
+    img: np.ndarray,
+    img2: np.ndarray,
+    lq: np.ndarray,
+    mask: np.ndarray,
     crop_border: int = 0,
     input_order: Order = 'HWC',
     test_y_channel: bool = False,
     paste: Literal['lq', 'gt'] = 'lq',
-    **kwargs,
+    **kwargs: Any,
 ) -> float:
-    """PSNR in dB over the whole picture after `paste` replaced everything outside the mask; inf for
-    a perfect picture.
+    """Compute the PSNR of the whole image, with `paste` outside the mask.
 
-    `paste='lq'` is the paper's text (and what its users see); `paste='gt'` is what the authors'
-    release measures: needed where lq differs from gt outside the region, as under the protocol
-    `release`.
+    Arguments as at the top of this file. `paste` is 'lq' in the paper's text, which is what users
+    see. 'gt' is what the authors' release measures. It is needed where lq differs from gt outside
+    the region, as under the protocol `release`.
+
+    Returns:
+        PSNR in dB; inf for a perfect image.
 
     Raises:
-        ValueError: sizes that do not agree, or an unknown `paste`.
+        ValueError: the sizes do not agree, or `paste` is unknown.
     """
     if paste not in ('lq', 'gt'):
         raise ValueError(f'calculate_composite_psnr: paste is {paste!r}, expected lq or gt')
@@ -88,22 +100,29 @@ def calculate_composite_psnr(
         [img, img2, lq], mask, crop_border, input_order, test_y_channel
     )
     pasted = composite_image(img, lq if paste == 'lq' else img2, mask)
-    return _psnr(np.mean((pasted - img2) ** 2))
+    return _psnr(float(np.mean((pasted - img2) ** 2)))
 
 
 @METRIC_REGISTRY.register()
 def calculate_masked_psnr(
-    img,
-    img2,
-    lq,
-    mask,
+    img: np.ndarray,
+    img2: np.ndarray,
+    lq: np.ndarray,
+    mask: np.ndarray,
     crop_border: int = 0,
     input_order: Order = 'HWC',
     test_y_channel: bool = False,
-    **kwargs,
+    **kwargs: Any,
 ) -> float:
-    """PSNR in dB over the masked pixels alone (weighted by a soft mask's value); inf if they are
-    perfect, nan if there are none.
+    """Compute the PSNR of the masked pixels, weighted by the mask's values.
+
+    Arguments as at the top of this file.
+
+    Returns:
+        PSNR in dB; inf if the masked pixels are perfect, nan if there are none.
+
+    Raises:
+        ValueError: the sizes do not agree.
     """
     (img, img2, lq), mask = _prepare(
         [img, img2, lq], mask, crop_border, input_order, test_y_channel
@@ -113,13 +132,27 @@ def calculate_masked_psnr(
 
 @METRIC_REGISTRY.register()
 def calculate_boundary_psnr(
-    img, img2, lq, mask, crop_border=0, input_order='HWC', test_y_channel=False, width=8, **kwargs
+    img: np.ndarray,
+    img2: np.ndarray,
+    lq: np.ndarray,
+    mask: np.ndarray,
+    crop_border: int = 0,
+    input_order: Order = 'HWC',
+    test_y_channel: bool = False,
+    width: float = 8,
+    **kwargs: Any,
 ) -> float:
-    """`calculate_masked_psnr` over the masked pixels at most `width` pixels (Euclidean) from one
-    that is not: where seams are.
+    """Compute the PSNR of the masked pixels next to the edge of the region, where seams are.
 
-    nan if there are none: an empty mask, or one that covers the whole picture (the picture's border
-    is no edge of the region).
+    Arguments as at the top of this file. `width` is the largest distance to a pixel outside the
+    region, in pixels (Euclidean).
+
+    Returns:
+        PSNR in dB; nan if there are no such pixels. That is so for an empty mask, and for one that
+        covers the whole image: the image's border is no edge of the region.
+
+    Raises:
+        ValueError: the sizes do not agree.
     """
     (img, img2, lq), mask = _prepare(
         [img, img2, lq], mask, crop_border, input_order, test_y_channel
@@ -128,41 +161,53 @@ def calculate_boundary_psnr(
     if inside.all():
         return float('nan')
     band = mask * (distance_transform_edt(inside) <= width)[..., None]
-    pasted = composite_image(img, lq, mask)  # by the mask itself: the band only says where to look
+    pasted = composite_image(img, lq, mask)  # by the mask: the band only says where to measure
     return _weighted_psnr(pasted, img2, band)
 
 
 @METRIC_REGISTRY.register()
 def calculate_masked_ssim(
-    img,
-    img2,
-    lq,
-    mask,
+    img: np.ndarray,
+    img2: np.ndarray,
+    lq: np.ndarray,
+    mask: np.ndarray,
     crop_border: int = 0,
     input_order: Order = 'HWC',
     test_y_channel: bool = False,
-    **kwargs,
+    **kwargs: Any,
 ) -> float:
-    """SSIM (11x11 Gaussian window, sigma 1.5, reflected border) of the composite, averaged over the
-    masked pixels; nan if there are none.
+    """Compute the SSIM of the composite, averaged over the masked pixels.
 
-    The window of a pixel near the region's edge looks beyond it, into the untouched surroundings:
-    that is meant, seams count.
+    It uses an 11x11 Gaussian window with sigma 1.5 and a reflected border. At the region's edge the
+    window includes the untouched surroundings. That is intended: seams count.
+
+    Arguments as at the top of this file.
+
+    Returns:
+        SSIM; nan if there are no masked pixels.
 
     Raises:
-        ValueError: sizes that do not agree, or a picture smaller than the window.
+        ValueError: the sizes do not agree, or the image is smaller than the window.
     """
     (img, img2, lq), mask = _prepare(
         [img, img2, lq], mask, crop_border, input_order, test_y_channel
     )
     if not mask.any():
         return float('nan')
-    if min(img.shape[:2]) < 11:
+    height, width = img.shape[:2]
+    if min(height, width) < WINDOW:
         raise ValueError(
-            f'calculate_masked_ssim: a picture of {img.shape[0]}x{img.shape[1]} is smaller than the 11x11 window'
+            f'calculate_masked_ssim: an image of {height}x{width} is smaller than the '
+            f'{WINDOW}x{WINDOW} window'
         )
     _, similarity = structural_similarity(
-        composite_image(img, lq, mask), img2, channel_axis=2, data_range=255, full=True,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    )  # fmt: skip
+        composite_image(img, lq, mask),
+        img2,
+        channel_axis=2,
+        data_range=255,
+        full=True,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
     return float((mask * similarity).sum() / (mask.sum() * similarity.shape[2]))

@@ -1,7 +1,7 @@
-"""One way to run any network: `Adapter`; and to what sizes a network needs its images padded."""
+"""One way to run any network: `Adapter`, and the sizes that a network needs."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -12,9 +12,8 @@ from hmaca_arch.networks.checkpoints import SelfDescribing
 from hmaca_arch.networks.settings import require, require_type
 from hmaca_arch.networks.windows import pad_to_multiple
 
-MOST_PADDED = (
-    1024  # pixels: no network has larger windows, and a stranger's checkpoint may say anything
-)
+# Pixels. No network has larger windows, and a stranger's checkpoint may state anything.
+MOST_PADDED = 1024
 
 
 class Adapter(nn.Module):
@@ -32,41 +31,52 @@ class Adapter(nn.Module):
         self.takes = takes(network)
 
     def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
-        """Run the network on lq (b, c, h, w) and what it takes of mask (b, 1, h, w) and degradation
-        (b, fields) -> (b, c, h, w).
+        """Restore an image.
+
+        Args:
+            lq: (b, c, h, w).
+            mask: (b, 1, h, w), 1 = restore.
+            degradation: (b, fields), see `degradation.FIELDS`.
+
+        Returns:
+            (b, c, h, w)
 
         Raises:
-            ValueError: the network's output is not of its input's size.
+            ValueError: the network's output has another size than its input.
         """
         h, w = lq.shape[-2:]
-        lq = pad_to_multiple(lq, self.pad_to, 'picture')
+        lq = pad_to_multiple(lq, self.pad_to, 'image')
         given = {'mask': pad_to_multiple(mask, self.pad_to, 'mask'), 'degradation': degradation}
         output = self.network(lq, **{name: given[name] for name in self.takes})
         if output.shape != lq.shape:
             raise ValueError(
-                f'the network makes {tuple(output.shape)} of {tuple(lq.shape)}; expected equal sizes: set upscale: 1 if it has that setting'
+                f'the network makes {tuple(output.shape)} of {tuple(lq.shape)}; '
+                'expected equal sizes: set upscale: 1 if it has that setting'
             )
         return output[..., :h, :w]
 
 
-def takes(network: nn.Module | type) -> tuple[str, ...]:
-    """Which of `mask` and `degradation` the `forward` of a network, or of a loss, has as arguments."""
-    arguments = inspect.signature(network.forward).parameters
+def takes(network: nn.Module | Callable[..., nn.Module]) -> tuple[str, ...]:
+    """Return which of `mask` and `degradation` the `forward` of a module or class takes."""
+    forward = getattr(network, 'forward', None)
+    arguments = inspect.signature(forward).parameters if forward else ()
     return tuple(name for name in ('mask', 'degradation') if name in arguments)
 
 
 def check_pad_to(pad_to: Any) -> None:
-    """Raise a ValueError for a number that images cannot be padded to multiples of; None: nothing
-    is said.
-    """
+    """Raise a ValueError unless `pad_to` is None or a number of pixels to pad to multiples of."""
     if pad_to is not None:
         require_type('pad_to', pad_to, Integral)
         require(1 <= pad_to <= MOST_PADDED, 'pad_to', pad_to, f'1 to {MOST_PADDED}')
 
 
 def padding(section: Mapping[str, Any]) -> int:
-    """To multiples of which number of pixels a section's network needs its images padded; 1 if to
-    none, or if it pads by itself.
+    """Return the number to multiples of which a network's images must be padded.
+
+    It is 1 for a network that needs no padding, or pads by itself.
+
+    Args:
+        section: the network's, with `pad_to` if it has one.
     """
     if section.get('pad_to') is not None:
         return section['pad_to']
@@ -74,8 +84,8 @@ def padding(section: Mapping[str, Any]) -> int:
     if isinstance(network, type) and issubclass(network, SelfDescribing):
         return 1
     default = baselines.parameters(section['type']).get('window_size')
-    window = section.get('window_size', default.default if default else 1)
-    if not isinstance(window, Integral):
+    window: Any = section.get('window_size', default.default if default else 1)
+    if not isinstance(window, int):
         return 1
     require(1 <= window <= MOST_PADDED, 'window_size', window, f'1 to {MOST_PADDED}')
     return window

@@ -1,13 +1,11 @@
-"""Stock networks to compare with, by name: HAT, DRCT and every other network of the `spandrel`
-package.
+"""Networks to compare with, by name: HAT, DRCT and every other network of the `spandrel` package.
 
-HAT and DRCT are in BasicSR's registry from the start; another network of spandrel joins it when
-`provide` is asked for its class name, which option files do. SwinIR and many more are BasicSR's
-own. spandrel is an extra and is imported only when one of its networks is.
+HAT and DRCT are always in the registry. Another network of spandrel joins it when `provide` is
+asked for its class name, as option files do. SwinIR and many more are BasicSR's own. spandrel is
+an extra, and is imported only when one of its networks is.
 
-Two traps of these networks are closed here: DRCT and HAT return their input unless `upsampler` is
-'pixelshuffle', which is not DRCT's default; and SwinIR's constructor accepts any argument and
-ignores what it does not know.
+Two traps are closed here. DRCT and HAT return their input unless `upsampler` is 'pixelshuffle',
+which is not DRCT's default. SwinIR's constructor accepts any argument and ignores unknown ones.
 """
 
 import importlib
@@ -24,36 +22,33 @@ from hmaca_arch.networks.registry import OWN, find, of_basicsr, register
 
 EXTRA = how_to_install('compare')
 IGNORES_UNKNOWN = ('SwinIR',)  # constructors whose **kwargs lead nowhere
-NEEDS_PIXELSHUFFLE = ('DRCT', 'HAT')
 
 
 def has_spandrel() -> bool:
+    """Return whether the package spandrel is installed."""
     return importlib.util.find_spec('spandrel') is not None
 
 
 def spandrel_networks() -> dict[str, type[nn.Module]]:
-    """{class name: class} of all networks of spandrel; nothing where it is not installed."""
+    """Return {class name: class} of all networks of spandrel; empty if it is not installed."""
     if not has_spandrel():
         return {}
     from spandrel import architectures
 
-    found = {}
+    found: dict[str, type[nn.Module]] = {}
     for entry in pkgutil.iter_modules(architectures.__path__):
-        if not entry.name.startswith('_'):
-            module = importlib.import_module(f'{architectures.__name__}.{entry.name}')
-            public = {name: getattr(module, name) for name in module.__all__}
-            found.update(
-                {
-                    name: item
-                    for name, item in public.items()
-                    if isinstance(item, type) and issubclass(item, nn.Module)
-                }
-            )
+        if entry.name.startswith('_'):
+            continue
+        module = importlib.import_module(f'{architectures.__name__}.{entry.name}')
+        for name in module.__all__:
+            item = getattr(module, name)
+            if isinstance(item, type) and issubclass(item, nn.Module):
+                found[name] = item
     return found
 
 
 def stock(name: str) -> type[nn.Module]:
-    """spandrel's network of that name.
+    """Return spandrel's network of a name.
 
     Raises:
         ValueError: spandrel is not installed.
@@ -66,15 +61,15 @@ def stock(name: str) -> type[nn.Module]:
 
 
 @register
-def HAT(**settings) -> nn.Module:
-    """spandrel's HAT; set upscale 1, and leave upsampler at 'pixelshuffle'."""
+def HAT(**settings: Any) -> nn.Module:
+    """Build spandrel's HAT; set upscale 1, and leave upsampler at 'pixelshuffle'."""
     check_settings('HAT', settings)
     return stock('HAT')(**settings)
 
 
 @register
-def DRCT(**settings) -> nn.Module:
-    """spandrel's DRCT; set upsampler 'pixelshuffle'."""
+def DRCT(**settings: Any) -> nn.Module:
+    """Build spandrel's DRCT; set upsampler 'pixelshuffle'."""
     check_settings('DRCT', settings)
     return stock('DRCT')(**settings)
 
@@ -83,17 +78,20 @@ LAZY = {'HAT': HAT, 'DRCT': DRCT}
 
 
 def is_known(name: str) -> bool:
-    """Whether BasicSR's registry has a network of that name (it gives some a suffix of its own and
-    looks them up without it).
+    """Return whether BasicSR's registry finds a network of that name.
+
+    BasicSR registers some with a suffix, and finds them without it.
     """
     return name in of_basicsr() or f'{name}_basicsr' in of_basicsr()
 
 
 def provide(name: str) -> bool:
-    """Register spandrel's network of that class name, unless the registry has one. Returns whether
-    the name is known now.
+    """Register spandrel's network of that class name, unless the registry has one.
+
+    Returns:
+        Whether the name is known now.
     """
-    if name in OWN:  # without BasicSR
+    if name in OWN:
         return True
     if not is_known(name) and name in (networks := spandrel_networks()):
         of_basicsr().register(networks[name])
@@ -101,48 +99,43 @@ def provide(name: str) -> bool:
 
 
 def constructor(name: str) -> Callable[..., nn.Module]:
-    """The registered network, with the signature of what is really built: a lazy name is looked up.
+    """Return a registered network; for HAT and DRCT spandrel's class, whose signature counts.
 
     Raises:
-        ValueError: it is spandrel's, which is not installed.
+        ValueError: the network is spandrel's, which is not installed.
     """
     registered = find(name)
     return stock(name) if registered is LAZY.get(name) else registered
 
 
-def parameters(name: str) -> Mapping[str, inspect.Parameter]:
-    """The settings that a network's constructor knows; a last parameter of kind VAR_KEYWORD where
-    it takes others too.
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Return the settings that a network's constructor knows.
+
+    One of kind VAR_KEYWORD stands for any others.
     """
     known = dict(inspect.signature(constructor(name)).parameters)
     if name in IGNORES_UNKNOWN:
-        known = {
-            key: parameter
-            for key, parameter in known.items()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        }
+        return {key: value for key, value in known.items() if value.kind != value.VAR_KEYWORD}
     return known
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise a ValueError for settings with which a network does nothing."""
-    if name in NEEDS_PIXELSHUFFLE and find(name) is LAZY[name]:
+    """Raise a ValueError for settings with which HAT or DRCT returns its input."""
+    if name in LAZY and find(name) is LAZY[name]:
         upsampler = settings.get('upsampler', parameters(name)['upsampler'].default)
         if upsampler != 'pixelshuffle':
             raise ValueError(
-                f'{name} with upsampler {upsampler!r} returns its input; set upsampler: pixelshuffle (also at upscale 1)'
+                f'{name} with upsampler {upsampler!r} returns its input; '
+                'set upsampler: pixelshuffle (also at upscale 1)'
             )
 
 
 def refuse_unknown(section: Mapping[str, Any], others: Collection[str] = ()) -> None:
-    """Raise a ValueError if a section has a key that is neither a setting of its network nor one of
-    `others`.
-    """
+    """Raise a ValueError for a key that is neither a setting of its network nor in `others`."""
     known = parameters(section['type'])
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return
     for key in section:
         if key not in ('type', *known, *others):
-            raise ValueError(
-                f'network_g:{key}: {section["type"]} has no such setting{suggestion(key, [*known, *others])}'
-            )
+            hint = suggestion(key, [*known, *others])
+            raise ValueError(f'network_g:{key}: {section["type"]} has no such setting{hint}')

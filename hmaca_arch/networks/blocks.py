@@ -1,14 +1,15 @@
 """FusedConv, FAB, GAB and RHTB: the blocks of HMANet, on (b, h, w, c).
 
 Chu et al., "HMANet: Hybrid Multi-Axis Aggregation Network for Image Super-Resolution" (CVPRW 2024),
-Fig. 2 and 3, Eq. 4; reprinted in Masuda and Ishikawa's HMACA paper, whose Fig. 7 puts these blocks
+Fig. 2 and 3, Eq. 4. Masuda and Ishikawa's HMACA paper reprints them; its Fig. 7 puts these blocks
 in front of its cross attention.
 
-Deviation: Eq. 4 gives grid attention C/4 channels; here it has C/2, as the published weights need.
+Deviation: Eq. 4 gives grid attention C/4 channels. Here it has C/2, as the published weights need.
 The final "+ F_in" of Eq. 4 is the `x + scale * gab(x)` of RHTB.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,35 +18,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
+from hmaca_arch.networks import strips as tuning
 from hmaca_arch.networks.attention import GridAttention, WindowAttention
-
-# Channels times pixels of a strip: 4 MiB in float32. What is between two pointwise steps then stays
-# in a processor's cache, and the allocator hands out the same memory again and again; tensors of
-# more than 32 MiB come fresh from the system, page by page, which takes longer than filling them. A
-# convolution prefers larger pieces.
-STRIP_ELEMENTS = 2**20
-CONV_STRIP_ELEMENTS = 2**21
-
-
-def strips(x: Tensor, channels: int, elements: int) -> list[slice]:
-    """Strips of rows of (b, h, w, c) in which to compute something with that many channels: all at
-    once but in inference on a CPU.
-    """
-    if (
-        torch.jit.is_tracing()
-    ):  # what fits a processor's cache is the business of what runs the graph
-        return [slice(0, x.shape[1])]
-    b, h, w = x.shape[:3]
-    step = h if torch.is_grad_enabled() or not x.is_cpu else max(1, elements // (b * w * channels))
-    return [slice(first, min(first + step, h)) for first in range(0, h, step)]
+from hmaca_arch.networks.strips import pointwise, strips
 
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution of (b, h, w, c), zero-padded; the memory of such a picture is what torch
-    calls channels_last.
+    """3x3 convolution of (b, h, w, c), zero-padded.
 
-    Without `pad_rows` the input has a row of zeros, or of what is there, above and below, and the
-    output two rows less.
+    The memory of such an image is what torch calls channels_last.
+
+    Args:
+        dim, out: channels of the input and the output.
+        pad_rows: False: the input has a row more above and below, and the output two rows less.
     """
 
     def __init__(self, dim: int, out: int, pad_rows: bool = True) -> None:
@@ -68,20 +53,14 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) -> (..., dim)."""
-        return self.fc2(self.act(self.fc1(x)))
-
-
-def pointwise(step: Callable[[Tensor], Tensor], x: Tensor, channels: int) -> Tensor:
-    """step(x) for a step that treats all pixels alike and has at most that many channels inside, in
-    strips where that is faster.
-    """
-    parts = [step(x[:, rows]) for rows in strips(x, channels, STRIP_ELEMENTS)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        y: Tensor = self.fc2(self.act(self.fc1(x)))
+        return y
 
 
 class FusedConv(nn.Module):
-    """Channel attention on a widened convolution (Fig. 2): x +
-    reduce(SE(GELU(LN(conv3x3(LN(x)))))), widened c -> 6c.
+    """Channel attention on a widened convolution (Fig. 2).
+
+    x + reduce(SE(GELU(LN(conv3x3(LN(x)))))), widened c -> expansion * c.
     """
 
     def __init__(self, dim: int, expansion: int = 6) -> None:
@@ -96,33 +75,53 @@ class FusedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
-        h, hidden = x.shape[1], self.norm1.bias.numel()
-        y = F.pad(
-            self.pre_norm(x), (0, 0, 0, 0, 1, 1)
-        )  # the convolution's zeros above and below; it adds those left and right
+        wide = self.widened(x)
+        rows = x.shape[1]
+        means = [strip.mean((1, 2)) * (strip.shape[1] / rows) for strip in wide]
+        mean = torch.stack(means).sum(0)[..., None, None]
+        gate = self.se.scale_activation(self.se.fc2(self.se.activation(self.se.fc1(mean))))
+        # Squeeze-excitation scales channels, and so does a weight: scale the few weights of the 1x1
+        # convolution, not the many pixels.
+        gate = rearrange(gate, 'b c 1 1 -> b 1 c 1 1')
+        weight = rearrange(self.reduce.weight * gate, 'b out c 1 1 -> b c out')
+        bias = cast(Tensor, self.reduce.bias)
+        reduced = [torch.baddbmm(bias, strip.flatten(1, 2), weight) for strip in wide]
+        return x + torch.cat(reduced, dim=1).view_as(x)
+
+    def widened(self, x: Tensor) -> list[Tensor]:
+        """Compute GELU(LN(conv3x3(LN(x)))), (b, h, w, 6 c), in strips of rows."""
+        hidden = self.norm1.bias.numel()
+        # The convolution's zeros above and below. It adds those left and right.
+        y = F.pad(self.pre_norm(x), (0, 0, 0, 0, 1, 1))
         wide: list[Tensor] = []
-        for rows in strips(x, hidden, CONV_STRIP_ELEMENTS):
+        for rows in strips(x, hidden, tuning.CONV_STRIP_ELEMENTS):
             expanded = self.expand(y[:, rows.start : rows.stop + 2])
             wide += [
-                self.act(self.norm1(expanded[:, part]))
-                for part in strips(expanded, hidden, STRIP_ELEMENTS)
+                self.act(norm_as_given(self.norm1, expanded[:, part]))
+                for part in strips(expanded, hidden, tuning.STRIP_ELEMENTS)
             ]
-        mean = sum(strip.mean((1, 2)) * (strip.shape[1] / h) for strip in wide)
-        # squeeze-excitation scales channels, and so does a weight: scale the 1x1 convolution's few
-        # weights, not the many pixels
-        gate = self.se.scale_activation(
-            self.se.fc2(self.se.activation(self.se.fc1(mean[..., None, None])))
-        )
-        weight = rearrange(
-            self.reduce.weight * rearrange(gate, 'b c 1 1 -> b 1 c 1 1'), 'b out c 1 1 -> b c out'
-        )
-        reduced = [torch.baddbmm(self.reduce.bias, strip.flatten(1, 2), weight) for strip in wide]
-        return x + torch.cat(reduced, dim=1).view_as(x)
+        return wide
+
+
+def norm_as_given(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Compute norm(x) in the type of x, under autocast too.
+
+    On a GPU autocast turns the result into float32, and what follows keeps that for the backward
+    pass. The mean and the variance are summed in float32 either way.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+        return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 
 
 class FAB(nn.Module):
-    """A transformer layer with (shifted-)window attention: x += MSA(LN(x)), x += MLP(LN(x)), each
-    branch dropped at random by sample.
+    """A transformer layer with (shifted-)window attention: x += MSA(LN(x)), x += MLP(LN(x)).
+
+    Args:
+        dim: channels.
+        heads, size, shift: see `WindowAttention`.
+        mlp_hidden: width inside the MLP.
+        drop_path: probability with which each branch is dropped, by sample, in training.
     """
 
     def __init__(
@@ -143,8 +142,16 @@ class FAB(nn.Module):
 
 
 class GAB(nn.Module):
-    """Window, shifted-window and grid attention side by side (Eq. 4, Fig. 3), widths c/4, c/4 and
-    c/2, then an MLP; both post-norm.
+    """Window, shifted-window and grid attention side by side (Eq. 4, Fig. 3), then an MLP.
+
+    Their widths are c/4, c/4 and c/2. Both halves are post-norm.
+
+    Args:
+        dim: c.
+        heads: of which each branch has half.
+        size, strips: see `WindowAttention`.
+        interval: see `GridAttention`.
+        mlp_hidden: width inside the MLP.
     """
 
     def __init__(
@@ -176,22 +183,30 @@ class GAB(nn.Module):
 
 
 def run(block: Callable[..., Tensor], *args: Tensor | None, checkpointed: bool) -> Tensor:
-    """block(*args), keeping only its inputs for the backward pass and computing it again there if
-    `checkpointed`.
+    """Compute block(*args).
+
+    Args:
+        block: the module.
+        args: its inputs.
+        checkpointed: keep only the inputs for the backward pass, and compute the rest again there.
     """
-    return checkpoint(block, *args, use_reentrant=False) if checkpointed else block(*args)
+    if not checkpointed:
+        return block(*args)
+    out: Tensor = checkpoint(block, *args, use_reentrant=False)
+    return out
 
 
 class RHTB(nn.Module):
-    """Residual hybrid transformer block: conv(G(x)) + x, where G is `depth` times [FusedConv if
-    even, FAB], then x + scale * GAB(x).
+    """Residual hybrid transformer block: conv(G(x)) + x.
+
+    G is `depth` times [FusedConv if even, FAB], then x + scale * GAB(x).
 
     Args:
         dim: channels c.
-        heads, size, interval, mlp_hidden, strips: of the attention in it, see there.
+        heads, size, interval, mlp_hidden, strips: see `FAB` and `GAB`.
         drop_path: rate of each FAB; as many FABs as rates.
         conv: whether there is a conv before the sum.
-        use_checkpoint: recompute each block's inside in the backward pass, in training.
+        use_checkpoint: in training, compute each block's inside again in the backward pass.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
-"""Build the network that a checkpoint describes, and nothing else that a stranger may have written
-there.
+"""Build the network that a checkpoint describes, and nothing else that a stranger may write there.
 
 A description names one network of a closed list. Its settings are numbers, booleans, null, names
 out of closed lists, and lists of these: no path, no URL, nothing that is called. The network is
-built twice: first without memory, to compare its weights with the file's, and only if they fit for
+first built without memory, to compare its weights with the file's. Only if they fit it is built for
 use. So a description costs no more than the file that carries it.
 """
 
@@ -12,14 +11,14 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hmaca_arch.messages import show
+from hmaca_arch.messages import short_repr
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.registry import find, is_section
 from hmaca_arch.networks.settings import require
@@ -28,7 +27,7 @@ STOCK = ('SwinIR', 'HAT', 'DRCT', 'NAFNet')
 NETWORKS = ('HMANet', 'HMACA', 'MaskInput', 'Unfolded')
 # What may stand in the one section `inner` of a network.
 NESTED = {'MaskInput': ('HMANet', *STOCK), 'Unfolded': ('HMANet', 'HMACA', *STOCK)}
-# settings that are texts, and all that each may be; constructors refuse what is another network's
+# Settings that are texts, and all values of each. Constructors refuse another network's.
 NAMES = {
     'mask_input': ('channel',),
     'resi_connection': ('1conv', '3conv', 'identity', '0conv'),
@@ -39,10 +38,10 @@ NAMES = {
 LARGEST = 2**20  # of a number in a network's settings; no width, depth or side comes near
 LONGEST = 256  # list
 
-# What the network of an option file may have. One that is trained on a single GPU has less.
+# The most that the network of an option file may have. One trained on a single GPU has less.
 MOST_TENSORS = 8000
 MOST_ELEMENTS = 2**31
-MOST_IN_MEMORY = 2**28  # elements of a network that can only be tried out with memory
+MOST_IN_MEMORY = 2**28  # elements of a network that cannot be constructed without memory
 
 
 class TooLarge(ValueError):
@@ -50,10 +49,8 @@ class TooLarge(ValueError):
 
 
 @contextlib.contextmanager
-def trial() -> Iterator[None]:
-    """Context for trial construction: no output; the random numbers and BasicSR's logger stay as
-    they are.
-    """
+def quiet_construction() -> Iterator[None]:
+    """Context for trial construction: no output; the RNG and BasicSR's logger stay unchanged."""
     logger = logging.getLogger('basicsr')
     of_basicsr = sys.modules.get('basicsr.utils.logger')
     initialized = of_basicsr.initialized_logger if of_basicsr else {}
@@ -75,13 +72,12 @@ def trial() -> Iterator[None]:
 
 
 class Bounded(TorchFunctionMode):
-    """Context in which a network is built: refuse one that has too many weights, when it has made
-    that many.
+    """Context for construction that raises `TooLarge` once a network has too many weights.
 
     Args:
-        tensors, elements: the most that may be allocated.
-        memory: whether tensors have memory; without it they have shapes alone (torch's meta
-            device).
+        tensors: the most tensors that may be allocated.
+        elements: the most elements that they may have together.
+        memory: whether tensors get memory; without it they have only shapes (torch's meta device).
     """
 
     ALLOCATE = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
@@ -93,14 +89,14 @@ class Bounded(TorchFunctionMode):
         super().__init__()
         self.tensors, self.elements, self.memory = tensors, elements, memory
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Call `func`, count what it allocates, and let it allocate nothing where `memory` is
-        False.
-        """
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Call a function of torch, and count what it allocates."""
         kwargs = kwargs or {}
-        if (
-            func is torch.linspace
-        ):  # the rates of stochastic depth, one for each block; their values are read
+        # The rates of stochastic depth, one for each block. Their values are read, so they need
+        # memory.
+        if func is torch.linspace:
             steps = kwargs.get('steps', args[2] if len(args) > 2 else 0)
             if steps > self.tensors:
                 raise TooLarge(f'{steps} blocks are too many')
@@ -119,33 +115,30 @@ class Bounded(TorchFunctionMode):
 
 
 def too_large(section: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each setting of a network, of an option file, with a number that no network has."""
+    """Yield a line for each setting of a section with a number that no network has."""
     for key, value in section.items():
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(item, int | float) and abs(item) > LARGEST:
-                yield f'{key}: got {show(value)}, expected numbers up to {LARGEST}'
-                break
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, int | float) and abs(item) > LARGEST for item in items):
+            yield f'{key}: got {short_repr(value)}, expected numbers up to {LARGEST}'
 
 
 def check_description(description: Mapping[str, Any]) -> None:
-    """Raise a ValueError for a description that names another network or setting than it may (see
-    the module's text).
+    """Check that a description names only the networks and settings that the module allows.
+
+    Raises:
+        ValueError: it names others.
     """
     name, settings = description['network'], dict(description['settings'])
     expected = f'{" or ".join(NETWORKS)}; any other needs the option file of its training (-opt)'
     require(name in NETWORKS, 'network of the checkpoint', name[:80], expected)
     if name in NESTED:
         inner = settings.pop('inner', None)
-        require(
-            is_section(inner),
-            'inner',
-            show(inner),
-            f'the section of the network inside {name}, with its type',
-        )
+        expected = f'the section of the network inside {name}, with its type'
+        require(is_section(inner), 'inner', short_repr(inner), expected)
         if inner['type'] not in NESTED[name]:
             raise ValueError(
-                f'the checkpoint names {show(inner["type"])} inside {name}; without the option file of its training (-opt) only '
-                f'{", ".join(NESTED[name])} are built'
+                f'the checkpoint names {short_repr(inner["type"])} inside {name}; without the '
+                f'option file of its training (-opt) only {", ".join(NESTED[name])} are built'
             )
         _check_settings({key: value for key, value in inner.items() if key != 'type'})
     _check_settings(settings)
@@ -154,43 +147,45 @@ def check_description(description: Mapping[str, Any]) -> None:
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
         items = value if isinstance(value, list) else [value]
-        require(len(items) <= LONGEST, key[:80], show(value), f'at most {LONGEST} items')
+        require(len(items) <= LONGEST, key[:80], short_repr(value), f'at most {LONGEST} items')
         for item in items:
-            if isinstance(item, str):
-                names = NAMES.get(key)
-                if names is None:
-                    raise ValueError(
-                        f'{key[:80]} is {show(value)}; a checkpoint sets no text there, only an option file does (-opt)'
-                    )
-                require(item in names, key, show(value), ' or '.join(map(repr, names)))
-            else:
-                number = isinstance(item, int | float) and abs(item) <= LARGEST  # not for NaN
-                require(
-                    number or item is None,
-                    key[:80],
-                    show(value),
-                    f'numbers up to {LARGEST}, true, false or null, or a list of them',
-                )
+            _check_item(key, item, short_repr(value))
+
+
+def _check_item(key: str, item: Any, shown: str) -> None:
+    if not isinstance(item, str):
+        number = isinstance(item, int | float) and abs(item) <= LARGEST  # False for NaN
+        expected = f'numbers up to {LARGEST}, true, false or null, or a list of them'
+        require(number or item is None, key[:80], shown, expected)
+    elif key in NAMES:
+        require(item in NAMES[key], key, shown, ' or '.join(map(repr, NAMES[key])))
+    else:
+        raise ValueError(
+            f'{key[:80]} is {shown}; a checkpoint sets no text there, '
+            'only an option file does (-opt)'
+        )
 
 
 def build(description: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """Build the network of a description for the weights that come with it; its own weights are
-    random.
+    """Build the network of a description for the weights that come with it.
+
+    Args:
+        description: see `checkpoints.description_of`.
+        state_dict: the weights to compare with; they are not loaded.
 
     Raises:
         ValueError: the description names what it may not, or does not fit the weights.
     """
     check_description(description)
-    # Twice and more: a constructor also makes what is not saved.
-    bounds = Bounded(
-        2 * len(state_dict) + 64, 2 * sum(value.numel() for value in state_dict.values()) + LARGEST
-    )
+    # Twice and more, as a constructor also makes what is not saved.
+    elements = 2 * sum(value.numel() for value in state_dict.values()) + LARGEST
     try:
-        with trial(), bounds:
+        with quiet_construction(), Bounded(2 * len(state_dict) + 64, elements):
             outline = _construct(description)
     except TooLarge as error:
         raise ValueError(
-            f'the checkpoint describes a larger network than its {len(state_dict)} weights are of: {error}'
+            'the checkpoint describes a larger network than '
+            f'its {len(state_dict)} weights are of: {error}'
         ) from None
     refuse_misfit(outline, state_dict)
     return _construct(description)
@@ -199,13 +194,14 @@ def build(description: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> n
 def _construct(description: Mapping[str, Any]) -> nn.Module:
     try:
         return find(description['network'])(**description['settings'])
-    except TypeError as error:  # a setting that is not known here
+    except TypeError as error:
         raise ValueError(
-            f'the checkpoint says of itself what no network here can be ({error}); a newer version made it?'
+            f'unknown setting in the checkpoint ({error}); was it saved by a newer version?'
         ) from None
     except ValueError:
         raise
-    except Exception as error:  # whatever another package's constructor raises
+    # Another package's constructor may raise anything.
+    except Exception as error:
         reason = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
         raise ValueError(
             f'the checkpoint describes a network that cannot be built ({reason})'

@@ -7,13 +7,13 @@ Refining HMA for Local Image Restoration", Eq. 4 to 6, Fig. 7.
 Deviations from the papers and from the authors' release of HMACA, each with its reason:
 
 * Cross attention is used. The release computes it, drops it, and returns a LayerNorm over [h * w,
-  c] of 2x, which binds a network to its training size; two masks give the same picture there.
+  c] of 2x. Two masks give the same image there, and a network is bound to its training size.
 * Cross attention has a residual by default, stands after RHTB's sum (Fig. 7b) and reads a 3x3
   convolution of the mask (Fig. 7a).
-* `shifted_windows='windows'`, the default, is Eq. 4; `strips` is what the published weights of HMA
-  were trained with.
+* `shifted_windows='windows'`, the default, is Eq. 4. The published weights of HMA were trained with
+  `strips`.
 * `image_residual`, `cross_attention='window'` and `mask_position` are this project's own additions.
-* Any size: pictures are padded to what windows and grid need, and the result is cropped.
+* Any size works: images are padded to what windows and grid need, and the result is cropped.
 """
 
 import inspect
@@ -25,16 +25,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hmaca_arch.networks.attention import (
-    MaskCrossAttention,
-    MaskEncoder,
-    MaskKeys,
-    WindowMaskCrossAttention,
-)
+from hmaca_arch.networks.attention import MaskCrossAttention, WindowMaskCrossAttention
 from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
-from hmaca_arch.networks.checkpoints import ReadsRelease
+from hmaca_arch.networks.mask_keys import MaskEncoder, MaskKeys
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
+from hmaca_arch.networks.release import ReadsRelease
 from hmaca_arch.networks.settings import HMACASettings, HMANetSettings
 from hmaca_arch.networks.windows import check_mask, pad_to_multiple
 
@@ -66,6 +62,7 @@ class HMANet(ReadsRelease):
         self.output_scale = 1 if s.keep_size else s.upscale
         self.multiple = math.lcm(s.window_size, s.interval_size)
         mean = RGB_MEAN if s.in_chans == 3 else (0.0,) * s.in_chans
+        self.mean: Tensor
         self.register_buffer('mean', torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
 
         self.conv_first = nn.Conv2d(s.in_chans, s.embed_dim, kernel_size=3, padding=1)
@@ -112,17 +109,23 @@ class HMANet(ReadsRelease):
                 nn.init.zeros_(parameter)
 
     def forward(self, lq: Tensor) -> Tensor:
-        """lq (b, in_chans, h, w) in [0, 1], any h, w >= 1 -> (b, in_chans, h * s, w * s), s = 1 if
-        keep_size else upscale.
+        """Restore an image.
+
+        Args:
+            lq: (b, in_chans, h, w) in [0, 1], any h, w >= 1.
+
+        Returns:
+            (b, in_chans, h * s, w * s); s is 1 if keep_size, else upscale.
         """
-        self.check_picture(lq)
+        self.check_image(lq)
         return self.restore(lq, after_group=lambda i, x: x)
 
-    def check_picture(self, lq: Tensor) -> None:
+    def check_image(self, lq: Tensor) -> None:
         """Raise a ValueError unless lq is (b, in_chans, h, w) with h, w >= 1."""
         if lq.ndim != 4 or lq.shape[1] != self.in_chans or 0 in lq.shape[2:]:
             raise ValueError(
-                f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), in_chans being {self.in_chans}'
+                f'lq has shape {tuple(lq.shape)}; expected (b, {self.in_chans}, h, w), '
+                f'in_chans being {self.in_chans}'
             )
 
     def restore(
@@ -131,11 +134,16 @@ class HMANet(ReadsRelease):
         after_group: Callable[[int, Tensor], Tensor],
         position: Tensor | None = None,
     ) -> Tensor:
-        """The network, with `after_group(i, x)` between RHTB i and what follows it, and `position`
-        (b, c, h, w) added to F0.
+        """Run the network.
+
+        Args:
+            lq: (b, in_chans, h, w).
+            after_group: called with i and the output of RHTB i, (b, h, w, c); returns what follows
+                sees instead.
+            position: (b, c, h, w), added to F0.
         """
         h, w = lq.shape[2:]
-        x = (pad_to_multiple(lq, self.multiple, 'picture') - self.mean) * self.img_range
+        x = (pad_to_multiple(lq, self.multiple, 'image') - self.mean) * self.img_range
         shallow = self.conv_first(x)
         if position is not None:
             shallow = shallow + pad_to_multiple(position, self.multiple, 'mask')
@@ -186,19 +194,24 @@ class HMACA(HMANet):
         )
 
     def forward(self, lq: Tensor, mask: Tensor | None = None) -> Tensor:
-        """lq (b, in_chans, h, w) in [0, 1] and mask (b, 1, h, w) in [0, 1], 1 = restore -> (b,
-        in_chans, h * s, w * s).
+        """Restore the masked pixels of an image.
+
+        Args:
+            lq: (b, in_chans, h, w) in [0, 1], any h, w >= 1.
+            mask: (b, 1, h, w) in [0, 1], 1 = restore.
+
+        Returns:
+            (b, in_chans, h * s, w * s); s is 1 if keep_size, else upscale.
         """
-        self.check_picture(lq)
-        check_mask(lq, mask)
-        mask = mask.to(lq.dtype)
+        self.check_image(lq)
+        mask = check_mask(lq, mask).to(lq.dtype)
         position = None if self.position_encoder is None else self.position_encoder(mask)
         if self.mask_encoder is None:
             return self.restore(lq, lambda i, x: x, position)
         if self.windowed:
             keys = MaskKeys(self.mask_encoder.pixels(pad_to_multiple(mask, self.multiple, 'mask')))
         else:
-            keys = self.mask_encoder(mask)  # of the real pixels alone: padding is never a key
+            keys = self.mask_encoder.keys(mask)  # of the real pixels alone: padding is never a key
 
         def cross_attend(i: int, x: Tensor) -> Tensor:
             return run(
@@ -212,8 +225,11 @@ class HMACA(HMANet):
 
 
 def upsampler(scale: int, channels: int) -> nn.Sequential:
-    """Convolutions and pixel shuffles that enlarge (b, channels, h, w) `scale` times: 1, 3 or a
-    power of two.
+    """Make convolutions and pixel shuffles that enlarge (b, channels, h, w) `scale` times.
+
+    Args:
+        scale: 1, 3 or a power of two.
+        channels: of the input and the output.
     """
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
     layers = [
@@ -227,8 +243,9 @@ def upsampler(scale: int, channels: int) -> nn.Sequential:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Linear weights trunc-normal(0.02) and biases 0; LayerNorms are 1 and 0 and convolutions
-    torch's default from the start.
+    """Draw linear weights from trunc-normal(0.02), with biases 0.
+
+    Everything else keeps torch's own start: LayerNorms are 1 and 0.
     """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

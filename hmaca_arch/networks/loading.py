@@ -1,6 +1,4 @@
-"""The one way from a checkpoint to a network with its weights: `load_network`, of a file, and its
-inner half, of a state dict.
-"""
+"""From a checkpoint to a network with its weights: `load_network`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +11,15 @@ from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.networks import baselines, described
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.channels import image_channels
-from hmaca_arch.networks.checkpoints import (
-    DESCRIPTION,
-    describe_release,
-    description_of,
-    is_release,
-    refuse_misfit,
-)
+from hmaca_arch.networks.checkpoints import DESCRIPTION, description_of, refuse_misfit
 from hmaca_arch.networks.mask_input import KEYS, check_mask_input, network_section, section_of
 from hmaca_arch.networks.registry import build
+from hmaca_arch.networks.release import describe_release, is_release
 
-UNDESCRIBED = 'SwinIR, HAT, DRCT and others need the option file of their training as well (-opt FILE; to compare: FILE.yml,WEIGHTS.pth)'
+UNDESCRIBED = (
+    'SwinIR, HAT, DRCT and others need the option file of their training as well '
+    '(-opt FILE; to compare: FILE.yml,WEIGHTS.pth)'
+)
 
 
 def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapter:
@@ -31,8 +27,7 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
 
     Args:
         path: of a checkpoint.
-        section: `network_g` of its training, for networks whose checkpoints do not say which they
-            are of.
+        section: `network_g` of its training, for networks whose checkpoints do not describe them.
 
     Returns:
         The network in an `Adapter` that pads as it needs, on the CPU and in eval mode.
@@ -46,29 +41,32 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
         baselines.refuse_unknown(section, KEYS)
     state_dict, _ = read_checkpoint(path)
     try:
-        network = (
-            build_network_from_state_dict(state_dict)
-            if section is None
-            else _built(section, state_dict)
-        )
-        if section:
-            network.in_chans = image_channels(section)
-        return Adapter(network, padding(section or section_of(network))).eval()
+        if section is None:
+            described_network = build_network_from_state_dict(state_dict)
+            return Adapter(described_network, padding(section_of(described_network))).eval()
+        network: Any = build(network_section(section))
+        check_weights(network, state_dict)
+        network.load_state_dict(state_dict)
+        network.in_chans = image_channels(section)
+        return Adapter(network, padding(section)).eval()
     except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a setting is missing
         hint = '' if section or DESCRIPTION in state_dict else f'; {UNDESCRIBED}'
         raise ValueError(f'{path}: {" ".join(str(error).split())[:700]}{hint}') from None
 
 
-def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """The network that a state dict (`params` or `params_ema` of a checkpoint) belongs to, with its
-    weights, in eval mode.
+def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> Any:
+    """Build the network that a state dict belongs to, with its weights, in eval mode.
 
-    A checkpoint of HMA's published release does not describe itself: what its shapes do not say is
-    assumed, shifted_windows 'strips', interval_size 4 and img_range 1.
+    Args:
+        state_dict: `params` or `params_ema` of a checkpoint. One of HMA's published release does
+            not describe itself; see `release` for what is assumed.
+
+    Returns:
+        An nn.Module with the `settings` that it was built with.
 
     Raises:
-        ValueError: the state dict neither describes itself nor has the release's keys, or it is not
-            what it says.
+        ValueError: the state dict neither describes itself nor has the release's keys, or it does
+            not fit its description.
     """
     description = description_of(state_dict)
     refuse_odd_tensors(state_dict)
@@ -77,27 +75,28 @@ def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> nn.Module
     if description is None:
         keys = ', '.join(key[:80] for key in list(state_dict)[:3])
         raise ValueError(
-            f'the state dict (keys {keys}, ...) does not say which network it belongs to; expected the params of a checkpoint of HMANet, '
-            'HMACA or a network with mask_input: channel as state_dict() gives them, or of the published HMA. Otherwise build the network '
-            'and use load_state_dict'
+            f'the state dict (keys {keys}, ...) does not say which network it belongs to; '
+            'expected the params of a checkpoint of HMANet, HMACA or a network with mask_input: '
+            'channel as state_dict() gives them, or of the published HMA. '
+            'Otherwise build the network and use load_state_dict'
         )
     network = described.build(description, state_dict)
     network.load_state_dict(state_dict)
     return network.eval()
 
 
-def _built(section: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.Module:
-    network = build(network_section(section))
-    check_weights(network, state_dict)
-    network.load_state_dict(state_dict)
-    return network
-
-
 def check_weights(
     network: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True
 ) -> None:
-    """Raise a ValueError unless a state dict is of this network; without `strict`, unless the mask
-    enters both in the same way.
+    """Check that a state dict is of this network.
+
+    Args:
+        network: the network.
+        state_dict: the weights.
+        strict: without it, only the way in which the mask enters must be the same.
+
+    Raises:
+        ValueError: it is of another network.
     """
     check_mask_input(network, state_dict)
     if strict:

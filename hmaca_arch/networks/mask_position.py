@@ -1,34 +1,31 @@
 """Where in its region a pixel lies, as features for a network.
 
-Inside a region that is damaged evenly a pixel looks the same wherever it lies. Its place says how
-far away the undamaged pixels are and, where blocks of one colour start at the region's corner,
-which part of its block it is. Distances to a mask's edge are known from inpainting (masking
-positional encoding in ZITS: Dong et al., "Incremental Transformer Structure Enhanced Image
-Inpainting with Masking Positional Encoding", CVPR 2022, section 3.3). The form here, one distance
-for each of four directions, added to HMANet's first features, is this project's own.
+Inside a region that is damaged evenly, a pixel looks the same wherever it lies. Its place says how
+far away the undamaged pixels are. If blocks of one colour start at the region's corner, it also
+says which part of its block the pixel is.
+
+Distances to a mask's edge are known from inpainting: Dong et al., "Incremental Transformer
+Structure Enhanced Image Inpainting with Masking Positional Encoding" (ZITS, CVPR 2022), section
+3.3. The form here is this project's own: one distance for each of four directions, added to
+HMANet's first features.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# pixels: distances end here, so that regions larger than those in training look no different
-FARTHEST = 32
+FARTHEST = 32  # pixels: regions larger than those in training then look no different
 UNIT = 4  # pixels
-QUIET = (
-    1 / 16
-    # of the picture's scale: louder, the mask's features drown the picture's at first, and noise is
-    # learned more slowly
-)
+# The features are scaled by this, in units of the image. Louder ones drown the image's features at
+# first, and noise is learned more slowly.
+QUIET = 1 / 16
 
 
 def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
-    """How many masked pixels lie between a masked pixel and the nearest unmasked one in each of
-    four directions.
+    """Count the masked pixels between each masked pixel and the nearest unmasked ones.
 
-    The picture's border is no edge: where no unmasked pixel comes before it, the distance is
-    `farthest`, "none in sight". Where a crop cuts the region, it is that what its pixels are told
-    on the cut side, instead of a wrong distance to a border that means nothing.
+    The image's border is no edge. If no unmasked pixel comes before it, the distance is `farthest`.
+    So if a crop cuts through the region, pixels on the cut side get `farthest`.
 
     Args:
         mask: (b, 1, h, w); above 0 is masked, however little.
@@ -45,8 +42,8 @@ def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
             (1, 1, 1, n) if axis == 3 else (1, 1, n, 1)
         )
         for towards in (1, -1):
-            # the nearest unmasked pixel is the one with the largest place among this one and the
-            # `farthest` pixels before it
+            # The nearest unmasked pixel has the largest place among this one and the `farthest`
+            # pixels before it.
             unmasked = torch.where(masked, -1e6, towards * place)
             before, after = (farthest, 0) if towards == 1 else (0, farthest)
             padding, kernel = (
@@ -62,12 +59,12 @@ def edge_distances(mask: Tensor, farthest: int = FARTHEST) -> Tensor:
 class MaskPositionEncoder(nn.Conv2d):
     """conv3x3 of the mask and its `edge_distances` (in units of 4 pixels), 5 channels -> dim.
 
-    It does not start at zero, as an addition to a network might: from random features of the
-    distances a network learns much faster (docs/results.md).
+    It does not start at zero: from random features of the distances a network learns much faster
+    (docs/results.md).
 
     Args:
         dim: channels of the result.
-        img_range: what the network scales its picture to.
+        img_range: what the network scales its image by.
     """
 
     def __init__(self, dim: int, img_range: float = 1.0) -> None:
@@ -75,7 +72,6 @@ class MaskPositionEncoder(nn.Conv2d):
         self.scale = img_range * QUIET
 
     def forward(self, mask: Tensor) -> Tensor:
-        """mask (b, 1, h, w) in [0, 1] -> (b, dim, h, w)."""
-        return super().forward(
-            self.scale * torch.cat([mask, edge_distances(mask).to(mask.dtype) / UNIT], dim=1)
-        )
+        """Encode a mask: (b, 1, h, w) in [0, 1] -> (b, dim, h, w)."""
+        distances = edge_distances(mask).to(mask.dtype) / UNIT
+        return super().forward(self.scale * torch.cat([mask, distances], dim=1))

@@ -1,5 +1,6 @@
-"""Networks by name: this project's, and those of BasicSR's registry, which is imported only when
-another one is asked for.
+"""Networks by name: this project's, and those of BasicSR's registry.
+
+BasicSR is imported only when one of its networks is asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,22 +12,20 @@ OWN: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """Make a class or function known by its name, here and, once BasicSR is imported, in its
-    registry.
-    """
+    """Register a class or function under its name, in BasicSR's registry too once it is loaded."""
     OWN[network.__name__] = network
     return network
 
 
 def of_basicsr() -> Any:
-    """BasicSR's registry of networks, this project's among them."""
-    from basicsr.utils.registry import ARCH_REGISTRY  # late: it loads all of BasicSR
+    """Return BasicSR's registry of networks, with this project's among them."""
+    from basicsr.utils.registry import ARCH_REGISTRY  # here, as it loads all of BasicSR
 
     return ARCH_REGISTRY
 
 
 def add_to_basicsr() -> None:
-    """Register this project's networks with BasicSR; again does nothing."""
+    """Register this project's networks with BasicSR, unless they are."""
     known = of_basicsr()
     for name, network in OWN.items():
         if name not in known:
@@ -34,7 +33,7 @@ def add_to_basicsr() -> None:
 
 
 def find(name: str) -> Callable[..., nn.Module]:
-    """What a name stands for.
+    """Return the class or function of a network.
 
     Raises:
         KeyError: there is no such network.
@@ -43,10 +42,10 @@ def find(name: str) -> Callable[..., nn.Module]:
 
 
 def build(section: Mapping[str, Any]) -> nn.Module:
-    """The network of a section: `type` and its settings."""
+    """Build the network of a section: `type` and its settings."""
     return find(section['type'])(**{key: value for key, value in section.items() if key != 'type'})
 
 
 def is_section(value: Any) -> bool:
-    """Whether a value can be a network's section."""
+    """Return whether a value can be a network's section."""
     return isinstance(value, Mapping) and isinstance(value.get('type'), str)

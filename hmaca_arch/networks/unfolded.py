@@ -1,17 +1,22 @@
-"""A network unfolded with the equation of the degradation (the equations:
-`hmaca_arch.degradation`).
+"""A network unfolded with the equation of the degradation.
 
-    x_0 = start;    z_k = network(x_{k-1}, mask, condition_k);    x_k = solve(z_k, y, w_k),    k = 1
-    .. steps
+    x_0 = start
+    z_k = network(x_{k-1}, mask, condition_k)
+    x_k = solve(z_k, y, w_k)            k = 1 .. steps
 
 Zhang et al., "Deep Unfolding Network for Image Super-Resolution" (USRNet, CVPR 2020), Eq. 6 and 7,
-for a masked region. The steps share one network, which is any that maps an image to one of its
-size. It works as a denoiser: its condition is the noise level that remains in x_{k-1}, which falls
-from step to step, and which pixels are known. So what it learns from noise serves every
-degradation. The condition is added to its first convolution's output. Deviations: the start is the
-mean of a Gaussian process; levels and w_k are learned, around an annealing; kind and strength of
-the degradation are a second condition that begins at zero; of an unknown degradation nothing is
-solved.
+for a masked region. `hmaca_arch.degradation` has the equations. The steps share one network, which
+is any that maps an image to one of its size. It works as a denoiser: its condition is the noise
+level that remains in x_{k-1}, which falls from step to step, and which pixels are known. So what it
+learns from noise serves every degradation. The condition is added to its first convolution's
+output.
+
+Deviations:
+
+* The start is the mean of a Gaussian process.
+* Levels and w_k are learned, around an annealing.
+* Kind and strength of the degradation are a second condition, which begins at zero.
+* If the degradation is unknown, nothing is solved.
 """
 
 import math
@@ -31,15 +36,16 @@ from hmaca_arch.networks.windows import check_mask
 from hmaca_arch.networks.wrapping import Wrapping, widened
 
 MOST_STEPS = 16
-# how much faster than the network's weights the levels and the trust in its estimates are learned
+# Levels and w are learned so many times faster than the network's weights.
 FAST = 10
 FACTS = len(KINDS) + 6
-ITERATED = ('pix', 'blur')  # kinds that every step works on; the others are done after the first
+ITERATED = ('pix', 'blur')  # kinds that every step works on; the others end after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
+ANNEALING = {'pix': (30, 2), 'blur': (10, 1)}  # first and last level, in grey levels
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
-    """Put what is known of each degradation into numbers of order 1: (b, FACTS)."""
+    """Describe each degradation in numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
         pix, blur, noise = (d.kind == kind for kind in ('pix', 'blur', 'noise'))
@@ -60,36 +66,43 @@ def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
 def annealed(
     degradations: Sequence[Degradation], step: int, steps: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the logarithms of the noise level in grey levels and of w before anything is learned,
-    (b, 1) each.
+    """Compute the noise level and w of a step, before anything is learned.
 
-    The level falls geometrically, as in plug and play: pixelization from 30 to 2, blur from 10 to
-    1. Noise is as strong as it is; what the network leaves of it is taken for a quarter.
+    The level falls geometrically, as in plug and play: see `ANNEALING`. Noise is as strong as it
+    is, and the network is assumed to leave a quarter of it.
+
+    Args:
+        degradations: of the b samples.
+        step: from 0.
+        steps: how many there are.
+        like: a tensor of the wanted type and device.
+
+    Returns:
+        The logarithms of the level in grey levels and of w, (b, 1) each.
     """
     rows = []
     for d in degradations:
-        first, last = {'pix': (30, 2), 'blur': (10, 1), 'noise': (d.sigma, d.sigma)}.get(
-            d.kind, (4, 4)
-        )
+        noise = d.kind == 'noise'
+        first, last = (d.sigma, d.sigma) if noise else ANNEALING.get(d.kind, (4, 4))
         level = max(0.5, first * (last / max(first, 0.5)) ** ((step + 0.5) / steps))
-        error, variance = (
-            (level / 4, d.variance + d.sigma**2) if d.kind == 'noise' else (level, d.variance)
-        )
+        error = level / 4 if noise else level
+        variance = d.variance + d.sigma**2 if noise else d.variance
         rows.append([math.log(level), math.log(0.5 * variance / error**2)])
-    return torch.tensor(rows, dtype=like.dtype, device=like.device).split(1, dim=1)
+    log_level, log_w = torch.tensor(rows, dtype=like.dtype, device=like.device).split(1, dim=1)
+    return log_level, log_w
 
 
 @register
 class Unfolded(Wrapping):
-    """A network between data steps.
+    """A network between steps that solve the degradation's equation.
 
     Args:
         inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape
             and may take the mask.
-        steps: how often the network and the data step follow each other, 1 to 16.
+        steps: how often the network runs and the equation is solved, 1 to 16.
 
     Raises:
-        ValueError: for a setting that cannot work.
+        ValueError: a setting cannot work.
     """
 
     def __init__(self, *, inner: Mapping[str, Any], steps: int = 2) -> None:
@@ -102,15 +115,12 @@ class Unfolded(Wrapping):
         super().__init__(inner, steps=steps)
         self.steps, self.pad_to = steps, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
-        self.conv_condition = self.convolution_beside(
-            3, bias=True
-        )  # the mask, the level, and whether it is unknown
-        self.conv_facts = self.convolution_beside(
-            FACTS + 3 + self.channels, bias=False
-        )  # facts, place in the block, known pixels, y - x
-        self.anneal = nn.Linear(
-            FACTS + 1, 2
-        )  # of the facts and the step: no shape depends on `steps`
+        # the mask, the level, and whether it is unknown
+        self.conv_condition = self.convolution_beside(3, bias=True)
+        # facts, place in the block, known pixels, y - x
+        self.conv_facts = self.convolution_beside(FACTS + 3 + self.channels, bias=False)
+        # of the facts and the step: no shape depends on `steps`
+        self.anneal = nn.Linear(FACTS + 1, 2)
         for parameter in (self.conv_facts.weight, self.anneal.weight, self.anneal.bias):
             nn.init.zeros_(parameter)
 
@@ -126,47 +136,58 @@ class Unfolded(Wrapping):
             (b, c, h, w); lq where the mask is 0.
         """
         check_mask(lq, mask)
-        adapted = Adapter(self.network, self.pad_to)
         degradations = degradations_of(degradation, len(lq))
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
-            equations = Equations(
-                lq if lq.dtype == torch.float64 else lq.float(), region, degradations
-            )
+            precise = torch.promote_types(lq.dtype, torch.float32)
+            equations = Equations(lq.to(precise), region, degradations)
             x, facts = equations.start(), strengths(degradations, equations.y)
-            unknown = region * (facts[:, :1, None, None] > 0)
-            places = equations.blocks.phase.transpose(0, 1).to(facts)
-            constant = torch.cat(
-                [region * facts[:, :, None, None], places, equations.known()], dim=1
-            )
-        iterated = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device).view(
-            -1, 1, 1, 1
-        )
-        for k in range(self.steps if bool(iterated.any()) else 1):
+            constant = self.constant_facts(equations, region, facts)
+        kinds = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device)
+        iterated = kinds.view(-1, 1, 1, 1)
+        for step in range(self.steps if bool(iterated.any()) else 1):
             with torch.autocast(lq.device.type, enabled=False):
-                learned = FAST * F.linear(
-                    torch.cat([facts, torch.full_like(facts[:, :1], k)], dim=1),
-                    self.anneal.weight,
-                    self.anneal.bias,
-                )
-                level, log_w = (
-                    a + b
-                    for a, b in zip(
-                        annealed(degradations, k, self.steps, facts), learned.split(1, dim=1)
-                    )
-                )
-                level = region * F.softplus(level)[:, :, None, None] / 2
-                w = log_w.clamp(-12, 12).exp().view(-1, 1, 1, 1)
-            told = torch.cat([region, level * (1 - unknown), unknown], dim=1)
+                level, w = self.level_and_trust(degradations, facts, step)
+            condition = self.embed_condition(region, level, facts)
             more = torch.cat([constant, equations.y - x], dim=1)
-            condition = self.conv_condition(self.scale * told) + self.conv_facts(self.scale * more)
-            z = self.adding(
-                lambda given, made, added=condition: widened(added, made),
-                adapted,
-                x.to(lq.dtype),
-                mask.to(lq.dtype),
-            )
+            z = self.estimate(x.to(lq.dtype), mask.to(lq.dtype), condition + self.embed_facts(more))
             with torch.autocast(lq.device.type, enabled=False):
                 solved = equations.solve(z.to(equations.y.dtype), w)
-            x = solved if k == 0 else torch.where(iterated, solved, x)
+            x = solved if step == 0 else torch.where(iterated, solved, x)
         return x
+
+    def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:
+        """Collect what no step changes: facts, places in the blocks, known pixels."""
+        places = equations.blocks.phase.transpose(0, 1).to(facts)
+        return torch.cat([region * facts[:, :, None, None], places, equations.known()], dim=1)
+
+    def level_and_trust(
+        self, degradations: Sequence[Degradation], facts: Tensor, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the level of a step as the network sees it, and w: (b, 1, 1, 1) each."""
+        numbered = torch.cat([facts, torch.full_like(facts[:, :1], step)], dim=1)
+        learned = FAST * F.linear(numbered, self.anneal.weight, self.anneal.bias)
+        log_level, log_w = annealed(degradations, step, self.steps, facts)
+        level = F.softplus(log_level + learned[:, :1]) / 2
+        w = (log_w + learned[:, 1:]).clamp(-12, 12).exp()
+        return level[:, :, None, None], w[:, :, None, None]
+
+    def embed_condition(self, region: Tensor, level: Tensor, facts: Tensor) -> Tensor:
+        """Embed the region, the level in it, and whether the degradation is unknown."""
+        unknown = region * (facts[:, :1, None, None] > 0)
+        inputs = torch.cat([region, region * level * (1 - unknown), unknown], dim=1)
+        embedded: Tensor = self.conv_condition(self.scale * inputs)
+        return embedded
+
+    def embed_facts(self, inputs: Tensor) -> Tensor:
+        """Embed `constant_facts` and y - x."""
+        embedded: Tensor = self.conv_facts(self.scale * inputs)
+        return embedded
+
+    def estimate(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """Run the network on x, with the condition added after its first convolution."""
+
+        def add(given: Tensor, made: Tensor) -> Tensor:
+            return widened(condition, made)
+
+        return self.adding(add, Adapter(self.network, self.pad_to), x, mask)

@@ -1,9 +1,7 @@
-"""Guard the page of `basicsr demo`: ASGI middleware between the network and Gradio.
+"""Guard the page of `basicsr demo`: ASGI middleware between the network and the application.
 
-Gradio hands out any file that a request names, and answers to any host name and any origin. `Guard`
-answers to the page's own addresses, to requests of its own origin, and to who knows the password if
-there is one. What it lets through goes to `sessions.Sessions`, which decides what a request may
-name.
+`Guard` answers to the page's own addresses, to requests of its own origin, and to those who know
+the password, if there is one. Whatever it lets through is for the application to judge.
 """
 
 import base64
@@ -11,35 +9,43 @@ import hmac
 import ipaddress
 import json
 import re
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[dict]]
-Send = Callable[[dict], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Browsers then ask no other host for anything, whatever the page says; Gradio's own scripts need
-# `unsafe-`.
+# Browsers then ask no other host for anything and run no other script, whatever the page says.
 HEADERS = [
     (
         b'content-security-policy',
-        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b'x-content-type-options', b'nosniff'),
     (b'referrer-policy', b'same-origin'),
     (b'cross-origin-resource-policy', b'same-origin'),
+    (b'cache-control', b'private, no-cache'),
 ]
 MOST_READ = 128 << 20  # bytes of a request that is too large, so that its client reads the answer
 LOOPBACK = ('127.0.0.1', 'localhost', '[::1]')
 ADDRESS = re.compile(r'(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_-][a-z0-9._-]*)(:(?P<port>[0-9]{1,5}))?')
+MOST_GUESSES = 10  # wrong passwords a minute from one address
+MOST_GUESSES_IN_ALL = 200  # and from all addresses
+BRAKE = 60  # seconds
 
 
 class Refused(Exception):
-    """A request that is answered here.
+    """A request that is refused.
 
     Args:
         status: the HTTP status.
-        message: one line for whoever asked.
+        message: one line for the client.
         headers: further headers of the answer.
     """
 
@@ -51,9 +57,7 @@ class Refused(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches an address; a name other than localhost counts as
-    reached by others.
-    """
+    """Return whether only this machine reaches an address. No name but localhost counts."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -75,7 +79,7 @@ def read_auth(text: str) -> bytes:
 
 
 def read_host(name: str) -> str:
-    """Check what is given as --allow-host.
+    """Check the value of --allow-host.
 
     Raises:
         ValueError: it is not NAME or NAME:PORT.
@@ -87,12 +91,23 @@ def read_host(name: str) -> str:
     return name.lower()
 
 
+def read_root_path(path: str) -> str:
+    """Check the value of --root-path, and return it without a slash at its end.
+
+    Raises:
+        ValueError: it is not a path such as /restore.
+    """
+    if not re.fullmatch(r'(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?', path):
+        raise ValueError(f'--root-path is {path!r}; expected a path such as /restore')
+    return path.rstrip('/')
+
+
 def named_hosts(host: str, port: int, more: Iterable[str] = ()) -> set[str]:
-    """List the values of the Host header that mean the page, as NAME:PORT, or NAME for the default
-    ports.
+    """List the values of the Host header that mean the page: NAME:PORT, or NAME for default ports.
 
     Args:
-        host, port: where the page is served.
+        host: the address where the page is served.
+        port: its port.
         more: further names, with a port or without.
     """
     names = {f'[{host}]' if ':' in host else host.lower(), *more}
@@ -106,6 +121,7 @@ def named_hosts(host: str, port: int, more: Iterable[str] = ()) -> set[str]:
 
 
 def without_default_port(address: str) -> str:
+    """Return NAME for NAME:80 and NAME:443, other addresses as they are."""
     return re.sub(r':(80|443)$', '', address)
 
 
@@ -123,44 +139,72 @@ def header(scope: Scope, name: bytes) -> str | None:
     return values[0].decode('latin-1') if values else None
 
 
+class Brake:
+    """Slow down who guesses passwords: so many wrong ones a minute, then none is looked at."""
+
+    def __init__(self) -> None:
+        self.since, self.wrong = time.monotonic(), Counter[str]()
+
+    def check(self, address: str) -> None:
+        """Raise Refused if this address, or all together, have guessed too often."""
+        left = self.since + BRAKE - time.monotonic()
+        if left <= 0:
+            self.since, left = time.monotonic(), BRAKE
+            self.wrong.clear()
+        if self.wrong[address] >= MOST_GUESSES or self.wrong.total() >= MOST_GUESSES_IN_ALL:
+            seconds = int(left) + 1
+            raise Refused(
+                429,
+                f'too many wrong passwords: try again in {seconds} s',
+                [(b'retry-after', b'%d' % seconds)],
+            )
+
+    def note(self, address: str) -> None:
+        """Count a wrong password."""
+        self.wrong[address] += 1
+
+
 class Guard:
-    """Pass an ASGI application the requests of the page itself, and answer those that it refuses.
+    """Pass requests of the page itself to an ASGI application, and refuse all others.
 
     Args:
         app: the application; it may raise `Refused` before it answers.
-        host, port: where the page is served; with 0.0.0.0 or :: every IP address of that port means
-            the page.
+        host: the address where the page is served. With 0.0.0.0 or :: every IP address with this
+            port means the page.
+        port: its port.
         names: further host names of the page.
-        auth: what `read_auth` gives; None lets everyone in.
+        auth: the result of `read_auth`; None lets everyone in.
+        root_path: the path under which a proxy serves the page; requests may have it or not.
+        is_known: returns whether a request comes from someone who once gave the password. Others'
+            wrong guesses do not lock them out.
     """
 
     def __init__(
         self,
-        app: Callable,
+        app: App,
         host: str,
         port: int,
         names: Iterable[str] = (),
         auth: bytes | None = None,
+        root_path: str = '',
+        is_known: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
-        self.app, self.auth = app, auth
-        self.port, self.hosts, self.any_ip = (
-            port,
-            named_hosts(host, port, names),
-            host in ('0.0.0.0', '::'),
-        )
+        self.app, self.port, self.auth, self.root_path = app, port, auth, root_path
+        self.hosts, self.any_ip = named_hosts(host, port, names), host in ('0.0.0.0', '::')
+        self.is_known, self.brake = is_known, Brake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
         elif scope['type'] != 'http':
-            await send(
-                {'type': 'websocket.close', 'code': 1008}
-            )  # the page has none; servers make a 403 of it
+            # The page has no websockets. Servers answer 403.
+            await send({'type': 'websocket.close', 'code': 1008})
         else:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: dict) -> None:
+        async def send_guarded(message: Message) -> None:
             if message['type'] == 'http.response.start':
                 kept = [
                     item
@@ -173,22 +217,25 @@ class Guard:
         try:
             self._check_address(scope)
             self._check_auth(scope)
+            scope = self._without_root_path(scope)
             self._check_origin(scope)
-            # Gradio believes these: with them a client would choose the address that the page's
-            # links lead to.
-            kept = [
-                item
-                for item in scope['headers']
-                if not item[0].lower().startswith((b'x-forwarded', b'x-gradio'))
-            ]
-            await self.app({**scope, 'headers': kept}, receive, send_guarded)
+            await self.app(scope, receive, send_guarded)
         except Refused as refusal:
             await self._refuse(refusal, scope, receive, send_guarded)
 
+    def _without_root_path(self, scope: Scope) -> Scope:
+        """Return the request as if the page were served at /."""
+        path, root = scope['path'], self.root_path
+        if not root or not (path == root or path.startswith(f'{root}/')):
+            return scope
+        if path == root:
+            raise Refused(307, f'the page is at {root}/', [(b'location', f'{root}/'.encode())])
+        path = path.removeprefix(root)
+        return {**scope, 'path': path, 'raw_path': path.encode()}
+
     async def _refuse(self, refusal: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer in a line. Some of a body that is too large is read first, or clients do not read
-        the answer.
-        """
+        """Answer with the refusal's line, as JSON."""
+        # Clients read the answer only after they could send most of a body that is too large.
         read, more = 0, refusal.status == 413
         while more and read < MOST_READ:
             message = await receive()
@@ -206,8 +253,9 @@ class Guard:
         )
 
     def _check_address(self, scope: Scope) -> None:
-        """Refuse other names, which a site can make mean 127.0.0.1 (DNS rebinding); an IP address
-        cannot be made to.
+        """Refuse other names: a site can make its own name mean 127.0.0.1 (DNS rebinding).
+
+        It cannot do so with an IP address.
         """
         host = (header(scope, b'host') or '').lower()
         found = ADDRESS.fullmatch(host)
@@ -221,26 +269,32 @@ class Guard:
                 pass
         raise Refused(
             403,
-            'the page is not served under this name: use the address that it printed, or start it with --allow-host NAME',
+            'the page is not served under this name: use the address that it printed, '
+            'or start it with --allow-host NAME',
         )
 
     def _check_auth(self, scope: Scope) -> None:
         if self.auth is None:
             return
-        kind, _, given = (header(scope, b'authorization') or '').partition(' ')
-        if kind.lower() != 'basic' or not hmac.compare_digest(
-            given.strip().encode('latin-1'), self.auth
+        given = header(scope, b'authorization')
+        address = (scope.get('client') or ('',))[0]
+        if given is not None and not self.is_known(scope):
+            self.brake.check(address)
+        kind, _, word = (given or '').partition(' ')
+        if kind.lower() == 'basic' and hmac.compare_digest(
+            word.strip().encode('latin-1'), self.auth
         ):
-            raise Refused(
-                401,
-                'a name and a password are needed',
-                [(b'www-authenticate', b'Basic realm="basicsr demo", charset="UTF-8"')],
-            )
+            return
+        if given is not None:
+            self.brake.note(address)
+        raise Refused(
+            401,
+            'a name and a password are needed',
+            [(b'www-authenticate', b'Basic realm="basicsr demo", charset="UTF-8"')],
+        )
 
     def _check_origin(self, scope: Scope) -> None:
-        """Refuse what another site's page asks for; a link to the page itself may be followed from
-        anywhere.
-        """
+        """Refuse requests from another site's page. Anyone may link to the page itself."""
         origin, referer = header(scope, b'origin'), header(scope, b'referer')
         site = header(scope, b'sec-fetch-site') or 'none'
         foreign = site not in ('none', 'same-origin') or (
@@ -257,6 +311,5 @@ class Guard:
     def _is_own(self, scope: Scope, url: str) -> bool:
         start = re.match(r'https?://([^/?#]*)', url.lower())
         host = header(scope, b'host') or ''
-        return bool(start) and without_default_port(start[1]) in self.hosts | {
-            without_default_port(host.lower())
-        }
+        own = self.hosts | {without_default_port(host.lower())}
+        return start is not None and without_default_port(start[1]) in own

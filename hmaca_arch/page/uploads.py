@@ -1,80 +1,231 @@
-"""What the page is given: files as they were uploaded, read as `basicsr restore` reads them."""
+"""The images that sessions of the page upload, kept in a folder; each is its session's alone."""
 
-from collections.abc import Mapping
+import contextlib
+import io
+import os
+import re
+import secrets
+import shutil
+import threading
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from PIL import Image
 
-from hmaca_arch.files.images import decode, read_file, to_8_bit
-from hmaca_arch.files.masks import read_mask
+from hmaca_arch.files.image_files import Picture, read_picture
+from hmaca_arch.files.opening import FORMATS
+from hmaca_arch.messages import one_line, printable
+from hmaca_arch.page.guard import Refused
+
+LARGEST_UPLOAD = 64 << 20  # bytes of one request
+MOST_PIXELS = 80_000_000  # of one image; Pillow warns from 89 million on
+LARGEST_FOLDER = 1 << 30  # bytes of all sessions' files; the oldest images are deleted
+MOST_UPLOADS = 500
+MOST_BY_SESSION = 12  # images
+SHOWN_BY_BROWSERS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP')
 
 
-def read_image(path: str) -> np.ndarray:
-    """Read an uploaded image, upright: (h, w, 4) uint8 RGBA; 16 bits are scaled.
+@dataclass(eq=False)
+class Upload:
+    """An image of a session.
 
-    Raises:
-        ValueError: it cannot be read; in one line with the file's name.
+    Attributes:
+        session: whose image it is.
+        name: the file's name as the client gave it, in one printable line.
+        folder: holds all files of this image.
+        size: bytes of these files.
+        height: in pixels, upright.
+        width: in pixels, upright.
+        depth: 8 or 16 bits.
+        transparent: whether it has an alpha channel.
+        shown: whether browsers show the file itself as we read it. Otherwise they need a preview.
+        notes: what is not as in the file, a sentence each.
+        id: its name in requests, which cannot be guessed.
+        users: jobs that still need the files.
     """
-    found = decode(read_file(path), Path(path).name)
-    colours = np.broadcast_to(found.colours, (*found.pixels.shape[:2], 3))
-    opaque = np.full(colours.shape[:2], np.iinfo(colours.dtype).max, colours.dtype)
-    return to_8_bit(np.dstack([colours, opaque if found.alpha is None else found.alpha]))
+
+    session: str
+    name: str
+    folder: Path
+    size: int = 0
+    height: int = 0
+    width: int = 0
+    depth: int = 8
+    transparent: bool = False
+    shown: bool = False
+    notes: list[str] = field(default_factory=list)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    users: int = 0
+
+    @property
+    def path(self) -> Path:
+        """The file as it was uploaded."""
+        return self.folder / 'image'
+
+    @property
+    def truth(self) -> Path:
+        """Of an example: the image before it was degraded."""
+        return self.folder / 'truth.png'
+
+    @property
+    def mask(self) -> Path:
+        """Of an example: the mask of the degraded region."""
+        return self.folder / 'mask.png'
+
+    def file_name(self, what: str, ending: str) -> str:
+        """Return a name for a download that follows the upload's, such as photo_restored.png."""
+        stem = re.sub(r'[\\/:*?"<>|]', '_', Path(self.name).stem).strip('. ')
+        return f'{stem or "image"}_{what}{ending}'
+
+    def read(self) -> Picture:
+        """Read the image as `basicsr restore` does.
+
+        Raises:
+            ValueError: it cannot be read; in one line that starts with its name.
+        """
+        try:
+            return read_picture(self.path)
+        except ValueError as error:
+            raise ValueError(one_line(error).replace(str(self.path), self.name)) from None
+
+    def describe(self) -> dict:
+        """Return what the page is told about the image."""
+        return {
+            'id': self.id,
+            'name': self.name,
+            'width': self.width,
+            'height': self.height,
+            'depth': self.depth,
+            'transparent': self.transparent,
+            'shown': self.shown,
+            'has_mask': self.mask.exists(),
+            'names': {what: self.file_name(what, '') for what in ('restored', 'mask')},
+            'notes': self.notes,
+        }
 
 
-def read_uploads(
-    painted: Mapping[str, Any] | None, drawn: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], np.ndarray | None, list[str]]:
-    """Read what was uploaded, with the readers of `basicsr restore`.
+def clean_name(name: str | None) -> str:
+    """Return a file's name, without folders, as one printable line of at most 100 characters."""
+    last = re.split(r'[\\/]', name or '')[-1].strip()
+    stem, ending = os.path.splitext(printable(last))
+    return f'{stem[:90]}{ending[:10]}' or 'image'
 
-    Args:
-        painted: as `read_painted` takes it, but with files, {'path': ...}, instead of arrays.
-        drawn: a file that is a mask.
+
+def check_pixels(data: bytes, name: str) -> str:
+    """Compare the size that a file claims with MOST_PIXELS, before anything is decoded.
 
     Returns:
-        The two, read; and notes about the mask.
+        Pillow's name of the format, '' where it knows none.
 
     Raises:
-        ValueError: a file cannot be read, or is no mask; in one line with its name.
+        ValueError: the image is too large, in one line that starts with its name.
     """
-    painted = painted or {}
-    background = painted.get('background') and read_image(painted['background']['path'])
-    layers = [read_image(layer['path']) for layer in painted.get('layers') or ()]
-    images = {'background': background, 'layers': layers}
-    if not drawn:
-        return images, None, []
-    mask, notes = read_mask(read_file(drawn['path']), name=Path(drawn['path']).name)
-    return images, mask, [note.text for note in notes]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                (width, height), kind = image.size, image.format or ''
+    except Image.DecompressionBombError:
+        raise ValueError(f'{name}: {too_many_pixels("it")}') from None
+    except Exception:  # decoders raise almost anything; reading it in earnest says what is wrong
+        return ''
+    if width * height > MOST_PIXELS:
+        raise ValueError(f'{name}: {too_many_pixels(f"{width}x{height}")}')
+    return kind
 
 
-def read_painted(
-    painted: Mapping[str, Any] | None, drawn: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """A picture that was painted on -> (h, w, 3 or 4) uint8 and the mask (h, w) bool: what was
-    painted white, in either way.
+def too_many_pixels(what: str) -> str:
+    """Say that an image is too large for the page."""
+    return (
+        f'{what} has too many pixels; the page takes {MOST_PIXELS // 10**6} million at most. '
+        'Use `basicsr restore`'
+    )
+
+
+class Uploads:
+    """All images of all sessions.
 
     Args:
-        painted: 'background', (h, w, 4) uint8 RGBA, and 'layers', a list of such; as
-            `gradio.ImageEditor` has it.
-        drawn: a mask as a picture of its own, (h, w), 1 inside the region, else 0.
-
-    Raises:
-        ValueError: no picture, nothing painted, or a mask of another size.
+        folder: where they are kept. Whoever makes it removes it.
     """
-    if not painted or painted.get('background') is None:
-        raise ValueError('there is no picture yet: open one, or choose an example')
-    picture = painted['background']
-    mask = np.zeros(picture.shape[:2], bool)
-    opaque = [
-        np.where(layer[..., 3] > 127, layer[..., 1], 0) for layer in painted.get('layers') or ()
-    ]
-    for layer in opaque if drawn is None else (*opaque, 255 * drawn):
-        if layer.shape != mask.shape:
-            sizes = [f'{shape[1]}x{shape[0]}' for shape in (layer.shape, mask.shape)]
-            raise ValueError(
-                f'the mask has {sizes[0]} pixels, the picture {sizes[1]}; expected equal sizes'
-            )
-        mask |= layer > 127
-    if not mask.any():
-        raise ValueError('nothing is painted yet: paint over the region to restore, or open a mask')
-    return (picture[..., :3] if picture[..., 3].min() == 255 else picture), mask
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.lock = folder, threading.Lock()
+        self.known: OrderedDict[str, Upload] = OrderedDict()
+
+    def add(self, session: str, data: bytes, name: str | None, **more: bytes) -> Upload:
+        """Keep an image, and delete the oldest ones if there are too many.
+
+        Args:
+            session: whose image it is.
+            data: the file's content.
+            name: the file's name as the client gave it. It names no file here.
+            more: contents of further files of the image: truth, mask.
+
+        Raises:
+            ValueError: it cannot be read, or is too large; in one line that starts with its name.
+        """
+        name = clean_name(name)
+        kind = check_pixels(data, name)
+        upload = Upload(session, name, Path(self.folder, secrets.token_hex(12)))
+        upload.folder.mkdir()
+        try:
+            upload.path.write_bytes(data)
+            for what, content in more.items():
+                getattr(upload, what).write_bytes(content)
+            image = upload.read()
+        except BaseException:
+            shutil.rmtree(upload.folder, ignore_errors=True)
+            raise
+        upload.size = len(data) + sum(map(len, more.values()))
+        upload.height, upload.width, channels = image.pixels.shape
+        upload.depth = 8 * image.pixels.itemsize
+        upload.transparent = channels in (2, 4)
+        upload.shown = kind in SHOWN_BY_BROWSERS and not image.turned
+        upload.notes = image.notes
+        with self.lock:
+            self.known[upload.id] = upload
+            self._make_room(session)
+        return upload
+
+    def get(self, session: str, name: str) -> Upload:
+        """Return a session's image.
+
+        Raises:
+            Refused: there is no such image, or it is another session's.
+        """
+        upload = self.known.get(name)
+        if upload is None or upload.session != session:
+            raise Refused(404, 'this session has no such image; it may have been deleted: open it')
+        return upload
+
+    def grow(self, upload: Upload, by: int) -> None:
+        """Note that an image's folder got so many more bytes."""
+        with self.lock:
+            upload.size += by
+            self._make_room(upload.session)
+
+    def discard(self, upload: Upload) -> None:
+        """Delete an image and its files."""
+        with self.lock:
+            self._delete(upload)
+
+    def _delete(self, upload: Upload) -> None:
+        if self.known.pop(upload.id, None) is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(upload.folder)
+
+    def _make_room(self, session: str) -> None:
+        """Delete the oldest images that no job needs, first of this session, then of all."""
+        own = [upload for upload in self.known.values() if upload.session == session]
+        idle = [upload for upload in own if not upload.users]
+        for upload in idle[: max(0, len(own) - MOST_BY_SESSION)]:
+            self._delete(upload)
+        for upload in [upload for upload in self.known.values() if not upload.users]:
+            total = sum(other.size for other in self.known.values())
+            if total <= LARGEST_FOLDER and len(self.known) <= MOST_UPLOADS:
+                break
+            if len(self.known) > 1:
+                self._delete(upload)

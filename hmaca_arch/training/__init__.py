@@ -1,3 +1,3 @@
 """Training on BasicSR's pipelines: what is replaced in them, processes, resuming, progress."""
 
-import basicsr  # noqa: F401  (first: registers `models` with it, which this room may be needed for)
+import basicsr  # noqa: F401  (first: registering models with it may import this package)

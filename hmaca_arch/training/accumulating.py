@@ -1,6 +1,4 @@
-"""Gradient accumulation: one step of the optimizer on several batches, which need the memory of
-one.
-"""
+"""Gradient accumulation: one optimizer step on several batches, in the memory of one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,22 +12,22 @@ from torch.utils.data import default_collate
 from hmaca_arch.config.schema import OWN_MODEL
 
 
-def batches_a_step(opt: Mapping[str, Any]) -> int:
-    """The option `train: accum_iter`; 1 for models of BasicSR, which do not read it."""
+def batches_per_step(opt: Mapping[str, Any]) -> int:
+    """Return the option `train: accum_iter`, or 1 for BasicSR's models, which do not read it."""
     return opt['train'].get('accum_iter', 1) if opt['model_type'] == OWN_MODEL else 1
 
 
-class InParts:
-    """Collate function: the samples of one step -> a list of `count` batches, in the samples'
-    order.
+class SplitCollate:
+    """Collate function: split the samples of one step into `count` batches, in order.
 
-    A class, not a closure: loaders hand it to worker processes.
+    It is a class because loaders send it to worker processes, and a closure cannot be pickled.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
 
     def __call__(self, samples: Sequence[Any]) -> list[Any]:
+        """Return the batches of the samples of one step."""
         size = math.ceil(len(samples) / self.count)
         return [
             default_collate(list(samples[first : first + size]))
@@ -37,8 +35,10 @@ class InParts:
         ]
 
 
-def gradients_kept(net: nn.Module, last: bool) -> AbstractContextManager:
-    """Context for forward and backward of one batch: processes exchange gradients with the step's
-    last batch alone.
+def exchange_gradients_if(last: bool, net: nn.Module) -> AbstractContextManager:
+    """Context for forward and backward of one batch of a step.
+
+    Processes exchange their gradients with the last batch only, which saves the communication of
+    the others.
     """
     return nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync()

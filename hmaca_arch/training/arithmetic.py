@@ -1,5 +1,4 @@
-"""How a GPU computes: in which precision float32 is multiplied, and whether a computation repeats
-bit by bit.
+"""How a GPU computes: the precision of float32 products, and bit-wise repeatable algorithms.
 
 On a CPU nothing here changes a result.
 """
@@ -10,20 +9,20 @@ import torch
 
 
 def use_tf32(allowed: bool, device: torch.device) -> None:
-    """Let a GPU round what it multiplies to TF32 (10 bits of mantissa), or not.
+    """Allow or forbid a GPU to round the inputs of products to TF32 (10 bits of mantissa).
 
-    torch's own default is yes for convolutions and no for matrix products. Here both are the same:
-    what an option file does not ask for is computed as on a CPU, in float32.
+    torch's default is yes for convolutions and no for matrix products. Here both are the same: by
+    default everything is computed in float32, as on a CPU.
     """
     if device.type == 'cuda':
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def repeat_exactly(device: torch.device) -> None:
-    """Let torch take only algorithms that give the same bits each time.
+    """Allow only algorithms that give the same bits each time.
 
-    On a GPU an operation without one is an error. Of the attention kernels, those that add
-    gradients in any order are left out. A CPU repeats anyway; there torch only warns.
+    On a GPU an operation without one is an error, and attention kernels that add gradients in any
+    order are disabled. A CPU repeats anyway, so torch only warns there.
     """
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True

@@ -1,4 +1,4 @@
-"""What training prints, as data: `experiments/NAME/log.jsonl`, a JSON object a line."""
+"""The log of a training as data: `experiments/NAME/log.jsonl`, one JSON object a line."""
 
 import json
 import math
@@ -12,9 +12,7 @@ NAME = 'log.jsonl'
 
 
 def cut(path: Path, iteration: int) -> None:
-    """Drop what is later than the iteration that a run goes on from, and what a kill left
-    half-written.
-    """
+    """Drop lines after the iteration that a run resumes from, and a line that a kill tore."""
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(keepends=True)
@@ -24,7 +22,7 @@ def cut(path: Path, iteration: int) -> None:
 
 
 def _iteration(line: bytes) -> float:
-    """The iteration of a line; infinite for what is no whole line."""
+    """Return the iteration of a line; infinite if the line is not complete."""
     try:
         return json.loads(line)['iter'] if line.endswith(b'\n') else math.inf
     except (ValueError, KeyError, TypeError):
@@ -32,12 +30,11 @@ def _iteration(line: bytes) -> float:
 
 
 def append(path: Path, values: Mapping[str, Any]) -> None:
-    """Add a line; numbers that JSON does not have (inf, nan) become null."""
+    """Append a line. Numbers that JSON does not have (inf, nan) become null."""
     finite = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in values.items()
     }
+    # One write, then closed: a kill loses one line at most.
     with open(path, 'a', encoding='utf-8', newline='\n') as file:
-        file.write(
-            json.dumps(finite) + '\n'
-        )  # one write, and closed: a kill loses one line at most
+        file.write(json.dumps(finite) + '\n')

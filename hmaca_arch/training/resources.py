@@ -1,12 +1,11 @@
-"""What a training will take, from its first step; and a picture of its first batch, to look at
-before it starts.
-"""
+"""What a training will take, measured on its first batch, and an image of that batch."""
 
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,24 +15,30 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
-from hmaca_arch.networks.described import trial
+from hmaca_arch.networks.described import quiet_construction
 from hmaca_arch.restoring.sheets import contact_sheet
-from hmaca_arch.training.accumulating import InParts, batches_a_step
+from hmaca_arch.training.accumulating import SplitCollate, batches_per_step
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
 
+resource: ModuleType | None
 try:
     import resource
 except ImportError:  # Windows
     resource = None
 
-PATIENCE = 60.0  # seconds that a whole batch's step may take to be measured on a CPU
-SHOWN = 16  # samples of a batch in its picture
+PATIENCE = 60.0  # longest step on a whole batch that is still measured on a CPU, in seconds
+SHOWN = 16  # samples in the image of a batch
+MEASURED = 'measured, the second step on the first batch'
 
 
 class Estimate(NamedTuple):
-    """seconds: one iteration. memory: most bytes of the GPU, or of the whole process; None:
-    unknown. how: measured, or computed of what.
+    """What an iteration takes.
+
+    Attributes:
+        seconds: time of one iteration.
+        memory: most bytes of the GPU, or on a CPU of the process; None if unknown.
+        how: whether it was measured, or computed from what.
     """
 
     seconds: float
@@ -42,16 +47,15 @@ class Estimate(NamedTuple):
 
 
 def first_samples(opt: Mapping[str, Any]) -> list[dict]:
-    """What the first iteration trains on (in a test: the first pictures), as the data set gives it."""
+    """Return the samples of a training's first iteration, or a test's first images."""
     phase = 'train' if opt['is_train'] else next(iter(opt['datasets']))
     section = opt['datasets'][phase]
-    with trial():
+    with quiet_construction():
         dataset = build_dataset(section)
     if not opt['is_train']:
         return [dataset[i] for i in range(min(len(dataset), SHOWN))]
-    batch = (
-        batches_a_step(opt) * section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)
-    )  # without a launcher one process feeds all GPUs
+    # Without a launcher, one process loads a large batch for all GPUs.
+    batch = batches_per_step(opt) * section['batch_size_per_gpu'] * max(opt['num_gpu'], 1)
     sampler = GlobalSampler(
         size=len(dataset), global_batch=batch, epoch_iters=1, total_iters=1, seed=opt['manual_seed']
     )
@@ -59,86 +63,105 @@ def first_samples(opt: Mapping[str, Any]) -> list[dict]:
 
 
 def draw(samples: Sequence[Mapping[str, torch.Tensor]]) -> np.ndarray:
-    """A row a sample, (h, w, 3) BGR uint8: lq, mask, lq with the mask's edge in green, gt; lq and
-    gt where there is no mask.
+    """Draw a row for each sample: lq, mask, lq with the mask's edge in green, gt.
+
+    Without a mask it is drawn black.
+
+    Returns:
+        (h, w, 3) BGR uint8.
     """
-    rows = []
-    for sample in samples[:SHOWN]:
-        pictures = {key: tensor2img([sample[key]]) for key in ('lq', 'mask', 'gt') if key in sample}
-        height, width = pictures.get('gt', pictures['lq']).shape[:2]
-        factor = max(1, 256 // max(height, width))  # crops are small
-        size = (factor * width, factor * height)
-        pictures = {
-            key: cv2.resize(item, size, interpolation=cv2.INTER_NEAREST)
-            for key, item in pictures.items()
-        }
-        lq, mask = pictures['lq'], pictures.get('mask', np.zeros(size[::-1], np.uint8))
-        marked = lq.copy() if lq.ndim == 3 else cv2.cvtColor(lq, cv2.COLOR_GRAY2BGR)
-        edges, _ = cv2.findContours(
-            (mask > 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(marked, edges, -1, (0, 255, 0), 1)
-        rows.append([lq, mask, marked, pictures.get('gt', lq)])
-    return contact_sheet(rows)
+    return contact_sheet([_row(sample) for sample in samples[:SHOWN]])
 
 
-def _peak() -> int | None:
-    """Bytes that this process had at most."""
+def _row(sample: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
+    images = {key: tensor2img([sample[key]]) for key in ('lq', 'mask', 'gt') if key in sample}
+    height, width = images.get('gt', images['lq']).shape[:2]
+    factor = max(1, 256 // max(height, width))  # crops are small
+    size = (factor * width, factor * height)
+    images = {
+        key: cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+        for key, image in images.items()
+    }
+    lq, mask = images['lq'], images.get('mask', np.zeros(size[::-1], np.uint8))
+    marked = lq.copy() if lq.ndim == 3 else cv2.cvtColor(lq, cv2.COLOR_GRAY2BGR)
+    inside = (mask > 0).astype(np.uint8)
+    edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(marked, edges, -1, (0, 255, 0), 1)
+    return [lq, mask, marked, images.get('gt', lq)]
+
+
+def _peak_memory() -> int | None:
+    """Return the most bytes that this process has had; None if the system does not say."""
     if resource is None:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == 'darwin' else 1024
-    )
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Estimate:
-    """Take steps of a training, with its model, losses and optimizer, on its first batch. Nothing
-    is written; `compile` is left out.
+    """Take steps of a training on its first batch, and return their cost.
+
+    Model, losses and optimizer are the training's, without `compile`. Nothing is written.
+
+    Args:
+        opt: complete options.
+        samples: as `first_samples` returns them.
+
+    Raises:
+        ValueError: the batch does not fit into the memory of the GPU.
     """
     install()
-    opt = deepcopy(dict(opt))
-    opt.update(dist=False, rank=0, world_size=1)
-    opt['path'] = {'pretrain_network_g': None}
-    opt['train'].pop('compile', None)
-    model = build_model(opt)
-    cuda, in_parts = model.device.type == 'cuda', InParts(batches_a_step(opt))
+    changed = {**deepcopy(dict(opt)), 'dist': False, 'rank': 0, 'world_size': 1}
+    changed['path'] = {'pretrain_network_g': None}
+    changed['train'].pop('compile', None)
+    model = build_model(changed)
+    on_gpu, split = model.device.type == 'cuda', SplitCollate(batches_per_step(changed))
 
-    def step(count: int) -> float:
+    def take_step(count: int) -> float:
+        """Train on that many samples; return the seconds."""
         start = time.perf_counter()
-        model.feed_data(in_parts(samples[:count]))
+        model.feed_data(split(samples[:count]))
         model.optimize_parameters(1)
-        if cuda:
+        if on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        try:
-            step(len(samples))
-            seconds = step(len(samples))
-        except torch.cuda.OutOfMemoryError:
-            raise ValueError(
-                f'datasets:train:batch_size_per_gpu: {len(samples)} samples do not fit into the memory of the GPU'
-            ) from None
-        return Estimate(
-            seconds,
-            torch.cuda.max_memory_allocated(),
-            'measured, the second step on the first batch',
-        )
-    before = _peak()
-    single = step(1)
+    if on_gpu:
+        return _measure_on_gpu(take_step, len(samples))
+    return _measure_on_cpu(take_step, len(samples), math.ceil(len(samples) / split.count))
+
+
+def _measure_on_gpu(take_step: Callable[[int], float], count: int) -> Estimate:
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        take_step(count)
+        seconds = take_step(count)
+    except torch.cuda.OutOfMemoryError:
+        raise ValueError(
+            f'datasets:train:batch_size_per_gpu: {count} samples do not fit into the memory '
+            'of the GPU'
+        ) from None
+    return Estimate(seconds, torch.cuda.max_memory_allocated(), MEASURED)
+
+
+def _measure_on_cpu(take_step: Callable[[int], float], count: int, batch: int) -> Estimate:
+    """Measure a step on all samples, or compute it from one sample if it would take too long.
+
+    Args:
+        take_step: trains on a number of samples and returns the seconds.
+        count: samples of a step.
+        batch: samples of one batch, which are in memory at once.
+    """
+    before = _peak_memory()
+    single = take_step(1)
     if single <= PATIENCE:
-        single = step(1)  # the first one of a process also pays for starting
-    if single * len(samples) <= PATIENCE:
-        step(len(samples))
-        return Estimate(step(len(samples)), _peak(), 'measured, the second step on the first batch')
-    memory = (
-        None
-        if before is None
-        else before + math.ceil(len(samples) / in_parts.count) * (_peak() - before)
-    )
-    return Estimate(
-        single * len(samples),
-        memory,
-        f'computed, {len(samples)} times what a step on one sample took',
-    )
+        single = take_step(1)  # a process's first step includes its start
+    if single * count <= PATIENCE:
+        take_step(count)
+        return Estimate(take_step(count), _peak_memory(), MEASURED)
+    after = _peak_memory()
+    memory = None
+    if before is not None and after is not None:
+        memory = before + batch * (after - before)
+    how = f'computed, {count} times what a step on one sample took'
+    return Estimate(single * count, memory, how)

@@ -1,15 +1,38 @@
-"""What a run leaves beside its results, in UTF-8 whatever the system's own encoding is."""
+"""What a run leaves beside its results: its options, its versions and its log.
 
+Everything is UTF-8, on Windows too.
+"""
+
+import json
 import logging
 import os
+import platform
+import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
+from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.files.atomic import write_atomically
+
+PACKAGES = (
+    'hmaca',
+    'basicsr',
+    'torch',
+    'torchvision',
+    'numpy',
+    'opencv-python',
+    'scikit-image',
+    'lmdb',
+    'einops',
+    'spandrel',
+)
 
 
 @master_only
@@ -21,12 +44,57 @@ def copy_option_file(path: str, folder: str) -> None:
     write_atomically(target, head.encode(errors='backslashreplace') + Path(path).read_bytes())
 
 
-def root_logger(*arguments, **more) -> logging.Logger:
-    """As BasicSR's `get_root_logger`, with log files in UTF-8: names of data sets need not be
-    ASCII.
-    """
-    logger = get_root_logger(*arguments, **more)
+def root_logger(*args: Any, **kwargs: Any) -> logging.Logger:
+    """Return BasicSR's root logger, with log files in UTF-8: names need not be ASCII."""
+    logger = get_root_logger(*args, **kwargs)
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler) and handler.stream is not None:
             handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
     return logger
+
+
+def commit(source: Path) -> str | None:
+    """Return a checkout's commit, with -dirty if a file has changed; None without git."""
+
+    def git(*arguments: str) -> str:
+        # --no-optional-locks: a kill must not leave a lock behind.
+        command = ['git', '--no-optional-locks', '-C', str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    try:
+        head = git('rev-parse', '--short', 'HEAD')
+        changes = git('status', '--porcelain', '--untracked-files=no')
+    except OSError:
+        return None
+    if not head:
+        return None
+    return f'{head}-dirty' if changes else head
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python, the packages and the code, and names of the machine."""
+    found: dict[str, str | None] = {
+        'python': platform.python_version(),
+        'machine': platform.platform(),
+    }
+    if torch.cuda.is_available():
+        found['gpu'] = torch.cuda.get_device_name()
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    found['torch'] = torch.__version__  # names the CUDA that it was built for
+    source = Path(__file__).resolve().parents[2]
+    if (source / '.git').exists():
+        found['commit'] = commit(source)
+    return found
+
+
+@master_only
+def record_run(opt: dict, folder: str) -> None:
+    """Write what defines a run: `options_resolved.yml` and `versions.json`."""
+    text = json.dumps(versions(), indent=2)
+    write_atomically(os.path.join(folder, 'versions.json'), text.encode())
+    options = dump(opt).encode(errors='surrogateescape')
+    write_atomically(os.path.join(folder, 'options_resolved.yml'), options)

@@ -1,7 +1,7 @@
-"""What takes the place of `basicsr.utils.options.parse_options`, and returns what that returns.
+"""Starting a run: what replaces `basicsr.utils.options.parse_options`.
 
-The differences: option files are read and checked as `config` says, processes are joined as
-`distributed` says, and a user's mistake ends in one line.
+Option files are read and checked as in `config`, processes are joined as in `distributed`, and a
+user's mistake ends in one line.
 """
 
 import os
@@ -14,6 +14,7 @@ from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
 from hmaca_arch.config import files, presence, shipped
+from hmaca_arch.config.completing import complete
 from hmaca_arch.messages import refuse
 from hmaca_arch.training import distributed
 
@@ -30,14 +31,14 @@ def parse(root_path: str, is_train: bool, args: Namespace) -> tuple[dict, Namesp
         The options as BasicSR's pipelines expect them, and `args`.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or for
-            data that are not there.
+        FileNotFoundError, ValueError: the file is missing or wrong, or asks for a device or data
+            that do not exist.
     """
     args.opt = str(shipped.find(args.opt))  # BasicSR copies it into the experiment's folder
     options = files.resolve(args.opt, args.force_yml, is_train)
     if args.debug and not options['name'].startswith('debug'):
         options['name'] = 'debug_' + options['name']
-    opt = files.complete(options, is_train, root_path)
+    opt = complete(options, is_train, root_path)
     root = os.path.join(root_path, 'experiments' if is_train else 'results', opt['name'])
     resumes = args.auto_resume and any(Path(root, 'training_states').glob('*.state'))
     opt['dist'] = args.launcher != 'none'
@@ -50,20 +51,30 @@ def parse(root_path: str, is_train: bool, args: Namespace) -> tuple[dict, Namesp
         distributed.start(args.launcher, opt.get('dist_params'), use_gpu=opt['num_gpu'] > 0)
     opt['rank'], opt['world_size'] = get_dist_info()
     opt['auto_resume'] = args.auto_resume
+    _seed(opt)
+    _set_folders(opt, root)
+    return opt, args
+
+
+def _seed(opt: dict) -> None:
+    """Seed the process and the data sets; validation does not depend on the run's seed."""
     if opt['manual_seed'] is None:
         opt['seed_drawn'] = True
         opt['manual_seed'] = distributed.from_first(random.randint(1, 10000))
     set_random_seed(opt['manual_seed'] + opt['rank'])
-    for dataset in opt['datasets'].values():  # runs of any seed are validated on the same draws
+    for dataset in opt['datasets'].values():
         dataset.setdefault('seed', opt['manual_seed'] if dataset['phase'] == 'train' else 0)
 
-    opt['path']['experiments_root' if is_train else 'results_root'] = opt['path']['log'] = root
-    for folder in (
-        ('models', 'training_states', 'visualization') if is_train else ('visualization',)
-    ):
-        opt['path'][folder] = os.path.join(root, folder)
-    if is_train and 'debug' in opt['name']:  # as in BasicSR, which keeps no TensorBoard then
+
+def _set_folders(opt: dict, root: str) -> None:
+    """Set the run's folders; a run with 'debug' in its name logs often, as in BasicSR."""
+    is_train, path = opt['is_train'], opt['path']
+    path['experiments_root' if is_train else 'results_root'] = path['log'] = root
+    path['visualization'] = os.path.join(root, 'visualization')
+    if is_train:
+        path['models'] = os.path.join(root, 'models')
+        path['training_states'] = os.path.join(root, 'training_states')
+    if is_train and 'debug' in opt['name']:
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
         if opt.get('val'):
             opt['val']['val_freq'] = 8
-    return opt, args

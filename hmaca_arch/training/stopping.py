@@ -1,10 +1,9 @@
-"""Stopping a training that somebody else wants stopped: finish the iteration, save, and leave with
-a code that says so.
+"""Graceful shutdown: on a signal, finish the iteration, save a checkpoint and exit.
 
-SIGTERM (a scheduler's, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the
-end) end the process with code 75 ("try again later": `--auto_resume` goes on), Ctrl-C with 130. So
-`basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C does not wait
-for the iteration.
+SIGTERM (from a scheduler, or `kill`) and SIGUSR1 (Slurm's `--signal=USR1@60`, some time before the
+end) end the process with status 75 ("try again later": `--auto_resume` continues). Ctrl-C ends it
+with 130. So `basicsr train ... && basicsr test ...` tests nothing half-trained. A second Ctrl-C
+does not wait for the iteration (`hmaca_arch.interrupts`).
 """
 
 import multiprocessing
@@ -13,6 +12,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hmaca_arch import interrupts
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 if hasattr(signal, 'SIGUSR1'):  # not on Windows
@@ -26,33 +27,32 @@ class Stopped(SystemExit):
 
 
 def received() -> int:
-    """The number of the signal that asks this process to stop, or 0."""
+    """Return the number of the signal that asks this process to stop, or 0."""
     return _received[0] if _received else 0
 
 
 def exit_code(number: int) -> int:
+    """Return the exit status after a signal."""
     return EXIT_CODES[signal.Signals(number)]
 
 
 def _note(number: int, frame) -> None:
-    if number == signal.SIGINT and _received:
-        raise KeyboardInterrupt
-    if not _received:  # os.write: a signal may arrive while something else is being printed
-        os.write(
-            2,
-            f'\n{signal.Signals(number).name}: saving after this iteration (Ctrl-C once more: leave at once)\n'.encode(),
-        )
+    if number == signal.SIGINT and _received and not interrupts.watching():
+        raise KeyboardInterrupt  # in a program of the user's that calls `run_pipeline`
+    if not _received:  # os.write, because the signal may interrupt a print
+        name = signal.Signals(number).name
+        message = f'\n{name}: saving after this iteration (Ctrl-C once more: leave at once)\n'
+        os.write(2, message.encode())
     _received.append(number)
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Note those signals instead of dying of them."""
+def noting_signals() -> Iterator[None]:
+    """Context in which the signals are noted, see `received`, instead of ending the process."""
     _received.clear()
-    heard = [
-        number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN
-    ]  # nohup and `&` ignore some on purpose
-    before = {number: signal.signal(number, _note) for number in heard}
+    # nohup and `&` ignore some signals on purpose.
+    numbers = [number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _note) for number in numbers}
     try:
         yield
     finally:
@@ -61,29 +61,26 @@ def listening() -> Iterator[None]:
         _received.clear()
 
 
-def leave_to_main_process() -> None:
-    """In a loader's worker: a terminal and Slurm signal all processes, but the main one still needs
-    this one's samples.
+def ignore_signals_in_worker() -> None:
+    """Make a loader's worker ignore the signals; the main process still needs its samples.
+
+    A terminal and Slurm send signals to all processes.
     """
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _say_unless_hung_up
+    sys.excepthook = _print_unless_disconnected
 
 
-def _say_unless_hung_up(kind, error, traceback) -> None:
-    """For the thread that hands samples over: a main process that ends hangs up on it, and says
-    itself why it ends.
-    """
+def _print_unless_disconnected(kind, error, traceback) -> None:
+    """Print no traceback if the main process has ended; it reports why itself."""
     if not isinstance(error, (EOFError, ConnectionError)):
         sys.__excepthook__(kind, error, traceback)
 
 
 def end_workers() -> None:
-    """End the loaders' workers, which obey nothing gentler, once training has ended in whatever
-    way.
-    """
+    """Kill the loaders' workers, which ignore all other signals, after training has ended."""
     workers = multiprocessing.active_children()
     if workers and hasattr(signal, 'SIGCHLD'):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call this a failure
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report a failure
     for worker in workers:
         worker.kill()

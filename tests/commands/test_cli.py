@@ -2,12 +2,14 @@
 folder.
 """
 
+import platform
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT, basicsr, environment, tiny_options, write_options
 
+import hmaca_arch
 from hmaca_arch import cli
 
 
@@ -25,6 +27,34 @@ def test_help_explains_itself(capsys):
         with pytest.raises(SystemExit) as end:
             cli.main([command, '--help'])
         assert end.value.code == 0 and 'usage' in capsys.readouterr().out
+
+
+def test_version_says_what_is_installed(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(['--version'])
+    line = capsys.readouterr().out
+    assert end.value.code == 0 and line.count('\n') == 1
+    assert line.startswith(f'hmaca {hmaca_arch.__version__}, basicsr 1.4.2, torch ')
+    assert f'Python {platform.python_version()}' in line
+
+
+def test_version_imports_neither_torch_nor_basicsr():
+    code = (
+        'import sys, hmaca_arch\n'
+        'from hmaca_arch import cli\n'
+        'print(hmaca_arch.__version__, cli.versions())\n'
+        'assert not {"torch", "numpy", "basicsr"} & set(sys.modules), sys.modules.keys()\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_package_is_said_by_version(monkeypatch):
+    def missing(name):
+        raise cli.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(cli.metadata, 'version', missing)
+    assert ', torch is not installed, ' in cli.versions()
 
 
 def test_no_command_and_a_wrong_one(capsys):
@@ -109,10 +139,11 @@ def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):
 
 
 MOVED = {'paper_tables.py': 'basicsr tables', 'export_onnx.py': 'basicsr export'}
+PARTS = {'option_settings.py', 'options_schema.py'}  # of options_reference.py
 
 
 @pytest.mark.parametrize(
-    'script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED))
+    'script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED) - PARTS)
 )
 def test_each_script_explains_itself_from_any_folder(script, tmp_path):
     env = {key: value for key, value in environment().items() if key != 'PYTHONPATH'}

@@ -7,7 +7,7 @@ import yaml
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
-from hmaca_arch.config import files, presence
+from hmaca_arch.config import completing, files, presence
 from hmaca_arch.messages import OptionError
 
 SRRESNET = """
@@ -72,7 +72,7 @@ def test_what_basicsr_runs_is_accepted_without_a_warning(tmp_path, text, caplog)
 
 def test_weights_of_a_network_that_are_missing_are_named_before_a_run(tmp_path):
     options = resolved(tmp_path, CHANGES['weights that are not there'])
-    lines = presence.missing(files.complete(options, True, str(tmp_path)), open_data=False)
+    lines = presence.missing(completing.complete(options, True, str(tmp_path)), open_data=False)
     assert any(
         'network_g:spynet_path: ' in line and 'spynet.pth does not exist' in line for line in lines
     )

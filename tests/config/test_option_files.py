@@ -20,8 +20,8 @@ from conftest import ROOT, environment, make_triplets
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.config import checks as option_checks
+from hmaca_arch.config import completing, shipped, signatures
 from hmaca_arch.config import files as options
-from hmaca_arch.config import shipped
 from hmaca_arch.networks import baselines
 from hmaca_arch.training import pipeline as training
 
@@ -274,7 +274,7 @@ def test_every_data_set_under_either_protocol_is_a_setting_away(network, monkeyp
     skip_without_spandrel(options.load(f'train_{network}')['network_g'])
     built = []
     monkeypatch.setattr(
-        option_checks.signatures, 'try_network', built.append
+        signatures, 'count_parameters', built.append
     )  # as large as it is, once for all of them: `count`
     for name in SETS:
         for protocol, paste in (('release', 'gt'), ('clean', 'lq')):
@@ -368,7 +368,7 @@ def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, dat
     """
     opt = options.load(path)
     skip_without_spandrel(opt['network_g'])
-    option_checks.check(opt, options.is_training(opt))
+    option_checks.check(opt, completing.is_training(opt))
     assert yaml.safe_dump(opt)  # what is saved beside the results
     training.install()
     opt.update(

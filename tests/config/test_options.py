@@ -9,6 +9,7 @@ import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks as option_checks
+from hmaca_arch.config import completing, overrides, reading
 from hmaca_arch.config import files as options
 from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.messages import OptionError
@@ -77,8 +78,8 @@ def test_a_base_may_have_a_base_and_none_is_its_own(tmp_path):
 
 
 def test_a_section_without_a_type_takes_the_one_on_top():
-    assert options.merge({'a': {'p': 1}}, {'a': {'type': 'X'}}) == {'a': {'p': 1, 'type': 'X'}}
-    assert options.merge({'a': {'p': 1, 'type': 'Y'}}, {'a': {'type': 'X'}}) == {'a': {'type': 'X'}}
+    assert reading.merge({'a': {'p': 1}}, {'a': {'type': 'X'}}) == {'a': {'p': 1, 'type': 'X'}}
+    assert reading.merge({'a': {'p': 1, 'type': 'Y'}}, {'a': {'type': 'X'}}) == {'a': {'type': 'X'}}
 
 
 DATA = """
@@ -178,19 +179,19 @@ def test_several_bases_are_merged_in_order(tmp_path):
 
 def test_the_protocol_fills_paths_and_what_the_metric_pastes():
     given = {'protocol': 'release', 'a': {'b': ['x/{protocol}/y', 1], 'paste': '{paste}'}}
-    assert options.fill_protocol(given)['a'] == {'b': ['x/release/y', 1], 'paste': 'gt'}
-    assert options.fill_protocol({**given, 'protocol': 'clean'})['a'] == {
+    assert reading.fill_protocol(given)['a'] == {'b': ['x/release/y', 1], 'paste': 'gt'}
+    assert reading.fill_protocol({**given, 'protocol': 'clean'})['a'] == {
         'b': ['x/clean/y', 1],
         'paste': 'lq',
     }
     assert given['a']['paste'] == '{paste}'
-    assert options.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, (
+    assert reading.fill_protocol({'a': '{protocol}'}) == {'a': '{protocol}'}, (
         'without a protocol nothing is meant'
     )
     with pytest.raises(ValueError, match='protocol: there is no None'):
-        options.fill_protocol({'datasets': {'train': {'dataroot_gt': '{protocol}/gt'}}})
+        reading.fill_protocol({'datasets': {'train': {'dataroot_gt': '{protocol}/gt'}}})
     with pytest.raises(ValueError, match="protocol: there is no 'cleen'.*did you mean clean"):
-        options.fill_protocol({'protocol': 'cleen'})
+        reading.fill_protocol({'protocol': 'cleen'})
 
 
 def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
@@ -229,7 +230,7 @@ def test_a_trainings_own_file_tests_what_it_trained(tmp_path, triplets):
 
 def test_override_reads_yaml_and_changes_a_copy():
     given = {'train': {'optim_g': {'lr': 1.0}, 'amp': 'bf16'}}
-    changed = options.override(
+    changed = overrides.override(
         given, ['train:optim_g:lr=1e-4', 'train:amp=false', 'train:note=a=b', 'name=x']
     )
     assert changed == {'train': {'optim_g': {'lr': 1e-4}, 'amp': False, 'note': 'a=b'}, 'name': 'x'}
@@ -250,7 +251,7 @@ def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path
     opt, _ = parse_options(str(tmp_path), True, given)
     assert (opt['name'], opt['train']['total_iter'], opt['train']['ema_decay']) == ('mine', 3, 0.5)
     with pytest.raises(OptionError) as caught:
-        options.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
+        overrides.override({'train': {}}, ['trian:total_iter=1', 'train', 'train:x=1'])
     assert [line.split(':')[0] for line in caught.value.lines] == [
         "--force_yml 'trian",
         "--force_yml 'train'",
@@ -269,7 +270,7 @@ def test_what_is_printed_reads_back_as_the_same(tmp_path):
 @pytest.mark.parametrize('entry', ['trian:total_iter=1', 'train', 'train:total_iter:x=1'])
 def test_an_override_that_leads_nowhere_is_an_error(entry):
     with pytest.raises(ValueError, match='force_yml'):
-        options.override({'train': {'total_iter': 5}}, [entry])
+        overrides.override({'train': {'total_iter': 5}}, [entry])
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,7 @@ def test_the_home_folder_may_be_written_short(tmp_path, triplets, monkeypatch):
     opt['datasets']['train'].update(
         dataroot_lq='~/lq', meta_info_file='~/names.txt', meta_info_files=['~/a']
     )
-    section = options.complete(opt, True, str(tmp_path))['datasets']['train']
+    section = completing.complete(opt, True, str(tmp_path))['datasets']['train']
     assert (section['dataroot_lq'], section['meta_info_file']) == (
         str(tmp_path / 'lq'),
         str(tmp_path / 'names.txt'),

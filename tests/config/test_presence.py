@@ -8,8 +8,8 @@ from basicsr.archs import build_network
 from conftest import ROOT, changed, status_of, tiny_options, write_options
 
 from hmaca_arch import cli
+from hmaca_arch.config import completing, presence
 from hmaca_arch.config import files as options
-from hmaca_arch.config import presence
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_missing_mask_is_found_before_an_earlier_run_is_moved_aside(triplets, 
 
 
 def test_what_several_gpus_in_one_process_and_none_cannot_do(triplets, tmp_path, monkeypatch):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['num_gpu'], opt['train']['amp'] = 'auto', 'bf16'
 
     def refused(**more):
@@ -70,7 +70,7 @@ def test_bf16_is_refused_without_a_launcher_only(triplets, tmp_path, refused, mo
 
 def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opt = options.complete(
+    opt = completing.complete(
         options.load(ROOT / 'options' / 'train_hmaca_horse_pix.yml'), False, str(tmp_path)
     )
     data, weights = presence.missing(opt)
@@ -85,7 +85,7 @@ def test_a_test_without_data_or_weights_says_what_makes_them(tmp_path, monkeypat
 
 
 def test_weights_are_looked_into(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
 
     def found(param_key, states):
         torch.save(states, tmp_path / 'w.pth')
@@ -129,4 +129,4 @@ def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path,
         in found
     )
     opt['path']['strict_load_g'] = False  # on purpose, for fine-tuning
-    assert presence.missing(options.complete(opt, True, str(tmp_path))) == []
+    assert presence.missing(completing.complete(opt, True, str(tmp_path))) == []

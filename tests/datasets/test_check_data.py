@@ -1,6 +1,4 @@
-"""`basicsr check --data`: what is wrong with data is listed, what a training takes is said, and
-nothing is looked at twice.
-"""
+"""`basicsr check --data`: faults in data are listed, a step is measured, and a cache is kept."""
 
 import builtins
 import contextlib
@@ -20,9 +18,9 @@ from basicsr.archs import build_network
 from conftest import make_triplets, tiny_options, write_options
 
 import losses_ext  # noqa: F401
-from datasets_ext import check_data, make_lmdb
+from datasets_ext import check_data, image_facts, make_lmdb
 from hmaca_arch import cli
-from hmaca_arch.config import files as options
+from hmaca_arch.config import completing
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training import resources as estimate
 
@@ -101,7 +99,7 @@ def test_sound_data_pass(tmp_path, triplets):
     }
 
 
-def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, monkeypatch):
+def test_images_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, monkeypatch):
     monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32)
     assert not scan(tmp_path, triplets).lines['mis-sized']
     monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32 - 1)
@@ -111,7 +109,7 @@ def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, mo
     )
 
 
-def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
+def test_images_that_cannot_be_one_batch(tmp_path, triplets):
     for kind in ('lq', 'mask', 'gt'):
         path = triplets / 'train' / kind / '0002.png'
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:24])
@@ -119,7 +117,7 @@ def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
         'mis-sized'
     ]
     assert (
-        'train:gt_size: is missing, and pictures of 2 sizes cannot be one batch' in line
+        'train:gt_size: is missing, and images of 2 sizes cannot be one batch' in line
         and '0002.png: 24x32' in line
     )
     for sound in (
@@ -130,12 +128,10 @@ def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
 
 
 def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
-    """It may have been for want of a right, or of memory, of which a file's time and size say
-    nothing.
-    """
+    """The cause may be a permission or memory, which the file's time and size do not show."""
     path = triplets / 'train' / 'gt' / '0001.png'
     place, sound, status = (
-        check_data.Place(str(path), None, 'picture'),
+        image_facts.Place(str(path), None, 'image'),
         path.read_bytes(),
         path.stat(),
     )
@@ -143,7 +139,7 @@ def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
         path.write_bytes(content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert (
-            check_data.look_at([place], tmp_path / 'cache.json', 1)[place].error is None
+            image_facts.collect_facts([place], tmp_path / 'cache.json', 1)[place].error is None
         ) == readable
 
 
@@ -166,7 +162,7 @@ def test_a_report_of_names_that_are_no_text(tmp_path, triplets, monkeypatch, cap
     assert code == 1 and 'caf\\udce9.png' in report and 'unreadable: 1' in report
 
 
-def test_pictures_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
+def test_images_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
     lines = scan(tmp_path, triplets, train={'gt_size': 33}, val={'dataroot_lq': 'nowhere'}).lines
     assert (
         len(lines['mis-sized']) == 6
@@ -222,7 +218,7 @@ def test_lmdb_is_read_as_folders_are(tmp_path, spoiled):
     assert 'gt.lmdb: key 0004 has the pixels of' in report.lines['duplicate'][0]
 
 
-def test_clean_pictures_of_the_other_data_set_and_folders_of_stock_ones(tmp_path, spoiled):
+def test_clean_images_of_the_other_data_set_and_folders_of_stock_ones(tmp_path, spoiled):
     clean = {
         'name': 'c',
         'type': 'MaskedDegradationDataset',
@@ -250,13 +246,13 @@ def test_clean_pictures_of_the_other_data_set_and_folders_of_stock_ones(tmp_path
 
 def test_only_what_changed_is_looked_at_again(tmp_path, spoiled, monkeypatch):
     first = scan(tmp_path, spoiled)
-    looked, look = [], check_data._look_at_all
+    read, read_chunk = [], image_facts._read_chunk
     monkeypatch.setattr(
-        check_data, '_look_at_all', lambda places: looked.extend(places) or look(places)
+        image_facts, '_read_chunk', lambda places: read.extend(places) or read_chunk(places)
     )
-    monkeypatch.setattr(check_data, 'Workers', lambda count: contextlib.nullcontext(builtins))
+    monkeypatch.setattr(image_facts, 'Workers', lambda count: contextlib.nullcontext(builtins))
     assert scan(tmp_path, spoiled) == first
-    assert sorted(Path(place.path).name for place in looked) == ['0000.png', '0005.png'], (
+    assert sorted(Path(place.path).name for place in read) == ['0000.png', '0005.png'], (
         'only what could not be read before'
     )
     monkeypatch.undo()
@@ -277,7 +273,7 @@ def test_what_was_seen_before_ctrl_c_is_kept(tmp_path, triplets, monkeypatch):
         raise KeyboardInterrupt
 
     make_triplets(triplets / 'many', 20, size=8)
-    monkeypatch.setattr(check_data.Workers, 'map', interrupted)
+    monkeypatch.setattr(image_facts.Workers, 'map', interrupted)
     opt = tiny_options(triplets)['datasets']['train']
     opt.update(
         {f'dataroot_{kind}': str(triplets / 'many' / kind) for kind in ('lq', 'mask', 'gt')},
@@ -309,15 +305,15 @@ def test_the_command_measures_a_step_and_draws_the_first_batch(
     assert sorted(os.listdir(tmp_path)) == ['checks', 'data', 'o.yml'], (
         'nothing of a run is written'
     )
-    picture = cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png'))
-    assert picture.shape == (4 * 256 + 3 * 4, 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
-    mask, marked = picture[:256, 260:516], picture[:256, 520:776]
+    image = cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png'))
+    assert image.shape == (4 * 256 + 3 * 4, 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
+    mask, marked = image[:256, 260:516], image[:256, 520:776]
     green = (marked == (0, 255, 0)).all(axis=2)
     assert green.any() and (mask[green] == 255).all(), 'the edge is drawn on the mask'
 
 
 def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     samples = estimate.first_samples(opt)
     training.install()
@@ -328,7 +324,7 @@ def test_the_first_batch_is_the_one_that_training_takes(tmp_path, triplets):
 
 
 def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, triplets):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     opt['datasets']['train']['seed'] = 0
     one = estimate.first_samples(opt)
     assert len(estimate.first_samples({**opt, 'num_gpu': 3})) == 3 * len(one)
@@ -337,7 +333,7 @@ def test_one_process_that_feeds_several_gpus_takes_a_batch_for_each(tmp_path, tr
 def test_where_a_batch_would_take_too_long_one_sample_is_measured_and_said_so(
     tmp_path, triplets, monkeypatch
 ):
-    opt = options.complete(tiny_options(triplets), True, str(tmp_path))
+    opt = completing.complete(tiny_options(triplets), True, str(tmp_path))
     samples = estimate.first_samples(opt)
     monkeypatch.setattr(estimate, 'PATIENCE', 0.0)
     found = estimate.measure(opt, samples)
@@ -373,7 +369,7 @@ def test_long_lists_are_cut_on_the_screen():
     )
 
 
-def test_a_tests_file_shows_its_pictures_and_takes_no_step(tmp_path, triplets, monkeypatch, capsys):
+def test_a_tests_file_shows_its_images_and_takes_no_step(tmp_path, triplets, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     opt = tiny_options(triplets)
     opt['datasets']['test'] = {**opt['datasets'].pop('val'), 'name': 'tested'}

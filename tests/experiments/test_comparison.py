@@ -1,6 +1,4 @@
-"""basicsr compare: agrees with `basicsr test`, and its intervals, costs and sheets are what they
-say.
-"""
+"""`basicsr compare` agrees with `basicsr test`; its intervals, costs and sheets are right."""
 
 import csv
 import json
@@ -68,8 +66,9 @@ def inside(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def checkpoints(triplets) -> dict[str, Path]:
-    """Random weights, so that every digit of a figure counts: HMACA, SwinIR with the mask as a
-    channel, SwinIR without.
+    """Random weights of HMACA, SwinIR with the mask as a channel, and SwinIR without.
+
+    Random, so that every digit of a figure counts.
     """
     torch.manual_seed(0)
     networks = {
@@ -112,7 +111,7 @@ def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
             name=name, network_g=section, path={'pretrain_network_g': str(checkpoints[name])}
         )
         write_options(inside / f'{name}.yml', opt)
-        training.run('test', arguments_of(['-opt', f'{name}.yml'], 'test'), str(inside))
+        training.run_pipeline('test', arguments_of(['-opt', f'{name}.yml'], 'test'), str(inside))
     run = compare(
         triplets / 'test', '-n', checkpoints['hmaca'], checkpoints['seeing'], 'blind.yml', f'again=hmaca.yml,{checkpoints["hmaca"]}',
         '--threads', 1, '--resamples', 50, '--against', 'seeing',
@@ -175,18 +174,18 @@ def test_classical_methods_are_told_by_the_manifest(tmp_path):
     source.mkdir()
     rng = np.random.default_rng(0)
     for number in range(3):
-        picture = cv2.resize(
+        image = cv2.resize(
             rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
         )
-        cv2.imwrite(str(source / f'{number}.png'), picture)
+        cv2.imwrite(str(source / f'{number}.png'), image)
     how = {'protocol': 'clean', 'size': None, 'quiet': True}
     make_dataset(
         source, tmp_path / 'blur', degradation={'type': 'blur', 'sigma': [1.0, 2.0]}, **how
     )
     data = find_data(str(tmp_path / 'blur'))
-    sigmas = [data.known_of(name)['sigma'] for name in data.dataset().names]
+    sigmas = [data.parameters_of(name)['sigma'] for name in data.dataset().names]
     assert len(set(sigmas)) == 3 and all(1 <= sigma <= 2 for sigma in sigmas) and data.paste == 'lq'
-    chosen = classical_methods(['all'], data.degradations(data.dataset().names))
+    chosen = classical_methods(['all'], data.kinds(data.dataset().names))
     assert [method.settings for method in chosen] == [
         'unsharp',
         'landweber',
@@ -199,19 +198,19 @@ def test_classical_methods_are_told_by_the_manifest(tmp_path):
     make_lmdb(tmp_path / 'blur', quiet=True)  # beside the folders; those are removed below
     for kind in ('lq', 'gt', 'mask'):
         (tmp_path / 'blur' / kind).rename(tmp_path / kind)
-    packed = measure(chosen[1], data, 'cpu', shown=('1',))
+    packed = measure(chosen[1], data, 'cpu', keep=('1',))
     assert (
         packed.names == after.names
         and (packed.values['composite_psnr'] == after.values['composite_psnr']).all()
     )
-    assert list(packed.pictures) == ['1'] and packed.pictures['1'].shape == (64, 64, 3)
+    assert list(packed.images) == ['1'] and packed.images['1'].shape == (64, 64, 3)
 
     make_dataset(
         source, tmp_path / 'release', protocol='release', degradation='pix', size=None, quiet=True
     )
-    data = find_data(str(tmp_path / 'release'), count=2, told={'type': 'pix', 'block': 3})
+    data = find_data(str(tmp_path / 'release'), count=2, degradation={'type': 'pix', 'block': 3})
     assert data.paste == 'gt' and len(data.dataset()) == 2
-    assert data.known_of('0') == {'type': 'pix', 'block': 3, 'centred': False}
+    assert data.parameters_of('0') == {'type': 'pix', 'block': 3, 'centred': False}
 
 
 def test_multiply_accumulates_and_parameters_by_hand(triplets, checkpoints):
@@ -255,9 +254,9 @@ def test_bootstrap_step_by_step_and_by_hand():
         )
     assert ours[1].low - ours[0].low == pytest.approx(
         0.5
-    )  # the same pictures are drawn for every row
+    )  # the same images are drawn for every row
     assert bootstrap(values, 2000, 0.9, seed=1) == ours != bootstrap(values, 2000, 0.9, seed=2)
-    # of two pictures a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
+    # of two images a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
     two = np.array([[0.0, 1.0]])
     assert bootstrap(np.array([[3.0], [4.0]]), 10) == [Estimate(3, 3, 3), Estimate(4, 4, 4)]
     assert [bootstrap(two, 2000, share)[0] for share in (0.4, 0.6)] == [
@@ -277,7 +276,7 @@ def result(label: str, *composite: float, **more) -> Result:
     )
 
 
-def test_order_pairs_and_pictures_left_out():
+def test_order_pairs_and_images_left_out():
     inf, nan = math.inf, math.nan
     rows = [
         result('input', 30, 40, 20, inf),
@@ -296,7 +295,7 @@ def test_order_pairs_and_pictures_left_out():
         2
     ].low == differences[2].high == -1
     text = comparison.markdown()
-    assert 'over 2 of 4 pictures' in text and '-1.00 [-1.00, -1.00]' in text
+    assert 'over 2 of 4 images' in text and '-1.00 [-1.00, -1.00]' in text
     assert Comparison(rows, 'worse', 50).differences['composite_psnr'][1].mean == 2.5
     assert (
         'picture,method,composite_psnr,milliseconds\n0,input,30.000000,2.000\n' in comparison.csv()
@@ -400,7 +399,7 @@ def test_sheet_shows_the_region_and_its_errors():
         (['data/test', '-c', 'landwebber'], 'did you mean landweber?'),
         (
             ['data/test', '-c', 'landweber'],
-            'it is for blur, and the degradation of the pictures is not known',
+            'it is for blur, and the degradation of the images is not known',
         ),
         (['data/test', '--degradation', 'pix'], '--block is missing'),
         (['data/test', '--sigma', '2'], '--sigma goes with --degradation'),
@@ -434,7 +433,9 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_methods_run(
     (inside / 'file').write_text('')
     measured = []
     monkeypatch.setattr(
-        compare_module, 'in_process', lambda context, method, *_: measured.append(method.label)
+        compare_module,
+        'measure_in_process',
+        lambda context, method, *_: measured.append(method.label),
     )
     with pytest.raises(
         ValueError, match=r'--output: file/results cannot be written to \(Not a directory\)'
@@ -490,7 +491,7 @@ def test_results_hold_no_nan():
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
-def test_pictures_whose_names_are_not_text(inside):
+def test_images_whose_names_are_not_text(inside):
     make_triplets(inside / 'data', 1)
     for kind in ('lq', 'mask', 'gt'):
         os.rename(
@@ -502,7 +503,7 @@ def test_pictures_whose_names_are_not_text(inside):
     assert Path('comparison/pictures.csv').read_bytes().count(b'\ncaf\xe9,') == 2
 
 
-def test_a_class_of_pictures_without_regions(inside):
+def test_a_class_of_images_without_regions(inside):
     make_triplets(inside / 'plain', 2)
     for path in (inside / 'plain' / 'mask').iterdir():
         cv2.imwrite(str(path), np.zeros((32, 32), np.uint8))
@@ -511,4 +512,4 @@ def test_a_class_of_pictures_without_regions(inside):
         np.isnan(result.values['masked_psnr']).all()
         and np.isfinite(result.values['composite_psnr']).all()
     )
-    assert compare_module.chosen_pictures(result, 3) == ()
+    assert compare_module.chosen_images(result, 3) == ()

@@ -149,7 +149,7 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     monkeypatch.setitem(sys.modules, 'onnx', None)
     status, _ = run(tmp_path, windowed(), '--dynamic')
-    assert status == 1 and "pip install 'hmaca[onnx]'" in capsys.readouterr().err
+    assert status == 1 and how_to_install('onnx') in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('result', ['off', 'nan', 'outside'])
@@ -174,7 +174,9 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
 
     network = windowed()
     monkeypatch.setattr(
-        onnx_export, 'needed', lambda: type('onnxruntime', (), {'InferenceSession': Session})
+        onnx_export,
+        'import_onnxruntime',
+        lambda: type('onnxruntime', (), {'InferenceSession': Session}),
     )
     monkeypatch.setattr(
         torch.onnx, 'export', lambda module, args, path, **kwargs: path.write_bytes(b'new')
@@ -208,7 +210,7 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(onnx_export, 'needed', lambda: None)
+    monkeypatch.setattr(onnx_export, 'import_onnxruntime', lambda: None)
     (tmp_path / 'bad.pth').write_bytes(b'not a checkpoint')
     torch.save([1], tmp_path / 'list.pth')
     torch.save({'weight': torch.zeros(1)}, tmp_path / 'other.pth')

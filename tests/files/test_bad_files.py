@@ -223,7 +223,7 @@ def test_make_dataset_names_every_file_that_it_cannot_use(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert (
         all(f'{name}.png: ' in errors for name in ('bad0', 'bad5', 'link'))
-        and '7 of 8 pictures cannot be used' in errors
+        and '7 of 8 images cannot be used' in errors
     )
     assert [path.name for path in (tmp_path / 'out' / 'gt').iterdir()] == ['good.png']
     assert make_dataset([*arguments, '--exclude', 'link', *(f'bad{i}' for i in range(6))]) == 0
@@ -245,26 +245,24 @@ def test_zip_files_that_unpack_to_too_much_or_end_too_soon(tmp_path, monkeypatch
     data = saved(smooth(np.random.default_rng(0)))
     with zipfile.ZipFile(tmp_path / 'a.zip', 'w', zipfile.ZIP_LZMA) as archive:
         archive.writestr('a.png', data)
-    (picture,) = inputs.find_pictures(tmp_path / 'a.zip')['']
-    assert picture.read() == data
+    (image,) = inputs.find_images(tmp_path / 'a.zip')['']
+    assert image.read() == data
     monkeypatch.setattr(inputs, 'LARGEST_FILE', len(data) - 1)
     with pytest.raises(ValueError, match=r'a\.zip/a\.png: .*more than'):
-        picture.read()
+        image.read()
     monkeypatch.undo()
     broken = bytearray((tmp_path / 'a.zip').read_bytes())
     broken[60:90] = bytes(30)
     (tmp_path / 'b.zip').write_bytes(broken)
-    (picture,) = inputs.find_pictures(tmp_path / 'b.zip')['']
+    (image,) = inputs.find_images(tmp_path / 'b.zip')['']
     with pytest.raises(ValueError, match=r'b\.zip/a\.png: cannot be read from the zip file'):
-        picture.read()
+        image.read()
 
 
 def test_bombs_are_no_small_pictures(tmp_path):
-    """What measures the sides of all pictures leaves those that cannot be opened to what decodes
-    them.
-    """
+    """An image too large to open passes the check of sides; decoding it reports the reason."""
     (tmp_path / 'bomb.png').write_bytes(png(60000, 60000, 8, 2, b''))
-    inputs.check_sides(inputs.find_pictures(tmp_path)[''], 64, 'why')
+    inputs.check_sides(inputs.find_images(tmp_path)[''], 64, 'why')
 
 
 def paired(root, **options) -> MaskedPairedImageDataset:

@@ -11,15 +11,15 @@ import torch
 from reference import assert_close, randomised, weights
 from torch import nn
 
-from hmaca_arch.networks import attention
+from hmaca_arch.networks import biased_attention
 from hmaca_arch.networks.attention import (
     DynamicPositionBias,
     GridAttention,
     MaskCrossAttention,
-    MaskEncoder,
     WindowAttention,
     WindowMaskCrossAttention,
 )
+from hmaca_arch.networks.mask_keys import MaskEncoder, MaskKeys
 
 IDENTITY = nn.Identity()
 
@@ -81,11 +81,13 @@ def test_window_attention_gradients_equal_the_oracles():
 def test_training_and_inference_take_different_ways_to_the_same_result(monkeypatch):
     q, k, v = torch.randn(3, 2, 5, 12, 6, dtype=torch.float64).unbind(0)
     table = torch.randn(7, 9, 2, dtype=torch.float64)
-    monkeypatch.setattr(attention, 'explicit', counted := Mock(wraps=attention.explicit))
-    training = attention.attend(q, k, v, table, 3, 4)
+    monkeypatch.setattr(
+        biased_attention, 'explicit', counted := Mock(wraps=biased_attention.explicit)
+    )
+    training = biased_attention.attend(q, k, v, table, 3, 4)
     assert counted.call_count == 1
     with torch.no_grad():
-        assert_close(attention.attend(q, k, v, table, 3, 4), training)
+        assert_close(biased_attention.attend(q, k, v, table, 3, 4), training)
     assert counted.call_count == 1
 
 
@@ -94,8 +96,8 @@ def test_a_bias_in_parts_is_the_whole_one(monkeypatch):
     qkv = torch.randn(1, 8, 8, 12, dtype=torch.float64)
     whole = layer(qkv, IDENTITY)
     for most in (1, 3 * 2 * 4 * 4 * 4):  # one row of queries at a time; three
-        monkeypatch.setattr(attention, 'BIAS_ELEMENTS', most)
-        monkeypatch.setattr(attention, 'BIAS_ELEMENTS_CPU_INFERENCE', most)
+        monkeypatch.setattr(biased_attention, 'BIAS_ELEMENTS', most)
+        monkeypatch.setattr(biased_attention, 'BIAS_ELEMENTS_CPU_INFERENCE', most)
         assert_close(layer(qkv, IDENTITY), whole, 1e-12)
         with torch.no_grad():
             assert_close(layer(qkv, IDENTITY), whole, 1e-12)
@@ -110,7 +112,7 @@ def test_a_bias_never_exists_per_window_or_larger_than_allowed(monkeypatch):
         return real(q, k, v, attn_mask=attn_mask)
 
     monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', spy)
-    monkeypatch.setattr(attention, 'BIAS_ELEMENTS_CPU_INFERENCE', 2 * 8 * 16)
+    monkeypatch.setattr(biased_attention, 'BIAS_ELEMENTS_CPU_INFERENCE', 2 * 8 * 16)
     with torch.no_grad():
         WindowAttention(dim=4, heads=2, size=4, shift=2)(torch.randn(2, 12, 12, 12), IDENTITY)
     assert seen
@@ -198,7 +200,7 @@ def test_the_embedding_of_a_pattern_is_the_convolution_at_a_pixel_that_has_it():
     encoder = MaskEncoder(3).double()
     mask = random_masks(1, 1, 9, 11)
     dense = encoder.pixels(mask)
-    keys = encoder(mask)
+    keys = encoder.keys(mask)
     present = keys.embedding[0][keys.log_count[0].isfinite()]
     distance = (dense.reshape(-1, 1, 3) - present).abs().amax(-1)
     assert distance.min(dim=1).values.max() < 1e-12  # every pixel's embedding is one of them
@@ -206,7 +208,7 @@ def test_the_embedding_of_a_pattern_is_the_convolution_at_a_pixel_that_has_it():
 
 
 def cross_attend(layer, encoder, x, mask, dense):
-    keys = attention.MaskKeys(encoder.pixels(mask).flatten(1, 2)) if dense else encoder(mask)
+    keys = MaskKeys(encoder.pixels(mask).flatten(1, 2)) if dense else encoder.keys(mask)
     assert (keys.log_count is None) == dense
     return layer(x, *keys)
 
@@ -266,25 +268,25 @@ def test_cross_attention_against_the_oracle():
     sd = {**weights(layer, 'at'), **weights(encoder, 'mask_encoder')}
     s = {'cross_attention': 'global', 'cross_attention_heads': 2, 'cross_attention_residual': True}
     expected = reference.cross_attention(x, mask.permute(0, 2, 3, 1), sd, 'at', 0, s)
-    assert_close(layer(x, *encoder(mask)), expected)
+    assert_close(layer(x, *encoder.keys(mask)), expected)
 
 
 def test_one_soft_mask_sends_the_whole_batch_to_the_dense_form():
     encoder = MaskEncoder(4)
     masks = torch.zeros(3, 1, 6, 6)
-    assert encoder(masks).log_count is not None
+    assert encoder.keys(masks).log_count is not None
     masks[1, 0, 2, 2] = 0.999
-    keys = encoder(masks)
+    keys = encoder.keys(masks)
     assert keys.log_count is None and keys.embedding.shape == (3, 36, 4)
     masks[1, 0, 2, 2] = math.nan
-    assert encoder(masks).log_count is None
+    assert encoder.keys(masks).log_count is None
 
 
 def test_numbers_of_patterns_survive_autocast():
     encoder, mask = MaskEncoder(4), random_masks(2, 1, 30, 30, dtype=torch.float32)
-    expected = encoder(mask).log_count
+    expected = encoder.keys(mask).log_count
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert torch.equal(encoder(mask).log_count, expected)
+        assert torch.equal(encoder.keys(mask).log_count, expected)
 
 
 @pytest.mark.parametrize('shift', [0, 2])
@@ -318,9 +320,11 @@ def test_moving_the_square_changes_nothing_for_global_and_something_for_window()
         square(12, 12, 0, 3, 4),
         square(12, 12, 2, 3, 5),
     )
-    assert_close(over_all(x, *encoder(here)), over_all(x, *encoder(there)))
+    assert_close(over_all(x, *encoder.keys(here)), over_all(x, *encoder.keys(there)))
     for other in (at_the_edge, larger):
-        assert (over_all(x, *encoder(here)) - over_all(x, *encoder(other))).abs().max() > 1e-3
+        assert (
+            over_all(x, *encoder.keys(here)) - over_all(x, *encoder.keys(other))
+        ).abs().max() > 1e-3
     assert (inside(x, encoder.pixels(here)) - inside(x, encoder.pixels(there))).abs().max() > 1e-3
 
 
@@ -330,9 +334,9 @@ def test_without_residual_a_uniform_mask_hides_the_picture():
     """
     encoder, x = randomised(MaskEncoder(8)), torch.randn(2, 4, 4, 8, dtype=torch.float64)
     mask = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
-    literal = randomised(MaskCrossAttention(8, 2, residual=False))(x, *encoder(mask))
+    literal = randomised(MaskCrossAttention(8, 2, residual=False))(x, *encoder.keys(mask))
     assert (literal - literal[:1, :1, :1]).abs().max() < 1e-12
-    with_residual = randomised(MaskCrossAttention(8, 2))(x, *encoder(mask))
+    with_residual = randomised(MaskCrossAttention(8, 2))(x, *encoder.keys(mask))
     assert (with_residual - with_residual[:1, :1, :1]).abs().max() > 0.1
     assert not any(
         'norm' in name for name, _ in MaskCrossAttention(8, 2, residual=False).named_parameters()

@@ -5,7 +5,7 @@ import reference
 import torch
 from reference import assert_close, randomised, weights
 
-from hmaca_arch.networks import blocks
+from hmaca_arch.networks import strips as tuning
 from hmaca_arch.networks.blocks import FAB, GAB, RHTB, FusedConv
 
 
@@ -23,6 +23,30 @@ def test_fused_conv():
     expected = reference.fused_conv(x, weights(layer, 'at'), 'at')
     assert_close(layer(x), expected)
     assert (expected - x).abs().max() > 0.1
+
+
+def test_fused_conv_keeps_half_precision_under_autocast(device, monkeypatch):
+    """What is widened is most of the network's memory in training. On a GPU autocast would turn
+    LayerNorm's result, and all that follows, into float32.
+    """
+    layer = FusedConv(32).to(device)
+    x = torch.randn(2, 9, 8, 32, device=device)
+    expected = layer.double()(x.double())
+    layer.float()
+    real, kinds = layer.widened, []
+
+    def widened(x):
+        strips = real(x)
+        kinds.extend(strip.dtype for strip in strips)
+        return strips
+
+    monkeypatch.setattr(layer, 'widened', widened)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        out = layer(x)
+    assert kinds == [torch.bfloat16]
+    gradients = torch.autograd.grad(out.square().mean(), list(layer.parameters()))
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
+    assert (out - expected).norm() < 0.01 * (expected - x).norm()
 
 
 @pytest.mark.parametrize('shift', [0, 2])
@@ -57,13 +81,13 @@ def test_inference_in_strips_is_the_same(monkeypatch):
     )
     whole = layer(x)
     hidden = 6 * 32
-    assert len(blocks.strips(x, hidden, 1)) == 1
+    assert len(tuning.strips(x, hidden, 1)) == 1
     for elements, heights in ((1, [1] * 8), (2 * 4 * hidden * 3, [3, 3, 2])):  # unequal ones too
-        monkeypatch.setattr(blocks, 'STRIP_ELEMENTS', elements)
-        monkeypatch.setattr(blocks, 'CONV_STRIP_ELEMENTS', 2 * elements)
+        monkeypatch.setattr(tuning, 'STRIP_ELEMENTS', elements)
+        monkeypatch.setattr(tuning, 'CONV_STRIP_ELEMENTS', 2 * elements)
         with torch.no_grad():
             assert [
-                rows.stop - rows.start for rows in blocks.strips(x, hidden, elements)
+                rows.stop - rows.start for rows in tuning.strips(x, hidden, elements)
             ] == heights
             assert_close(layer(x), whole, 1e-12)
 

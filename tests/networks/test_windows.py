@@ -7,13 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmaca_arch.networks.windows import (
-    bands,
-    expand_offsets,
-    offsets,
-    pad_to_multiple,
-    runs_as_windows,
-)
+from hmaca_arch.networks.biased_attention import expand_at_once, expand_offsets
+from hmaca_arch.networks.windows import bands, offsets, pad_to_multiple, runs_as_windows
 
 
 def test_bands_by_hand():
@@ -67,6 +62,27 @@ def test_expand_offsets_is_the_table_at_query_minus_key(size, rows, cols):
         assert torch.equal(bias[:, i, j], table[qy - ky + size[0] - 1, qx - kx + size[1] - 1])
 
 
+def test_all_offsets_at_once_are_the_same_bits_in_a_quarter_of_the_autograd_nodes():
+    table = torch.randn(17, 15, 3, requires_grad=True)
+    [(_, expected)] = expand_offsets(table, 8, 6, step=8)
+    bias = expand_at_once(table, 8, 6)
+    assert torch.equal(bias, expected)
+    weight = torch.randn_like(bias)
+    ours, theirs = (torch.autograd.grad((b * weight).sum(), table)[0] for b in (bias, expected))
+    torch.testing.assert_close(ours, theirs)
+    assert nodes(bias.grad_fn) <= 10 and nodes(expected.grad_fn) > 16
+
+
+def nodes(*functions) -> int:
+    found, left = set(), list(functions)
+    while left:
+        function = left.pop()
+        if function is not None and function not in found:
+            found.add(function)
+            left += [before for before, _ in function.next_functions]
+    return len(found)
+
+
 def test_expand_offsets_in_parts():
     table = torch.randn(9, 7, 2)
     [(_, whole)] = expand_offsets(table, 5, 4, step=9)
@@ -85,24 +101,24 @@ def test_expand_offsets_passes_gradients_to_every_offset():
 
 
 def test_runs_as_windows_by_hand():
-    picture = torch.arange(16).view(1, 4, 4, 1)
+    image = torch.arange(16).view(1, 4, 4, 1)
     expected = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-    assert runs_as_windows(picture, 2)[0, ..., 0].tolist() == expected
+    assert runs_as_windows(image, 2)[0, ..., 0].tolist() == expected
 
 
 def test_padding_mirrors_each_axis_by_itself():
-    picture = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, None]
+    image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, None]
     # 2 rows to 4: the padding, 2, is not smaller than the side: edge. 3 columns to 4: mirrored.
     expected = [[1, 2, 3, 2], [4, 5, 6, 5], [4, 5, 6, 5], [4, 5, 6, 5]]
-    assert pad_to_multiple(picture, 4, 'picture')[0, 0].tolist() == expected
-    assert pad_to_multiple(picture, 5, 'picture')[0, 0, 0].tolist() == [
+    assert pad_to_multiple(image, 4, 'image')[0, 0].tolist() == expected
+    assert pad_to_multiple(image, 5, 'image')[0, 0, 0].tolist() == [
         1,
         2,
         3,
         2,
         1,
     ]  # 2 of 3 columns can be mirrored
-    assert pad_to_multiple(picture, 4, 'mask')[0, 0].tolist() == [
+    assert pad_to_multiple(image, 4, 'mask')[0, 0].tolist() == [
         [1, 2, 3, 0],
         [4, 5, 6, 0],
         [0] * 4,
@@ -111,5 +127,5 @@ def test_padding_mirrors_each_axis_by_itself():
 
 
 def test_no_padding_where_none_is_needed():
-    picture = torch.rand(1, 3, 8, 4)
-    assert torch.equal(pad_to_multiple(picture, 4, 'picture'), picture)
+    image = torch.rand(1, 3, 8, 4)
+    assert torch.equal(pad_to_multiple(image, 4, 'image'), image)

@@ -1,20 +1,21 @@
 """docs/options.md and options/schema.json: up to date, complete, and true."""
 
 import ast
-import importlib.util
+import importlib
 import json
 import re
+import sys
 
 import pytest
 import yaml
 from conftest import ROOT
 
-from hmaca_arch.config import schema
+from hmaca_arch.config import dataset_schema, schema
 from hmaca_arch.config.yaml_files import Loader, parse
 
 SECTIONS = {
     key: value
-    for key, value in vars(schema).items()
+    for key, value in {**vars(schema), **vars(dataset_schema)}.items()
     if key.isupper()
     and isinstance(value, dict)
     and key not in ('DATASETS', 'REQUIRED', 'PROTOCOLS', 'DATA_FILE')
@@ -27,12 +28,10 @@ FILES = [
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location(
-        'options_reference', ROOT / 'scripts' / 'options_reference.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The script as a module; it imports those beside it."""
+    sys.path.insert(0, str(ROOT / 'scripts'))
+    yield importlib.import_module('options_reference')
+    sys.path.remove(str(ROOT / 'scripts'))
 
 
 def test_both_are_what_the_script_writes(script):
@@ -50,7 +49,7 @@ def test_every_setting_has_an_entry_with_its_meaning_and_an_example(script):
         for key, kind in section.items()
         if key not in ('phase', 'scale')
     ]
-    for name in schema.DATASETS:
+    for name in dataset_schema.DATASETS:
         settings += [
             (key, kind)
             for key, kind in script.data_set(name).items()
@@ -73,9 +72,7 @@ def test_examples_are_of_the_kind():
 
 
 def test_defaults_are_those_of_the_code():
-    """What `.get(key, default)` says in the code that reads these sections, where the key is of one
-    section only.
-    """
+    """Compare with the defaults in `.get(key, default)`, for keys of a single section."""
     keys = [key for section in SECTIONS.values() for key in section]
     stated = {
         key: kind.default
@@ -85,7 +82,7 @@ def test_defaults_are_those_of_the_code():
     }
     stated |= {
         key: kind.default
-        for known in schema.DATASETS.values()
+        for known in dataset_schema.DATASETS.values()
         for key, kind in known.items()
         if kind.meaning and key not in keys
     }
@@ -116,7 +113,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def mistakes(value, rule: dict, place: str = '') -> list[str]:
-    """Where a value breaks a JSON schema; the few keywords that the script uses."""
+    """Return where a value breaks a JSON schema of the few keywords that the script uses."""
     found = []
     if 'type' in rule:
         kinds = {

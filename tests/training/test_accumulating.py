@@ -15,7 +15,7 @@ import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import pipeline as training
-from hmaca_arch.training.accumulating import InParts
+from hmaca_arch.training.accumulating import SplitCollate
 
 
 def sample(number: int, size: int = 16) -> dict:
@@ -44,7 +44,7 @@ def stepped(tmp_path, parts: int, count: int = 6, steps: int = 3, **train):
     model.net_g.double(), model.net_g_ema.double()
     for step in range(1, steps + 1):
         model.update_learning_rate(step)
-        model.feed_data(InParts(parts)([sample(number) for number in range(count)]))
+        model.feed_data(SplitCollate(parts)([sample(number) for number in range(count)]))
         model.optimize_parameters(step)
     return model
 
@@ -80,7 +80,7 @@ def test_mixed_precision_accumulates(tmp_path, amp):
             {key: value.float() if torch.is_tensor(value) else value for key, value in item.items()}
             for item in samples
         ]
-        return InParts(parts)(singles)
+        return SplitCollate(parts)(singles)
 
     weights = []
     for parts in (1, 2):
@@ -109,7 +109,7 @@ def test_the_part_that_is_not_finite_is_named_and_no_step_is_taken(tmp_path):
     }
     samples = [sample(number) for number in range(6)]
     samples[4]['gt'][0, 0, 0] = float('nan')
-    model.feed_data(InParts(2)(samples))
+    model.feed_data(SplitCollate(2)(samples))
     with pytest.raises(
         ValueError, match=r'iteration 9: the loss is nan on 3\.png, 4\.png, 5\.png\. Look'
     ) as caught:
@@ -120,18 +120,19 @@ def test_the_part_that_is_not_finite_is_named_and_no_step_is_taken(tmp_path):
 
 def test_samples_keep_their_order_in_parts():
     samples = [sample(number) for number in range(4)]
-    parts = InParts(2)(samples)
+    parts = SplitCollate(2)(samples)
     assert [part['lq_path'] for part in parts] == [['0.png', '1.png'], ['2.png', '3.png']]
     assert torch.equal(torch.cat([part['lq'] for part in parts]), default_collate(samples)['lq'])
-    assert [part['lq'].shape[-1] for part in InParts(2)([sample(0), sample(1, 32)])] == [16, 32], (
-        'sizes may differ between parts'
-    )
+    assert [part['lq'].shape[-1] for part in SplitCollate(2)([sample(0), sample(1, 32)])] == [
+        16,
+        32,
+    ], 'sizes may differ between parts'
 
 
 def run(folder, options, *more):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         'train',
         arguments(['-opt', str(write_options(folder / 'o.yml', options)), *more]),
         str(folder),

@@ -26,7 +26,7 @@ from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.files import atomic
 from hmaca_arch.files.torch_files import save_atomically
 from hmaca_arch.models import MaskedRestorationModel
-from hmaca_arch.training import pipeline as training
+from hmaca_arch.training import loaders, patches
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 
@@ -236,15 +236,15 @@ def test_a_data_set_of_another_size_than_before(basicsr_here, options, triplets,
     )
     assert (
         code == 1
-        and 'pictures 6, now 7; names ' in error
+        and 'images 6, now 7; names ' in error
         and 'its sequence of samples cannot be continued' in error
     )
 
 
 def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
     """The loader waits for a bounded time, and nothing is left behind."""
-    assert training.LOADER_TIMEOUT <= 600
-    monkeypatch.setattr(training, 'LOADER_TIMEOUT', 2)
+    assert loaders.TIMEOUT <= 600
+    monkeypatch.setattr(loaders, 'TIMEOUT', 2)
     monkeypatch.setattr(
         torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2
     )  # what torch waits for a worker in the end
@@ -263,7 +263,7 @@ def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
 
 
 def _hand_over(pipe) -> None:
-    training.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
+    patches.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
     pipe.send(resource_sharer.DupFd(0))
     pipe.recv()
 

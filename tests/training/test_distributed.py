@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import basicsr.test
+import basicsr.train
 import pytest
 import torch
 from basicsr.utils.logger import initialized_logger
@@ -21,7 +23,7 @@ import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.training import distributed, starting
 from hmaca_arch.training import pipeline as training
-from hmaca_arch.training.accumulating import gradients_kept
+from hmaca_arch.training.accumulating import exchange_gradients_if
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--max-restarts=0']
 
@@ -38,7 +40,7 @@ def save_every(self, epoch, current_iter):
     save(self, epoch, current_iter)
     torch.save(self.get_bare_model(self.net_g).state_dict(), f'rank{os.environ["RANK"]}.pth')
 MaskedRestorationModel.save = save_every
-training.run('train', arguments(sys.argv[1:]), os.getcwd())
+training.run_pipeline('train', arguments(sys.argv[1:]), os.getcwd())
 """
 
 
@@ -88,7 +90,7 @@ def run_here(folder: Path, command: str, opt: dict, *more: str) -> None:
     """One process: this one."""
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         command, arguments(['-opt', str(write_options(folder / 'o.yml', opt)), *more]), str(folder)
     )
 
@@ -173,7 +175,7 @@ def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
         net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
         exchanged = []
         for last in (False, True):
-            with gradients_kept(net, last):
+            with exchange_gradients_if(last, net):
                 exchanged.append(net.require_backward_grad_sync)
         assert exchanged == [False, True]
     finally:
@@ -307,7 +309,7 @@ def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
     tasks = slurm_tasks(folders[1], 'test', opt)
     outputs = [task.communicate(timeout=120)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], '\n'.join(outputs)
-    assert 'Validation single, 1 pictures' in outputs[0] and outputs[1] == ''
+    assert 'Validation single, 1 images' in outputs[0] and outputs[1] == ''
     run_here(folders[0], 'test', opt)
     files = [
         sorted(p for p in (f / 'results').rglob('*') if p.suffix in ('.png', '.csv'))
@@ -393,6 +395,20 @@ def test_a_list_of_hosts_that_cannot_be_read(hosts):
         distributed.first_host(hosts)
 
 
+@pytest.mark.parametrize(
+    'hosts', ['a; mkdir made', '$(mkdir made)', '`mkdir made`', 'a\nmkdir made']
+)
+def test_a_list_of_hosts_is_no_program(no_launcher, tmp_path, monkeypatch, hosts):
+    """CVE-2024-27763: BasicSR gives the variable to a shell. Here no shell sees it."""
+    monkeypatch.chdir(tmp_path)
+    no_launcher.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0', SLURM_NODELIST=hosts)
+    with pytest.raises(ValueError, match='set MASTER_ADDR'):
+        distributed.start('slurm', {}, use_gpu=False)
+    assert not (tmp_path / 'made').exists()
+    for module in (basicsr.train, basicsr.test):
+        assert not hasattr(module, 'init_dist'), 'it is called by what `parse_options` replaces'
+
+
 @pytest.fixture
 def no_launcher(monkeypatch):
     for name in [
@@ -414,13 +430,13 @@ def test_slurm_says_where_a_process_stands(no_launcher):
         SLURM_JOB_NODELIST='node[7-8]',
         SLURM_JOB_ID='1234567',
     )
-    distributed.place_of_process('slurm')
+    distributed.read_rank('slurm')
     found = [
         no_launcher[name]
         for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
     ]
     assert found == ['5', '8', '1', 'node7', str(29500 + 567)]
-    distributed.place_of_process('slurm', port=2345)
+    distributed.read_rank('slurm', port=2345)
     assert no_launcher['MASTER_PORT'] == '2345'
 
 

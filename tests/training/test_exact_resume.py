@@ -56,7 +56,7 @@ def options_for(folder):
 def run(folder, options, *more):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         'train',
         arguments(['-opt', str(write_options(folder / 'options.yml', options)), *more]),
         root_path=str(folder),
@@ -243,7 +243,7 @@ def test_another_sequence_of_samples_is_refused(tmp_path):
     options['datasets']['train']['batch_size_per_gpu'] = 4
     for kind in ('lq', 'mask', 'gt'):
         (tmp_path / 'data' / 'train' / kind / '0004.png').unlink()
-    with pytest.raises(ValueError, match='pictures 5, now 4'):
+    with pytest.raises(ValueError, match='images 5, now 4'):
         run(tmp_path, options, '--auto_resume')
     for kind in ('lq', 'mask', 'gt'):
         folder = tmp_path / 'data' / 'train' / kind

@@ -28,7 +28,7 @@ SWINIR = {
 def run(folder, command, options):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         command,
         arguments(['-opt', str(write_options(folder / 'o.yml', options))], command),
         str(folder),

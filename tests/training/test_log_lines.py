@@ -18,7 +18,7 @@ TIMES = ('time', 'data_time', 'seconds_left')
 def run(folder, options, *more):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         'train',
         arguments(['-opt', str(write_options(folder / 'o.yml', options)), *more]),
         str(folder),

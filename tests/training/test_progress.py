@@ -207,7 +207,7 @@ def test_what_tensorboard_shows(tmp_path, triplets):
 
     initialized_logger.clear()
     logging.getLogger('basicsr').handlers.clear()
-    training.run(
+    training.run_pipeline(
         'train', arguments(['-opt', str(write_options(tmp_path / 'o.yml', opt))]), str(tmp_path)
     )
     events = read_tensorboard(tmp_path / 'tb_logger' / 'tiny')

@@ -29,8 +29,8 @@ from conftest import basicsr, command_line, environment, make_triplets, tiny_opt
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
+from hmaca_arch.training import locking, patches, resuming
 from hmaca_arch.training import pipeline as training
-from hmaca_arch.training import resuming
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
 
 
@@ -98,7 +98,7 @@ def test_the_replaced_sampler_really_ends_early():
 
 def run(folder, options, command='train', *more):
     path = write_options(folder / 'options.yml', options)
-    training.run(command, arguments(['-opt', str(path), *more]), root_path=str(folder))
+    training.run_pipeline(command, arguments(['-opt', str(path), *more]), root_path=str(folder))
 
 
 def weights(folder, label='latest', name='tiny'):
@@ -347,11 +347,11 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
 def test_any_optimizer_of_torch(tmp_path):
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     assert isinstance(
-        training.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01),
+        patches.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01),
         torch.optim.AdamW,
     )
     with pytest.raises(ValueError, match='did you mean AdamW'):
-        training.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
+        patches.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
 
 
 def test_another_basicsr_is_refused(monkeypatch):
@@ -445,7 +445,7 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
 
 HOLD = (
     'import os, sys, time\n'
-    'from hmaca_arch.training.resuming import lock_experiment\n'
+    'from hmaca_arch.training.locking import lock_experiment\n'
     'lock_experiment(sys.argv[1])\n'
     'child = os.fork()\n'  # as a loader's worker
     'print("held", flush=True) if child else None\n'
@@ -472,9 +472,9 @@ def test_one_run_a_name(tmp_path, triplets):
         assert not folder.exists()
         holder.kill()
         holder.wait()
-        resuming.lock_experiment(str(folder))  # its child is still there
+        locking.lock_experiment(str(folder))  # its child is still there
     finally:
-        resuming.unlock()
+        locking.unlock()
         os.killpg(holder.pid, signal.SIGKILL)
 
 
@@ -496,7 +496,7 @@ def test_pictures_of_different_sizes_need_crops(tmp_path, triplets):
             cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:24])
     options = tiny_options(triplets)
     options['datasets']['train'].update(gt_size=None, batch_size_per_gpu=4, num_worker_per_gpu=0)
-    with pytest.raises(ValueError, match='the pictures of a batch differ in size: set gt_size'):
+    with pytest.raises(ValueError, match='the images of a batch differ in size: set gt_size'):
         run(tmp_path, options)
 
 
@@ -570,7 +570,7 @@ def test_texts_are_utf_8_whatever_the_system_writes(tmp_path, triplets):
     run = tmp_path / 'experiments' / 'tiny'
     assert (run / 'o.yml').read_bytes().endswith(b'\n\n' + text.encode())
     log = next(run.glob('train_*.log')).read_text(encoding='utf-8')
-    assert 'Validation prüf本, 2 pictures' in log
+    assert 'Validation prüf本, 2 images' in log
     assert (
         yaml.safe_load((run / 'options_resolved.yml').read_text(encoding='utf-8'))['datasets'][
             'val'

@@ -1,3 +1,1 @@
-"""Networks and classical methods on the same pictures: figures, intervals, cost, and a sheet of
-pictures (`basicsr compare`).
-"""
+"""`basicsr compare`: networks and classical methods on the same images."""

@@ -1,4 +1,4 @@
-"""The triplets that methods are compared on, and what is known of how they were degraded."""
+"""The triplets that methods are compared on, and their degradations."""
 
 import json
 from collections.abc import Mapping
@@ -6,33 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from basicsr.data import build_dataset
-from torch.utils.data import Dataset
-
+from datasets_ext.manifest import MANIFEST
+from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.config.schema import PROTOCOLS
-from hmaca_arch.experiments.classical import known_of
+from hmaca_arch.experiments.classical import parameters_of
 
 KINDS = ('lq', 'gt', 'mask')
 
 
 @dataclass(frozen=True)
 class Data:
-    """Triplets.
+    """Triplets to compare methods on.
 
-    folder: of lq/, gt/ and mask/, or of lq.lmdb, gt.lmdb and mask.lmdb. count: how many of them,
-    the first by name; None: all. soft: masks keep their gray values. paste: what the composite PSNR
-    pastes outside the region, lq or gt. known: {name: what `known_of` says of its degradation}; ''
-    stands for every picture that is not named.
+    Args:
+        folder: of lq/, gt/ and mask/, or of lq.lmdb, gt.lmdb and mask.lmdb.
+        count: how many of them, the first by name; None: all.
+        soft: whether masks keep their gray values.
+        paste: what the composite PSNR pastes outside the region, lq or gt.
+        degradations: {name: parameters of the image's degradation, see `parameters_of`}; '' stands
+            for every image that is not named.
     """
 
     folder: str
     count: int | None
     soft: bool
     paste: str
-    known: Mapping[str, Mapping[str, Any]]
+    degradations: Mapping[str, Mapping[str, Any]]
 
-    def dataset(self) -> Dataset:
-        """Opened anew: a process opens its own.
+    def dataset(self) -> MaskedPairedImageDataset:
+        """Open the triplets. Each process needs to open its own.
 
         Raises:
             FileNotFoundError, ValueError: there are no such triplets.
@@ -40,37 +42,33 @@ class Data:
         folder = Path(self.folder)
         packed = (folder / 'lq.lmdb').is_dir() and not (folder / 'lq').is_dir()
         if not packed and not (folder / 'lq').is_dir():
-            below = next(
-                (split for split in ('test', 'val', 'train') if (folder / split / 'lq').is_dir()),
-                None,
-            )
-            hint = (
-                f'; {folder / below} does' if below else '; basicsr make-dataset makes such folders'
-            )
+            splits = [folder / split for split in ('test', 'val', 'train')]
+            below = [f'; {split} does' for split in splits if (split / 'lq').is_dir()]
+            hint = below[0] if below else '; basicsr make-dataset makes such folders'
             raise FileNotFoundError(
-                f'{folder} does not hold lq/, gt/ and mask/, nor lq.lmdb, gt.lmdb and mask.lmdb{hint}'
+                f'{folder} does not hold lq/, gt/ and mask/, '
+                f'nor lq.lmdb, gt.lmdb and mask.lmdb{hint}'
             )
+        ending = '.lmdb' if packed else ''
+        roots = {f'dataroot_{kind}': str(folder / f'{kind}{ending}') for kind in KINDS}
         options = {
-            f'dataroot_{kind}': str(folder / (f'{kind}.lmdb' if packed else kind)) for kind in KINDS
-        }
-        backend = {'type': 'lmdb' if packed else 'disk'}
-        common = {
             'name': folder.name,
             'type': 'MaskedPairedImageDataset',
             'phase': 'test',
             'soft_mask': self.soft,
+            'io_backend': {'type': 'lmdb' if packed else 'disk'},
         }
-        dataset = build_dataset(common | options | {'io_backend': backend})
+        dataset = MaskedPairedImageDataset(options | roots)
         dataset.names = dataset.names[: self.count]
         return dataset
 
-    def known_of(self, name: str) -> Mapping[str, Any]:
-        """What is known of a picture's degradation; nothing: {}."""
-        return self.known.get(name, self.known.get('', {}))
+    def parameters_of(self, name: str) -> Mapping[str, Any]:
+        """Return the parameters of an image's degradation; {} if it is unknown."""
+        return self.degradations.get(name, self.degradations.get('', {}))
 
-    def degradations(self, names: list[str]) -> set[str | None]:
-        """The degradations of these pictures; None for those of which nothing is known."""
-        return {self.known_of(name).get('type') for name in names}
+    def kinds(self, names: list[str]) -> set[str | None]:
+        """Return the kinds of degradation of these images; None for an unknown one."""
+        return {self.parameters_of(name).get('type') for name in names}
 
 
 def find_data(
@@ -79,41 +77,40 @@ def find_data(
     count: int | None = None,
     soft: bool = False,
     paste: str | None = None,
-    told: Mapping[str, Any] | None = None,
+    degradation: Mapping[str, Any] | None = None,
 ) -> Data:
-    """The triplets of a folder.
+    """Find the triplets of a folder, and their degradations.
 
-    What is known of the degradation, and which protocol it was, is read from the manifest of
-    `basicsr make-dataset` where there is one.
+    Degradations and protocol come from the manifest of `basicsr make-dataset`, if there is one.
 
     Args:
-        folder, count, soft, paste: as in `Data`; without `paste`, what suits the manifest's
-            protocol, or lq.
-        told: the same degradation for all pictures, {'type': 'blur', 'sigma': 2.0} for example,
-            instead of the manifest's.
+        folder: as in `Data`.
+        count: as in `Data`.
+        soft: as in `Data`.
+        paste: as in `Data`; None: what suits the manifest's protocol, or lq.
+        degradation: the degradation of all images instead of the manifest's, for example
+            {'type': 'blur', 'sigma': 2.0}.
 
     Raises:
         ValueError: the manifest is damaged.
     """
-    manifest, known, pastes = Path(folder) / 'manifest.jsonl', {}, set()
-    for number, line in enumerate(
-        manifest.read_text(encoding='utf-8').splitlines() if manifest.is_file() else (), 1
-    ):
+    manifest = Path(folder) / MANIFEST
+    lines = manifest.read_text(encoding='utf-8').splitlines() if manifest.is_file() else []
+    degradations: dict[str, Mapping[str, Any]] = {}
+    pastes = set()
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            pastes.add(PROTOCOLS[record['protocol']])
-            if (
-                len(record['degradations']) == 1
-            ):  # a method that undoes one of several would be of no use
-                known[record['name']] = known_of(
-                    record['degradations'][0], record['protocol'], record['region']['side']
-                )
+            protocol, applied = record['protocol'], record['degradations']
+            pastes.add(PROTOCOLS[protocol])
+            if len(applied) == 1:  # no method undoes several
+                side = record['region']['side']
+                degradations[record['name']] = parameters_of(applied[0], protocol, side)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{manifest}, line {number}: not a record of basicsr make-dataset ({error!r})'
             ) from None
-    if told:
-        known = {'': {'centred': False, **told}}
-    return Data(
-        str(folder), count, soft, paste or (pastes.pop() if len(pastes) == 1 else 'lq'), known
-    )
+    if degradation:
+        degradations = {'': {'centred': False, **degradation}}
+    by_protocol = pastes.pop() if len(pastes) == 1 else 'lq'
+    return Data(str(folder), count, soft, paste or by_protocol, degradations)

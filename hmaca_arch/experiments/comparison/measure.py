@@ -1,5 +1,6 @@
-"""Runs one method over all pictures in a process of its own, so that neither memory nor caches of
-another count.
+"""Run one method over all images, in a process of its own, and measure it.
+
+A fresh process keeps the memory and caches of one method out of another's figures.
 """
 
 import importlib.util
@@ -8,10 +9,11 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,37 +42,45 @@ METRICS = {  # key: (title, decimals)
     'masked_ssim': ('SSIM inside', 4),
     'lpips': ('LPIPS', 4),
 }
+SMALLEST_SSIM = 11  # pixels: the side of SSIM's window
 
 
 @dataclass
 class Result:
-    """Of one method.
+    """The figures of one method.
 
-    names: of the pictures. values: {metric: (pictures,)}. seconds: of each picture. pictures:
-    {name: (h, w, 3) BGR uint8, composited} of those that were asked for. parameters, macs: None
-    where there are none; macs are those of the first picture, of `side` pixels. memory: MiB beyond
-    what the libraries take, at the peak (on a GPU: what torch allocated there).
+    Args:
+        label: the method's.
+        names: of the images.
+        values: {metric: (images,)}.
+        seconds: for each image.
+        images: {name: (h, w, 3) BGR uint8, composited} of those that were asked for.
+        parameters: of the network; None: it is none.
+        macs: multiply-accumulates for the first image; None: it is no network.
+        memory: MiB at the peak beyond what the libraries take (on a GPU: allocated by torch).
+        side: height and width of the first image in pixels.
     """
 
     label: str
     names: list[str] = field(default_factory=list)
     values: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
-    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)
     parameters: int | None = None
     macs: int | None = None
     memory: float | None = None
-    side: tuple[int, int] = (0, 0)
+    side: tuple[int, ...] = (0, 0)
 
     @property
     def milliseconds(self) -> float:
-        """The median over pictures."""
+        """The median over images."""
         return 1e3 * statistics.median(self.seconds)
 
 
 def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | None:
-    """LPIPS (AlexNet) of two BGR uint8 pictures; None where the package `lpips` or its weights are
-    missing.
+    """Return LPIPS (AlexNet) as a function of two BGR uint8 images (h, w, 3).
+
+    It is None if the package `lpips` or its weights are missing.
     """
     if importlib.util.find_spec('lpips') is None:
         return None
@@ -84,11 +94,11 @@ def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | Non
 
     @torch.no_grad()
     def distance(first: np.ndarray, second: np.ndarray) -> float:
-        tensors = [
-            torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))[None]
-            for picture in (first, second)
-        ]
-        return network(*(tensor.to(device).float() / 127.5 - 1 for tensor in tensors)).item()
+        tensors = []
+        for image in (first, second):
+            rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+            tensors.append(rgb[None].to(device).float() / 127.5 - 1)
+        return network(*tensors).item()
 
     return distance
 
@@ -96,136 +106,137 @@ def lpips_metric(device: str) -> Callable[[np.ndarray, np.ndarray], float] | Non
 def figures(
     restored: np.ndarray, gt: np.ndarray, lq: np.ndarray, mask: np.ndarray, paste: str
 ) -> dict[str, float]:
-    """The metrics of a picture as `basicsr test` takes them: BGR uint8, the mask (h, w) float in
-    [0, 1].
+    """Return the metrics of an image as `basicsr test` computes them.
+
+    Args:
+        restored: (h, w, 3) BGR uint8, not composited.
+        gt: (h, w, 3) BGR uint8.
+        lq: (h, w, 3) BGR uint8.
+        mask: (h, w) float in [0, 1].
+        paste: what the composite PSNR pastes outside the region, lq or gt.
     """
-    pictures = {'img': restored, 'img2': gt, 'lq': lq, 'mask': mask}
+    images = {'img': restored, 'img2': gt, 'lq': lq, 'mask': mask}
+    large = min(mask.shape) >= SMALLEST_SSIM
     return {
-        'composite_psnr': calculate_composite_psnr(**pictures, paste=paste),
-        'masked_psnr': calculate_masked_psnr(**pictures),
-        'boundary_psnr': calculate_boundary_psnr(**pictures),
-        'masked_ssim': calculate_masked_ssim(**pictures) if min(mask.shape) >= 11 else float('nan'),
+        'composite_psnr': calculate_composite_psnr(**images, paste=paste),
+        'masked_psnr': calculate_masked_psnr(**images),
+        'boundary_psnr': calculate_boundary_psnr(**images),
+        'masked_ssim': calculate_masked_ssim(**images) if large else float('nan'),
     }
 
 
-def multiply_accumulates(restorer: NetworkRestorer, item: dict) -> int:
-    """Of one picture, padding included: those of convolutions, matrix products and attention, as
-    torch counts them.
+def multiply_accumulates(restorer: NetworkRestorer, item: dict[str, Any]) -> int:
+    """Count the multiply-accumulates of convolutions, matrix products and attention for an image.
+
+    Padding counts too.
     """
-    # torch counts none of its fused attention on a CPU; written out, attention is two matrix
-    # products
+    # torch counts none of its fused attention on a CPU. The MATH backend writes attention out as
+    # two matrix products.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         restorer(item, {})
     return counter.get_total_flops() // 2
 
 
 def peak_memory(device: str) -> float:
-    """MiB so far: of this process, or allocated on the GPU."""
+    """Return the peak memory so far in MiB: of this process, or allocated on the GPU."""
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         import resource
     except ImportError:  # Windows
         return float('nan')
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == 'darwin' else 2**10
-    )
+    unit = 2**20 if sys.platform == 'darwin' else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def measure(
-    method: Method, data: Data, device: str, threads: int | None = None, shown: tuple[str, ...] = ()
+    method: Method, data: Data, device: str, threads: int | None = None, keep: Collection[str] = ()
 ) -> Result:
-    """Restore and measure every picture, here.
+    """Restore and measure every image, in this process.
 
     Args:
-        method, data: what, on what.
+        method: to be measured.
+        data: the triplets.
         device: cpu, cuda, cuda:N or mps.
-        threads: of torch and OpenCV; None: as they choose.
-        shown: pictures to return.
+        threads: of torch and OpenCV; None: their own choice.
+        keep: names of images to return.
 
     Raises:
-        ValueError: naming the picture or the weights.
+        ValueError: naming the image or the weights.
     """
     if threads:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
     dataset = data.dataset()
     if not len(dataset):
-        raise ValueError(f'{data.folder}: no pictures found')
+        raise ValueError(f'{data.folder}: no images found')
     perceptual = lpips_metric(device)
-    tensor2img(
-        [default_collate([dataset[0]])['lq']]
-    )  # libraries load parts of themselves when first used
+    first = default_collate([dataset[0]])
+    tensor2img([first['lq']])  # libraries load parts of themselves when first used
     base = peak_memory(device)
     restorer = method.ready(device)
     result = Result(method.label, names=list(dataset.names), parameters=restorer.parameters)
+    restorer(first, data.parameters_of(dataset.names[0]))  # the first call sets things up
+    result.memory = peak_memory(device) - base
     rows = []
-    for index in tqdm(
-        range(len(dataset)), desc=method.label, unit='picture', disable=None, leave=False
-    ):
-        name, item = dataset.names[index], default_collate([dataset[index]])
-        if index == 0:
-            restorer(item, data.known_of(name))  # a first call sets things up
+    bar = tqdm(dataset.names, desc=method.label, unit='image', disable=None, leave=False)
+    for index, name in enumerate(bar):
+        item = default_collate([dataset[index]])
         before, start = peak_memory(device), time.perf_counter()
-        restored = tensor2img(
-            [restorer(item, data.known_of(name))]
-        )  # brings it to the CPU: the GPU is done
+        # tensor2img brings the result to the CPU, so the GPU has finished.
+        restored = tensor2img([restorer(item, data.parameters_of(name))])
         result.seconds.append(time.perf_counter() - start)
-        if (
-            index == 0 or peak_memory(device) > before
-        ):  # measuring takes memory as well, and is not the method's
+        # Measuring takes memory too. It counts only where restoring raised the peak.
+        if peak_memory(device) > before:
             result.memory = peak_memory(device) - base
-        lq, gt, mask = (
-            tensor2img([item['lq']]),
-            tensor2img([item['gt']]),
-            item['mask'][0, 0].numpy(),
-        )
-        row = figures(restored, gt, lq, mask, data.paste)
+        lq, gt = (tensor2img([item[key]]) for key in ('lq', 'gt'))
+        mask = item['mask'][0, 0].numpy()
+        rows.append(figures(restored, gt, lq, mask, data.paste))
         composited = composite_image(restored, lq, mask)
         if perceptual:
-            row['lpips'] = perceptual(composited, gt)
-        rows.append(row)
-        if name in shown:
-            result.pictures[name] = composited
+            rows[-1]['lpips'] = perceptual(composited, gt)
+        if name in keep:
+            result.images[name] = composited
     result.values = {metric: np.array([row[metric] for row in rows]) for metric in rows[0]}
-    item = default_collate([dataset[0]])
-    result.side = tuple(item['lq'].shape[-2:])
-    result.macs = (
-        multiply_accumulates(restorer, item) if isinstance(restorer, NetworkRestorer) else None
-    )
+    result.side = tuple(first['lq'].shape[-2:])
+    if isinstance(restorer, NetworkRestorer):
+        result.macs = multiply_accumulates(restorer, first)
     return result
 
 
-def in_process(context: multiprocessing.context.BaseContext, *arguments) -> Result:
-    """`measure` in a new process.
+def measure_in_process(
+    context: multiprocessing.context.BaseContext, method: Method, *arguments: Any
+) -> Result:
+    """Call `measure` in a new process.
+
+    Args:
+        context: of `clean_processes`.
+        method: to be measured.
+        arguments: the others of `measure`.
 
     Raises:
-        What `measure` raises; OSError: the process was killed.
+        OSError: the process was killed. What `measure` raises is raised here too.
     """
-    # on Ctrl-C it just ends; the first process says so
+    # On Ctrl-C the process just ends. This one reports it.
+    handling = (signal.SIGINT, signal.SIG_DFL)
     with ProcessPoolExecutor(
-        1, mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+        1, mp_context=context, initializer=signal.signal, initargs=handling
     ) as pool:
         try:
-            return pool.submit(_registered, *arguments).result()
+            return pool.submit(measure, method, *arguments).result()
         except BrokenProcessPool:
             raise OSError(
-                f'the process of {arguments[0].label} was killed from outside, perhaps because memory ran out'
+                f'the process of {method.label} was killed, perhaps because memory ran out'
             ) from None
 
 
-def _registered(*arguments) -> Result:
-    import datasets_ext  # noqa: F401  (registers the data set in this process)
-
-    return measure(*arguments)
-
-
 def clean_processes() -> multiprocessing.context.BaseContext:
-    """Processes that have the libraries loaded and nothing else: torch's threads and a GPU's
-    context do not survive a fork.
+    """Return a context whose processes have loaded the libraries and nothing else.
+
+    torch's threads and a GPU's context do not survive a fork.
     """
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__, 'datasets_ext', Restorer.__module__])
+    context.set_forkserver_preload([__name__, Restorer.__module__])
     return context

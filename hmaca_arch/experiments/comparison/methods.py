@@ -1,4 +1,4 @@
-"""What can be compared: the input as it is, classical methods, and networks with their weights."""
+"""What can be compared: the unrestored input, classical methods, and networks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmaca_arch.config import completing
 from hmaca_arch.config import files as options
 from hmaca_arch.config.checks import check_network
-from hmaca_arch.config.presence import weights_that_do_not_fit
+from hmaca_arch.config.presence import misfit_of_weights
 from hmaca_arch.experiments import classical
 from hmaca_arch.files.torch_files import read_checkpoint
 from hmaca_arch.messages import suggestion
@@ -22,33 +23,42 @@ from hmaca_arch.training import pipeline as training
 
 
 class Restorer:
-    """A method made ready: call it with a batch of one and with what is known of its degradation;
-    (1, 3, h, w) comes back.
-    """
+    """A method that is ready to restore; this one returns its input."""
 
-    parameters: int | None = None  # None: it has none to learn
+    parameters: int | None = None  # of a network
 
-    def __call__(self, item: Mapping[str, Any], known: Mapping[str, Any]) -> Tensor:
+    def __call__(self, item: dict[str, Any], degradation: Mapping[str, Any]) -> Tensor:
+        """Restore an image.
+
+        Args:
+            item: a batch of one from the data set.
+            degradation: its parameters, see `classical.parameters_of`.
+
+        Returns:
+            (1, 3, h, w), not composited.
+        """
         return item['lq']
 
 
 class ClassicalRestorer(Restorer):
+    """A classical method."""
+
     def __init__(self, method: classical.Method) -> None:
         self.method = method
 
-    def __call__(self, item: Mapping[str, Any], known: Mapping[str, Any]) -> Tensor:
+    def __call__(self, item: dict[str, Any], degradation: Mapping[str, Any]) -> Tensor:
+        """Restore an image with the method."""
         lq, mask = (
             np.ascontiguousarray(item[key][0].numpy().transpose(1, 2, 0)) for key in ('lq', 'mask')
         )
-        restored = self.method(lq, mask[..., 0] > 0, known)
-        return torch.from_numpy(
-            np.ascontiguousarray(restored.transpose(2, 0, 1), dtype=np.float32)
-        )[None]
+        restored = self.method(lq, mask[..., 0] > 0, degradation).transpose(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(restored, dtype=np.float32))[None]
 
 
 class NetworkRestorer(Restorer):
-    """`basicsr test`'s model: how it loads weights, pads, hands in the mask and uses mixed
-    precision is not done twice.
+    """A network inside the model of `basicsr test`.
+
+    The model loads weights, pads, passes the mask and uses mixed precision as it does there.
     """
 
     def __init__(self, opt: dict[str, Any], device: str) -> None:
@@ -58,7 +68,8 @@ class NetworkRestorer(Restorer):
         self.model.net_g.to(device).eval()
         self.parameters = sum(parameter.numel() for parameter in self.model.net_g.parameters())
 
-    def __call__(self, item: Mapping[str, Any], known: Mapping[str, Any]) -> Tensor:
+    def __call__(self, item: dict[str, Any], degradation: Mapping[str, Any]) -> Tensor:
+        """Restore an image with the network."""
         self.model.feed_data(item)
         self.model.test()
         return self.model.raw
@@ -66,15 +77,22 @@ class NetworkRestorer(Restorer):
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table. `settings`: a classical method's key, or a network's sections of an
-    option file; neither: the input.
+    """A row of the table.
+
+    Args:
+        label: its first cell.
+        settings: a classical method's key, or a network's sections of an option file; None: the
+            unrestored input.
     """
 
     label: str
     settings: str | dict[str, Any] | None = None
 
     def ready(self, device: str) -> Restorer:
-        """Build it on `device`, cpu, cuda, cuda:N or mps (classical methods run on the CPU).
+        """Build the method on a device. Classical methods run on the CPU.
+
+        Args:
+            device: cpu, cuda, cuda:N or mps.
 
         Raises:
             ValueError: weights do not fit.
@@ -90,43 +108,47 @@ INPUT = Method('unrestored input')
 
 
 def classical_methods(names: list[str], degradations: set[str | None]) -> list[Method]:
-    """Those named; 'all' stands for all that fit.
+    """Return the classical methods of these names.
 
     Args:
-        names: keys of `classical.METHODS`, or 'all', or 'none'.
-        degradations: of the pictures.
+        names: keys of `classical.METHODS`; 'all' stands for all that fit, 'none' for none.
+        degradations: kinds of degradation of the images; None for an unknown one.
 
     Raises:
-        ValueError: an unknown name, or a method for another degradation than the pictures'.
+        ValueError: an unknown name, or a method for another degradation than the images'.
     """
     fitting = [
         key
         for key, method in classical.METHODS.items()
-        if {method.degradation} >= degradations or method.degradation is None
+        if method.degradation is None or degradations <= {method.degradation}
     ]
+    known = ('all', 'none', *classical.METHODS)
     chosen: list[str] = []
     for name in names:
-        if name not in ('all', 'none', *classical.METHODS):
-            raise ValueError(
-                f'--classical {name}: there is no such method{suggestion(name, ["all", "none", *classical.METHODS])}'
-            )
-        if name in classical.METHODS and name not in fitting:
+        if name not in known:
+            hint = suggestion(name, known)
+            raise ValueError(f'--classical {name}: there is no such method{hint}')
+        if name == 'all':
+            chosen += fitting
+        elif name in fitting:
+            chosen.append(name)
+        elif name != 'none':
             kind = classical.METHODS[name].degradation
             found = ', '.join(sorted(item or 'not known' for item in degradations))
             raise ValueError(
-                f'--classical {name}: it is for {kind}, and the degradation of the pictures is {found}; '
-                f'tell it by --degradation {kind} and {"--block" if kind == "pix" else "--sigma"}'
+                f'--classical {name}: it is for {kind}, and the degradation of the images is '
+                f'{found}; tell it by --degradation {kind} and '
+                f'{"--block" if kind == "pix" else "--sigma"}'
             )
-        chosen += fitting if name == 'all' else [] if name == 'none' else [name]
     return [Method(classical.METHODS[key].title, key) for key in dict.fromkeys(chosen)]
 
 
 def network(text: str) -> Method:
-    """A network of the command line: [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth].
+    """Return the network of a command line: [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth].
 
-    A checkpoint by itself has to say which network it is of. HMANet, HMACA and the networks of
-    `described.NESTED` do. An option file's own weights are those that `basicsr test -opt FILE`
-    would test in the current folder.
+    A checkpoint without an option file has to describe itself, as those of HMANet, HMACA and the
+    networks of `described.NESTED` do. An option file's weights are those that
+    `basicsr test -opt FILE` would test in the current folder.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -146,11 +168,9 @@ def network(text: str) -> Method:
 
 
 def _from_checkpoint(file: str) -> dict[str, Any]:
-    network = load_network(Path(file)).network
-    return {
-        'network_g': section_of(network),
-        'path': {'pretrain_network_g': file, 'param_key_g': 'params_ema'},
-    }
+    network: Any = load_network(Path(file)).network
+    weights = {'pretrain_network_g': file, 'param_key_g': 'params_ema'}
+    return {'network_g': section_of(network), 'path': weights}
 
 
 def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
@@ -164,27 +184,28 @@ def _from_options(file: str, weights: list[str]) -> dict[str, Any]:
         path['pretrain_network_g'] = weights[0]
         path['param_key_g'] = read_checkpoint(Path(weights[0]))[1]
     else:
-        path.update(options.weights_to_test(opt, ''))
+        path.update(completing.weights_to_test(opt, ''))
     if not Path(path['pretrain_network_g']).is_file():
         raise FileNotFoundError(
-            f'{file}: its weights {path["pretrain_network_g"]} do not exist; run this where they were trained, or name them: '
-            f'{file},WEIGHTS.pth'
+            f'{file}: its weights {path["pretrain_network_g"]} do not exist; '
+            f'run this where they were trained, or name them: {file},WEIGHTS.pth'
         )
-    for error in weights_that_do_not_fit(
-        {'network_g': opt['network_g'], 'path': path}, 'pretrain_network_g'
-    ):
-        raise ValueError(
-            f'{file}, {path["pretrain_network_g"]}: {error}'
-        )  # now, not when the methods before it have run for hours
+    # Checked now, and not after the other methods ran for hours.
+    sections = {'network_g': opt['network_g'], 'path': path}
+    for error in misfit_of_weights(sections, 'pretrain_network_g'):
+        raise ValueError(f'{file}, {path["pretrain_network_g"]}: {error}')
     amp = (opt.get('train') or {}).get('amp', False)
-    return {'name': opt['name'], 'network_g': opt['network_g'], 'path': path, 'train': {'amp': amp}}
+    return {'name': opt['name'], **sections, 'train': {'amp': amp}}
 
 
 def label_of(file: Path) -> str:
-    """experiments/NAME/models/net_g_latest.pth -> NAME; .../net_g_500.pth -> NAME 500; anything
-    else by its own name.
+    """Return a label for a checkpoint file.
+
+    experiments/NAME/models/net_g_latest.pth becomes NAME, net_g_500.pth there becomes NAME 500, and
+    any other file its own name.
     """
     if file.parent.name != 'models':
         return file.stem
     iteration = file.stem.rpartition('_')[2]
-    return file.resolve().parent.parent.name + ('' if iteration == 'latest' else f' {iteration}')
+    name = file.resolve().parent.parent.name
+    return name if iteration == 'latest' else f'{name} {iteration}'

@@ -1,4 +1,4 @@
-"""A contact sheet: the region in every method's version, its error below it."""
+"""A contact sheet: the region as every method restored it, and the error below it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,32 +8,37 @@ import numpy as np
 from hmaca_arch.messages import printable
 from hmaca_arch.restoring.sheets import contact_sheet
 
-CELL = 192  # pixels of the sheet: side of a cell
+CELL = 192  # side of a cell in pixels
 
 
 def crop_of(mask: np.ndarray, margin: float = 0.6) -> tuple[slice, slice]:
-    """A square around a region with some surroundings, inside the picture as far as that is large
-    enough; (h, w), above 0 inside.
+    """Return a square around a region with some surroundings.
+
+    It lies inside the image as far as the image is large enough.
+
+    Args:
+        mask: (h, w), above 0 inside the region. An empty one counts as full.
+        margin: surroundings, in units of the region's longer side.
     """
-    rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        rows, columns = (np.arange(side) for side in mask.shape)
-    side = int(np.ceil((1 + margin) * max(np.ptp(rows) + 1, np.ptp(columns) + 1)))
-    boxes = []
-    for places, whole in zip((rows, columns), mask.shape):
+    region = mask > 0 if (mask > 0).any() else np.ones(mask.shape, bool)
+    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    side = int(np.ceil((1 + margin) * (max(np.ptp(rows), np.ptp(columns)) + 1)))
+
+    def extent(places: np.ndarray, whole: int) -> slice:
         start = int(np.clip((places[0] + places[-1] + 1 - side) // 2, 0, max(0, whole - side)))
-        boxes.append(slice(start, start + side))
-    return tuple(boxes)
+        return slice(start, start + side)
+
+    return extent(rows, mask.shape[0]), extent(columns, mask.shape[1])
 
 
-def error_map(picture: np.ndarray, gt: np.ndarray, peak: float) -> np.ndarray:
-    """Mean absolute error over the channels, in false colours: dark is 0, bright is `peak` grey
-    levels or more.
+def error_map(image: np.ndarray, gt: np.ndarray, peak: float) -> np.ndarray:
+    """Return the mean absolute error over the channels (h, w, c) in false colours.
+
+    Dark is 0, bright is `peak` grey levels or more.
     """
-    error = np.abs(picture.astype(float) - gt).mean(axis=2)
-    return cv2.applyColorMap(
-        np.clip(np.rint(error * 255 / peak), 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO
-    )
+    error = np.abs(image.astype(float) - gt).mean(axis=2)
+    levels = np.clip(np.rint(error * 255 / peak), 0, 255).astype(np.uint8)
+    return cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
 
 
 def comparison_sheet(
@@ -41,12 +46,11 @@ def comparison_sheet(
     gt: Mapping[str, np.ndarray],
     masks: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Show every version's crop around the region, the ground truth last; below each its error map,
-    of one scale a row.
+    """Lay out each version's crop around the region, the ground truth last, error maps below.
 
     Args:
-        versions: (title, {name: picture}), the input first: its error sets the scale.
-        gt: {name: picture}; pictures are (h, w, 3) BGR uint8.
+        versions: (title, {name: image}), the input first: its error sets the scale of a row.
+        gt: {name: image}; images are (h, w, 3) BGR uint8.
         masks: {name: (h, w)}, above 0 inside the region.
 
     Returns:
@@ -56,11 +60,9 @@ def comparison_sheet(
     for name in gt:
         box = crop_of(masks[name])
         truth = gt[name][box]
-        shown = [*(pictures[name][box] for _, pictures in versions), truth]
-        peak = max(1.0, float(np.abs(shown[0].astype(float) - truth).mean(axis=2).max()))
-        rows += [shown, [error_map(picture, truth, peak) for picture in shown]]
-        captions += [
-            '',
-            f'{printable(name)}: error from 0 (black) to {peak:.0f} of 255 grey levels or more (bright)',
-        ]
+        crops = [*(images[name][box] for _, images in versions), truth]
+        peak = max(1.0, float(np.abs(crops[0].astype(float) - truth).mean(axis=2).max()))
+        rows += [crops, [error_map(crop, truth, peak) for crop in crops]]
+        scale = f'error from 0 (black) to {peak:.0f} of 255 grey levels or more (bright)'
+        captions += ['', f'{printable(name)}: {scale}']
     return contact_sheet(rows, [*(title for title, _ in versions), 'ground truth'], captions, CELL)

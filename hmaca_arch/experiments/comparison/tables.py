@@ -1,6 +1,4 @@
-"""From every picture's figures to a table: means over the same pictures, intervals by bootstrap,
-paired differences; as Markdown.
-"""
+"""From each image's figures to tables: means, intervals by bootstrap, paired differences."""
 
 import csv
 import io
@@ -14,16 +12,18 @@ from hmaca_arch.experiments.markdown import aligned
 
 
 class Comparison:
-    """Results of several methods on the same pictures: the first one first, then by composite PSNR,
-    the best first.
+    """Results of several methods on the same images.
 
-    A picture counts for a metric if every method's value is finite: not if one restored it exactly
-    or its region is empty.
+    The first result stays first. The others are ordered by composite PSNR, the best first. An image
+    counts for a metric if every method's value is finite. It is not if one restored the image
+    exactly, or if its region is empty.
 
     Args:
         results: of the methods; the first is the unrestored input.
         against: label of the row that the others are compared with; None: the first.
-        resamples, confidence, seed: of the bootstrap.
+        resamples: of the bootstrap.
+        confidence: of the intervals, between 0 and 1.
+        seed: of the bootstrap.
     """
 
     def __init__(
@@ -37,13 +37,11 @@ class Comparison:
         self.metrics = [
             metric for metric in METRICS if all(metric in result.values for result in results)
         ]
-        values = {
-            metric: np.stack([result.values[metric] for result in results])
-            for metric in self.metrics
-        }
-        usable = {metric: np.isfinite(rows).all(axis=0) for metric, rows in values.items()}
-        finite = {metric: rows[:, usable[metric]] for metric, rows in values.items()}
-        self.used = {metric: int(usable[metric].sum()) for metric in self.metrics}
+        finite = {}
+        for metric in self.metrics:
+            rows = np.stack([result.values[metric] for result in results])
+            finite[metric] = rows[:, np.isfinite(rows).all(axis=0)]
+        self.used = {metric: rows.shape[1] for metric, rows in finite.items()}
         first = self.metrics[0]
         means = finite[first].mean(axis=1) if self.used[first] else np.zeros(len(results))
         order = [0, *sorted(range(1, len(results)), key=lambda row: -means[row])]
@@ -51,62 +49,51 @@ class Comparison:
         self.against = against or results[0].label
         reference = next(row for row, result in enumerate(results) if result.label == self.against)
         self.confidence = confidence
-        settings = {'resamples': resamples, 'confidence': confidence, 'seed': seed}
         self.estimates: dict[str, list[Estimate]] = {}
         self.differences: dict[str, list[Estimate]] = {}
         for metric, rows in finite.items():
-            rows = rows[order]
-            self.estimates[metric] = bootstrap(rows, **settings)
-            self.differences[metric] = bootstrap(rows - finite[metric][reference], **settings)
+            paired = rows - rows[reference]
+            self.estimates[metric] = bootstrap(rows[order], resamples, confidence, seed)
+            self.differences[metric] = bootstrap(paired[order], resamples, confidence, seed)
 
     def markdown(self) -> str:
-        """Three tables: means and cost, intervals of the means, paired differences; and what was
-        left out.
+        """Return three tables, and notes on images that were left out.
+
+        The tables are means and cost, intervals of the means, and paired differences.
         """
-        titles, count = [METRICS[metric][0] for metric in self.metrics], len(self.results[0].names)
-        share = f'{100 * self.confidence:g} %'
+        titles = [METRICS[metric][0] for metric in self.metrics]
+        share, count = f'{100 * self.confidence:g} %', len(self.results[0].names)
         main = [['method', *titles, 'parameters', 'GMAC', 'ms', 'MiB']]
         intervals, differences = [['method', *titles]], [['method', *titles]]
         for row, result in enumerate(self.results):
-            means = [
-                f'{self.estimates[metric][row].mean:.{METRICS[metric][1]}f}'
-                for metric in self.metrics
-            ]
+            means, ranges, gains = [], [], []
+            for metric in self.metrics:
+                decimals, estimate = METRICS[metric][1], self.estimates[metric][row]
+                means.append(f'{estimate.mean:.{decimals}f}')
+                ranges.append(estimate.text(decimals))
+                gains.append(self.differences[metric][row].text(decimals, '+'))
             main.append([result.label, *means, *(cost(result) if row else [''] * 4)])
-            intervals.append(
-                [
-                    result.label,
-                    *(
-                        self.estimates[metric][row].text(METRICS[metric][1])
-                        for metric in self.metrics
-                    ),
-                ]
-            )
+            intervals.append([result.label, *ranges])
             if result.label != self.against:
-                texts = (
-                    self.differences[metric][row].text(METRICS[metric][1], '+')
-                    for metric in self.metrics
-                )
-                differences.append([result.label, *texts])
-        notes = [
-            f'{METRICS[metric][0]}: over {used} of {count} pictures; in the others a method is exact, or there is no region.'
-            for metric, used in self.used.items()
-            if used < count
-        ]
+                differences.append([result.label, *gains])
         parts = [
             aligned(main),
-            f'Means with {share} intervals (bootstrap over pictures):',
+            f'Means with {share} intervals (bootstrap over images):',
             aligned(intervals),
         ]
         if len(differences) > 1:
-            parts += [
-                f'Paired differences from "{self.against}", with {share} intervals:',
-                aligned(differences),
-            ]
-        return '\n\n'.join(parts + notes) + '\n'
+            title = f'Paired differences from "{self.against}", with {share} intervals:'
+            parts += [title, aligned(differences)]
+        parts += [
+            f'{METRICS[metric][0]}: over {used} of {count} images; '
+            'in the others a method is exact, or there is no region.'
+            for metric, used in self.used.items()
+            if used < count
+        ]
+        return '\n\n'.join(parts) + '\n'
 
     def csv(self) -> str:
-        """A line a picture and method: every metric, and milliseconds."""
+        """Return a CSV with a line for each image and method: every metric, and milliseconds."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['picture', 'method', *self.metrics, 'milliseconds'])
@@ -118,7 +105,7 @@ class Comparison:
 
 
 def cost(result: Result) -> list[str]:
-    """Parameters, GMAC, milliseconds and MiB, as text."""
+    """Return parameters, GMAC, milliseconds and MiB as text."""
     parameters = '' if result.parameters is None else f'{result.parameters:,}'
     macs = '' if result.macs is None else f'{result.macs / 1e9:.2f}'
     memory = '' if result.memory is None or np.isnan(result.memory) else f'{result.memory:.0f}'

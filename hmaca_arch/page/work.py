@@ -1,0 +1,159 @@
+"""What the page does with an image: restore a region, show the result, write it as a file."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hmaca_arch.files.image_files import (
+    LOSSLESS,
+    LOSSY,
+    Picture,
+    check_output,
+    encode,
+    largest_change,
+    read_picture,
+)
+from hmaca_arch.files.images import read_file, to_8_bit
+from hmaca_arch.files.masks import Doubt, read_mask
+from hmaca_arch.inference import Restorer
+from hmaca_arch.metrics import calculate_masked_psnr
+from hmaca_arch.page.jobs import Job
+from hmaca_arch.page.uploads import Upload, check_pixels
+from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.regions import find_regions, marked_box
+from hmaca_arch.restoring.telling import AROUND, MOST
+
+FORMATS = (*LOSSLESS, *LOSSY)
+BATCH_ON_CPU, BATCH = 1, 8  # tiles: on a CPU, progress and cancelling matter more
+
+
+def read_upload_mask(data: bytes, name: str, upload: Upload) -> tuple[np.ndarray, list[str]]:
+    """Read a mask for an image, as `basicsr restore` does.
+
+    Returns:
+        (h, w) uint8, 1 = restore; and what is doubtful about it, a sentence each.
+
+    Raises:
+        ValueError: it cannot be read, is no mask, or has another size; in one line.
+    """
+    check_pixels(data, name)
+    mask, notes = read_mask(data, name=name)
+    if mask.shape != (upload.height, upload.width):
+        raise ValueError(
+            f'{name}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image '
+            f'{upload.width}x{upload.height}; expected equal sizes'
+        )
+    inverted = f'{mask.mean():.0%} of the mask is white, which is restored; if black is, invert it'
+    return mask, [inverted if note.doubt is Doubt.MOSTLY_WHITE else note.text for note in notes]
+
+
+def restore(restorer: Restorer, job: Job) -> None:
+    """Restore a job's region: fills in its box, regions and notes, and writes its patch.
+
+    Raises:
+        ValueError, OSError: what cannot work, in one line.
+    """
+    image, settings = job.upload.read(), job.settings
+    jpeg = quality_of_file(read_file(job.upload.path))
+    notes = [*job.notes, *image.notes]
+    if settings.degradation == 'auto' and 'degradation' not in restorer.adapter.takes:
+        notes += describe_degradation(image.pixels, job.mask, jpeg)
+    done = restorer.run(
+        image.pixels,
+        job.mask.astype(bool),
+        settings.degradation,
+        job.progress,
+        context=settings.context,
+        feather=settings.feather,
+        batch=BATCH_ON_CPU if restorer.device.type == 'cpu' else BATCH,
+        jpeg=jpeg,
+    )
+    job.box, job.regions = marked_box(job.mask), len(done.regions)
+    restored, mask = done.image[job.box.area], job.mask[job.box.area]
+    change = largest_change(image.pixels, done.image, job.mask)
+    notes += [*done.notes, f'largest change outside the mask: {change}']
+    if job.upload.truth.exists():
+        notes.append(compare(job, image.pixels[job.box.area], restored))
+    job.notes = list(dict.fromkeys(notes))
+    np.savez(job.patch, pixels=restored, mask=mask)
+
+
+def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None) -> list[str]:
+    """Say what was done to each region, for a network that does not take it as an input.
+
+    Args:
+        pixels: (h, w, c) uint8 or uint16.
+        mask: (h, w) uint8, 1 = restore.
+        jpeg: quality of the image's JPEG file, None if it is none.
+    """
+    around = marked_box(mask).grown(AROUND, *mask.shape)
+    if len(find_regions(mask, 0)) > MOST:
+        return []
+    found = measure(pixels[around.area], mask[around.area], jpeg)
+    return [f'measured: {one.words}' for one in found]
+
+
+def compare(job: Job, before: np.ndarray, after: np.ndarray) -> str:
+    """Return the PSNR of an example's region, before and after; both (h, w, 3) uint8 of the box."""
+    truth = read_picture(job.upload.truth).pixels[job.box.area]
+    weights = job.mask[job.box.area][..., None].astype(np.float64)
+    degraded, restored = (
+        calculate_masked_psnr(version, truth, before, weights) for version in (before, after)
+    )
+    return f'PSNR of the region: {degraded:.2f} dB degraded, {restored:.2f} dB restored'
+
+
+def preview(upload: Upload) -> bytes:
+    """Return an image as a PNG of 8 bits, upright, with its profile: what a browser can show."""
+    image = upload.read()
+    return as_png(to_8_bit(image.pixels), image.icc)
+
+
+def show_patch(job: Job) -> bytes:
+    """Return the restored box as a PNG of 8 bits that is transparent outside the mask."""
+    image = job.upload.read()
+    with np.load(job.patch) as patch:
+        pixels, mask = to_8_bit(patch['pixels']), patch['mask']
+    opaque = pixels.shape[2] in (1, 3)
+    colours = pixels if opaque else pixels[..., :-1]
+    alpha = 255 * mask if opaque else pixels[..., -1] * mask
+    return as_png(np.dstack([colours, alpha]), image.icc)
+
+
+def as_png(pixels: np.ndarray, icc: bytes | None) -> bytes:
+    """Encode (h, w, 1 to 4) uint8, quickly."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(buffer, 'PNG', compress_level=1, **({'icc_profile': icc} if icc else {}))
+    return buffer.getvalue()
+
+
+def check_format(ending: str) -> None:
+    """Raise a ValueError unless files with this ending, such as .png, can be written."""
+    if ending not in FORMATS:
+        names = ', '.join(name[1:] for name in FORMATS)
+        raise ValueError(f'format is {ending[1:][:20]!r}; expected {names}')
+
+
+def restored_picture(job: Job) -> Picture:
+    """Return a job's image with its patch, of the same depth and with the same metadata."""
+    image = job.upload.read()
+    pixels = image.pixels.copy()
+    with np.load(job.patch) as patch:
+        pixels[job.box.area] = patch['pixels']
+    return image._replace(pixels=pixels)
+
+
+def restored_file(job: Job, ending: str) -> bytes:
+    """Return the restored image as a file.
+
+    Raises:
+        ValueError: this format cannot be written, or cannot hold the image.
+    """
+    check_format(ending)
+    image = restored_picture(job)
+    check_output(Path(job.upload.file_name('restored', ending)), image.pixels)
+    return encode(ending, image)

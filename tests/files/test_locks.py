@@ -1,0 +1,167 @@
+"""Two processes that want one folder: one is refused, with and without locks of the system."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+from hmaca_arch.files import locks
+
+posix = pytest.mark.skipif(os.name == 'nt', reason='POSIX locks')
+# As a share without locks answers: run before the rest of a process.
+NO_LOCKS = (
+    'import errno, fcntl\n'
+    'def lockf(*_): raise OSError(errno.ENOLCK, "No locks available")\n'
+    'fcntl.lockf = lockf\n'
+)
+HOLD = (
+    'import sys, time\n'
+    'from pathlib import Path\n'
+    'from hmaca_arch.files import locks\n'
+    'with locks.only_here(Path(sys.argv[1])):\n'
+    '    print("held", flush=True)\n'
+    '    sys.stdin.readline()\n'
+)
+
+
+def hold(folder: Path, before: str = '') -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, '-c', before + HOLD, str(folder)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    if not line:
+        raise ValueError(process.communicate()[1].splitlines()[-1])
+    return process
+
+
+def end(process: subprocess.Popen) -> None:
+    _, errors = process.communicate('\n', timeout=60)
+    assert process.returncode == 0, errors
+
+
+@posix
+@pytest.mark.parametrize('before', ['', NO_LOCKS])
+def test_one_holds_the_other_is_refused_and_nothing_is_left(tmp_path, before):
+    first = hold(tmp_path, before)
+    who = f'another process writes there.*process {first.pid} on {socket.gethostname()}'
+    with pytest.raises(ValueError, match=who):
+        hold(tmp_path, before)
+    end(first)
+    end(hold(tmp_path, before))
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize('before', ['', NO_LOCKS])
+def test_a_killed_one_holds_nothing(tmp_path, before):
+    first = hold(tmp_path, before)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    first.communicate()
+    end(hold(tmp_path, before))
+
+
+@posix
+def test_many_at_once_and_one_holds(tmp_path):
+    """Whoever holds it writes alone: a file that two wrote at once would show it."""
+    code = (
+        'import sys, time\n'
+        'from pathlib import Path\n'
+        'from hmaca_arch.files import locks\n'
+        'folder, done = Path(sys.argv[1]), 0\n'
+        'while done < 20:\n'
+        '    try:\n'
+        '        with locks.only_here(folder):\n'
+        '            (folder / "inside").mkdir()\n'  # fails where somebody else is inside
+        '            (folder / "inside").rmdir()\n'
+        '            done += 1\n'
+        '    except ValueError:\n'
+        '        time.sleep(0.001)\n'
+    )
+    command = [sys.executable, '-c', code, str(tmp_path)]
+    several = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in several:
+        assert process.communicate(timeout=240)[1] == '' and process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    monkeypatch.setattr(locks, '_lock', lambda descriptor: None)
+    monkeypatch.setattr(locks, 'SETTLE', 0)
+
+
+def claimed(folder: Path, text: str) -> Path:
+    own = folder / f'{locks.NAME}.owner'
+    own.write_text(text, encoding='utf-8')
+    return own
+
+
+def test_another_machines_claim_is_believed(tmp_path, without_locks):
+    own = claimed(tmp_path, 'elsewhere 7 123\n')
+    with pytest.raises(ValueError, match='process 7 on elsewhere; if that has ended, delete'):
+        locks.take(tmp_path / locks.NAME, 'taken')
+    assert own.exists()
+
+
+@posix
+def test_a_reused_number_is_not_that_process(tmp_path, without_locks):
+    """The system gives a process's number to another one later."""
+    if not Path('/proc/self/stat').exists():
+        pytest.skip('nothing here says when a process began')
+    claimed(tmp_path, f'{socket.gethostname()} {os.getpid()} 1\n')
+    lock = locks.take(tmp_path / locks.NAME, 'taken')
+    lock.release()
+    claimed(tmp_path, f'{socket.gethostname()} {os.getpid()} {locks._started(os.getpid())}\n')
+    with pytest.raises(ValueError, match='taken'):
+        locks.take(tmp_path / locks.NAME, 'taken')
+
+
+def test_a_claim_cut_short_counts_for_a_minute(tmp_path, without_locks):
+    own = claimed(tmp_path, '')
+    with pytest.raises(ValueError, match='which one is not known'):
+        locks.take(tmp_path / locks.NAME, 'taken')
+    old = time.time() - 100
+    os.utime(own, (old, old))
+    locks.take(tmp_path / locks.NAME, 'taken').release()
+    assert not own.exists()
+
+
+@posix
+def test_other_errors_of_locking_mean_there_are_none(tmp_path, monkeypatch):
+    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+
+        def refuse(*_, number=number):
+            raise OSError(number, 'x')
+
+        monkeypatch.setattr(locks.fcntl, 'lockf', refuse)
+        assert locks._lock(-1) is None
+    for error in (BlockingIOError(errno.EAGAIN, 'x'), PermissionError(errno.EACCES, 'x')):
+
+        def held(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(locks.fcntl, 'lockf', held)
+        assert locks._lock(-1) is False
+
+
+@posix
+def test_names_from_a_strangers_file_are_shown_as_escapes(tmp_path, without_locks):
+    claimed(tmp_path, 'a\x1b[31m 7 1\n')
+    with pytest.raises(ValueError, match=r'process 7 on a\\x1b\[31m'):
+        locks.take(tmp_path / locks.NAME, 'taken')

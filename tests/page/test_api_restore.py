@@ -1,0 +1,141 @@
+"""Test api/restore, with which programs restore an image in one request."""
+
+import http.client
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from serving import INSIDE, Served, Visitor, colours, form, pixels_of, png
+from torch import nn
+
+from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.page import jobs
+
+MASK = png(INSIDE)
+
+
+class Waiting(nn.Module):
+    """A network that waits until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = threading.Event()
+
+    def forward(self, x):
+        assert self.go.wait(60)
+        return torch.zeros_like(x)
+
+
+@pytest.fixture
+def network():
+    return Waiting()
+
+
+@pytest.fixture
+def served(tmp_path, network):
+    with Served(tmp_path, Restorer(network)) as page:
+        yield page
+        network.go.set()
+
+
+@pytest.fixture
+def visitor(served):
+    return Visitor(served.address)
+
+
+@pytest.fixture(scope='module')
+def real(tmp_path_factory, tiny_checkpoint):
+    """The page with a small network of random weights; and a restorer for what to expect."""
+    restorer = load_restorer(tiny_checkpoint, 'cpu')
+    with Served(tmp_path_factory.mktemp('real'), restorer) as page:
+        yield Visitor(page.address), restorer
+
+
+def expected(restorer, image, **more):
+    return restorer.run(image, INSIDE, batch=1, **more).image
+
+
+def test_api_restores_an_image_in_one_request(real):
+    visitor, restorer = real
+    visitor = Visitor(visitor.address)
+    visitor.cookie = ''
+    answer = visitor.post(
+        '/api/restore', image=('scan.png', png(colours())), mask=MASK, context=8, feather=1
+    )
+    assert answer.status == 200 and answer.headers['content-type'] == 'image/png'
+    np.testing.assert_array_equal(
+        pixels_of(answer.body), expected(restorer, colours(), context=8, feather=1)
+    )
+    assert 'scan_restored.png' in answer.headers['content-disposition']
+    assert 'largest change outside the mask: 0' in answer.notes
+
+
+def test_api_reads_files_as_the_command_does(real):
+    visitor, restorer = real
+    exif = Image.Exif()
+    for orientation, turns in ((3, 2), (6, 1), (8, 3)):
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        Image.fromarray(np.rot90(colours(), turns)).save(buffer, 'TIFF', exif=exif)
+        answer = visitor.post('/api/restore', image=buffer.getvalue(), mask=MASK)
+        np.testing.assert_array_equal(pixels_of(answer.body), expected(restorer, colours()))
+    deep = np.random.default_rng(0).integers(0, 65536, INSIDE.shape, dtype=np.uint16)
+    answer = visitor.post('/api/restore', image=png(deep), mask=MASK, format='png')
+    found = pixels_of(answer.body)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, expected(restorer, deep))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'said'),
+    [
+        ({'mask': MASK}, "no file 'image'"),
+        ({'image': png(colours())}, "no file 'mask'"),
+        ({'image': b'text', 'mask': MASK}, 'image.png: cannot be read'),
+        ({'image': png(colours()), 'mask': png(0 * INSIDE)}, 'nothing is painted'),
+        ({'image': png(colours()), 'mask': MASK, 'format': 'bmp'}, "format is 'bmp'"),
+        ({'image': png(colours()), 'mask': MASK, 'degradation': 'x'}, "got 'x'"),
+    ],
+)
+def test_api_names_mistakes(visitor, served, fields, said):
+    answer = visitor.post('/api/restore', **fields)
+    assert answer.status == 400 and said in answer.detail
+    assert not served.routes.uploads.known
+
+
+def test_api_leaves_nothing_and_a_client_that_goes_ends_its_job(served, network, tmp_path):
+    body, kind = form({'image': png(colours()), 'mask': MASK})
+    connection = http.client.HTTPConnection(served.address, timeout=60)
+    connection.request('POST', '/api/restore', body, {'Content-Type': kind})
+    known = served.routes.queue.known
+    until = time.monotonic() + 60
+    while not any(job.state == 'running' for job in known.values()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    connection.close()
+    (job,) = known.values()
+    while not job.stop.is_set():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    network.go.set()
+    while not job.ended or list(tmp_path.iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert job.state == 'cancelled' and not served.routes.uploads.known
+
+
+def test_api_when_the_queue_is_full(served, network, monkeypatch):
+    monkeypatch.setattr(jobs, 'MOST_WAITING', 1)
+    visitor = Visitor(served.address)
+    image = visitor.open(png(colours()))
+    first = visitor.start(image, MASK)
+    while visitor.ask('GET', f'/api/jobs/{first["id"]}').json['state'] != 'running':
+        time.sleep(0.02)
+    visitor.start(image, MASK)
+    answer = visitor.post('/api/restore', image=png(colours()), mask=MASK)
+    assert answer.status == 503 and 'too many restorations are waiting' in answer.detail
+    assert len(served.routes.uploads.known) == 1
