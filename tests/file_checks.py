@@ -28,7 +28,7 @@ from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch import cli
-from hmaca_arch.files.images import list_pictures
+from hmaca_arch.files.images import list_images
 
 SECONDS = 60  # for one file and one of the commands
 MEGABYTES = 4000  # beyond what the process had before
@@ -224,7 +224,7 @@ def through_paired(entry: Entry, folder: Path) -> None:
             'gt or lq is not the picture',
         )
     else:
-        stem = next(iter(list_pictures(folder / 'in')))
+        stem = next(iter(list_images(folder / 'in')))
         (other / f'{stem}.png').write_bytes(saved(smooth(np.random.default_rng(0))))
         item = item_of(
             MaskedPairedImageDataset,

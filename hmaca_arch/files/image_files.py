@@ -41,7 +41,7 @@ ALPHA = ('png', 'tif', 'webp', 'gif', 'avif', 'heic')
 LARGEST_SIDE = {'jpg': 65500, 'webp': 16383, 'gif': 65535}
 
 
-class Picture(NamedTuple):
+class StoredImage(NamedTuple):
     """An image with what has to survive a restoration.
 
     Attributes:
@@ -73,25 +73,25 @@ class Picture(NamedTuple):
     converted: bool = False
 
 
-def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> StoredImage:
     """Read an image.
 
     Raises:
         ValueError: it cannot be read, is damaged or of a kind that is not supported; in one line
             that starts with the path.
     """
-    return picture_of(read_file(path), str(path), max_pixels)
+    return image_of(read_file(path), str(path), max_pixels)
 
 
-def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode an image; see `read_picture`."""
+def image_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> StoredImage:
+    """Decode an image; see `read_image`."""
     found = decode(data, name, convert=True, max_pixels=max_pixels)
     kind = {
         'P': ['a palette image, written with full colours'],
         '1': ['a 1-bit image, written as 8-bit gray'],
     }
     turned = found.orientation != 1
-    return Picture(
+    return StoredImage(
         pixels=found.pixels,
         exif=upright_exif(found.exif),
         icc=found.icc,
@@ -157,46 +157,46 @@ def check_output(path: Path, pixels: np.ndarray | None = None) -> None:
         )
 
 
-def losses(path: Path, picture: Picture) -> list[str]:
+def losses(path: Path, stored: StoredImage) -> list[str]:
     """Say what a file with that name does not keep besides pixels, in at most one sentence."""
     kind = format_of(path)
     keeps = FORMATS[kind].keeps
-    given = {'EXIF': picture.exif, 'ICC profile': picture.icc, 'XMP': picture.xmp}
+    given = {'EXIF': stored.exif, 'ICC profile': stored.icc, 'XMP': stored.xmp}
     lost = [name for name, value in given.items() if value and name not in keeps]
-    if picture.dpi and 'dpi' not in keeps:
+    if stored.dpi and 'dpi' not in keeps:
         lost.append('resolution')
-    lost += picture.texts
+    lost += stored.texts
     if kind != 'png':
-        lost += sorted({f'{chunk.kind.decode()} chunk' for chunk in picture.chunks})
+        lost += sorted({f'{chunk.kind.decode()} chunk' for chunk in stored.chunks})
     return [f'not kept in {path.name}: {", ".join(lost)}'] if lost else []
 
 
-def write_picture(path: Path, picture: Picture, quality: int | None = None) -> None:
+def write_image(path: Path, stored: StoredImage, quality: int | None = None) -> None:
     """Write an image, whole or not at all, in the format of the file's ending.
 
     Args:
         path: where to.
-        picture: what.
+        stored: what.
         quality: of lossy formats, 1 to 100; None: without loss where the format can, else QUALITY.
 
     Raises:
         OSError, ValueError: it cannot be written.
     """
-    check_output(path, picture.pixels)
+    check_output(path, stored.pixels)
     kind = format_of(path)
-    marked = picture._replace(chunks=[MARK, *(c for c in picture.chunks if c != MARK)])
+    marked = stored._replace(chunks=[MARK, *(c for c in stored.chunks if c != MARK)])
     write_atomically(path, lambda file: _write(file, kind, marked, quality))
 
 
-def encode(ending: str, picture: Picture, quality: int | None = None) -> bytes:
+def encode(ending: str, stored: StoredImage, quality: int | None = None) -> bytes:
     """Return the bytes of a file with that ending, such as `.png`."""
     buffer = io.BytesIO()
-    _write(buffer, BY_ENDING[ending], picture, quality)
+    _write(buffer, BY_ENDING[ending], stored, quality)
     return buffer.getvalue()
 
 
 def is_own_output(path: Path) -> bool:
-    """Tell whether a file is a PNG that `write_picture` made."""
+    """Tell whether a file is a PNG that `write_image` made."""
     mark = MARK.packed()
     try:
         with open(path, 'rb') as file:
@@ -205,19 +205,19 @@ def is_own_output(path: Path) -> bool:
         return False
 
 
-def _write(file: BinaryIO, kind: str, picture: Picture, quality: int | None) -> None:
-    pixels, exif, icc, xmp = picture.pixels, picture.exif, picture.icc, picture.xmp
+def _write(file: BinaryIO, kind: str, stored: StoredImage, quality: int | None) -> None:
+    pixels, exif, icc, xmp = stored.pixels, stored.exif, stored.icc, stored.xmp
     if kind == 'png':
-        write_png(file, pixels, [*picture.chunks, *png_metadata(icc, exif, xmp, picture.dpi)])
+        write_png(file, pixels, [*stored.chunks, *png_metadata(icc, exif, xmp, stored.dpi)])
     elif kind == 'tif':
-        write_tiff(file, pixels, exif, icc, xmp, picture.dpi)
+        write_tiff(file, pixels, exif, icc, xmp, stored.dpi)
     elif kind == 'gif':
         as_palette(pixels).save(file, 'GIF', optimize=False)
     else:
-        _write_by_pillow(file, kind, picture, quality)
+        _write_by_pillow(file, kind, stored, quality)
 
 
-def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, quality: int | None) -> None:
+def _write_by_pillow(file: BinaryIO, kind: str, stored: StoredImage, quality: int | None) -> None:
     settings: dict[str, Any] = WITHOUT_LOSS.get(kind, {})
     if quality is not None or kind not in WITHOUT_LOSS:
         settings = {'quality': quality or QUALITY, **WITH_LOSS.get(kind, {})}
@@ -225,13 +225,13 @@ def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, quality: int |
         need_heic()
     keeps = FORMATS[kind].keeps
     values = {
-        'exif': ('EXIF', picture.exif),
-        'icc_profile': ('ICC profile', picture.icc),
-        'xmp': ('XMP', picture.xmp),
-        'dpi': ('dpi', picture.dpi),
+        'exif': ('EXIF', stored.exif),
+        'icc_profile': ('ICC profile', stored.icc),
+        'xmp': ('XMP', stored.xmp),
+        'dpi': ('dpi', stored.dpi),
     }
     more = {key: value for key, (name, value) in values.items() if value and name in keeps}
-    pixels = picture.pixels
+    pixels = stored.pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     image.save(file, FORMATS[kind].pillow, **settings, **more)
 

@@ -72,7 +72,7 @@ UPRIGHT = {
 }
 
 
-def list_pictures(folder: str | os.PathLike) -> dict[str, str]:
+def list_images(folder: str | os.PathLike) -> dict[str, str]:
     """List the images directly inside a folder: {stem: path}, sorted by stem.
 
     Raises:
@@ -263,7 +263,7 @@ def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     )
 
 
-def decode_picture(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decode an image file as (h, w, 3) RGB, uint8 or uint16 as in the file.
 
     Args:

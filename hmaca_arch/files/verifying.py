@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from hmaca_arch.files.formats import FORMATS
-from hmaca_arch.files.image_files import Picture, format_of, largest_change
+from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, decode, read_file
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import open_image
@@ -101,7 +101,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray | None:
 
 
 def verify(
-    path: Path, source: Path, before: Picture, intended: np.ndarray, mask: np.ndarray
+    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
 ) -> list[str]:
     """Read a written file back and prove it.
 
@@ -150,7 +150,7 @@ def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[s
 
 
 def _verify_against_source(
-    path: Path, source: Path, before: Picture, intended: np.ndarray, mask: np.ndarray
+    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
 ) -> list[str]:
     """Compare with the source, as another library reads it."""
     seen = None if before.converted else see(read_file(source))
@@ -186,7 +186,7 @@ def _multiplied(pixels: np.ndarray) -> np.ndarray:
     return np.dstack([colours.astype(pixels.dtype), pixels[..., -1:]])
 
 
-def _verify_metadata(path: Path, before: Picture) -> None:
+def _verify_metadata(path: Path, before: StoredImage) -> None:
     found = _metadata(read_file(path), str(path))
     kind = format_of(path)
     described = exif_tags(before.exif) if kind == 'tif' else before.exif

@@ -14,8 +14,8 @@ from hmaca_arch.files.image_files import (
     is_lossy,
     largest_change,
     losses,
-    read_picture,
-    write_picture,
+    read_image,
+    write_image,
 )
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.outputs import output_folder
@@ -61,7 +61,7 @@ def restore_file(
         raise ValueError(f'{job.output} exists; --overwrite replaces it')
     if job.copied:
         return _copy(job, ['it has no mask'])
-    image = read_picture(job.image, request.max_pixels)
+    image = read_image(job.image, request.max_pixels)
     check_output(job.output, image.pixels)
     mask, doubts = request.masks.read(image, job.mask)
     output_folder(job.output.parent)
@@ -86,7 +86,7 @@ def restore_file(
         notes.append(
             f'{job.output.name} is stored with loss: pixels outside the mask change as well'
         )
-    write_picture(job.output, image._replace(pixels=result), request.quality)
+    write_image(job.output, image._replace(pixels=result), request.quality)
     change = largest_change(image.pixels, result, mask)
     if request.verify:
         notes += verify(job.output, job.image, image, result, mask)

@@ -11,7 +11,7 @@ import pytest
 from picture_writers import tiff
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import Picture, check_output, encode, read_picture, write_picture
+from hmaca_arch.files.image_files import StoredImage, check_output, encode, read_image, write_image
 from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.files.verifying import see, verify, with_channels
 
@@ -74,9 +74,9 @@ OTHERS = [
 @pytest.mark.parametrize(('ending', 'dtype', 'channels'), HELD)
 def test_lossless_formats_keep_pixels_profile_and_exif(tmp_path, ending, dtype, channels):
     path, pixels = tmp_path / f'out{ending}', pixels_of(channels, dtype)
-    picture = Picture(pixels, exif_of().tobytes(), ICC, [], False, (300.0, 150.0), xmp=XMP)
-    write_picture(path, picture)
-    found = read_picture(path)
+    picture = StoredImage(pixels, exif_of().tobytes(), ICC, [], False, (300.0, 150.0), xmp=XMP)
+    write_image(path, picture)
+    found = read_image(path)
     assert found.pixels.dtype == dtype
     np.testing.assert_array_equal(found.pixels, pixels)
     seen = see(path.read_bytes())
@@ -93,9 +93,9 @@ def test_lossless_formats_keep_pixels_profile_and_exif(tmp_path, ending, dtype, 
 
 @pytest.mark.parametrize(('ending', 'dtype', 'channels'), OTHERS)
 def test_formats_that_cannot_hold_the_pixels_are_refused(tmp_path, ending, dtype, channels):
-    picture = Picture(pixels_of(channels, dtype), None, None, [], False)
+    picture = StoredImage(pixels_of(channels, dtype), None, None, [], False)
     with pytest.raises(ValueError, match='choose out.(png|tif)'):
-        write_picture(tmp_path / f'out{ending}', picture)
+        write_image(tmp_path / f'out{ending}', picture)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,13 +104,13 @@ def test_formats_that_cannot_hold_the_pixels_are_refused(tmp_path, ending, dtype
 def test_orientation_is_applied_once(tmp_path, kind, orientation):
     image = Image.fromarray(pixels_of(3))
     image.save(tmp_path / 'in', kind, exif=exif_of(orientation).tobytes(), icc_profile=ICC)
-    picture = read_picture(tmp_path / 'in')
+    picture = read_image(tmp_path / 'in')
     with Image.open(tmp_path / 'in') as stored:
         upright = np.asarray(ImageOps.exif_transpose(stored).convert('RGB'))
     np.testing.assert_array_equal(picture.pixels, upright)
     assert picture.turned == (orientation > 1)
-    write_picture(tmp_path / 'out.png', picture)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'out.png').pixels, upright)
+    write_image(tmp_path / 'out.png', picture)
+    np.testing.assert_array_equal(read_image(tmp_path / 'out.png').pixels, upright)
     with Image.open(tmp_path / 'out.png') as written:
         assert np.array_equal(np.asarray(ImageOps.exif_transpose(written)), upright)
     assert_described(tmp_path / 'out.png')
@@ -139,7 +139,7 @@ def test_only_the_orientation_changes_in_exif(order):
 def test_palette_and_bit_pictures_are_converted_and_that_is_said(tmp_path):
     Image.fromarray(pixels_of(3)).quantize(16).save(tmp_path / 'p.png')
     Image.fromarray(pixels_of(1)[..., 0] > 99).save(tmp_path / 'b.png')
-    palette, bits = read_picture(tmp_path / 'p.png'), read_picture(tmp_path / 'b.png')
+    palette, bits = read_image(tmp_path / 'p.png'), read_image(tmp_path / 'b.png')
     assert palette.pixels.shape[2] == 3 and 'palette' in palette.notes[0]
     assert (
         bits.pixels.shape[2] == 1
@@ -155,7 +155,7 @@ def test_what_is_not_supported_is_named(tmp_path):
     ]
     frames[0].save(tmp_path / 'moving.gif', save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / 'pages.tif', save_all=True, append_images=frames[1:])
-    data = encode('.png', Picture(pixels_of(3), None, None, [], False))
+    data = encode('.png', StoredImage(pixels_of(3), None, None, [], False))
     (tmp_path / 'short.png').write_bytes(data[:-30])
     (tmp_path / 'double.tif').write_bytes(tiff(pixels_of(3).astype(np.float64), 2))
     (tmp_path / 'signed.tif').write_bytes(tiff(pixels_of(3).astype(np.int16), 2))
@@ -172,7 +172,7 @@ def test_what_is_not_supported_is_named(tmp_path):
         ('short.tif', ''),
     ):
         with pytest.raises(ValueError, match=f'{name}: .*{message}'):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
 
 
 def test_outputs_that_cannot_be(tmp_path):
@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path.write_bytes(b'old')
     monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError('no space left')))
     with pytest.raises(OSError, match='no space'):
-        write_picture(path, Picture(pixels_of(3), None, None, [], False))
+        write_image(path, StoredImage(pixels_of(3), None, None, [], False))
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
 
 
@@ -199,8 +199,8 @@ def test_a_damaged_block_of_exif_does_not_turn_the_picture_twice(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(pixels_of(3)).save(buffer, 'JPEG', exif=exif_of(6))
     (tmp_path / 'a.jpg').write_bytes(buffer.getvalue())
-    first = read_picture(tmp_path / 'a.jpg')
-    write_picture(tmp_path / 'b.png', first)
-    second = read_picture(tmp_path / 'b.png')
+    first = read_image(tmp_path / 'a.jpg')
+    write_image(tmp_path / 'b.png', first)
+    second = read_image(tmp_path / 'b.png')
     assert not second.turned and second.exif is not None
     np.testing.assert_array_equal(second.pixels, first.pixels)

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from hmaca_arch.files import images, verifying
 from hmaca_arch.files import pixels as reading
-from hmaca_arch.files.image_files import Picture, encode, read_picture, write_picture
+from hmaca_arch.files.image_files import StoredImage, encode, read_image, write_image
 from hmaca_arch.files.verifying import see, verify
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -40,11 +40,11 @@ def test_every_kind_of_change_is_found(tmp_path, ending):
     exif = exif_of(1)
     exif[0x010F] = 'A maker'
     source.write_bytes(saved(PIXELS, exif=exif, icc_profile=ICC))
-    before = read_picture(source)._replace(xmp=XMP, dpi=None)
+    before = read_image(source)._replace(xmp=XMP, dpi=None)
     intended = restored(PIXELS)
 
     def written(pixels: np.ndarray, **changes) -> None:
-        write_picture(path, before._replace(pixels=pixels, **changes))
+        write_image(path, before._replace(pixels=pixels, **changes))
 
     written(intended)
     assert verify(path, source, before, intended, MASK) == []
@@ -72,10 +72,10 @@ def test_every_kind_of_change_is_found(tmp_path, ending):
 def test_a_lost_resolution_is_found(tmp_path):
     source, path = tmp_path / 'in.png', tmp_path / 'out.png'
     source.write_bytes(saved(PIXELS, dpi=(300, 300)))
-    before = read_picture(source)
-    write_picture(path, before)
+    before = read_image(source)
+    write_image(path, before)
     assert verify(path, source, before, PIXELS, MASK) == []
-    write_picture(path, before._replace(dpi=None))
+    write_image(path, before._replace(dpi=None))
     with pytest.raises(ValueError, match='not the dpi of the input'):
         verify(path, source, before, PIXELS, MASK)
 
@@ -88,9 +88,9 @@ def test_a_source_that_was_read_wrong_is_found(tmp_path, monkeypatch):
     source.write_bytes(tiff(deep, 2, more={338: 1}))
 
     def run() -> list[str]:
-        before = read_picture(source)
+        before = read_image(source)
         intended = restored(before.pixels)
-        write_picture(path, before._replace(pixels=intended))
+        write_image(path, before._replace(pixels=intended))
         return verify(path, source, before, intended, MASK)
 
     assert run() == []
@@ -103,15 +103,15 @@ def test_a_lost_transparent_colour_is_found(tmp_path, monkeypatch):
     gray = RNG.integers(0, 9, (23, 31), np.uint16)
     source, path = tmp_path / 'in.png', tmp_path / 'out.png'
     source.write_bytes(saved(Image.fromarray(gray), transparency=3))
-    before = read_picture(source)
+    before = read_image(source)
     assert before.pixels.shape[2] == 2 and (before.pixels[..., 1] == 65535 * (gray != 3)).all()
     intended = restored(before.pixels)
-    write_picture(path, before._replace(pixels=intended))
+    write_image(path, before._replace(pixels=intended))
     assert verify(path, source, before, intended, MASK) == []
     monkeypatch.setattr(reading, 'with_alpha_of', lambda as_stored, _: as_stored)
-    before = read_picture(source)
+    before = read_image(source)
     intended = restored(before.pixels)
-    write_picture(path, before._replace(pixels=intended))
+    write_image(path, before._replace(pixels=intended))
     with pytest.raises(ValueError, match=r'OpenCV sees \(23, 31, 2\) in in\.png'):
         verify(path, source, before, intended, MASK)
 
@@ -120,13 +120,13 @@ def test_an_orientation_that_was_not_undone_is_found(tmp_path, monkeypatch):
     source, path = tmp_path / 'in.jpg', tmp_path / 'out.png'
     smooth = cv2.resize(PIXELS[:4, :5, :3], (31, 23), interpolation=cv2.INTER_CUBIC)
     source.write_bytes(saved(smooth, 'JPEG', exif=exif_of(3)))
-    before = read_picture(source)
-    write_picture(path, before)
+    before = read_image(source)
+    write_image(path, before)
     assert verify(path, source, before, before.pixels, MASK) == []
     monkeypatch.setitem(images.UPRIGHT, 3, lambda as_stored: as_stored)
-    before = read_picture(source)
+    before = read_image(source)
     monkeypatch.undo()
-    write_picture(path, before)
+    write_image(path, before)
     with pytest.raises(ValueError, match='OpenCV sees other pixels'):
         verify(path, source, before, before.pixels, MASK)
 
@@ -134,7 +134,7 @@ def test_an_orientation_that_was_not_undone_is_found(tmp_path, monkeypatch):
 def test_the_readers_are_not_the_writers(tmp_path):
     libraries = {}
     for ending in ('.png', '.tif', '.webp', '.bmp', '.jpg'):
-        data = encode(ending, Picture(PIXELS[..., :3], None, None, [], False))
+        data = encode(ending, StoredImage(PIXELS[..., :3], None, None, [], False))
         libraries[ending] = see(data).library
     assert libraries.pop('.tif') == 'tifffile' and set(libraries.values()) == {'OpenCV'}
 
@@ -142,7 +142,7 @@ def test_the_readers_are_not_the_writers(tmp_path):
 def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
     source, path = tmp_path / 'in.png', tmp_path / 'out.png'
     source.write_bytes(saved(PIXELS))
-    before = read_picture(source)
+    before = read_image(source)
     shutil.copy(source, path)
     monkeypatch.setattr(verifying, 'see', lambda data: None)
     assert verify(path, source, before, PIXELS, MASK) == [
@@ -154,8 +154,8 @@ def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
 def test_lossy_files_do_not_verify(tmp_path):
     source, path = tmp_path / 'in.png', tmp_path / 'out.jpg'
     source.write_bytes(saved(PIXELS[..., :3]))
-    before = read_picture(source)
-    write_picture(path, before)
+    before = read_image(source)
+    write_image(path, before)
     with pytest.raises(ValueError, match='outside the mask differ from the input by up to'):
         verify(path, source, before, before.pixels, MASK)
 
@@ -165,10 +165,10 @@ def test_large_images_are_compared_strip_by_strip(tmp_path):
     tall = RNG.integers(0, 256, (1500, 3, 3), dtype=np.uint8)
     source, path = tmp_path / 'in.png', tmp_path / 'out.png'
     source.write_bytes(saved(tall))
-    before, mask = read_picture(source), np.zeros((1500, 3), np.uint8)
+    before, mask = read_image(source), np.zeros((1500, 3), np.uint8)
     changed = tall.copy()
     changed[-1, -1, -1] ^= 4
-    write_picture(path, before._replace(pixels=changed))
+    write_image(path, before._replace(pixels=changed))
     with pytest.raises(ValueError, match='by up to'):
         verify(path, source, before, tall, mask)
     with pytest.raises(ValueError, match='OpenCV sees other pixels'):
@@ -194,8 +194,8 @@ def test_what_opencv_reads_of_each_kind_is_what_we_read(tmp_path):
     for name, data in kinds.items():
         source, path = tmp_path / name, tmp_path / 'out.png'
         source.write_bytes(data)
-        before = read_picture(source)
-        write_picture(path, before)
+        before = read_image(source)
+        write_image(path, before)
         assert verify(path, source, before, before.pixels, MASK) in (
             [],
             [f'{name} was read by Pillow alone; no other library here reads it'],
