@@ -36,14 +36,6 @@ STATIC = Path(__file__).parent / 'static'
 MOST_DECODED = 2  # images at once, as each takes memory in proportion to its pixels
 MOST_FIELDS, LARGEST_FIELD = 10, 4096  # of a form, besides files
 CHECKS = 0.1  # seconds between looks at a job that a request waits for
-CONTENT_TYPES = {
-    '.png': 'image/png',
-    '.tif': 'image/tiff',
-    '.tiff': 'image/tiff',
-    '.webp': 'image/webp',
-    '.jpg': 'image/jpeg',
-    '.jpeg': 'image/jpeg',
-}
 Answer = TypeVar('Answer')
 
 
@@ -237,7 +229,7 @@ class Routes:
     async def _file(self, job: Job, ending: str, **headers: str) -> Response:
         data = await self._decode(work.restored_file, job, ending)
         named = attachment(job.upload.file_name('restored', ending))
-        return Response(data, 200, {**named, **headers}, CONTENT_TYPES[ending])
+        return Response(data, 200, {**named, **headers}, work.FORMATS[ending])
 
     async def keep(self, request: Request) -> Response:
         """Open the restored image, to go on from it (POST api/jobs/ID/keep)."""

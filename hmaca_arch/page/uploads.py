@@ -24,7 +24,7 @@ MOST_PIXELS = 80_000_000  # of one image; Pillow warns from 89 million on
 LARGEST_FOLDER = 1 << 30  # bytes of all sessions' files; the oldest images are deleted
 MOST_UPLOADS = 500
 MOST_BY_SESSION = 12  # images
-SHOWN_BY_BROWSERS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP')
+SHOWN_BY_BROWSERS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'AVIF')
 
 
 @dataclass(eq=False)
@@ -113,11 +113,8 @@ def clean_name(name: str | None) -> str:
     return f'{stem[:90]}{ending[:10]}' or 'image'
 
 
-def check_pixels(data: bytes, name: str) -> str:
+def check_pixels(data: bytes, name: str) -> None:
     """Compare the size that a file claims with MOST_PIXELS, before anything is decoded.
-
-    Returns:
-        Pillow's name of the format, '' where it knows none.
 
     Raises:
         ValueError: the image is too large, in one line that starts with its name.
@@ -126,14 +123,13 @@ def check_pixels(data: bytes, name: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                (width, height), kind = image.size, image.format or ''
+                width, height = image.size
     except Image.DecompressionBombError:
         raise ValueError(f'{name}: {too_many_pixels("it")}') from None
     except Exception:  # decoders raise almost anything; reading it in earnest says what is wrong
-        return ''
+        return
     if width * height > MOST_PIXELS:
         raise ValueError(f'{name}: {too_many_pixels(f"{width}x{height}")}')
-    return kind
 
 
 def too_many_pixels(what: str) -> str:
@@ -168,7 +164,7 @@ class Uploads:
             ValueError: it cannot be read, or is too large; in one line that starts with its name.
         """
         name = clean_name(name)
-        kind = check_pixels(data, name)
+        check_pixels(data, name)
         upload = Upload(session, name, Path(self.folder, secrets.token_hex(12)))
         upload.folder.mkdir()
         try:
@@ -183,7 +179,7 @@ class Uploads:
         upload.height, upload.width, channels = image.pixels.shape
         upload.depth = 8 * image.pixels.itemsize
         upload.transparent = channels in (2, 4)
-        upload.shown = kind in SHOWN_BY_BROWSERS and not image.turned
+        upload.shown = image.format in SHOWN_BY_BROWSERS and not image.turned
         upload.notes = image.notes
         with self.lock:
             self.known[upload.id] = upload

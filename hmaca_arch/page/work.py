@@ -7,8 +7,6 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.files.image_files import (
-    LOSSLESS,
-    LOSSY,
     StoredImage,
     check_output,
     encode,
@@ -26,7 +24,8 @@ from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.regions import find_regions, marked_box
 from hmaca_arch.restoring.telling import AROUND, MOST
 
-FORMATS = (*LOSSLESS, *LOSSY)
+# What is written, with the media types.
+FORMATS = {'.png': 'image/png', '.tif': 'image/tiff', '.webp': 'image/webp', '.jpg': 'image/jpeg'}
 BATCH_ON_CPU, BATCH = 1, 8  # tiles: on a CPU, progress and cancelling matter more
 
 
