@@ -10,6 +10,8 @@ CODE = (HERE / 'hmaca_arch/__init__.py').read_text('utf-8')
 VERSION = re.findall(r"__version__ = '(.+)'", CODE)[0]
 PLOTS = ['matplotlib>=3.7']
 DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
+HEIC = ['pillow-heif>=0.18,<2']
+JPEG = ['jpeglib>=1.0,<2']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(
@@ -69,7 +71,8 @@ setup(
         'scikit-image>=0.21',
         'scipy>=1.10',
         'numpy>=1.23',
-        'pillow>=10.1',
+        'pillow>=11.3',  # reads and writes AVIF
+        'tifffile>=2023.7',
         'tqdm>=4.60',
     ],
     extras_require={
@@ -77,6 +80,8 @@ setup(
         'onnx': ONNX,
         'demo': DEMO,
         'plots': PLOTS,
+        'heic': HEIC,
+        'jpeg': JPEG,
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.26,<2'],
         'test': [
             'pytest>=7.4',
@@ -90,6 +95,8 @@ setup(
             *DEMO,
             *ONNX,
             *PLOTS,
+            *HEIC,
+            *JPEG,
         ],
     },
     entry_points={'console_scripts': ['basicsr = hmaca_arch.cli:main']},

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from datasets_ext.parallel import Workers
 from datasets_ext.sources import Lmdb, pixel_digest, read_sound_mask
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.images import decode_picture, read_file
+from hmaca_arch.files.images import decode_image, read_file
 
 VERSION = 1  # of the cache's entries
 CHUNK = 32  # images that a process reads at once
@@ -73,7 +73,7 @@ def read_facts(place: Place) -> Facts:
             read_file(place.path) if place.key is None else _open_lmdb(place.path).read(place.key)
         )
         if place.kind == 'image':
-            pixels = decode_picture(data, str(place))
+            pixels = decode_image(data, str(place))
         else:
             pixels = read_sound_mask(data, str(place), soft=place.kind == 'soft mask')
     # A damaged file can make a decoder raise anything, and the other files are still to be read.

@@ -23,8 +23,8 @@ from hmaca_arch.files.images import (
     EXTENSIONS,
     FORMATS,
     LARGEST_FILE,
-    decode_picture,
-    list_pictures,
+    decode_image,
+    list_images,
     read_file,
 )
 
@@ -83,7 +83,7 @@ def _open_zip(path: str, process: int) -> zipfile.ZipFile:
 def _in_folder(root: Path, folder: Path) -> list[SourceImage]:
     return [
         SourceImage(name, str(root), Path(path).relative_to(root).as_posix())
-        for name, path in list_pictures(folder).items()
+        for name, path in list_images(folder).items()
     ]
 
 
@@ -198,7 +198,7 @@ def hold_out(splits: dict[str, list[SourceImage]], every: int) -> dict[str, list
 def _digest(image: SourceImage) -> str | None:
     """Return the image's digest; None if it cannot be read, which making its triplet reports."""
     try:
-        return pixel_digest(decode_picture(image.read(), str(image)))
+        return pixel_digest(decode_image(image.read(), str(image)))
     except ValueError:
         return None
 

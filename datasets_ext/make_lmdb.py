@@ -23,7 +23,7 @@ from datasets_ext.manifest import MANIFEST
 from datasets_ext.parallel import Workers
 from datasets_ext.triplets import KINDS
 from hmaca_arch.files.atomic import replace
-from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_pictures, read_file
+from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_images, read_file
 from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
 
@@ -118,7 +118,7 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
         OSError: the LMDB cannot be written, for example because the disk is full.
         ValueError: an image cannot be read or has no usable name, or a value does not read back.
     """
-    images = {_key(stem, path): path for stem, path in list_pictures(source).items()}
+    images = {_key(stem, path): path for stem, path in list_images(source).items()}
     progress = partial(_bar, total=len(images), name=source.name, quiet=quiet)
     sizes = list(progress(pool.map(_encoded_size, images.values()), 'measure'))
     try:
@@ -141,7 +141,7 @@ def _check_triplets(folder: Path) -> None:
     for kind in KINDS:
         if not (folder / kind).is_dir():
             raise ValueError(f'{folder} has no {kind}/: a triplet folder holds {", ".join(KINDS)}')
-    names = {kind: list_pictures(folder / kind).keys() for kind in KINDS}
+    names = {kind: list_images(folder / kind).keys() for kind in KINDS}
     for kind in KINDS:
         differing = sorted(names[kind] ^ names['gt'])
         if differing:

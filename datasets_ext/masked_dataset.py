@@ -13,7 +13,7 @@ from datasets_ext.recipe_settings import require_one_of
 from hmaca_arch.config.dataset_schema import PHASES
 from hmaca_arch.config.kinds import Kind, wrong_value
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.images import decode_picture
+from hmaca_arch.files.images import decode_image
 from hmaca_arch.messages import refuse
 
 
@@ -111,7 +111,7 @@ class MaskedDataset(Dataset, ABC):
         Raises:
             ValueError: in one line that starts with `where`.
         """
-        image = decode_picture(data, where)
+        image = decode_image(data, where)
         return image if self.channels == 3 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
 
     @abstractmethod

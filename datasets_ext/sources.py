@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
-from hmaca_arch.files.images import list_pictures, read_file
+from hmaca_arch.files.images import list_images, read_file
 from hmaca_arch.files.masks import Doubt, read_mask
 
 # The largest sample (8192x4096). Degrading takes 120 bytes a pixel and seconds a megapixel.
@@ -44,7 +44,7 @@ class Folder(Source):
     """Images in a folder, by stem."""
 
     def __init__(self, root: str) -> None:
-        self.paths = list_pictures(root)
+        self.paths = list_images(root)
 
     def names(self) -> list[str]:
         """Return the stems of all images, sorted."""

@@ -17,7 +17,7 @@ from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
 from hmaca_arch.config.schema import PROTOCOLS
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.images import decode_picture, encode_png, to_8_bit
+from hmaca_arch.files.images import decode_image, encode_png, to_8_bit
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
 
@@ -65,7 +65,7 @@ def make_triplet(
         data = image.read()
         if old and old['source_crc32'] == zlib.crc32(data) and old['crc32'] == _checksums(files):
             return old | {'kept': True}
-        pixels = to_8_bit(decode_picture(data, str(image)))
+        pixels = to_8_bit(decode_image(data, str(image)))
         lq, mask, gt, drawn = recipe(pixels, generator(seed, image.name))
     except ValueError as error:
         text = str(error)

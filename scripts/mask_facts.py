@@ -24,7 +24,7 @@ from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, error_map  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402
-from hmaca_arch.files.outputs import output_picture  # noqa: E402
+from hmaca_arch.files.outputs import output_image  # noqa: E402
 from hmaca_arch.networks.hmaca import HMACA  # noqa: E402
 from hmaca_arch.networks.loading import load_network  # noqa: E402
 from hmaca_arch.restoring.sheets import contact_sheet  # noqa: E402
@@ -176,7 +176,7 @@ def main() -> None:
         '-o', '--output', type=Path, default=Path('mask_facts.png'), help='image to write'
     )
     args = parser.parse_args()
-    output_picture(args.output)
+    output_image(args.output)
     compared = networks(args.weights, args.seed)
     photograph, other = crop(data.astronaut(), 80), crop(data.chelsea(), 100)
     masks = [square(*place) for place in PLACES]

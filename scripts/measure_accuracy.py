@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 from datasets_ext import degradations
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.files.images import decode_picture, list_pictures, read_file, to_8_bit
+from hmaca_arch.files.images import decode_image, list_images, read_file, to_8_bit
 from hmaca_arch.restoring.measuring import Measured, measure
 
 KINDS = ('corner blocks', 'other blocks', 'blur', 'noise', 'none')
@@ -126,13 +126,13 @@ def trials(
     """(kind, mask, number of the trial, truth, measurement, the degraded pixels inside the mask,
     seconds).
     """
-    paths = [path for folder in folders for path in list_pictures(folder).values()]
+    paths = [path for folder in folders for path in list_images(folder).values()]
     for kind in kinds:
         for how in masks:
             for i in range(number):
                 rng = np.random.default_rng([seed, KINDS.index(kind), MASKS.index(how), i])
                 path = paths[rng.integers(len(paths))]
-                image = to_8_bit(decode_picture(read_file(path), path))
+                image = to_8_bit(decode_image(read_file(path), path))
                 if min(image.shape[:2]) < 64:
                     raise ValueError(
                         f'{folders}: an image has {image.shape[0]}x{image.shape[1]} pixels, expected at least 64x64'

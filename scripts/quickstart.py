@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 from hmaca_arch.cli import end
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import encode_png
 from hmaca_arch.metrics.summary import mean_of_finite
 from hmaca_arch.restoring.sheets import contact_sheet
@@ -81,10 +81,10 @@ def before_after(folder: Path) -> None:
     rows = []
     for path in sorted((folder / 'restored').glob('*.png')):
         degraded, mask, original = (
-            read_picture(folder / kind / path.name).pixels
+            read_image(folder / kind / path.name).pixels
             for kind in ('degraded', 'masks', 'originals')
         )
-        images = (original, mask > 0, degraded, read_picture(path).pixels)
+        images = (original, mask > 0, degraded, read_image(path).pixels)
         print(f'{path}: {restore_examples.inside(*images)}')
         rows.append(restore_examples.row(*images))
     write_atomically(folder / 'before_after.png', encode_png(contact_sheet(rows)))
@@ -121,7 +121,7 @@ def report(table: Path, images: Path, output: Path) -> float:
     strips = []
     for quantile in (1.0, 0.75, 0.5, 0.25):  # from the best to below the median
         name = ordered[int(quantile * (len(ordered) - 1))]['picture']
-        strip = read_picture(next(images.glob(f'{name}_*_strip.png'))).pixels
+        strip = read_image(next(images.glob(f'{name}_*_strip.png'))).pixels
         strips.append([cv2.resize(strip, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)])
     write_atomically(output, encode_png(contact_sheet(strips)))
     gain = means['result'] - means['input']

@@ -19,7 +19,7 @@ sys.path.append(str(ROOT))  # last: an installed package goes first
 from datasets_ext import degradations  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402
-from hmaca_arch.files.outputs import output_picture  # noqa: E402
+from hmaca_arch.files.outputs import output_image  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
 from hmaca_arch.metrics import calculate_masked_psnr  # noqa: E402
 from hmaca_arch.restoring.sheets import contact_sheet  # noqa: E402
@@ -82,7 +82,7 @@ def main() -> None:
         '-o', '--output', type=Path, default=ROOT / 'docs' / 'restore.jpg', help='image to write'
     )
     path = parser.parse_args().output
-    output_picture(path)
+    output_image(path)
     restorer = load_restorer()
     rows = []
     for title, photograph, mask, degraded in examples():

@@ -15,8 +15,8 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-needed=(hypothesis matplotlib onnx onnxruntime pytest pytest-cov pytest-xdist python-multipart ruff
-    safetensors spandrel starlette uvicorn)
+needed=(hypothesis jpeglib matplotlib onnx onnxruntime pillow-heif pytest pytest-cov pytest-xdist
+    python-multipart ruff safetensors spandrel starlette uvicorn)
 if ! "$PYTHON" - "${needed[@]}" <<<'import sys
 from importlib.metadata import version
 [version(name) for name in sys.argv[1:]]' 2>/dev/null; then

@@ -42,7 +42,8 @@ class Entry(NamedTuple):
     file's. content: its bytes; or ('link', target), ('folder',), ('pipe',), ('sparse', size) for
     what is no ordinary file. fate: `opens`, `refused` or `either`. pixels: what it must be read as
     if it opens, (h, w, c) upright; None: what Pillow makes of it. transparent: the data sets refuse
-    it, restoring keeps its alpha. large: not for the suite.
+    it, restoring keeps its alpha. large: not for the suite. converted: the data sets refuse it,
+    restoring may convert it.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Entry(NamedTuple):
     pixels: np.ndarray | None = None
     transparent: bool = False
     large: bool = False
+    converted: bool = False
 
     def write(self, folder: Path) -> Path:
         """Make the file in a folder; returns its path."""
@@ -228,8 +230,9 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
         fate: str = 'opens',
         read: np.ndarray | None = None,
         transparent: bool = False,
+        converted: bool = False,
     ) -> Entry:
-        return Entry(kind, 'picture', name, data, fate, read, transparent)
+        return Entry(kind, 'picture', name, data, fate, read, transparent, converted=converted)
 
     palette = image.quantize(16)
     colours = np.asarray(palette.convert('RGB'))
@@ -312,7 +315,7 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
         transparent=True,
     )
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in wide_clear[..., 2:4])
-    both = wide_clear[..., [2, 2, 2, 3]]
+    both = wide_clear[..., [2, 3]]
     yield entry(
         '16 bits, gray and alpha',
         'mode-la16.png',
@@ -342,10 +345,11 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
         'either',
         65535 - wide[..., :1],
     )
-    yield entry('CMYK', 'mode-cmyk.jpg', saved(image.convert('CMYK'), 'JPEG'), 'refused')
-    yield entry('CMYK', 'mode-cmyk.tif', saved(image.convert('CMYK'), 'TIFF'), 'refused')
+    other: dict = {'fate': 'refused', 'converted': True}
+    yield entry('CMYK', 'mode-cmyk.jpg', saved(image.convert('CMYK'), 'JPEG'), **other)
+    yield entry('CMYK', 'mode-cmyk.tif', saved(image.convert('CMYK'), 'TIFF'), **other)
     yield entry('16 bits, CMYK', 'mode-cmyk16.tif', tiff(wide_clear, 5), 'refused')
-    yield entry('Lab', 'mode-lab.tif', tiff(pixels, 8), 'refused')
+    yield entry('Lab', 'mode-lab.tif', tiff(pixels, 8), **other)
     yield entry('16 bits, Lab', 'mode-lab16.tif', tiff(wide, 8), 'refused')
     for dtype in (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.uint32):
         numbers = (pixels // 2).astype(dtype)
@@ -356,6 +360,7 @@ def modes(rng: np.random.Generator) -> Iterator[Entry]:
                 f'mode-{np.dtype(dtype).name}-{channels}.tif',
                 tiff(numbers[..., :channels], photometric),
                 'refused',
+                converted=dtype == np.float32,
             )
     for orientation in (2, 3, 5, 6, 8, 9):
         read = turned(pixels, orientation) if orientation < 9 else pixels

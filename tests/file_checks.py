@@ -28,7 +28,7 @@ from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch import cli
-from hmaca_arch.files.images import list_pictures
+from hmaca_arch.files.images import list_images
 
 SECONDS = 60  # for one file and one of the commands
 MEGABYTES = 4000  # beyond what the process had before
@@ -224,7 +224,7 @@ def through_paired(entry: Entry, folder: Path) -> None:
             'gt or lq is not the picture',
         )
     else:
-        stem = next(iter(list_pictures(folder / 'in')))
+        stem = next(iter(list_images(folder / 'in')))
         (other / f'{stem}.png').write_bytes(saved(smooth(np.random.default_rng(0))))
         item = item_of(
             MaskedPairedImageDataset,
@@ -283,7 +283,7 @@ def through_restore(entry: Entry, folder: Path) -> None:
             'refused, but a file was written',
         )
         raise
-    if entry.large:
+    if entry.large or entry.converted:
         return
     before = held(entry) if entry.role == 'picture' else smooth(np.random.default_rng(0))
     inside = region(entry) if inside is None else inside
@@ -326,6 +326,8 @@ CONSUMERS = {
 
 def fate_of(entry: Entry, consumer: str) -> str:
     """What is to become of an entry: `opens`, `refused` or `either`."""
+    if entry.converted and consumer == 'restore':
+        return 'either'
     if entry.fate == 'refused' or (entry.transparent and consumer != 'restore'):
         return 'refused'
     if (

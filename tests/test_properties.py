@@ -16,9 +16,9 @@ from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe import Recipe
 from datasets_ext.recipe_settings import DEGRADATIONS
 from hmaca_arch.compositing import composite, composite_image
-from hmaca_arch.files.image_files import upright_exif
-from hmaca_arch.files.images import decode, decode_picture, encode_png
+from hmaca_arch.files.images import decode, decode_image, encode_png
 from hmaca_arch.files.masks import read_mask
+from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.inference import Restorer
 
 RNG = np.random.default_rng
@@ -294,7 +294,7 @@ def test_what_is_written_as_png_is_read_back(seed, height, width, channels, dtyp
 @settings(max_examples=150)
 @pytest.mark.filterwarnings('ignore::UserWarning')
 def test_any_bytes_are_a_picture_or_an_error_that_names_them(content, start):
-    for read in (decode_picture, lambda data, name: read_mask(data, name=name)[0]):
+    for read in (decode_image, lambda data, name: read_mask(data, name=name)[0]):
         try:
             pixels = read(start + content, 'the/name')
         except ValueError as error:

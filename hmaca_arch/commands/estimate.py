@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.messages import say
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         OSError, ValueError: the image or the mask cannot be read, do not fit, or nothing is masked.
     """
     args = arguments(argv)
-    image = read_picture(args.input)
+    image = read_image(args.input)
     mask, _ = read_mask(read_file(args.mask), False, str(args.mask))
     if mask.shape != image.pixels.shape[:2]:
         sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, image.pixels.shape)]

@@ -10,21 +10,24 @@ class Format(NamedTuple):
     Attributes:
         pillow: Pillow's name of it.
         endings: of its files; the first is what this project gives them.
+        keeps: what its files hold besides pixels.
     """
 
     pillow: str
     endings: tuple[str, ...]
+    keeps: tuple[str, ...] = ()
 
 
+EVERYTHING = ('EXIF', 'ICC profile', 'XMP', 'dpi')
 FORMATS = {
-    'png': Format('PNG', ('.png',)),
-    'tif': Format('TIFF', ('.tif', '.tiff')),
-    'webp': Format('WEBP', ('.webp',)),
-    'jpg': Format('JPEG', ('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo')),
-    'bmp': Format('BMP', ('.bmp', '.dib')),
+    'png': Format('PNG', ('.png',), EVERYTHING),
+    'tif': Format('TIFF', ('.tif', '.tiff'), EVERYTHING),
+    'webp': Format('WEBP', ('.webp',), EVERYTHING[:3]),
+    'jpg': Format('JPEG', ('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo'), EVERYTHING),
+    'bmp': Format('BMP', ('.bmp', '.dib'), ('dpi',)),
     'gif': Format('GIF', ('.gif',)),
-    'avif': Format('AVIF', ('.avif',)),
-    'heic': Format('HEIF', ('.heic', '.heif')),
+    'avif': Format('AVIF', ('.avif',), EVERYTHING[:3]),
+    'heic': Format('HEIF', ('.heic', '.heif'), EVERYTHING[:3]),
 }
 BY_PILLOW = {one.pillow: name for name, one in FORMATS.items()} | {'MPO': 'jpg'}
 BY_ENDING = {ending: name for name, one in FORMATS.items() for ending in one.endings}

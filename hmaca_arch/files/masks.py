@@ -45,11 +45,13 @@ def check_mask(mask: np.ndarray) -> np.ndarray:
         raise ValueError(f'the mask has shape {mask.shape}; expected (h, w), as the image')
     if mask.dtype.name not in PEAKS and mask.dtype.kind != 'f':
         raise ValueError(
-            f'the mask is of type {mask.dtype}; expected bool, uint8, uint16 or floating point in [0, 1]'
+            f'the mask is of type {mask.dtype}; '
+            'expected bool, uint8, uint16 or floating point in [0, 1]'
         )
     if mask.dtype.kind == 'f' and mask.size and not 0 <= mask.min() <= mask.max() <= 1:  # or NaN
         raise ValueError(
-            f'the mask has values from {mask.min()} to {mask.max()}; expected 0 (keep) to 1 (restore)'
+            f'the mask has values from {mask.min()} to {mask.max()}; '
+            'expected 0 (keep) to 1 (restore)'
         )
     return mask
 

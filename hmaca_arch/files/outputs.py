@@ -22,7 +22,7 @@ def output_folder(folder: Path, option: str = '--output') -> None:
         ) from None
 
 
-def output_picture(path: Path, option: str = '--output') -> None:
+def output_image(path: Path, option: str = '--output') -> None:
     """Raise a ValueError for a file that OpenCV could not write a picture to."""
     if (
         not cv2.haveImageWriter(str(path.absolute()))

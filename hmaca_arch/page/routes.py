@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hmaca_arch.files.images import FORMATS, read_file
+from hmaca_arch.files.images import read_file
+from hmaca_arch.files.opening import FORMATS
 from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import one_line
 from hmaca_arch.page import examples, work

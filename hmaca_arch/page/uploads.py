@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hmaca_arch.files.image_files import Picture, read_picture
-from hmaca_arch.files.images import FORMATS
+from hmaca_arch.files.image_files import StoredImage, read_image
+from hmaca_arch.files.opening import FORMATS
 from hmaca_arch.messages import one_line, printable
 from hmaca_arch.page.guard import Refused
 
@@ -79,14 +79,14 @@ class Upload:
         stem = re.sub(r'[\\/:*?"<>|]', '_', Path(self.name).stem).strip('. ')
         return f'{stem or "image"}_{what}{ending}'
 
-    def read(self) -> Picture:
+    def read(self) -> StoredImage:
         """Read the image as `basicsr restore` does.
 
         Raises:
             ValueError: it cannot be read; in one line that starts with its name.
         """
         try:
-            return read_picture(self.path)
+            return read_image(self.path)
         except ValueError as error:
             raise ValueError(one_line(error).replace(str(self.path), self.name)) from None
 

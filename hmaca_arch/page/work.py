@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hmaca_arch.files.image_files import Picture, check_output, encode, largest_change, read_picture
+from hmaca_arch.files.image_files import (
+    StoredImage,
+    check_output,
+    encode,
+    largest_change,
+    read_image,
+)
 from hmaca_arch.files.images import read_file, to_8_bit
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.inference import Restorer
@@ -91,7 +97,7 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
 
 def compare(job: Job, before: np.ndarray, after: np.ndarray) -> str:
     """Return the PSNR of an example's region, before and after; both (h, w, 3) uint8 of the box."""
-    truth = read_picture(job.upload.truth).pixels[job.box.area]
+    truth = read_image(job.upload.truth).pixels[job.box.area]
     weights = job.mask[job.box.area][..., None].astype(np.float64)
     degraded, restored = (
         calculate_masked_psnr(version, truth, before, weights) for version in (before, after)
@@ -131,7 +137,7 @@ def check_format(ending: str) -> None:
         raise ValueError(f'format is {ending[1:][:20]!r}; expected {names}')
 
 
-def restored_picture(job: Job) -> Picture:
+def restored_picture(job: Job) -> StoredImage:
     """Return a job's image with its patch, of the same depth and with the same metadata."""
     image = job.upload.read()
     pixels = image.pixels.copy()

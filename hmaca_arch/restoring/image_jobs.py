@@ -8,16 +8,18 @@ import numpy as np
 
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
+from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import (
-    LOSSY,
     check_output,
+    is_lossy,
     largest_change,
-    read_picture,
-    verify,
-    write_picture,
+    losses,
+    read_image,
+    write_image,
 )
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.planning import Job, Request
 
@@ -59,7 +61,7 @@ def restore_file(
         raise ValueError(f'{job.output} exists; --overwrite replaces it')
     if job.copied:
         return _copy(job, ['it has no mask'])
-    image = read_picture(job.image)
+    image = read_image(job.image, request.max_pixels)
     check_output(job.output, image.pixels)
     mask, doubts = request.masks.read(image, job.mask)
     output_folder(job.output.parent)
@@ -69,24 +71,25 @@ def restore_file(
         mask if request.masks.soft else mask.view(bool),
         request.degradation,
         progress,
-        jpeg=quality_of_file(read_file(job.image)),
+        jpeg=quality_of_file(read_file(job.image)) if image.format in ('JPEG', 'MPO') else None,
         **request.settings,
     )
     seconds = time.perf_counter() - start
-    if not done.regions and BY_ENDING.get(job.output.suffix.lower()) == BY_PILLOW.get(image.format):
+    kind = BY_ENDING[job.output.suffix.lower()]
+    if not done.regions and kind == BY_PILLOW.get(image.format):
         return _copy(job, [*doubts, *done.notes])
-    notes = [*image.notes, *doubts, *done.notes]
-    if job.output.suffix.lower() in LOSSY:
+    result = _shown(done.image, mask) if _of_alpha(job, request) else done.image
+    if kind == 'gif':
+        result = fit_colours(result, mask)
+    notes = [*image.notes, *doubts, *done.notes, *losses(job.output, image)]
+    if is_lossy(job.output, request.quality):
         notes.append(
             f'{job.output.name} is stored with loss: pixels outside the mask change as well'
         )
-    result = image._replace(
-        pixels=_shown(done.image, mask) if _of_alpha(job, request) else done.image
-    )
-    write_picture(job.output, result)
-    change = largest_change(image.pixels, result.pixels, mask)
+    write_image(job.output, image._replace(pixels=result), request.quality)
+    change = largest_change(image.pixels, result, mask)
     if request.verify:
-        change = verify(job.output, image, result.pixels, mask)
+        notes += verify(job.output, job.image, image, result, mask)
     status = DONE if done.regions else COPIED
     return _entry(status, job, done.regions, seconds, change, request.verify, notes)
 
@@ -115,7 +118,7 @@ def _entry(
     job: Job,
     regions: list[Any],
     seconds: float,
-    change: int,
+    change: int | float,
     verified: bool,
     notes: list[str],
 ) -> dict[str, Any]:

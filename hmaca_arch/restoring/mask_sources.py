@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hmaca_arch.files.image_files import Picture, read_picture
+from hmaca_arch.files.image_files import StoredImage, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import Doubt, Note, note_mostly_white, read_mask
 from hmaca_arch.restoring.image_arrays import size_of
@@ -48,7 +48,7 @@ class MaskSource:
         if self.grow < 0:
             raise ValueError(f'--grow: got {self.grow}; expected 0 or more pixels')
 
-    def read(self, image: Picture, path: Path | None) -> tuple[np.ndarray, list[str]]:
+    def read(self, image: StoredImage, path: Path | None) -> tuple[np.ndarray, list[str]]:
         """Return the mask of an image.
 
         Args:
@@ -69,7 +69,7 @@ class MaskSource:
         elif self.kind == 'gray' and path is not None:
             mask, notes = read_mask(read_file(path), self.soft, str(path))
         else:
-            source = image if path is None else read_picture(path)
+            source = image if path is None else read_image(path)
             name = 'the image' if path is None else str(path)
             mask, notes = self._of_pixels(source, name)
         if mask.shape != image.pixels.shape[:2]:
@@ -83,7 +83,7 @@ class MaskSource:
             notes = [note for note in notes if note.doubt is not Doubt.MOSTLY_WHITE]
         return grown(mask, self.grow), [note.text for note in notes]
 
-    def _of_pixels(self, source: Picture, name: str) -> tuple[np.ndarray, list[Note]]:
+    def _of_pixels(self, source: StoredImage, name: str) -> tuple[np.ndarray, list[Note]]:
         """Return what is transparent, or has the colour."""
         if self.kind == 'alpha':
             mask, notes = of_alpha(source.pixels, name, self.soft)
@@ -153,7 +153,7 @@ def of_alpha(pixels: np.ndarray, name: str, soft: bool) -> tuple[np.ndarray, lis
 
 
 def of_colour(
-    source: Picture, colour: tuple[int, int, int], name: str
+    source: StoredImage, colour: tuple[int, int, int], name: str
 ) -> tuple[np.ndarray, list[Note]]:
     """Return a mask of the pixels that have a colour, nearly so in files stored with loss."""
     pixels = source.pixels

@@ -14,7 +14,7 @@ from conftest import basicsr, command_line, environment
 from PIL import Image
 
 from hmaca_arch import cli, inference
-from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.image_files import read_image
 from hmaca_arch.restoring import image_jobs
 
 
@@ -61,7 +61,7 @@ def run(folder, tiny_checkpoint, monkeypatch, capsys):
 
 def differs(before: Path, after: Path) -> np.ndarray:
     """(h, w): where two files differ."""
-    before, after = read_picture(before).pixels, read_picture(after).pixels
+    before, after = read_image(before).pixels, read_image(after).pixels
     assert before.shape == after.shape and before.dtype == after.dtype
     return (before != after).any(axis=2)
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_done_is_listed_and_the_rest_is_done(run, folder):
     assert [line.split(': ', 2)[2] for line in err.splitlines()] == [
         'pictures/a.png: no mask: masks has no image named a or a_mask; there is b.png, c.png, d.png',
         'pictures/b.jpg: the mask masks/b.png has 10x10 pixels, the image 48x40; expected equal sizes',
-        'pictures/d.png: cannot be read as a picture: the file is cut short',
+        'pictures/d.png: cannot be read as an image: the file is cut short',
     ]
     assert [path.name for path in (folder / 'out').iterdir()] == ['c.png']
     assert [
@@ -197,14 +197,14 @@ def test_jpeg_ends_the_guarantee_and_verify_says_so(run, folder):
 
 
 def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
-    write = image_jobs.write_picture
+    write = image_jobs.write_image
 
-    def broken(path, picture):
+    def broken(path, picture, quality):
         pixels = picture.pixels.copy()
         pixels[-1, -1, 0] ^= 1
-        write(path, picture._replace(pixels=pixels))
+        write(path, picture._replace(pixels=pixels), quality)
 
-    monkeypatch.setattr(image_jobs, 'write_picture', broken)
+    monkeypatch.setattr(image_jobs, 'write_image', broken)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')
     assert (
         code == 1
@@ -246,7 +246,7 @@ def test_gray_stays_gray(run, folder):
     cv2.imwrite('g.png', np.random.default_rng(0).integers(0, 65536, (40, 48)).astype(np.uint16))
     assert run('-i', 'g.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')[0] == 0
     assert (
-        read_picture('out.png').pixels.shape == (40, 48, 1)
+        read_image('out.png').pixels.shape == (40, 48, 1)
         and differs(Path('g.png'), Path('out.png')).any()
     )
 
@@ -258,7 +258,7 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
         (('-i', 'nowhere', '-m', 'masks', '-o', 'out'), '--input: '),
         (('-i', 'pictures', '-m', 'nowhere', '-o', 'out'), '--mask: '),
         (('-i', 'pictures', '-m', 'masks', '-o', 'file'), '--output: file is a file'),
-        ((*one, 'out.gif'), 'cannot write .gif'),
+        ((*one, 'out.xyz'), 'cannot write .xyz'),
         (
             (*one, 'masks/../masks/a.png', '--overwrite'),
             '--output: masks/../masks/a.png is the mask',
@@ -334,9 +334,7 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     monkeypatch.setattr(inference.Adapter, 'forward', tight)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'out.png', '--json', 'r.json')
     assert code == 0 and 'out of memory on cpu: batches of 1 instead of 2' in err
-    expected, found = (
-        read_picture(name).pixels.astype(int) for name in ('expected.png', 'out.png')
-    )
+    expected, found = (read_image(name).pixels.astype(int) for name in ('expected.png', 'out.png'))
     assert np.abs(expected - found).max() <= 1
     assert (
         'out of memory'
@@ -351,14 +349,14 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
 def test_a_picture_that_cannot_be_done_leaves_the_others_to_be_done(
     run, monkeypatch, folder, error
 ):
-    real = image_jobs.read_picture
+    real = image_jobs.read_image
 
-    def read(path):
+    def read(path, *more):
         if path.name == 'a.png':
             raise error
-        return real(path)
+        return real(path, *more)
 
-    monkeypatch.setattr(image_jobs, 'read_picture', read)
+    monkeypatch.setattr(image_jobs, 'read_image', read)
     code, _, err = run('-i', 'pictures', '-m', 'masks', '-o', 'out', '--json', 'r.json')
     report = {
         Path(entry['file']).name: entry
@@ -409,7 +407,7 @@ def test_a_stopped_run_leaves_whole_files_only(folder, tiny_checkpoint, sent):
     written = list((folder / 'out').glob('*.png'))
     assert 3 <= len(written) < 3003
     for path in written:
-        read_picture(path)
+        read_image(path)
     if sent == signal.SIGINT:
         assert (
             code == 130

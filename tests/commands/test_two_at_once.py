@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
-from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.image_files import read_image
 
 HOLD = (
     'import sys\n'
@@ -164,8 +164,8 @@ def test_restoring_into_one_folder(tmp_path):
         errors = [line for line in process.stdout.splitlines() if 'error' in line]
         assert len(errors) == 0 or all('exists; --overwrite' in line for line in errors), errors
     for path in (tmp_path / 'alone').iterdir():
-        expected = read_picture(path).pixels
-        assert (read_picture(tmp_path / 'out' / path.name).pixels == expected).all()
+        expected = read_image(path).pixels
+        assert (read_image(tmp_path / 'out' / path.name).pixels == expected).all()
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
         path.name for path in (tmp_path / 'alone').iterdir()
     }

@@ -15,7 +15,7 @@ from datasets_ext.make_dataset import make_dataset
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
 from datasets_ext.triplets import generator
-from hmaca_arch.files.images import decode_picture
+from hmaca_arch.files.images import decode_image
 from hmaca_arch.files.masks import read_mask
 
 
@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def read(path: Path) -> np.ndarray:
-    return decode_picture(path.read_bytes(), str(path))
+    return decode_image(path.read_bytes(), str(path))
 
 
 def records(folder: Path) -> dict[str, dict]:

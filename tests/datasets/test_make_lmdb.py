@@ -15,7 +15,7 @@ from PIL import Image
 from datasets_ext import make_lmdb as module
 from datasets_ext.make_lmdb import make_lmdb, map_size
 from datasets_ext.sources import Lmdb
-from hmaca_arch.files.images import decode_picture, list_pictures
+from hmaca_arch.files.images import decode_image, list_images
 
 
 def main(arguments) -> int:
@@ -61,11 +61,11 @@ def images(tmp_path) -> Path:
 def test_every_kind_of_image_survives_bit_for_bit(images):
     assert make_lmdb(images, quiet=True) == {f'{images}.lmdb': 12}
     stored = values(Path(f'{images}.lmdb'))
-    paths = list_pictures(images)
+    paths = list_images(images)
     assert stored.keys() == paths.keys()
     for key, path in paths.items():
         original = Path(path).read_bytes()
-        before, after = decode_picture(original, path), decode_picture(stored[key], key)
+        before, after = decode_image(original, path), decode_image(stored[key], key)
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
         # what BasicSR's own reader sees is the same image, also where it would not have
@@ -78,7 +78,7 @@ def test_every_kind_of_image_survives_bit_for_bit(images):
         )
     assert stored['png'] == (images / 'png.png').read_bytes()
     assert stored['deep'] == (images / 'deep.png').read_bytes()
-    assert decode_picture(stored['turned'], '').shape == (30, 20, 3)
+    assert decode_image(stored['turned'], '').shape == (30, 20, 3)
 
 
 def test_the_layout_is_basicsrs(images):
@@ -194,7 +194,7 @@ def test_damaged_images_are_named_and_leave_nothing(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-40])
     assert main([str(root), '--workers', '1']) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f'basicsr make-lmdb: error: {path}: cannot be read as a picture')
+    assert error.startswith(f'basicsr make-lmdb: error: {path}: cannot be read as an image')
     assert sorted(item.name for item in root.iterdir()) == [
         'gt',
         'lq',

@@ -397,7 +397,7 @@ def test_an_lmdb_is_expected_to_be_one(root):
 def test_damaged_images_are_named(root, make):
     path = root / 'gt' / 'p1.png'
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(ValueError, match=rf'^{path}: cannot be read as a picture'):
+    with pytest.raises(ValueError, match=rf'^{path}: cannot be read as an image'):
         build_dataset(make(root))[1]
 
 

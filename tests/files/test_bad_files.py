@@ -23,7 +23,7 @@ from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.commands import restore as restore_command
 from hmaca_arch.files import images
-from hmaca_arch.files.images import decode, decode_picture, read_file
+from hmaca_arch.files.images import decode, decode_image, read_file
 from hmaca_arch.inference import load_restorer
 
 
@@ -147,12 +147,12 @@ def test_data_sets_refuse_animations_instead_of_taking_the_first_frame():
     frames = [Image.fromarray(smooth(np.random.default_rng(i))) for i in range(3)]
     for kind in ('GIF', 'PNG', 'WEBP', 'TIFF'):
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
-        with pytest.raises(ValueError, match=r'^a\.b: .*holds 3 pictures; animations'):
-            decode_picture(data, 'a.b')
+        with pytest.raises(ValueError, match=r'^a\.b: .*holds 3 images; animations'):
+            decode_image(data, 'a.b')
         with pytest.raises(
             ValueError, match=r'^a\.b: cannot be read'
         ):  # a TIFF's second page without its size is a TypeError of Pillow's
-            decode_picture(data[: len(data) * 2 // 3], 'a.b')
+            decode_image(data[: len(data) * 2 // 3], 'a.b')
 
 
 @pytest.mark.parametrize('kind', ['TGA', 'PPM', 'EPS'])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_picture, encode_png, list_pictures, to_8_bit
+from hmaca_arch.files.images import decode_image, encode_png, list_images, to_8_bit
 from hmaca_arch.files.masks import read_mask
 
 
@@ -34,13 +34,13 @@ def saved(image: Image.Image | np.ndarray, kind: str = 'PNG', **options) -> byte
 @pytest.mark.parametrize('kind', ['PNG', 'BMP', 'TIFF', 'WEBP'])
 def test_lossless_formats(picture, kind):
     options = {'lossless': True} if kind == 'WEBP' else {}
-    np.testing.assert_array_equal(decode_picture(saved(picture, kind, **options), 'a'), picture)
+    np.testing.assert_array_equal(decode_image(saved(picture, kind, **options), 'a'), picture)
 
 
 def test_jpeg_decodes_as_opencv_does(picture):
     data = saved(picture, 'JPEG', quality=90)
     np.testing.assert_array_equal(
-        decode_picture(data, 'a'),
+        decode_image(data, 'a'),
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1],
     )
 
@@ -49,28 +49,26 @@ def test_jpeg_decodes_as_opencv_does(picture):
 def test_16_bit_colour_and_gray_keep_every_bit(picture, ending):
     colour = picture.astype(np.uint16) * 257 + 13
     encoded = cv2.imencode(ending, cv2.cvtColor(colour, cv2.COLOR_RGB2BGR))[1].tobytes()
-    np.testing.assert_array_equal(decode_picture(encoded, 'a'), colour)
+    np.testing.assert_array_equal(decode_image(encoded, 'a'), colour)
     encoded = cv2.imencode(ending, colour[..., 0])[1].tobytes()
-    np.testing.assert_array_equal(
-        decode_picture(encoded, 'a'), np.repeat(colour[..., :1], 3, axis=2)
-    )
+    np.testing.assert_array_equal(decode_image(encoded, 'a'), np.repeat(colour[..., :1], 3, axis=2))
 
 
 def test_grayscale_palette_and_opaque_alpha(picture):
     gray = picture[..., 0]
     np.testing.assert_array_equal(
-        decode_picture(saved(gray), 'a'), np.repeat(gray[..., None], 3, axis=2)
+        decode_image(saved(gray), 'a'), np.repeat(gray[..., None], 3, axis=2)
     )
     palette = Image.fromarray(picture).quantize(16)
     np.testing.assert_array_equal(
-        decode_picture(saved(palette), 'a'), np.asarray(palette.convert('RGB'))
+        decode_image(saved(palette), 'a'), np.asarray(palette.convert('RGB'))
     )
     np.testing.assert_array_equal(
-        decode_picture(saved(Image.fromarray(picture).convert('RGBA')), 'a'), picture
+        decode_image(saved(Image.fromarray(picture).convert('RGBA')), 'a'), picture
     )
     deep = np.dstack([picture.astype(np.uint16) * 257, np.full(gray.shape, 65535, np.uint16)])
     encoded = cv2.imencode('.png', cv2.cvtColor(deep, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-    np.testing.assert_array_equal(decode_picture(encoded, 'a'), deep[..., :3])
+    np.testing.assert_array_equal(decode_image(encoded, 'a'), deep[..., :3])
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
@@ -82,7 +80,7 @@ def test_exif_orientation_is_applied(picture, kind, orientation):
     options = {'lossless': True} if kind == 'WEBP' else {}
     data = saved(image, kind, exif=exif, **options)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    np.testing.assert_array_equal(decode_picture(data, 'a'), expected)
+    np.testing.assert_array_equal(decode_image(data, 'a'), expected)
     assert (expected.shape[0] > expected.shape[1]) == (orientation >= 5)
     mask = saved(
         Image.fromarray((picture[..., 0] > 99).astype(np.uint8) * 255), kind, exif=exif, **options
@@ -99,14 +97,14 @@ def test_transparency_is_refused(picture):
         saved(palette, transparency=int(np.asarray(palette)[0, 0])),
     ):
         with pytest.raises(ValueError, match=r'^x/a\.png: has transparent pixels'):
-            decode_picture(data, 'x/a.png')
+            decode_image(data, 'x/a.png')
 
 
 def test_other_modes_are_refused(picture):
     with pytest.raises(ValueError, match=r'^a\.jpg: .*CMYK'):
-        decode_picture(saved(Image.fromarray(picture).convert('CMYK'), 'JPEG'), 'a.jpg')
+        decode_image(saved(Image.fromarray(picture).convert('CMYK'), 'JPEG'), 'a.jpg')
     with pytest.raises(ValueError, match=r'^a\.tif: .*mode F'):
-        decode_picture(saved(Image.fromarray(picture[..., 0].astype(np.float32)), 'TIFF'), 'a.tif')
+        decode_image(saved(Image.fromarray(picture[..., 0].astype(np.float32)), 'TIFF'), 'a.tif')
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF'])
@@ -124,7 +122,7 @@ def test_truncated_files_are_refused_by_name(picture, kind):
         len(data) - (4 if kind in ('PNG', 'JPEG') else 25),
     ):
         with pytest.raises(ValueError, match=r'^x/a\.b: cannot be read') as caught:
-            decode_picture(data[:length], 'x/a.b')
+            decode_image(data[:length], 'x/a.b')
         assert '\n' not in str(caught.value)
 
 
@@ -133,7 +131,7 @@ def test_truncated_16_bit_files_are_refused(picture):
     for ending in ('.png', '.tif'):
         data = cv2.imencode(ending, picture.astype(np.uint16) * 200)[1].tobytes()
         with pytest.raises(ValueError, match=r'^a: cannot be read'):
-            decode_picture(data[: len(data) // 2], 'a')
+            decode_image(data[: len(data) // 2], 'a')
 
 
 def test_flipped_bits_in_a_png_are_refused(picture):
@@ -142,17 +140,17 @@ def test_flipped_bits_in_a_png_are_refused(picture):
         broken = bytearray(data)
         broken[position] ^= 4
         with pytest.raises(ValueError, match='cannot be read'):
-            decode_picture(bytes(broken), 'a')
+            decode_image(bytes(broken), 'a')
 
 
 def test_text_is_not_a_picture():
-    with pytest.raises(ValueError, match=r'^a\.png: cannot be read as a picture'):
-        decode_picture(b'not a picture at all', 'a.png')
+    with pytest.raises(ValueError, match=r'^a\.png: cannot be read as an image'):
+        decode_image(b'not a picture at all', 'a.png')
 
 
 def test_encode_png_round_trip(picture):
     for pixels in (picture, picture[..., :1], picture.astype(np.uint16) * 257 + 1):
-        again = decode_picture(encode_png(pixels), 'a')
+        again = decode_image(encode_png(pixels), 'a')
         np.testing.assert_array_equal(again, np.broadcast_to(pixels, again.shape))
         assert encode_png(pixels) == encode_png(pixels.copy())
 
@@ -165,10 +163,10 @@ def test_to_8_bit_rounds_to_the_nearest():
 def test_list_pictures(tmp_path, picture):
     for name in ('b.PNG', 'a.jpg', '.hidden.png', 'notes.txt'):
         (tmp_path / name).write_bytes(b'')
-    assert list(list_pictures(tmp_path)) == ['a', 'b']
+    assert list(list_images(tmp_path)) == ['a', 'b']
     (tmp_path / 'a.webp').write_bytes(b'')
     with pytest.raises(ValueError, match=r'a\.jpg and .*a\.webp have the same name'):
-        list_pictures(tmp_path)
+        list_images(tmp_path)
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='empty holds no pictures'):
-        list_pictures(tmp_path / 'empty')
+        list_images(tmp_path / 'empty')

@@ -8,8 +8,9 @@ import pytest
 from picture_writers import chunk, saved, tiff, with_chunk
 from PIL import Image, TiffImagePlugin
 
-from hmaca_arch.files.image_files import encode, read_picture, upright_exif
-from hmaca_arch.files.images import decode, decode_picture, list_pictures
+from hmaca_arch.files.image_files import encode, read_image
+from hmaca_arch.files.images import decode, decode_image, list_images
+from hmaca_arch.files.metadata import upright_exif
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -19,7 +20,7 @@ IMAGE = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
 @pytest.mark.parametrize('ending', ['.png', '.jpg', '.tif', 'deep'])
 def test_the_resolution_is_kept(tmp_path, kind, ending):
     (tmp_path / 'a').write_bytes(saved(IMAGE, kind, dpi=(300, 150)))
-    picture = read_picture(tmp_path / 'a')
+    picture = read_image(tmp_path / 'a')
     assert picture.dpi == pytest.approx((300, 150), rel=1e-4)
     if ending == 'deep':
         picture = picture._replace(pixels=picture.pixels.astype(np.uint16) * 257)
@@ -34,7 +35,7 @@ def test_without_a_resolution_none_is_written(tmp_path):
     exif[0x010F] = 'a maker'
     for kind, more in (('PNG', {}), ('JPEG', {}), ('JPEG', {'exif': exif}), ('WEBP', {})):
         (tmp_path / 'a.png').write_bytes(saved(IMAGE, kind, **more))
-        picture = read_picture(tmp_path / 'a.png')
+        picture = read_image(tmp_path / 'a.png')
         assert picture.dpi is None and b'pHYs' not in encode('.png', picture)
 
 
@@ -47,14 +48,14 @@ def test_an_orientation_of_another_type_is_turned_once(tmp_path, kind, code, ord
     )
     exif = b'Exif\0\0' + mark + struct.pack(f'{order}IH', 8, 1) + entry + b'\0\0\0\0'
     (tmp_path / 'a.jpg').write_bytes(saved(IMAGE, 'JPEG', exif=exif))
-    first = read_picture(tmp_path / 'a.jpg')
+    first = read_image(tmp_path / 'a.jpg')
     if kind != 1:  # Pillow takes bytes for no number
         assert first.turned and first.pixels.shape == (20, 12, 3)
     assert upright_exif(exif) == exif.replace(
         entry, entry[:8] + struct.pack(f'{order}{code}', 1).ljust(4, b'\0')
     )
     (tmp_path / 'b.png').write_bytes(encode('.png', first))
-    second = read_picture(tmp_path / 'b.png')
+    second = read_image(tmp_path / 'b.png')
     assert not second.turned
     np.testing.assert_array_equal(second.pixels, first.pixels)
 
@@ -64,10 +65,10 @@ def test_a_damaged_text_of_a_png_is_left_out_and_said(tmp_path, kind):
     broken = bytearray(with_chunk(saved(IMAGE), kind, b'Comment\0\0\0\0\0text'))
     broken[33 + 8 + 12] ^= 1
     (tmp_path / 'a.png').write_bytes(broken)
-    picture = read_picture(tmp_path / 'a.png')
+    picture = read_image(tmp_path / 'a.png')
     np.testing.assert_array_equal(picture.pixels, IMAGE)
     assert picture.notes == [f'its {kind.decode()} chunk is damaged and left out']
-    np.testing.assert_array_equal(decode_picture(bytes(broken), 'a'), IMAGE)
+    np.testing.assert_array_equal(decode_image(bytes(broken), 'a'), IMAGE)
 
 
 @pytest.mark.parametrize('kind', [b'tRNS', b'gAMA', b'iCCP', b'eXIf'])
@@ -94,10 +95,10 @@ def pages(*reduced: bool) -> bytes:
 
 def test_a_reduced_copy_behind_the_first_page_is_no_page():
     for kinds in ((False,), (False, True), (False, True, True)):
-        assert (decode_picture(pages(*kinds), 'a') == 0).all()
+        assert (decode_image(pages(*kinds), 'a') == 0).all()
     for kinds, count in (((False, False), 2), ((False, True, False), 2), ((True, False), 2)):
-        with pytest.raises(ValueError, match=f'holds {count} pictures'):
-            decode_picture(pages(*kinds), 'a')
+        with pytest.raises(ValueError, match=f'holds {count} images'):
+            decode_image(pages(*kinds), 'a')
 
 
 def test_associated_alpha_is_undone_at_16_bits_as_at_8():
@@ -120,4 +121,4 @@ def test_associated_alpha_is_undone_at_16_bits_as_at_8():
 def test_endings_of_jpeg(tmp_path):
     for name in ('a.jfif', 'b.JPE', 'c.mpo', 'd.jpeg'):
         (tmp_path / name).write_bytes(saved(IMAGE, 'JPEG'))
-    assert list(list_pictures(tmp_path)) == ['a', 'b', 'c', 'd']
+    assert list(list_images(tmp_path)) == ['a', 'b', 'c', 'd']

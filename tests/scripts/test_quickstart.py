@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from hmaca_arch.files.image_files import read_picture
+from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import encode_png
 from hmaca_arch.restoring.sheets import GAP
 
@@ -32,8 +32,7 @@ def test_before_and_after(quickstart, tmp_path, capsys):
     assert names == ['astronaut.png', 'chelsea.png', 'coffee.png']
     for name in names:
         degraded, mask, original = (
-            read_picture(tmp_path / kind / name).pixels
-            for kind in ('degraded', 'masks', 'originals')
+            read_image(tmp_path / kind / name).pixels for kind in ('degraded', 'masks', 'originals')
         )
         differs = (degraded != original).any(axis=2)
         assert differs.any() and not differs[mask[..., 0] == 0].any()
@@ -44,7 +43,7 @@ def test_before_and_after(quickstart, tmp_path, capsys):
         said.count('-> inf dB inside the region') == 3
         and str(tmp_path / 'restored' / 'chelsea.png') in said
     )
-    sheet = read_picture(tmp_path / 'before_after.png').pixels
+    sheet = read_image(tmp_path / 'before_after.png').pixels
     assert sheet.shape == (3 * 300 + 2 * GAP, 3 * 400 + 2 * GAP, 3)
     left, middle, right = (sheet[:300, i * (400 + GAP) : i * (400 + GAP) + 400] for i in range(3))
     assert (middle == right).all() and (left != right).any()
@@ -75,7 +74,7 @@ def test_the_table_and_the_image_of_the_end(quickstart, tmp_path, capsys):
         gain == pytest.approx(36 - 31.5)
         and 'Gain over the unrestored input: +4.50 dB' in capsys.readouterr().out
     )
-    shown = read_picture(tmp_path / 'out.png').pixels
+    shown = read_image(tmp_path / 'out.png').pixels
     assert shown.shape == (4 * 8 + 3 * GAP, 16, 3)
     # gains of 3 to 6 dB, the best first, then the quartiles
     assert [tuple(shown[(8 + GAP) * i, 0]) for i in range(4)] == [

@@ -1,0 +1,120 @@
+"""What image files say besides their pixels: orientation, EXIF, XMP, profile, resolution."""
+
+import re
+import struct
+
+from PIL import ExifTags, Image
+
+ORIENTATION = 0x0112
+EXIF, GPS = 0x8769, 0x8825
+# Of EXIF's types these are whole numbers; orientation should be 3, and some write others.
+WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}
+# Description, make, model, resolution (x, y, unit), software, date, artist, copyright
+TIFF_DESCRIPTION = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
+IPTC = 0x83BB
+XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
+
+
+def take_xmp(image: Image.Image) -> bytes | None:
+    """Return the XMP packet of an image that was just opened, and hide it from Pillow.
+
+    Pillow takes XMP's orientation where EXIF has none. Other readers do not, and then an image
+    would lie in another way here than there.
+    """
+    xmp = image.info.pop('xmp', None)
+    text = image.info.pop('XML:com.adobe.xmp', None)
+    if xmp is None and isinstance(text, str):
+        xmp = text.encode()
+    return xmp or None
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Read EXIF's orientation, from 1 to 8; 1 where it is none of these."""
+    found = image.getexif().get(ORIENTATION)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def dpi_of(image: Image.Image) -> tuple[float, float] | None:
+    """Read the resolution, where the file has one that can be.
+
+    Pillow makes one up for JPEG and TIFF files without.
+    """
+    stored = 0x011A in image.getexif() or bool(image.info.get('jfif_unit'))
+    if image.format in ('JPEG', 'MPO', 'TIFF') and not stored:
+        return None
+    dpi = tuple(map(float, image.info.get('dpi') or ()))
+    return (dpi[0], dpi[1]) if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi) else None
+
+
+def exif_of(image: Image.Image) -> bytes | None:
+    """Return the file's EXIF block.
+
+    A TIFF file is one itself: of it, what describes the image and not how this file stores it.
+    """
+    if image.format != 'TIFF':
+        raw = image.info.get('Raw profile type exif')  # as ImageMagick writes PNG
+        if raw and not image.info.get('exif'):
+            return bytes.fromhex(''.join(str(raw).split('\n')[3:]))
+        return image.info.get('exif') or None
+    return described_exif(image.getexif())
+
+
+def described_exif(exif: Image.Exif) -> bytes | None:
+    """Return a block of what describes the image, of a TIFF's directory or another block."""
+    kept = Image.Exif()
+    for tag in TIFF_DESCRIPTION:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for block in (EXIF, GPS):
+        if exif.get_ifd(block):
+            kept[block] = dict(exif.get_ifd(block))
+    return kept.tobytes() if kept else None
+
+
+def texts_of(image: Image.Image) -> list[str]:
+    """Name the texts of a file that are kept in no other file."""
+    names = []
+    photoshop = image.info.get('photoshop') or {}
+    tags = getattr(image, 'tag_v2', {})
+    if (isinstance(photoshop, dict) and 0x0404 in photoshop) or IPTC in tags:
+        names.append('IPTC')
+    if image.format in ('JPEG', 'MPO', 'GIF') and image.info.get('comment'):
+        names.append('comment')
+    return names
+
+
+def upright_exif(exif: bytes | None) -> bytes | None:
+    """Return an EXIF block with the orientation 1 (upright), and not another byte changed."""
+    start = 6 if exif and exif.startswith(b'Exif\0\0') else 0
+    if not exif or len(exif) < start + 8 or exif[start : start + 2] not in (b'II', b'MM'):
+        return exif
+    order = '<' if exif[start : start + 2] == b'II' else '>'
+    changed = bytearray(exif)
+    try:
+        (first,) = struct.unpack_from(order + 'I', exif, start + 4)
+        (count,) = struct.unpack_from(order + 'H', exif, start + first)
+        for entry in range(start + first + 2, start + first + 2 + 12 * count, 12):
+            tag, kind, _ = struct.unpack_from(order + 'HHI', exif, entry)
+            if tag == ORIENTATION and kind in WHOLE_NUMBERS:
+                struct.pack_into(order + WHOLE_NUMBERS[kind], changed, entry + 8, 1)
+    except struct.error:
+        return None  # damaged: left out, rather than turning the image twice
+    return bytes(changed)
+
+
+def upright_xmp(xmp: bytes | None, turned: bool) -> bytes | None:
+    """Return an XMP packet that does not turn an image which was turned already."""
+    return XMP_ORIENTATION.sub(rb'\g<1>1', xmp) if xmp and turned else xmp
+
+
+def exif_tags(exif: bytes | None) -> dict[int, object]:
+    """Return what a TIFF file takes over of an EXIF block: descriptions, and its directories."""
+    block = Image.Exif()
+    if exif:
+        block.load(exif)
+    tags: dict[int, object] = {tag: block[tag] for tag in TIFF_DESCRIPTION if tag in block}
+    for directory in (EXIF, GPS):
+        if found := block.get_ifd(directory):
+            known = ExifTags.IFD(directory)
+            tags[known.value] = dict(found)
+    return tags

@@ -1,0 +1,106 @@
+"""Open image files with Pillow: only formats that are meant, only as large as wanted."""
+
+import contextlib
+import importlib.util
+import io
+import struct
+import threading
+
+from PIL import Image, UnidentifiedImageError, features
+
+from hmaca_arch.files.formats import hint_for
+from hmaca_arch.files.tiff import MARKS, check_tags, read_tags
+from hmaca_arch.messages import how_to_install
+
+# What is tried on a file's content. Others that Pillow knows take any bytes for an image (TGA),
+# lose depth silently (PPM, JPEG 2000) or run a program (EPS).
+FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+AVIF_BRANDS = (b'avif', b'avis')
+MAX_PIXELS = 2**28  # of an image, unless more are allowed
+
+_lock = threading.Lock()
+
+
+def open_image(
+    data: bytes, name: str, lossy_depth: bool = False, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Open an image file; its pixels are not decoded yet.
+
+    Args:
+        data: the file's content.
+        name: of the file. Raw files of cameras are told from TIFF by their endings too.
+        lossy_depth: open AVIF and HEIC too, which are read with 8 bits.
+        max_pixels: more are refused.
+
+    Raises:
+        ValueError: it is of no format that is read, or too large; without the name.
+        What Pillow raises for damaged files, which is almost anything.
+    """
+    hint = hint_for(data, name)
+    if hint is not None:
+        raise ValueError(hint)
+    formats = (*FORMATS, *_formats_with_loss(data)) if lossy_depth else FORMATS
+    try:
+        image = _open_unchecked(data, formats)
+    except UnidentifiedImageError:
+        raise ValueError(_why_not(data)) from None
+    check_pixels(image.width, image.height, max_pixels)
+    return image
+
+
+def _why_not(data: bytes) -> str:
+    """Say why Pillow does not know a file."""
+    if not data:
+        return 'the file is empty'
+    if data[:4] in MARKS:
+        with contextlib.suppress(OSError, SyntaxError, KeyError, TypeError, struct.error):
+            check_tags(read_tags(data))
+        return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
+    return 'its content is none of ' + ', '.join(FORMATS)
+
+
+def check_pixels(width: int, height: int, most: int) -> None:
+    """Raise a ValueError for an image with too many pixels."""
+    if width * height > most:
+        raise ValueError(f'{width}x{height} pixels are more than {most}; --max-pixels allows more')
+
+
+def _open_unchecked(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """Open an image without Pillow's own limit of pixels, which is a setting of all the process."""
+    with _lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data), formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _formats_with_loss(data: bytes) -> tuple[str, ...]:
+    """Return the format of AVIF or HEIC data, once what decodes it is there.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    brand = data[8:12] if data[4:8] == b'ftyp' else b''
+    if brand in AVIF_BRANDS:
+        if not features.check('avif'):
+            raise ValueError('it is AVIF, which needs Pillow 11.3 or newer')
+        return ('AVIF',)
+    if brand in HEIC_BRANDS:
+        need_heic()
+        return ('HEIF',)
+    return ()
+
+
+def need_heic() -> None:
+    """Make Pillow read and write HEIC.
+
+    Raises:
+        ValueError: pillow-heif is not installed.
+    """
+    if importlib.util.find_spec('pillow_heif') is None:
+        raise ValueError(f'HEIC needs pillow-heif: {how_to_install("heic")}')
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()

@@ -1,0 +1,180 @@
+"""PNG files, chunk by chunk: what is damaged, what is kept, and a writer for every depth."""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+PNG = b'\x89PNG\r\n\x1a\n'
+HEADER = 33  # bytes of the signature and IHDR
+# No pixel depends on these: damaged ones are left out.
+HARMLESS = (b'tEXt', b'zTXt', b'iTXt', b'tIME', b'pHYs', b'bKGD', b'hIST', b'sPLT')
+COLOUR_SPACE = (b'gAMA', b'cHRM', b'sRGB', b'cICP', b'mDCV', b'cLLI')
+TEXTS = (b'tEXt', b'zTXt', b'iTXt', b'tIME')
+# What a copy of the pixels keeps as it is. The profile, EXIF, XMP and resolution are kept apart.
+KEPT = (*COLOUR_SPACE, *TEXTS)
+XMP = b'XML:com.adobe.xmp\0'
+STRIP = 1 << 20  # bytes that are filtered at once
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+
+
+class Chunk(NamedTuple):
+    """A part of a PNG file."""
+
+    kind: bytes
+    content: bytes
+
+    def packed(self) -> bytes:
+        """Return it as it stands in a file."""
+        return (
+            struct.pack('>I', len(self.content))
+            + self.kind
+            + self.content
+            + struct.pack('>I', zlib.crc32(self.kind + self.content))
+        )
+
+
+def check_png(data: bytes) -> tuple[bytes, list[str]]:
+    """Return a PNG without damaged texts and the like, and a note for each.
+
+    Pillow refuses files that have any, and does not check the last chunk that matters.
+
+    Raises:
+        OSError: it is cut short, or another chunk does not match its checksum.
+    """
+    position, kind, kept, notes = len(PNG), b'', [memoryview(PNG)], []
+    view = memoryview(data)
+    while kind != b'IEND':
+        length = int.from_bytes(view[position : position + 4], 'big')
+        kind, end = bytes(view[position + 4 : position + 8]), position + 8 + length
+        if end + 4 > len(data):
+            raise OSError('the file is cut short')
+        if zlib.crc32(view[position + 4 : end]) == int.from_bytes(view[end : end + 4], 'big'):
+            kept.append(view[position : end + 4])
+        elif kind in HARMLESS:
+            notes.append(f'its {kind.decode()} chunk is damaged and left out')
+        else:
+            raise OSError('a checksum does not match, the file is damaged')
+        position = end + 4
+    return (b''.join(kept) if notes else data), notes
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a sound PNG, but for those of the pixels."""
+    position = len(PNG)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, position)
+        if kind != b'IDAT':
+            yield Chunk(kind, data[position + 8 : position + 8 + length])
+        position += 12 + length
+
+
+def kept_chunks(data: bytes) -> list[Chunk]:
+    """Return what a copy of a sound PNG keeps: colour space, texts, time; but not XMP."""
+    return [
+        chunk for chunk in chunks(data) if chunk.kind in KEPT and not chunk.content.startswith(XMP)
+    ]
+
+
+def xmp_of(data: bytes) -> bytes | None:
+    """Return a sound PNG's XMP packet, or None."""
+    for kind, content in chunks(data):
+        if kind == b'iTXt' and content.startswith(XMP):
+            compressed, rest = content[len(XMP)], content[len(XMP) + 2 :]
+            text = rest.split(b'\0', 2)[2]
+            return zlib.decompress(text) if compressed else text
+    return None
+
+
+def chunks_of_metadata(
+    icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None
+) -> list[Chunk]:
+    """Return the chunks that hold a profile, EXIF, XMP and a resolution, where given."""
+    made = []
+    if dpi:
+        by_metre = (round(value / 0.0254) for value in dpi)
+        made.append(Chunk(b'pHYs', struct.pack('>IIB', *by_metre, 1)))
+    if icc:
+        made.append(Chunk(b'iCCP', b'ICC Profile\0\0' + zlib.compress(icc)))
+    if exif:
+        made.append(Chunk(b'eXIf', exif.removeprefix(b'Exif\0\0')))
+    if xmp:
+        made.append(Chunk(b'iTXt', XMP + b'\0\0\0\0' + xmp))
+    return made
+
+
+def with_alpha_of(pixels: np.ndarray, transparent: tuple[int, ...]) -> np.ndarray:
+    """Add an alpha channel to pixels (h, w, c) of which one colour (tRNS) is transparent."""
+    peak = np.iinfo(pixels.dtype).max
+    alpha = np.full((*pixels.shape[:2], 1), peak, pixels.dtype)
+    alpha[(pixels == np.array(transparent, pixels.dtype)).all(axis=2)] = 0
+    return np.concatenate([pixels, alpha], axis=2)
+
+
+def write_png(
+    file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk] = (), level: int = 4
+) -> None:
+    """Write a PNG, strip by strip.
+
+    Args:
+        file: open for writing.
+        pixels: (h, w, 1 to 4) uint8 or uint16: gray, gray and alpha, RGB or RGBA.
+        before: chunks that stand before the pixels.
+        level: zlib's, 1 to 9.
+    """
+    height, width, channels = pixels.shape
+    header = struct.pack(
+        '>IIBBBBB', width, height, 8 * pixels.itemsize, COLOUR_TYPES[channels], 0, 0, 0
+    )
+    file.write(PNG + Chunk(b'IHDR', header).packed())
+    for chunk in before:
+        file.write(chunk.packed())
+    packer = zlib.compressobj(level, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    row = width * channels * pixels.itemsize
+    rows = max(1, STRIP // row)
+    above = np.zeros((1, row), np.uint8)
+    for top in range(0, height, rows):
+        strip = np.ascontiguousarray(pixels[top : top + rows]).reshape(-1, width * channels)
+        raw = strip.astype(strip.dtype.newbyteorder('>'), copy=False).view(np.uint8)
+        filtered = _filtered(np.concatenate([above, raw]), channels * pixels.itemsize)
+        above = raw[-1:]
+        if packed := packer.compress(filtered.tobytes()):
+            file.write(Chunk(b'IDAT', packed).packed())
+    file.write(Chunk(b'IDAT', packer.flush()).packed() + Chunk(b'IEND', b'').packed())
+
+
+def _filtered(raw: np.ndarray, step: int) -> np.ndarray:
+    """Filter rows of bytes, each by the way that leaves the smallest sum of differences.
+
+    Args:
+        raw: (1 + rows, bytes) uint8; the first row is the one above.
+        step: bytes of a pixel.
+
+    Returns:
+        (rows, 1 + bytes), each row behind the number of its filter.
+    """
+    row, up = raw[1:], raw[:-1]
+    left, corner = np.zeros_like(row), np.zeros_like(row)
+    left[:, step:], corner[:, step:] = row[:, :-step], up[:, :-step]
+    best = np.empty((len(row), row.shape[1] + 1), np.uint8)
+    least = np.full(len(row), np.iinfo(np.int64).max)
+    mean = ((left.astype(np.uint16) + up) // 2).astype(np.uint8)
+    guesses = (None, left, up, mean, _paeth(left, up, corner))
+    for number, guess in enumerate(guesses):
+        values = row if guess is None else row - guess
+        cost = np.abs(values.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64)
+        better = cost < least
+        least[better] = cost[better]
+        best[better, 0] = number
+        best[better, 1:] = values[better]
+    return best
+
+
+def _paeth(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Return PNG's fourth guess: of the three neighbours the one nearest to left + up - corner."""
+    a, b, c = (values.astype(np.int16) for values in (left, up, corner))
+    far_a, far_b, far_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    nearest_b = np.where(far_b <= far_c, up, corner)
+    return np.where((far_a <= far_b) & (far_a <= far_c), left, nearest_b)

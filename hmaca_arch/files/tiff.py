@@ -1,0 +1,169 @@
+"""TIFF files: what can be read of them, and a writer for every depth."""
+
+import io
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from PIL import TiffImagePlugin
+
+from hmaca_arch.files.metadata import exif_tags
+
+Tags = TiffImagePlugin.ImageFileDirectory_v2
+
+KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
+TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
+XMP, ICC, DNG = 700, 34675, 50706
+UNSIGNED, FLOAT = 1, 3  # values of FORMAT
+ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
+REDUCED = 1  # bit of KIND: a smaller copy of another page
+MARKS = (b'II*\0', b'MM\0*')
+STRIP = 1 << 20  # bytes
+LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
+
+
+def read_tags(data: bytes) -> Tags:
+    """Return the first directory of a TIFF file.
+
+    Raises:
+        What Pillow raises for damaged files, which is almost anything.
+    """
+    file = io.BytesIO(data)
+    tags = Tags(file.read(8))
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def check_tags(tags: Tags) -> None:
+    """Raise a ValueError for a TIFF file whose numbers the decoders would take for others."""
+    if DNG in tags:
+        raise ValueError('it is a raw file of a camera (DNG); develop it first')
+    if set(tags.get(FORMAT, (UNSIGNED,))) != {UNSIGNED}:
+        raise ValueError(
+            'signed and floating point numbers are not supported; '
+            'convert it to unsigned 8 or 16 bits'
+        )
+    deep = max(tags.get(BITS, (8,))) == 16
+    if deep and (tags.get(PHOTOMETRIC) not in (1, 2) or tags.get(PLANAR, 1) != 1):
+        raise ValueError(
+            'a TIFF file of 16 bits has to be RGB or gray with black as 0, '
+            'without separate planes; convert it to PNG'
+        )
+
+
+def is_float(data: bytes) -> bool:
+    """Tell whether a file is a TIFF of floating point numbers."""
+    if data[:4] not in MARKS:
+        return False
+    try:
+        return set(read_tags(data).get(FORMAT, ())) == {FLOAT}
+    except Exception:  # damaged: whoever decodes it says how
+        return False
+
+
+def decode_float(data: bytes) -> np.ndarray:
+    """Decode a TIFF of 32-bit floating point numbers -> (h, w, 1 to 4) float32, upright.
+
+    Raises:
+        ValueError, OSError: it is damaged, or stored in a way that is not supported.
+    """
+    tags = read_tags(data)
+    bits, samples = set(tags.get(BITS, (1,))), tags.get(SAMPLES, 1)
+    if bits != {32} or not 1 <= samples <= 4 or tags.get(PLANAR, 1) != 1:
+        raise ValueError(
+            f'floating point of {max(bits)} bits, {samples} channels; '
+            'expected 32 bits, 1 to 4 channels, without separate planes'
+        )
+    places = zip(
+        tags.get(OFFSETS) or tags.get(TILE_OFFSETS) or (),
+        tags.get(COUNTS) or tags.get(TILE_COUNTS) or (),
+    )
+    if any(start + count > len(data) for start, count in places):
+        raise OSError('the file is cut short')
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.float32:
+        raise OSError('OpenCV cannot decode it')
+    pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))
+    return straight(pixels) if ASSOCIATED in tags.get(EXTRA, ()) else pixels
+
+
+def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
+    """Swap the channels of (h, w, c) BGR(A) in place, without a second image in memory."""
+    if pixels.shape[2] >= 3:
+        for top in range(0, len(pixels), 256):
+            strip = pixels[top : top + 256]
+            strip[..., [0, 2]] = strip[..., [2, 0]]
+    return pixels
+
+
+def straight(pixels: np.ndarray) -> np.ndarray:
+    """Undo associated alpha: colours that were multiplied by it, (h, w, 2 or 4).
+
+    Where all is transparent the colours are black.
+    """
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    alpha = pixels[..., -1:].astype(np.float64)
+    colours = np.divide(
+        pixels[..., :-1] * float(peak), alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0
+    )
+    if pixels.dtype.kind == 'u':
+        colours = np.rint(colours.clip(0, peak))
+    return np.dstack([colours.astype(pixels.dtype), pixels[..., -1:]])
+
+
+def write_tiff(
+    file: BinaryIO,
+    pixels: np.ndarray,
+    exif: bytes | None = None,
+    icc: bytes | None = None,
+    xmp: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+) -> None:
+    """Write an uncompressed TIFF.
+
+    Args:
+        file: open for writing, empty.
+        pixels: (h, w, 1 to 4) uint8, uint16 or float32: gray, gray and alpha, RGB or RGBA.
+        exif: block to keep, or None.
+        icc: profile to keep, or None.
+        xmp: packet to keep, or None.
+        dpi: dots per inch, across and down.
+
+    Raises:
+        ValueError: it would be larger than a TIFF can be.
+    """
+    height, width, channels = pixels.shape
+    row = width * channels * pixels.itemsize
+    if row * height > LARGEST:
+        raise ValueError(f'{row * height} bytes are too many for a TIFF file; choose PNG')
+    tags, rows = Tags(), max(1, STRIP // row)
+    content: dict[int, Any] = dict(exif_tags(exif))
+    starts = range(0, height, rows)
+    content |= {
+        WIDTH: width,
+        HEIGHT: height,
+        BITS: (8 * pixels.itemsize,) * channels,
+        COMPRESSION: 1,
+        PHOTOMETRIC: 1 if channels < 3 else 2,
+        SAMPLES: channels,
+        PLANAR: 1,
+        ROWS: rows,
+        OFFSETS: tuple(row * start for start in starts),  # moved behind the directory by Pillow
+        COUNTS: tuple(row * min(rows, height - start) for start in starts),
+    }
+    if channels in (2, 4):
+        content[EXTRA] = 2  # alpha, not associated
+    if pixels.dtype.kind == 'f':
+        content[FORMAT] = (FLOAT,) * channels
+    if dpi:
+        content |= {0x0128: 2, 0x011A: dpi[0], 0x011B: dpi[1]}
+    content |= {tag: value for tag, value in ((ICC, icc), (XMP, xmp)) if value}
+    tags.tagtype[OFFSETS] = tags.tagtype[COUNTS] = 4  # 32 bits
+    for tag, value in content.items():
+        tags[tag] = value
+    file.seek(tags.save(file))
+    for start in starts:
+        strip = np.ascontiguousarray(pixels[start : start + rows])
+        file.write(strip.astype(strip.dtype.newbyteorder('<'), copy=False).tobytes())

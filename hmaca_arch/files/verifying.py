@@ -1,0 +1,229 @@
+"""Prove that a written file holds what it should, with another library than the one that wrote it.
+
+This project writes PNG and TIFF itself and the rest by Pillow; Pillow reads the source. Here
+OpenCV and tifffile read both files.
+"""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+
+from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
+from hmaca_arch.files.images import UPRIGHT, decode, read_file
+from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
+from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.png import PNG, chunks
+from hmaca_arch.files.tiff import MARKS, is_float
+
+DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
+LOSSY = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')
+ROWS = 256
+
+
+class Seen(NamedTuple):
+    """What another library reads.
+
+    Attributes:
+        pixels: (h, w, c), as stored.
+        library: that read it.
+        associated: whether the colours are multiplied by alpha.
+    """
+
+    pixels: np.ndarray
+    library: str
+    associated: bool = False
+
+
+def see(data: bytes) -> Seen | None:
+    """Read an image file with tifffile or OpenCV; None if neither can."""
+    if data[:4] in MARKS:
+        return _see_tiff(data)
+    pixels = cv2.imdecode(
+        np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    )
+    if pixels is None:
+        return None
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] >= 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    if data.startswith(PNG) and pixels.shape[2] in (1, 3):
+        pixels = _with_transparent_colour(pixels, data)
+    return Seen(pixels, 'OpenCV')
+
+
+def _see_tiff(data: bytes) -> Seen | None:
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            if page.photometric not in (1, 2) or page.planarconfig != 1:
+                return None
+            pixels = page.asarray()
+            extra = [int(value) for value in page.extrasamples]
+    except Exception:  # what it raises for compression that it does not know
+        return None
+    pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
+    return Seen(pixels.reshape(*pixels.shape[:2], -1), 'tifffile', 1 in extra)
+
+
+def _with_transparent_colour(pixels: np.ndarray, data: bytes) -> np.ndarray:
+    """Add the alpha that a PNG's tRNS stands for, where OpenCV does not."""
+    colour = next((content for kind, content in chunks(data) if kind == b'tRNS'), None)
+    if colour is None or len(colour) != 2 * pixels.shape[2]:
+        return pixels
+    values = np.frombuffer(colour, '>u2').astype(pixels.dtype)
+    peak = np.iinfo(pixels.dtype).max
+    shown = (pixels != values).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, np.where(shown, peak, 0).astype(pixels.dtype)], axis=2)
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray | None:
+    """Return pixels (h, w, c) with another number of channels, if they hold the same."""
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    colours, alpha = pixels, None
+    if pixels.shape[2] in (2, 4):
+        colours, alpha = pixels[..., :-1], pixels[..., -1:]
+    if channels < 3 and colours.shape[2] == 3:
+        if (colours != colours[..., :1]).any():
+            return None
+        colours = colours[..., :1]
+    if channels >= 3 and colours.shape[2] == 1:
+        colours = np.repeat(colours, 3, axis=2)
+    if channels in (1, 3):
+        return colours if alpha is None or (alpha == peak).all() else None
+    if alpha is None:
+        alpha = np.full((*pixels.shape[:2], 1), peak, pixels.dtype)
+    return np.concatenate([colours, alpha], axis=2)
+
+
+def verify(
+    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
+) -> list[str]:
+    """Read a written file back and prove it.
+
+    Everything outside the mask has to be as in the source, and everything inside as intended.
+
+    Args:
+        path: the written file.
+        source: the file that was restored.
+        before: what was read of it; its pixels do not matter.
+        intended: (h, w, c), what was to be written.
+        mask: (h, w), 0 = keep.
+
+    Returns:
+        What could not be proved, a sentence each.
+
+    Raises:
+        ValueError: it is not so, saying what is different.
+    """
+    notes = _verify_pixels(path, intended, mask)
+    notes += _verify_against_source(path, source, before, intended, mask)
+    _verify_metadata(path, before)
+    return notes
+
+
+def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[str]:
+    data, notes = read_file(path), []
+    seen = see(data)
+    if seen is None:
+        seen = Seen(_pillow_reads(data, path), 'Pillow')
+        notes = [f'{path.name} was read back by the library that wrote it; no other here reads it']
+    del data
+    found = with_channels(seen.pixels, intended.shape[2])
+    if found is None or found.shape != intended.shape or found.dtype != intended.dtype:
+        raise ValueError(
+            f'{path}: not verified: {seen.library} read {seen.pixels.shape} {seen.pixels.dtype}, '
+            f'expected {intended.shape} {intended.dtype}'
+        )
+    change = largest_change(intended, found, mask)
+    if change:
+        raise ValueError(
+            f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
+        )
+    if not np.array_equal(found, intended):
+        raise ValueError(f'{path}: not verified: the restored pixels are not what was written')
+    return notes
+
+
+def _verify_against_source(
+    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
+) -> list[str]:
+    """Compare with the source, as another library reads it."""
+    seen = None if before.converted else see(read_file(source))
+    if seen is None or seen.pixels.dtype != intended.dtype:
+        return [f'{source.name} was read by Pillow alone; no other library here reads it']
+    turned = UPRIGHT.get(before.orientation, lambda as_is: as_is)(seen.pixels)
+    pixels = turned if seen.associated else with_channels(turned, intended.shape[2])
+    if pixels is None or pixels.shape != intended.shape:
+        raise ValueError(
+            f'{path}: not verified: {seen.library} sees {turned.shape} in {source.name}, '
+            f'and {intended.shape} was written'
+        )
+    allowed = DECODERS_APART if before.format in LOSSY else int(seen.associated)
+    change: int | float = 0
+    for top in range(0, len(pixels), ROWS):
+        rows = slice(top, top + ROWS)
+        written = _multiplied(intended[rows]) if seen.associated else intended[rows]
+        change = max(change, largest_change(pixels[rows], written, mask[rows]))
+    if change > allowed:
+        raise ValueError(
+            f'{path}: not verified: {seen.library} sees other pixels in {source.name}, '
+            f'by up to {change} outside the mask'
+        )
+    return []
+
+
+def _multiplied(pixels: np.ndarray) -> np.ndarray:
+    """Multiply colours (h, w, 2 or 4) by alpha, as such a TIFF stores them."""
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    colours = pixels[..., :-1] * (pixels[..., -1:].astype(np.float64) / peak)
+    if pixels.dtype.kind == 'u':
+        colours = np.rint(colours)
+    return np.dstack([colours.astype(pixels.dtype), pixels[..., -1:]])
+
+
+def _verify_metadata(path: Path, before: StoredImage) -> None:
+    found = _metadata(read_file(path), str(path))
+    kind = format_of(path)
+    described = exif_tags(before.exif) if kind == 'tif' else before.exif
+    same = {
+        'ICC profile': not before.icc or found.icc == before.icc,
+        'EXIF': not described or bool(found.exif),
+        'XMP': not before.xmp or bool(found.xmp),
+        'dpi': not before.dpi or np.allclose(found.dpi or 0, before.dpi, atol=0.5),
+    }
+    lost = [name for name in FORMATS[kind].keeps if not same[name]]
+    if lost:
+        raise ValueError(f'{path}: not verified: not the {" and not the ".join(lost)} of the input')
+    if found.orientation != 1:
+        raise ValueError(f'{path}: not verified: viewers would turn it, by its EXIF orientation')
+
+
+class Metadata(NamedTuple):
+    """What a written file says besides its pixels."""
+
+    icc: bytes | None
+    exif: bool
+    xmp: bool
+    dpi: tuple[float, float] | None
+    orientation: int
+
+
+def _metadata(data: bytes, name: str) -> Metadata:
+    if is_float(data):
+        read = decode(data, name, convert=True, max_pixels=2**62)
+        return Metadata(read.icc, bool(read.exif), bool(read.xmp), read.dpi, read.orientation)
+    with open_image(data, name, lossy_depth=True, max_pixels=2**62) as image:
+        xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
+        icc, turn = image.info.get('icc_profile'), image.getexif().get(0x0112, 1)
+        return Metadata(icc, bool(exif_of(image)), bool(xmp), dpi_of(image), turn)
+
+
+def _pillow_reads(data: bytes, path: Path) -> np.ndarray:
+    with open_image(data, str(path), lossy_depth=True, max_pixels=2**62) as image:
+        pixels = np.asarray(image)
+    return pixels.reshape(*pixels.shape[:2], -1)

@@ -1,0 +1,286 @@
+"""Formats beside the usual: what is converted, what is kept, what is refused with a hint."""
+
+import io
+import struct
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from picture_writers import exif_of, png, saved, tiff, with_chunk
+from PIL import Image, ImageCms, PngImagePlugin
+
+from hmaca_arch.files import opening
+from hmaca_arch.files.gif import as_palette, fit_colours
+from hmaca_arch.files.image_files import (
+    check_output,
+    encode,
+    image_of,
+    is_lossy,
+    losses,
+    read_image,
+    write_image,
+)
+from hmaca_arch.files.images import decode
+from hmaca_arch.files.verifying import see
+
+RNG = np.random.default_rng(0)
+SMOOTH = cv2.resize(
+    RNG.integers(0, 256, (5, 6, 3), np.uint8), (41, 30), interpolation=cv2.INTER_CUBIC
+)
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+
+
+def test_cmyk_is_converted_and_said():
+    cmyk = Image.fromarray(SMOOTH).convert('CMYK')
+    for kind in ('JPEG', 'TIFF'):
+        data = saved(cmyk, kind)
+        with pytest.raises(ValueError, match=r'^a: .*mode CMYK are not supported'):
+            decode(data, 'a')
+        image = image_of(data, 'a')
+        assert image.notes == ['CMYK was converted to RGB'] and image.converted
+        apart = np.abs(image.pixels.astype(int) - SMOOTH)
+        assert image.pixels.shape == SMOOTH.shape and apart.mean() < 3
+
+
+def test_cmyk_with_a_profile_is_converted_by_it_and_lab_by_its_definition():
+    values = np.zeros((4, 5, 3), np.uint8)
+    values[...] = 137, 208, 195  # L 53.7, a +80, b +67 of 8-bit CIELAB, with 128 as 0: about red
+    stored = (values.astype(int) - (0, 128, 128)).astype(np.uint8)  # TIFF's a and b are signed
+    image = image_of(tiff(stored, 8), 'a')
+    assert image.notes == ['CIELAB was converted to RGB (sRGB)']
+    assert np.abs(image.pixels[0, 0].astype(int) - (255, 0, 0)).max() <= 12
+    # a profile that is not of CMYK is passed over
+    cmyk = Image.fromarray(SMOOTH).convert('CMYK')
+    image = image_of(saved(cmyk, 'TIFF', icc_profile=ICC), 'a')
+    assert image.icc is None and np.abs(image.pixels.astype(int) - SMOOTH).mean() < 3
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_floating_point_is_read_bit_for_bit(tmp_path, channels, order):
+    pixels = RNG.random((9, 11, channels), np.float32) * 2 - 0.5
+    data = tiff(pixels, 1 if channels == 1 else 2, order=order, more={274: 1})
+    with pytest.raises(ValueError, match=r'^a: .*signed and floating point numbers'):
+        decode(data, 'a')
+    image = image_of(data, 'a')
+    np.testing.assert_array_equal(image.pixels, pixels)
+    write_image(tmp_path / 'out.tif', image)
+    np.testing.assert_array_equal(see((tmp_path / 'out.tif').read_bytes()).pixels, pixels)
+    with pytest.raises(ValueError, match=r'written as TIFF only; choose out\.tif'):
+        check_output(tmp_path / 'out.png', pixels)
+    turned = image_of(tiff(pixels, 1 if channels == 1 else 2, more={274: 6}), 'a')
+    np.testing.assert_array_equal(turned.pixels, np.rot90(pixels, -1))
+    for length in (len(data) // 2, len(data) - 40, 60, 9):
+        with pytest.raises(ValueError, match=r'^a: cannot be read'):
+            image_of(data[:length], 'a')
+
+
+def test_associated_alpha_of_floating_point_is_undone():
+    alpha = RNG.random((6, 7, 1), np.float32)
+    alpha[0, 0] = 0
+    colours = RNG.random((6, 7, 3), np.float32)
+    stored = np.dstack([colours * alpha, alpha])
+    found = image_of(tiff(stored, 2, more={338: 1}), 'a').pixels
+    np.testing.assert_allclose(
+        found[alpha[..., 0] > 0][:, :3], colours[alpha[..., 0] > 0], rtol=1e-5
+    )
+    assert not found[0, 0].any()
+
+
+@pytest.mark.parametrize('quality', [None, 60])
+def test_avif_is_read_and_written_with_loss(tmp_path, quality):
+    exif = exif_of(6)
+    data = saved(SMOOTH, 'AVIF', quality=100, subsampling='4:4:4', exif=exif.tobytes())
+    image = image_of(data, 'a.avif')
+    assert image.turned and image.pixels.shape == (41, 30, 3)
+    assert np.abs(np.rot90(SMOOTH, -1).astype(int) - image.pixels).max() <= 5
+    with pytest.raises(ValueError, match='none of PNG'):
+        decode(data, 'a.avif')
+    write_image(tmp_path / 'b.avif', image, quality)
+    again = read_image(tmp_path / 'b.avif')
+    assert not again.turned and again.format == 'AVIF' and is_lossy(tmp_path / 'b.avif')
+    assert np.abs(again.pixels.astype(int) - image.pixels).mean() < (6 if quality else 2)
+
+
+def test_heic_is_read_and_written_without_loss(tmp_path):
+    pytest.importorskip('pillow_heif')
+    opening.need_heic()
+    exif = exif_of(6)
+    image = image_of(saved(SMOOTH), 'a')._replace(exif=exif_of(1).tobytes(), icc=ICC)
+    for pixels in (SMOOTH, np.dstack([SMOOTH, 255 - SMOOTH[..., 0]])):
+        write_image(tmp_path / 'a.heic', image._replace(pixels=pixels))
+        found = read_image(tmp_path / 'a.heic')
+        np.testing.assert_array_equal(found.pixels, pixels)
+        assert found.format == 'HEIF' and found.icc == ICC and found.exif and not found.turned
+    turned = image_of(saved(SMOOTH, 'HEIF', quality=-1, exif=exif.tobytes()), 'a.heic')
+    assert turned.pixels.shape in ((41, 30, 3), (30, 41, 3))
+    write_image(tmp_path / 'b.heic', image, 50)
+    assert (tmp_path / 'b.heic').stat().st_size < (tmp_path / 'a.heic').stat().st_size
+    with pytest.raises(ValueError, match='none of PNG'):
+        decode((tmp_path / 'a.heic').read_bytes(), 'a.heic')
+
+
+def test_without_pillow_heif_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(opening.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"a\.heic: .*needs pillow-heif: pip install 'hmaca\[heic\]'"
+    ):
+        image_of(b'\0\0\0\x18ftypheic\0\0\0\0', 'a.heic')
+
+
+def test_more_bits_than_are_read_are_said():
+    pillow_heif = pytest.importorskip('pillow_heif')
+    deep = RNG.integers(0, 65536, (16, 16, 3), np.uint16)
+    buffer = io.BytesIO()
+    pillow_heif.encode('RGB;16', (16, 16), deep.tobytes(), buffer, quality=90)
+    assert image_of(buffer.getvalue(), 'a').notes == ['its 10 bits were read as 8']
+
+
+def test_gif_keeps_what_is_outside(tmp_path):
+    palette = np.asarray(Image.fromarray(SMOOTH).quantize(200).convert('RGB'))
+    mask = np.zeros(palette.shape[:2], np.uint8)
+    mask[5:15, 5:20] = 1
+    wanted = palette.copy()
+    wanted[mask > 0] = RNG.integers(0, 256, (150, 3), np.uint8)
+    fitted = fit_colours(wanted, mask)
+    assert (fitted[mask == 0] == palette[mask == 0]).all()
+    apart = np.abs(fitted.astype(int) - wanted)[mask > 0]
+    assert 0 < apart.mean() < 30 and len(np.unique(fitted.reshape(-1, 3), axis=0)) <= 256
+    path = tmp_path / 'a.gif'
+    write_image(path, image_of(saved(fitted), 'a'))
+    np.testing.assert_array_equal(read_image(path).pixels, fitted)
+    np.testing.assert_array_equal(fit_colours(palette, mask), palette, 'nothing to be done')
+    with pytest.raises(ValueError, match='GIF holds 256 colours, and outside the mask there are'):
+        fit_colours(RNG.integers(0, 256, (40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8))
+    with pytest.raises(ValueError, match='GIF holds 256 colours, this image has'):
+        as_palette(RNG.integers(0, 256, (40, 40, 3), np.uint8))
+
+
+def test_gif_has_one_transparent_colour(tmp_path):
+    pixels = np.zeros((4, 6, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[1, 1:3] = 9, 8, 7, 0
+    write_image(tmp_path / 'a.gif', image_of(saved(pixels), 'a'))
+    found = read_image(tmp_path / 'a.gif').pixels
+    assert (found[..., 3] == pixels[..., 3]).all()
+    assert (found[pixels[..., 3] > 0] == pixels[pixels[..., 3] > 0]).all()
+    for value in ((1, 1, 1, 0), (1, 1, 1, 90)):
+        pixels[3, 3] = value
+        with pytest.raises(ValueError, match='one transparent colour'):
+            as_palette(pixels)
+
+
+def test_a_png_keeps_its_other_chunks():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('Title', 'a title')
+    texts.add_itxt('Comment', 'ein \u00dcberblick')
+    data = with_chunk(saved(SMOOTH, pnginfo=texts), b'gAMA', struct.pack('>I', 45455))
+    image = image_of(data, 'a')
+    with Image.open(io.BytesIO(encode('.png', image))) as written:
+        written.load()
+        assert written.info['Title'] == 'a title' and written.info['gamma'] == 0.45455
+        assert written.info['Comment'] == 'ein \u00dcberblick'
+    assert losses(Path('a.png'), image) == []
+    assert losses(Path('a.tif'), image) == ['not kept in a.tif: gAMA chunk, iTXt chunk, tEXt chunk']
+
+
+def test_what_a_format_does_not_keep_is_said():
+    data = saved(
+        SMOOTH, 'JPEG', dpi=(300, 300), exif=exif_of(1), icc_profile=ICC, comment=b'me', xmp=b'<x/>'
+    )
+    image = image_of(data, 'a')
+    assert losses(Path('a.png'), image) == ['not kept in a.png: comment']
+    assert losses(Path('a.webp'), image) == ['not kept in a.webp: resolution, comment']
+    expected = 'not kept in a.bmp: EXIF, ICC profile, XMP, comment'
+    assert losses(Path('a.bmp'), image) == [expected]
+    assert losses(Path('a.gif'), image_of(saved(SMOOTH), 'a')) == []
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.webp', '.jpg', '.avif'])
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'WEBP', 'JPEG', 'AVIF'])
+def test_xmp_goes_from_format_to_format(ending, kind):
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6">a</x:xmpmeta>'
+    if kind == 'PNG':
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt('XML:com.adobe.xmp', packet.decode(), zip=True)
+        data = saved(SMOOTH, 'PNG', pnginfo=texts)
+    elif kind == 'TIFF':
+        data = saved(SMOOTH, 'TIFF', tiffinfo={700: packet})
+    else:
+        data = saved(SMOOTH, kind, xmp=packet)
+    image = image_of(data, 'a')
+    assert image.xmp == packet and not image.turned, 'XMP alone turns nothing'
+    assert image.pixels.shape == SMOOTH.shape
+    assert image_of(encode(ending, image), 'b').xmp == packet
+
+
+def test_xmp_does_not_turn_what_exif_turned():
+    packet = b'<x:xmpmeta tiff:Orientation="6"/><tiff:Orientation>8</tiff:Orientation>'
+    data = saved(SMOOTH, 'JPEG', exif=exif_of(6), xmp=packet)
+    image = image_of(data, 'a')
+    assert image.turned and image.xmp == (
+        b'<x:xmpmeta tiff:Orientation="1"/><tiff:Orientation>1</tiff:Orientation>'
+    )
+
+
+def test_exif_as_imagemagick_writes_it_into_png():
+    exif = exif_of(6).tobytes()
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('Raw profile type exif', f'\nexif\n{len(exif):8}\n{exif.hex()}\n')
+    image = image_of(saved(SMOOTH, pnginfo=texts), 'a')
+    assert image.turned and image.exif and image.pixels.shape == (41, 30, 3)
+
+
+def test_too_many_pixels_are_refused_in_words_and_more_can_be_allowed(recwarn):
+    claims = png(20000, 20000, 8, 2, b'')
+    with pytest.raises(
+        ValueError, match=r'^a: .*20000x20000 pixels are more than 268435456; --max'
+    ):
+        decode(claims, 'a')
+    with pytest.raises(ValueError) as caught:
+        decode(claims, 'a', max_pixels=10**9)
+    assert 'pixels are more' not in str(caught.value)
+    with pytest.raises(ValueError, match='30x41 pixels are more than 1229'):
+        image_of(tiff(np.zeros((41, 30, 3), np.float32), 2), 'a', max_pixels=1229)
+    assert decode(saved(SMOOTH), 'a', max_pixels=1230).pixels.shape == SMOOTH.shape
+    assert not [w for w in recwarn if 'ecompression' in str(w.message)]
+
+
+def test_large_images_are_as_pillow_has_them(monkeypatch):
+    """In strips, with every mode: more strips than one."""
+    from hmaca_arch.files import pixels as module
+
+    monkeypatch.setattr(module, 'ROWS', 4 * 41 * 7)
+    image = Image.fromarray(SMOOTH)
+    for made in (
+        image,
+        image.convert('L'),
+        image.convert('1'),
+        image.quantize(9),
+        image.convert('RGBA'),
+        Image.fromarray(SMOOTH[..., :2], 'LA'),
+    ):
+        found = image_of(saved(made), 'a').pixels
+        mode = {'1': 'L', 'P': 'RGB'}.get(made.mode, made.mode)
+        np.testing.assert_array_equal(found, np.asarray(made.convert(mode)).reshape(found.shape))
+
+
+def test_depths_of_gray_png_files(tmp_path):
+    rows = np.packbits(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2, axis=1)
+    raw = b''.join(b'\0' + bytes(row) for row in rows)
+    found = image_of(png(8, 8, 1, 0, raw), 'a').pixels
+    assert set(np.unique(found)) == {0, 255}
+    deep = RNG.integers(0, 65536, (6, 5, 2)).astype('>u2')
+    raw = b''.join(b'\0' + row.tobytes() for row in deep)
+    image = image_of(png(5, 6, 16, 4, raw), 'a')
+    np.testing.assert_array_equal(image.pixels, deep.astype(np.uint16))
+    np.testing.assert_array_equal(image_of(encode('.png', image), 'b').pixels, image.pixels)
+    colour = RNG.integers(0, 3, (6, 5, 3)).astype('>u2')
+    raw = b''.join(b'\0' + row.tobytes() for row in colour)
+    transparent = with_chunk(png(5, 6, 16, 2, raw), b'tRNS', struct.pack('>HHH', 1, 2, 0))
+    found = image_of(transparent, 'a').pixels
+    clear = (colour == (1, 2, 0)).all(axis=2)
+    assert clear.any() and (found[..., 3] == np.where(clear, 0, 65535)).all()
+    assert sys.byteorder != 'unknown' and (found[..., :3] == colour).all()

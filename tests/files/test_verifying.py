@@ -1,0 +1,203 @@
+"""Verification with another library finds whatever a writer, or a reader of the source, did wrong."""
+
+import io
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from picture_writers import exif_of, saved, tiff
+from PIL import Image, ImageCms
+
+from hmaca_arch.files import images, verifying
+from hmaca_arch.files import pixels as reading
+from hmaca_arch.files.image_files import StoredImage, encode, read_image, write_image
+from hmaca_arch.files.verifying import see, verify
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">a title</x:xmpmeta>'
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (23, 31, 4), dtype=np.uint8)
+MASK = np.zeros((23, 31), np.uint8)
+MASK[3:9, 3:9] = 1
+
+
+def restored(pixels: np.ndarray) -> np.ndarray:
+    """Change some pixels inside the mask."""
+    result = pixels.copy()
+    result[4:6, 4:6] = (
+        np.array(1, pixels.dtype) - result[4:6, 4:6]
+        if pixels.dtype.kind == 'f'
+        else (np.iinfo(pixels.dtype).max - result[4:6, 4:6])
+    )
+    return result
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.webp'])
+def test_every_kind_of_change_is_found(tmp_path, ending):
+    source, path = tmp_path / 'in.png', tmp_path / f'out{ending}'
+    exif = exif_of(1)
+    exif[0x010F] = 'A maker'
+    source.write_bytes(saved(PIXELS, exif=exif, icc_profile=ICC))
+    before = read_image(source)._replace(xmp=XMP, dpi=None)
+    intended = restored(PIXELS)
+
+    def written(pixels: np.ndarray, **changes) -> None:
+        write_image(path, before._replace(pixels=pixels, **changes))
+
+    written(intended)
+    assert verify(path, source, before, intended, MASK) == []
+    outside, inside = intended.copy(), intended.copy()
+    outside[20, 20, 3] ^= 1  # one bit of alpha
+    inside[5, 5, 0] ^= 1
+    for pixels, changes, message in (
+        (outside, {}, 'outside the mask differ from the input by up to 1'),
+        (inside, {}, 'restored pixels are not what was written'),
+        (intended[..., :3], {}, 'outside the mask differ'),
+        (intended[:-1], {}, r'read \(22, 31, 4\) uint8, expected'),
+        (intended, {'icc': None}, 'not the ICC profile of the input'),
+        (intended, {'icc': ICC[:-1] + b'x'}, 'not the ICC profile of the input'),
+        (intended, {'exif': None}, 'not the EXIF'),
+        (intended, {'xmp': None}, 'not the XMP'),
+        (intended, {'exif': exif_of(6).tobytes()}, 'viewers would turn it'),
+    ):
+        if 'turn it' in message and ending == '.tif':
+            continue  # what is written there has no orientation
+        written(pixels, **changes)
+        with pytest.raises(ValueError, match=rf'out\{ending}: not verified: .*{message}'):
+            verify(path, source, before, intended, MASK)
+
+
+def test_a_lost_resolution_is_found(tmp_path):
+    source, path = tmp_path / 'in.png', tmp_path / 'out.png'
+    source.write_bytes(saved(PIXELS, dpi=(300, 300)))
+    before = read_image(source)
+    write_image(path, before)
+    assert verify(path, source, before, PIXELS, MASK) == []
+    write_image(path, before._replace(dpi=None))
+    with pytest.raises(ValueError, match='not the dpi of the input'):
+        verify(path, source, before, PIXELS, MASK)
+
+
+def test_a_source_that_was_read_wrong_is_found(tmp_path, monkeypatch):
+    """The written file is as intended, but what was read was not what the source holds."""
+    deep = RNG.integers(0, 65536, (23, 31, 4), np.uint16)
+    deep[..., :3] = deep[..., :3] * (deep[..., 3:] / 65535.0)  # associated
+    source, path = tmp_path / 'in.tif', tmp_path / 'out.png'
+    source.write_bytes(tiff(deep, 2, more={338: 1}))
+
+    def run() -> list[str]:
+        before = read_image(source)
+        intended = restored(before.pixels)
+        write_image(path, before._replace(pixels=intended))
+        return verify(path, source, before, intended, MASK)
+
+    assert run() == []
+    monkeypatch.setattr(reading, 'straight', lambda as_stored: as_stored)
+    with pytest.raises(ValueError, match=r'tifffile sees other pixels in in\.tif'):
+        run()
+
+
+def test_a_lost_transparent_colour_is_found(tmp_path, monkeypatch):
+    gray = RNG.integers(0, 9, (23, 31), np.uint16)
+    source, path = tmp_path / 'in.png', tmp_path / 'out.png'
+    source.write_bytes(saved(Image.fromarray(gray), transparency=3))
+    before = read_image(source)
+    assert before.pixels.shape[2] == 2 and (before.pixels[..., 1] == 65535 * (gray != 3)).all()
+    intended = restored(before.pixels)
+    write_image(path, before._replace(pixels=intended))
+    assert verify(path, source, before, intended, MASK) == []
+    monkeypatch.setattr(reading, 'with_alpha_of', lambda as_stored, _: as_stored)
+    before = read_image(source)
+    intended = restored(before.pixels)
+    write_image(path, before._replace(pixels=intended))
+    with pytest.raises(ValueError, match=r'OpenCV sees \(23, 31, 2\) in in\.png'):
+        verify(path, source, before, intended, MASK)
+
+
+def test_an_orientation_that_was_not_undone_is_found(tmp_path, monkeypatch):
+    source, path = tmp_path / 'in.jpg', tmp_path / 'out.png'
+    smooth = cv2.resize(PIXELS[:4, :5, :3], (31, 23), interpolation=cv2.INTER_CUBIC)
+    source.write_bytes(saved(smooth, 'JPEG', exif=exif_of(3)))
+    before = read_image(source)
+    write_image(path, before)
+    assert verify(path, source, before, before.pixels, MASK) == []
+    monkeypatch.setitem(images.UPRIGHT, 3, lambda as_stored: as_stored)
+    before = read_image(source)
+    monkeypatch.undo()
+    write_image(path, before)
+    with pytest.raises(ValueError, match='OpenCV sees other pixels'):
+        verify(path, source, before, before.pixels, MASK)
+
+
+def test_the_readers_are_not_the_writers(tmp_path):
+    libraries = {}
+    for ending in ('.png', '.tif', '.webp', '.bmp', '.jpg'):
+        data = encode(ending, StoredImage(PIXELS[..., :3], None, None, [], False))
+        libraries[ending] = see(data).library
+    assert libraries.pop('.tif') == 'tifffile' and set(libraries.values()) == {'OpenCV'}
+
+
+def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
+    source, path = tmp_path / 'in.png', tmp_path / 'out.png'
+    source.write_bytes(saved(PIXELS))
+    before = read_image(source)
+    shutil.copy(source, path)
+    monkeypatch.setattr(verifying, 'see', lambda data: None)
+    assert verify(path, source, before, PIXELS, MASK) == [
+        'out.png was read back by the library that wrote it; no other here reads it',
+        'in.png was read by Pillow alone; no other library here reads it',
+    ]
+
+
+def test_lossy_files_do_not_verify(tmp_path):
+    source, path = tmp_path / 'in.png', tmp_path / 'out.jpg'
+    source.write_bytes(saved(PIXELS[..., :3]))
+    before = read_image(source)
+    write_image(path, before)
+    with pytest.raises(ValueError, match='outside the mask differ from the input by up to'):
+        verify(path, source, before, before.pixels, MASK)
+
+
+def test_large_images_are_compared_strip_by_strip(tmp_path):
+    """A change in the last row of many is found."""
+    tall = RNG.integers(0, 256, (1500, 3, 3), dtype=np.uint8)
+    source, path = tmp_path / 'in.png', tmp_path / 'out.png'
+    source.write_bytes(saved(tall))
+    before, mask = read_image(source), np.zeros((1500, 3), np.uint8)
+    changed = tall.copy()
+    changed[-1, -1, -1] ^= 4
+    write_image(path, before._replace(pixels=changed))
+    with pytest.raises(ValueError, match='by up to'):
+        verify(path, source, before, tall, mask)
+    with pytest.raises(ValueError, match='OpenCV sees other pixels'):
+        verify(path, source, before, changed, mask)
+
+
+def test_what_opencv_reads_of_each_kind_is_what_we_read(tmp_path):
+    gray, palette = Image.fromarray(PIXELS[..., 0]), Image.fromarray(PIXELS[..., :3]).quantize(16)
+    kinds = {
+        'gray.png': saved(gray),
+        'palette.png': saved(palette),
+        'transparent palette.png': saved(palette, transparency=2),
+        'gray with colour.png': saved(gray, transparency=7),
+        'gray and alpha.png': saved(Image.fromarray(PIXELS[..., [0, 3]])),
+        'bits.png': saved(gray.convert('1')),
+        'a.webp': saved(PIXELS, 'WEBP', lossless=True, exact=True),
+        'a.bmp': saved(PIXELS[..., :3], 'BMP'),
+        'a.gif': saved(palette, 'GIF'),
+        'a.tif': saved(PIXELS, 'TIFF'),
+        'lzw.tif': saved(PIXELS, 'TIFF', compression='tiff_lzw'),
+        'big endian.tif': tiff(PIXELS.astype(np.uint16) * 257, 2, order='>'),
+    }
+    for name, data in kinds.items():
+        source, path = tmp_path / name, tmp_path / 'out.png'
+        source.write_bytes(data)
+        before = read_image(source)
+        write_image(path, before)
+        assert verify(path, source, before, before.pixels, MASK) in (
+            [],
+            [f'{name} was read by Pillow alone; no other library here reads it'],
+        ), name
+        assert io.BytesIO(data) and Path(path).exists()
