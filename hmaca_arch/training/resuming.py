@@ -6,7 +6,6 @@ from pathlib import Path
 
 from basicsr.utils import check_resume
 
-from hmaca_arch.files import locks
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.messages import one_line, printable, say
