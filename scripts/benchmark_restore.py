@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Does restoring a region cost what the region costs, whatever the size of the picture around it?
+"""Check that the time for a region does not depend on the size of the image around it.
 
-Restores the same 64x64 region in the middle of a 256x256 picture and of one of 4000x3000, in turns,
-and prints the best time of each and their ratio; without reading and writing files. On a CPU the
-time is the processor's, which other work on the machine does not change much. Exits with 1 if the
+It restores the same 64x64 region in the middle of a 256x256 image and of one of 4000x3000, in
+turns, and prints the best time of each and their ratio. No files are read or written. On a CPU the
+time is the processor's, which other work on the machine changes little. The exit status is 1 if the
 ratio is above --limit.
 """
 
@@ -35,37 +35,38 @@ LIGHT = {
 QUICK = {**LIGHT, 'embed_dim': 32, 'depths': [1], 'num_heads': [2]}
 
 
-def picture_and_mask(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A gray picture with the same random texture around a region in its middle, and the region's
-    mask, both uint8.
+def image_and_mask(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make a gray image with random texture around a region in its middle, and the mask.
+
+    Both are uint8. The texture does not depend on the size.
     """
-    picture, mask = np.full((height, width, 3), 128, np.uint8), np.zeros((height, width), np.uint8)
+    image, mask = np.full((height, width, 3), 128, np.uint8), np.zeros((height, width), np.uint8)
     top, left = (height - REGION) // 2, (width - REGION) // 2
     surroundings = slice(top - REGION, top + 2 * REGION), slice(left - REGION, left + 2 * REGION)
-    picture[surroundings] = np.random.default_rng(0).integers(
+    image[surroundings] = np.random.default_rng(0).integers(
         0, 256, (3 * REGION, 3 * REGION, 3), np.uint8
     )
     mask[top : top + REGION, left : left + REGION] = 255
-    return picture, mask
+    return image, mask
 
 
 def measure(restorer: Restorer, repeats: int) -> list[float]:
-    """Seconds of the fastest of `repeats` runs for each of SIZES."""
-    cases = [picture_and_mask(*size) for size in SIZES]
+    """Return the seconds of the fastest of `repeats` runs for each of SIZES."""
+    cases = [image_and_mask(*size) for size in SIZES]
     best = [float('inf')] * len(cases)
     clock = time.process_time if restorer.device.type == 'cpu' else time.perf_counter
     for number in range(repeats + 1):
-        for i, (picture, mask) in enumerate(
-            cases
-        ):  # in turns, so that both meet the same load of the machine
+        # in turns, so that both meet the same load of the machine
+        for i, (image, mask) in enumerate(cases):
             start = clock()
-            restorer.restore(picture, mask)  # the result is on the CPU: nothing to wait for
+            restorer.restore(image, mask)  # the result is on the CPU: nothing to wait for
             if number:  # the first round warms up
                 best[i] = min(best[i], clock() - start)
     return best
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Print the table; return 1 if the ratio is above the limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -84,9 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--repeats', type=int, default=5, help='runs, of which the fastest counts')
     parser.add_argument('--limit', type=float, default=1.1, help='largest ratio that is right')
-    parser.add_argument(
-        '--quick', action='store_true', help='a toy network: does everything run at all?'
-    )
+    parser.add_argument('--quick', action='store_true', help='a toy network, to try this script')
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     if args.weights:
@@ -103,9 +102,10 @@ def main(argv: list[str] | None = None) -> int:
         else f'CPU, {args.threads} thread(s)'
     )
     print(
-        f'torch {torch.__version__}, {where}, float32, best of {args.repeats}; one {REGION}x{REGION} region with 32 pixels of context\n'
+        f'torch {torch.__version__}, {where}, float32, best of {args.repeats}; '
+        f'one {REGION}x{REGION} region with 32 pixels of context\n'
     )
-    print('| picture | seconds |\n| --- | ---: |')
+    print('| image | seconds |\n| --- | ---: |')
     for (height, width), seconds in zip(SIZES, (small, large)):
         print(f'| {width}x{height} | {seconds:.4f} |')
     print(f'\nratio {large / small:.3f} (limit {args.limit})')

@@ -372,6 +372,15 @@ def test_bf16_is_close_to_fp32(tiny, tiny_checkpoint):
     assert 0 < np.abs(result - exact).max() < 0.05
 
 
+@pytest.mark.parametrize(('precision', 'most'), [('fp32', 1), ('bf16', 6)])
+def test_every_device_restores_as_a_cpu_in_float32(device, precision, most):
+    image, mask = picture(70, 90, 3), square(70, 90)
+    expected = load_restorer(device='cpu').restore(image, mask)
+    result = load_restorer(device=str(device), precision=precision).restore(image, mask)
+    assert (result[mask == 0] == image[mask == 0]).all()
+    assert np.abs(result.astype(int) - expected).max() <= most
+
+
 def test_networks_for_gray_pictures():
     network = hmaca_arch.HMANet(in_chans=1, embed_dim=32, depths=[1], num_heads=[2], window_size=8)
     image, mask = picture(40, 40), square(40, 40)

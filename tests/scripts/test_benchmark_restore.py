@@ -25,11 +25,11 @@ def test_the_table_and_the_exit_status(benchmark, capsys):
     assert benchmark.main([*arguments, '0.001']) == 1
 
 
-def test_both_pictures_have_the_same_region_and_surroundings(benchmark):
+def test_both_images_have_the_same_region_and_surroundings(benchmark):
     crops = []
     for height, width in benchmark.SIZES:
-        picture, mask = benchmark.picture_and_mask(height, width)
+        image, mask = benchmark.image_and_mask(height, width)
         assert mask.sum() == 255 * 64 * 64
         top, left = np.argwhere(mask)[0] - 32
-        crops.append(picture[top : top + 128, left : left + 128])
+        crops.append(image[top : top + 128, left : left + 128])
     np.testing.assert_array_equal(*crops)
