@@ -137,8 +137,8 @@ def check_description(description: Mapping[str, Any]) -> None:
         require(is_section(inner), 'inner', short_repr(inner), expected)
         if inner['type'] not in NESTED[name]:
             raise ValueError(
-                f'the checkpoint names {short_repr(inner["type"])} inside {name}; without the option '
-                f'file of its training (-opt) only {", ".join(NESTED[name])} are built'
+                f'the checkpoint names {short_repr(inner["type"])} inside {name}; without the '
+                f'option file of its training (-opt) only {", ".join(NESTED[name])} are built'
             )
         _check_settings({key: value for key, value in inner.items() if key != 'type'})
     _check_settings(settings)
