@@ -46,7 +46,13 @@ setup(
     # So that they are found by name after installation: hmaca_arch/config/shipped.py
     package_dir={'hmaca_arch.option_files': 'options'},
     package_data={
-        'hmaca_arch': ['py.typed', 'weights/*.pth', 'page/static/*'],
+        'hmaca_arch': [
+            'py.typed',
+            'weights/*.pth',
+            'page/static/*',
+            'comfyui/*.json',
+            'comfyui/example_workflows/*',
+        ],
         'hmaca_arch.option_files': ['*.yml', '*.json', 'data/*.yml', 'train/*.yml'],
         'datasets_ext': ['py.typed'],
         'losses_ext': ['py.typed'],

@@ -18,6 +18,7 @@ COMMANDS = {
     'estimate': 'measure the degradation of the masked regions of an image',
     'demo': 'open a page in the browser to try it',
     'export': 'write an HMACA as an ONNX file',
+    'comfyui-install': 'put the nodes into a ComfyUI',
     'compare': 'compare networks and classical methods on the same images',
     'tables': "plan, run and tabulate the paper's tables, or another matrix of experiments",
     'make-dataset': 'make (lq, mask, gt) triplets from a folder of images',
@@ -26,7 +27,7 @@ COMMANDS = {
 
 USAGE = (
     'usage: basicsr COMMAND ...\n\ncommands:\n'
-    + '\n'.join(f'  {name:<14}{text}' for name, text in COMMANDS.items())
+    + '\n'.join(f'  {name:<17}{text}' for name, text in COMMANDS.items())
     + """
 
 `basicsr COMMAND --help` explains each command, `basicsr --version` prints what is installed. train,

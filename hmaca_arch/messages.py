@@ -67,6 +67,11 @@ def refuse(lines: Iterable[str]) -> None:
         raise OptionError(lines)
 
 
+def closest_to(name: str, known: Iterable[str], most: int) -> list[str]:
+    """Return at most so many of the known names that are like a name, the closest first."""
+    return difflib.get_close_matches(name, known, n=most, cutoff=0.2)
+
+
 def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
     """Return ' (did you mean X? known: ...)' for an error message.
 
@@ -77,7 +82,7 @@ def suggestion(name: Any, known: Iterable, listed: bool = True) -> str:
     """
     known = {str(word).lower(): str(word) for word in known}
     wanted = str(name).lower()
-    closest = difflib.get_close_matches(wanted, known, n=8, cutoff=0.2)
+    closest = closest_to(wanted, known, 8)
     near = difflib.get_close_matches(wanted, closest[:1], cutoff=0.5)
     hint = f'did you mean {printable(known[near[0]])}?' if near else ''
     if not listed:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""Time and memory of the networks at the paper's settings, and how cross attention grows with the
-picture; as Markdown tables.
+"""Measure the networks at the paper's settings, and cross attention by the image's size.
+
+Time and memory are printed as Markdown tables.
 
 Times are the best of several runs, in units of one 4096 x 4096 x 4096 float32 matrix product in the
 same process, so that figures from different machines can be compared. Memory is the peak of a fresh
@@ -26,7 +27,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
 import hmaca_arch
-from hmaca_arch.networks import attention
+from hmaca_arch.networks import attention, mask_keys
 
 PAPER = {
     'embed_dim': 96,
@@ -74,8 +75,8 @@ def best_of(run: Callable[[], object], repeats: int, device: torch.device) -> fl
     return min(seconds)
 
 
-def picture_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A random picture with a square of 20 / 128 of its side to restore."""
+def image_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make a random image, and a mask of a square of 20 / 128 of its side."""
     mask = torch.zeros(1, 1, side, side, device=device)
     mask[
         ...,
@@ -99,7 +100,7 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
     network = (
         getattr(hmaca_arch, name)(**(QUICK if args.quick else PAPER), **more).eval().to(device)
     )
-    lq, mask = picture_and_mask(args.side, device)
+    lq, mask = image_and_mask(args.side, device)
     run = functools.partial(network, *((lq, mask) if name == 'HMACA' else (lq,)))
     run()
     peak = (
@@ -130,21 +131,21 @@ def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
 
 @torch.inference_mode()
 def measure_cross_attention(args: argparse.Namespace) -> list[tuple[int, dict[str, float]]]:
-    """Seconds of one cross attention, encoding of the mask included, by form, for pictures of
+    """Seconds of one cross attention, encoding of the mask included, by form, for images of
     growing size.
     """
     device = torch.device(args.device)
     torch.manual_seed(0)
     size, dim, heads = 32, 96, 4
-    encoder = attention.MaskEncoder(dim).to(device)
+    encoder = mask_keys.MaskEncoder(dim).to(device)
     over_all = attention.MaskCrossAttention(dim, heads).to(device)
     in_windows = attention.WindowMaskCrossAttention(dim, heads, size, 0).to(device)
     table = []
     for side in (32, 64) if args.quick else (64, 128, 256, 512):
-        _, mask = picture_and_mask(side, device)
+        _, mask = image_and_mask(side, device)
         x = torch.randn(1, side, side, dim, device=device)
         forms: dict[str, Callable[[], object]] = {
-            'global': lambda x=x, mask=mask: over_all(x, *encoder(mask)),
+            'global': lambda x=x, mask=mask: over_all(x, *encoder.keys(mask)),
             'window': lambda x=x, mask=mask: in_windows(x, encoder.pixels(mask)),
         }
         if side <= args.dense_up_to:
@@ -167,7 +168,8 @@ def report(args: argparse.Namespace, arguments: list[str]) -> None:
         else f'{platform.machine()} CPU, {args.threads} threads'
     )
     print(
-        f'torch {torch.__version__}, {where}, float32, eval, one {args.side}x{args.side} picture, best of {args.repeats}\n'
+        f'torch {torch.__version__}, {where}, float32, eval, one {args.side}x{args.side} image, '
+        f'best of {args.repeats}\n'
     )
     memory = 'peak allocated' if args.device == 'cuda' else 'peak of the process'
     print(f'| network | time | / matrix product | {memory} |\n| --- | --- | --- | --- |')
@@ -180,7 +182,8 @@ def report(args: argparse.Namespace, arguments: list[str]) -> None:
         )
     if args.device != 'cuda':
         print(
-            f'\nOf the memory, {result["base"]:.0f} MiB are Python, torch and BasicSR before there is a network.'
+            f'\nOf the memory, {result["base"]:.0f} MiB are Python, torch and BasicSR before there '
+            'is a network.'
         )
     print(f'One matrix product took {result["product"]:.4f} s.\n')
     rows = measure_cross_attention(args)
@@ -209,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--threads', type=int, default=min(2, os.cpu_count() or 1), help='CPU threads'
     )
-    parser.add_argument('--side', type=int, default=128, help='side of the picture in pixels')
+    parser.add_argument('--side', type=int, default=128, help='side of the image in pixels')
     parser.add_argument('--repeats', type=int, default=5, help='runs, of which the fastest counts')
     parser.add_argument(
         '--dense-up-to',
@@ -218,9 +221,7 @@ def main(argv: list[str] | None = None) -> None:
         help='largest side for which dense cross attention, quadratic, is timed',
     )
     parser.add_argument(
-        '--quick',
-        action='store_true',
-        help='a toy network and small pictures: does everything run at all?',
+        '--quick', action='store_true', help='a toy network and small images, to try this script'
     )
     parser.add_argument('--case', choices=CASES, help='measure just this, here, and print JSON')
     arguments = sys.argv[1:] if argv is None else argv

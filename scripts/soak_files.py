@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Send picture and mask files of every kind, whole and damaged, through everything that reads
-files, and print what became of them.
+"""Send files of every kind, whole and damaged, through everything that reads them, and print what
+became of them.
 
-The files are those of `tests/corpus.py`, what is asked of the readers stands in
-`tests/file_checks.py`. In the end all pictures go through one run of each command as a real
-process. The exit status is 1 if anything is wrong.
+Images and masks are those of `tests/corpus.py`; `tests/file_checks.py` says what is asked of their
+readers. In the end all images go through one run of each command as a real process. Option files
+and checkpoints are those of `tests/odd_inputs.py`, checked as `tests/input_checks.py` says. The
+exit status is 1 if anything is wrong. A long soak is several runs with different seeds.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import collections
 import contextlib
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -24,13 +27,15 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT), str(ROOT / 'tests')]  # last: an installed package goes first
 
+import odd_inputs  # noqa: E402
 from corpus import HEIGHT, Entry, box_mask, corpus  # noqa: E402
 from file_checks import CONSUMERS, fate_of, in_process, names_file, size_of  # noqa: E402
+from input_checks import check_checkpoint, check_options  # noqa: E402
 from picture_writers import saved  # noqa: E402
 
 from hmaca_arch.cli import end  # noqa: E402
 from hmaca_arch.commands import restore as restore_command  # noqa: E402
-from hmaca_arch.inference import load_restorer  # noqa: E402
+from hmaca_arch.inference import SHIPPED_WEIGHTS, load_restorer  # noqa: E402
 
 
 def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
@@ -165,18 +170,60 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
     return len(wrong) + len(faults)
 
 
+def soak_odd(options: int, checkpoints: int, seed: int, folder: Path) -> int:
+    """Check odd option files and checkpoints; returns how much is wrong."""
+    from conftest import make_triplets, tiny_options
+
+    make_triplets(folder / 'data' / 'train', 4)
+    make_triplets(folder / 'data' / 'test', 2, seed=1)
+    sound = tiny_options(folder / 'data')
+    weights = torch.load(SHIPPED_WEIGHTS, weights_only=True)
+    wrong = 0
+    for kind, count, make, check in (
+        ('option files', options, lambda rng: odd_inputs.option_file(rng, sound), check_options),
+        ('checkpoints', checkpoints, lambda rng: checkpoint_of(rng, weights), check_checkpoint),
+    ):
+        start, fates = time.time(), collections.Counter()
+        for number in range(count):
+            try:
+                fates[check(make(random.Random(f'{seed} {number}')), folder)] += 1
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                fates['WRONG'] += 1
+                print(f'{kind}: seed {seed}, number {number}: {error!r}'[:400], flush=True)
+        wrong += fates['WRONG']
+        print(f'{count} {kind}, seed {seed}: {dict(fates)}, {time.time() - start:.0f} s')
+    return wrong
+
+
+def checkpoint_of(rng: random.Random, weights: dict) -> bytes:
+    """An odd checkpoint; torch warns of kinds of tensors that it is about to drop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return odd_inputs.checkpoint(rng, weights)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument('--count', type=int, default=600, help='files, at least')
+    parser.add_argument(
+        '--count', type=int, default=600, help='images and masks, at least; 0: none'
+    )
+    parser.add_argument('--options', type=int, default=0, metavar='N', help='odd option files')
+    parser.add_argument('--checkpoints', type=int, default=0, metavar='N', help='odd checkpoints')
     parser.add_argument('--seed', type=int, default=0, help='of the files')
     parser.add_argument('--only', default='', metavar='TEXT', help='only kinds that hold this text')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    entries = [entry for entry in corpus(args.count, args.seed) if args.only in entry.kind]
-    with tempfile.TemporaryDirectory() as folder:
-        return 1 if soak(entries, None if args.only else Path(folder)) else 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wrong = soak_odd(args.options, args.checkpoints, args.seed, folder)
+        if args.count:
+            entries = [entry for entry in corpus(args.count, args.seed) if args.only in entry.kind]
+            wrong += soak(entries, None if args.only else folder)
+    return 1 if wrong else 0
 
 
 if __name__ == '__main__':

@@ -1,108 +1,278 @@
 #!/usr/bin/env python
-"""Kill a real training with kill -9 again and again at random moments, resume it each time, and
-compare it with one that was left alone.
+"""Kill real trainings at random moments, resume each, and compare the end with a run left alone.
 
-The run is tiny, saves every iteration and has worker processes, drop path, an average of the
-weights and validations. After each kill there must be a checkpoint that loads, none older than the
-one before; in the end weights, average, optimizer and best results must be equal bit by bit.
+A kill is one of:
+
+    group       SIGKILL to a process and its workers
+    main        SIGKILL to the process alone
+    worker      SIGKILL to a loader's worker
+    rank        SIGKILL to one of two processes that train together
+    interrupt   SIGINT twice
+    terminate   SIGTERM
+
+After each there must be a checkpoint that loads, none older than the one before. What was not
+killed must end by itself, with one line and no traceback. In the end weights, average, optimizer
+and best results must be equal bit by bit. The runs take turns in network, schedule, mixed
+precision, accumulation and number of processes.
+
+Processes are forked from this one, which has imported everything: so 1000 kills take minutes. With
+--folder a soak is done in slices: the same command with the next seed adds to what is there.
 """
 
 import argparse
+import collections
+import json
 import os
 import random
+import shutil
 import signal
-import subprocess
+import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))  # last: an installed package goes first
+sys.path += [str(ROOT), str(ROOT / 'tests')]  # last: an installed package goes first
 
-from hmaca_arch.cli import end  # noqa: E402
+from conftest import make_triplets, tiny_options  # noqa: E402
+
+from hmaca_arch import cli  # noqa: E402
+from hmaca_arch.commands import train  # noqa: E402, F401  (imported before the forks)
 from hmaca_arch.training import resuming  # noqa: E402
 
-
-def make_triplets(folder: Path, count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for name in (f'{i}.png' for i in range(count)):
-        gt = cv2.resize(
-            rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (24, 24), interpolation=cv2.INTER_CUBIC
-        )
-        mask = np.zeros((24, 24), np.uint8)
-        mask[8:16, 6:14] = 255
-        lq = np.where(mask[..., None] > 0, rng.integers(0, 256, gt.shape, dtype=np.uint8), gt)
-        for kind, picture in (('lq', lq), ('mask', mask), ('gt', gt)):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / kind / name), picture)
-
-
-def options(data: Path, iterations: int) -> dict:
-    def dataset(part: str, **more) -> dict:
-        roots = {f'dataroot_{kind}': str(data / part / kind) for kind in ('lq', 'mask', 'gt')}
-        return {
-            'name': part,
-            'type': 'MaskedPairedImageDataset',
-            **roots,
-            'io_backend': {'type': 'disk'},
-            **more,
-        }
-
-    network = {
-        'type': 'HMACA',
-        'embed_dim': 32,
-        'depths': [1],
-        'num_heads': [2],
-        'window_size': 8,
-        'drop_path_rate': 0.3,
-    }
-    return {
-        'name': 'soak', 'model_type': 'MaskedRestorationModel', 'num_gpu': 0, 'manual_seed': 0,
-        'datasets': {
-            'train': dataset('train', gt_size=16, use_hflip=True, use_rot=True, batch_size_per_gpu=2, num_worker_per_gpu=1),
-            'val': dataset('test'),
-        },
-        'network_g': network, 'path': {'pretrain_network_g': None, 'resume_state': None},
-        'train': {
-            'optim_g': {'type': 'AdamW', 'lr': 1e-3}, 'total_iter': iterations, 'warmup_iter': 10, 'ema_decay': 0.99, 'grad_clip': 1.0,
-            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [iterations], 'restart_weights': [1], 'eta_min': 1e-6},
-            'pixel_opt': {'type': 'AlphaMaskedL1Loss', 'alpha': 0.5},
-        },
-        'val': {'val_freq': 7, 'save_img': False, 'metrics': {'composite_psnr': {'type': 'calculate_composite_psnr'}}},
-        'logger': {'print_freq': 100, 'save_checkpoint_freq': 1, 'use_tb_logger': False, 'keep_last': 3, 'keep_best': True},
-    }  # fmt: skip
+ITERATIONS = 40
+PATIENCE = 300  # seconds in which what was not killed has to end by itself
+KINDS = ('group', 'main', 'worker', 'interrupt', 'terminate')
+COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [ITERATIONS], 'restart_weights': [1]}
+# name -> processes, and what differs in the options
+VARIANTS: dict[str, tuple[int, dict]] = {
+    'one': (1, {'scheduler': {**COSINE, 'eta_min': 1e-6}, 'warmup_iter': 10}),
+    'bf16': (1, {'scheduler': {'type': 'MultiStepLR', 'milestones': [15], 'gamma': 0.5}, 'amp': 'bf16', 'accum_iter': 2}),
+    'two': (2, {'scheduler': {'type': 'MultiStepRestartLR', 'milestones': [9], 'restarts': [20]}, 'accum_iter': 2}),
+    'linear': (1, {'scheduler': {'type': 'LinearLR', 'total_iter': ITERATIONS}}),
+    'vibrate': (1, {'scheduler': {'type': 'VibrateLR', 'total_iter': ITERATIONS}}),
+}  # fmt: skip
 
 
-def start(folder: Path) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        '-m',
-        'hmaca_arch',
-        'train',
-        '-opt',
-        str(folder.parent / 'soak.yml'),
-        '--auto_resume',
-    ]
-    environment = {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-        'PYTHONPATH': os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT)))),
-    }
-    with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+class Failed(Exception):
+    """What must not be, in a line."""
+
+
+def options(data: Path, variant: str) -> dict:
+    """A run that saves every iteration, with a worker, drop path, an average and validations."""
+    processes, more = VARIANTS[variant]
+    found = tiny_options(data)
+    found['name'] = 'soak'
+    found['network_g']['drop_path_rate'] = 0.3
+    found['datasets']['train'].update(batch_size_per_gpu=2 // processes, num_worker_per_gpu=1)
+    found['train'].update(total_iter=ITERATIONS, ema_decay=0.99, grad_clip=1.0, **more)
+    found['val'].update(val_freq=7, metrics={'psnr': {'type': 'calculate_composite_psnr'}})
+    found['logger'].update(print_freq=100, save_checkpoint_freq=1, keep_last=3, keep_best=True)
+    found['dist_params'] = {'timeout': 60}
+    return found
+
+
+def start(folder: Path, variant: str) -> list[int]:
+    """Fork the processes of a run, each the leader of a session; returns their ids."""
+    processes = VARIANTS[variant][0]
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    return [fork(folder, variant, rank, processes, port) for rank in range(processes)]
+
+
+def fork(folder: Path, variant: str, rank: int, processes: int, port: int) -> int:
+    """Fork one process of a run."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        log = os.open(folder / 'output.txt', os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(folder)
+        arguments = ['train', '-opt', str(folder.parent / f'{variant}.yml'), '--auto_resume']
+        if processes > 1:
+            os.environ.update(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes),
+                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+            )  # fmt: skip
+            arguments += ['--launcher', 'pytorch']
+        cli.main(arguments)
+    except SystemExit as end:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes of a process's session, but for itself: its loaders' workers."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            fields = path.read_text('utf-8').rpartition(')')[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        if int(fields[3]) == pid and int(path.parent.name) != pid and fields[0] != 'Z':
+            found.append(int(path.parent.name))
+    return found
+
+
+def running(pid: int) -> bool:
+    """Whether a process has not ended yet; it stays to be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def wait(pids: list[int], what: str) -> list[int]:
+    """Exit statuses, below 0 for a signal; Failed if one does not end by itself."""
+    deadline = time.time() + PATIENCE
+    while any(map(running, pids)):
+        if time.time() > deadline:
+            for pid in pids:
+                os.killpg(pid, signal.SIGKILL)
+            raise Failed(f'{what}: a process did not end within {PATIENCE} s')
+        time.sleep(0.005)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def send(pid: int, number: int) -> None:
+    if running(pid):  # else somebody else may have its number soon
+        os.kill(pid, number)
+
+
+def kill(kind: str, pids: list[int], rng: random.Random) -> tuple[list[int], float]:
+    """Do it; returns the exit statuses, and the seconds from the last signal to the end."""
+    one = rng.choice(pids)
+    if kind == 'group':
+        for pid in pids:
+            if running(pid):
+                os.killpg(pid, signal.SIGKILL)
+    elif kind == 'main':
+        for pid in pids:
+            send(pid, signal.SIGKILL)
+    elif kind == 'worker':
+        for worker in children(one)[:1]:
+            os.kill(worker, signal.SIGKILL)
+    elif kind == 'rank':
+        send(one, signal.SIGKILL)
+    else:
+        number = signal.SIGINT if kind == 'interrupt' else signal.SIGTERM
+        for pid in pids:
+            send(pid, number)
+        if kind == 'interrupt':
+            time.sleep(rng.choice((0.01, 0.05, 0.2, rng.uniform(0, 1))))
+            for pid in pids:
+                send(pid, number)
+    since = time.time()
+    statuses = wait(pids, kind)
+    return statuses, time.time() - since
+
+
+ALLOWED = {  # statuses; 0 where it was at its end already
+    'group': {-signal.SIGKILL, 0}, 'main': {-signal.SIGKILL, 0}, 'worker': {0, 1},
+    'rank': {-signal.SIGKILL, 0, 1}, 'interrupt': {130, 0, 1, -signal.SIGINT},
+    'terminate': {75, 0, -signal.SIGTERM},
+}  # fmt: skip
+
+
+class Soak:
+    """The state of a soak, in a folder: runs left alone, the run that is killed, and a tally."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.killed = folder, folder / 'killed'
+        self.tally_file = folder / 'tally.json'
+        self.tally: collections.Counter = collections.Counter()
+        if self.tally_file.exists():
+            self.tally.update(json.loads(self.tally_file.read_text('utf-8')))
+        if not (folder / 'data').exists():
+            make_triplets(folder / 'data' / 'train', 5, size=24)
+            make_triplets(folder / 'data' / 'test', 2, size=24, seed=1)
+        for variant in VARIANTS:
+            text = yaml.safe_dump(options(folder / 'data', variant))
+            (folder / f'{variant}.yml').write_text(text, encoding='utf-8')
+
+    def save(self) -> None:
+        self.tally_file.write_text(json.dumps(self.tally, indent=1), encoding='utf-8')
+
+    @property
+    def variant(self) -> str:
+        return list(VARIANTS)[self.tally['rounds'] % len(VARIANTS)]
+
+    def whole(self) -> Path:
+        """The run left alone, made when it is first needed."""
+        path = self.folder / f'whole_{self.variant}'
+        if not (path / 'done').exists():
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            if any(wait(start(path, self.variant), 'left alone')):
+                raise Failed(f'left alone: {self.output(path)}')
+            (path / 'done').touch()
+        return path
+
+    @staticmethod
+    def output(path: Path) -> str:
+        return (path / 'output.txt').read_text('utf-8', errors='replace')[-3000:]
+
+    def newest(self) -> int:
+        """The iteration of the newest checkpoint; 0 where there is none."""
+        experiment = self.killed / 'experiments' / 'soak'
+        found = resuming.newest_checkpoint(experiment / 'training_states', experiment / 'models')
+        return found[1]['iter'] if found else 0
+
+    def one(self, kind: str, rng: random.Random) -> None:
+        """Start or resume the run, and kill it."""
+        self.killed.mkdir(exist_ok=True)
+        (self.killed / 'output.txt').write_text('', encoding='utf-8')
+        before = self.newest()
+        pids = start(self.killed, self.variant)
+        time.sleep(rng.uniform(0, self.span))
+        statuses, seconds = kill(kind, pids, rng)
+        output, after = self.output(self.killed), self.newest()
+        if not set(statuses) <= ALLOWED[kind] or 'Traceback' in output:
+            raise Failed(f'{kind}: statuses {statuses}: {output}')
+        if after < before:
+            raise Failed(f'{kind}: newest checkpoint {after}, before it there was {before}')
+        if kind == 'interrupt' and seconds > 5:
+            self.tally['interrupts that took more than 5 s'] += 1
+        self.tally[kind] += 1
+        self.tally['kills'] += 1
+        if not any(statuses):
+            self.compare()
+        self.wait_for_workers(pids)
+
+    span = 1.5  # seconds from the start within which a kill comes
+
+    def wait_for_workers(self, pids: list[int]) -> None:
+        """What the killed process started has to end by itself, or it would pile up."""
+        deadline = time.time() + PATIENCE
+        while any(children(pid) for pid in pids):
+            if time.time() > deadline:
+                raise Failed('a worker lives on after its training')
+            time.sleep(0.01)
+
+    def compare(self) -> None:
+        """The run has reached its end: it must be that of the run left alone. Begin another."""
+        whole, killed = (self.end_of(path) for path in (self.whole(), self.killed))
+        if not same(whole, killed):
+            raise Failed(f'{self.variant}: the end differs from that of the run left alone')
+        shutil.rmtree(self.killed)
+        self.tally['rounds'] += 1
+
+    @staticmethod
+    def end_of(path: Path) -> list:
+        experiment = path / 'experiments' / 'soak'
+        files = ('models/net_g_latest.pth', f'training_states/{ITERATIONS}.state')
+        return [torch.load(experiment / file, weights_only=True) for file in files]
 
 
 def same(a, b) -> bool:
@@ -115,69 +285,37 @@ def same(a, b) -> bool:
     return a == b
 
 
-def end_of(folder: Path, iterations: int) -> tuple[dict, dict]:
-    experiment = folder / 'experiments' / 'soak'
-    files = (
-        experiment / 'models' / 'net_g_latest.pth',
-        experiment / 'training_states' / f'{iterations}.state',
-    )
-    return tuple(torch.load(file, weights_only=True) for file in files)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--kills', type=int, default=200, help='(200)')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--kills', type=int, default=100, help='in this slice (100)')
+    parser.add_argument('--seconds', type=float, default=float('inf'), help='of this slice, about')
     parser.add_argument('--seed', type=int, default=0, help='of the moments (0)')
-    parser.add_argument('--iterations', type=int, help='of the run (4 for each kill)')
+    parser.add_argument('--folder', type=Path, help='to keep, for the next slice')
     args = parser.parse_args()
-    iterations = args.iterations or 4 * args.kills + 20
-    rng = random.Random(args.seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_triplets(folder / 'data' / 'train', 5, 0)
-        make_triplets(folder / 'data' / 'test', 1, 1)
-        (folder / 'soak.yml').write_text(yaml.safe_dump(options(folder / 'data', iterations)))
-        whole, killed = folder / 'whole', folder / 'killed'
-        whole.mkdir(), killed.mkdir()
-        if start(whole).wait():
-            print((whole / 'output.txt').read_text()[-2000:])
-            return 1
-        states, models = (
-            killed / 'experiments' / 'soak' / part for part in ('training_states', 'models')
-        )
-        newest, kills = 0, 0
-        while kills < args.kills:
-            process = start(killed)
-            began = newest
-            while process.poll() is None and not any(
-                int(p.stem) > began for p in states.glob('*.state')
-            ):
-                time.sleep(0.01)  # until it has got going: Python's start alone is 2 s
-            time.sleep(rng.uniform(0, 0.5))
-            if process.poll() is not None:
-                break
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            found = resuming.newest_checkpoint(states, models)
-            if found is None or found[1]['iter'] < newest:
-                print(
-                    f'FAILED after kill {kills}: checkpoint {found and found[1]["iter"]}, before it there was {newest}'
-                )
-                return 1
-            newest = found[1]['iter']
-            print(f'kill {kills}: checkpoint {newest} of {iterations}', flush=True)
-        code = start(killed).wait()
-        if code or not all(map(same, end_of(whole, iterations), end_of(killed, iterations))):
-            print(
-                f'FAILED: exit status {code}, or the ends differ\n{(killed / "output.txt").read_text()[-2000:]}'
-            )
+    torch.set_num_threads(1)  # threads do not survive a fork
+    rng, began = random.Random(args.seed), time.time()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        soak = Soak(folder.resolve())
+        done = 0
+        try:
+            while done < args.kills and time.time() - began < args.seconds:
+                soak.whole()
+                kinds = (*KINDS, 'rank') if VARIANTS[soak.variant][0] > 1 else KINDS
+                soak.one(rng.choice(kinds), rng)
+                done += 1
+                soak.save()
+        except Failed as error:
+            print(f'FAILED after {done} kills, seed {args.seed}: {error}')
             return 1
         print(
-            f'{kills} kills, {iterations} iterations: weights, average, optimizer and best results are those of the run left alone'
+            f'{done} kills, seed {args.seed}, {time.time() - began:.0f} s; all: {dict(soak.tally)}'
         )
     return 0
 
 
 if __name__ == '__main__':
-    end('soak_kills', main)
+    cli.end('soak_kills', main)

@@ -29,6 +29,14 @@ if not GPU:  # Triton's kernels are interpreted then. Triton reads this once, wh
 hypothesis.settings.register_profile(
     'same', derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+# For a search: pytest tests/fuzz --hypothesis-profile=many.
+hypothesis.settings.register_profile(
+    'many',
+    hypothesis.settings.get_profile('same'),
+    derandomize=False,
+    max_examples=2000,
+    print_blob=True,
+)
 hypothesis.settings.load_profile('same')
 
 

@@ -15,7 +15,7 @@ FLOORS = [
     ('hmaca_arch', 'hmaca_arch.__main__'),  # the public names, which come when they are asked for
     ('hmaca_arch.cli',),
     ('hmaca_arch.commands',),
-    ('hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export'),
+    ('hmaca_arch.experiments', 'hmaca_arch.page', 'hmaca_arch.export', 'hmaca_arch.comfyui'),
     ('hmaca_arch.models',),
     ('hmaca_arch.training', 'datasets_ext', 'losses_ext'),
     ('hmaca_arch.config',),

@@ -202,14 +202,14 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
     )
     assert (
         f'error: in/{SHOWN}.png: cannot be read' in text
-        and f'no mask: masks{SHOWN} has no picture' in text
+        and f'no mask: masks{SHOWN} has no image' in text
     )
     assert (
         f'warning: in/{SHOWN}2.png: the mask holds 0 and 1' in text
-        and f'restored into out{SHOWN}' in text
+        and f'out{SHOWN}: 1 done, 0 copied, 2 refused, 0 skipped' in text
     )
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert [entry['file'] for entry in report['pictures']] == [
+    assert [entry['file'] for entry in report['files']] == [
         f'in/{EVIL}{n}.png' for n in ('', '2', '3')
     ]
     assert f'--input: {tmp_path}/x{SHOWN} does not exist' in refused(

@@ -1,6 +1,6 @@
-"""`basicsr tables`: train and test the networks of the paper's tables, and print the tables.
+"""Train and test the networks of the paper's tables, and print the tables.
 
-What is done is skipped: after a stop or a kill the same command goes on where it was.
+Finished cells are skipped: after a stop or a kill the same command continues.
 """
 
 import argparse
@@ -8,20 +8,16 @@ import shlex
 from pathlib import Path
 
 from hmaca_arch.experiments.tables import plan
+from hmaca_arch.experiments.tables.cell import NETWORKS, SETS
 from hmaca_arch.experiments.tables.making import make
 
 
-def positive(kind: type):
-    """Make what reads a number above 0 for argparse."""
-
-    def read(text: str):
-        value = kind(text)
-        if not 0 < value < float('inf'):
-            raise ValueError
-        return value
-
-    read.__name__ = 'positive number'
-    return read
+def positive(text: str) -> int:
+    """Read a whole number above 0, for argparse."""
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return value
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -45,18 +41,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
         choices=('release', 'clean'),
         help='of the data (paper: release; light, smoke: clean)',
     )
-    names = ', '.join([*plan.NETWORKS, *plan.ALIASES])
+    names = ', '.join([*NETWORKS, *plan.ALIASES])
     parser.add_argument(
         '--networks', nargs='+', default=[], metavar='NETWORK', help=f"{names} (the table's)"
     )
-    parser.add_argument('--sets', nargs='+', choices=plan.SETS, default=[], help="(the table's)")
+    parser.add_argument('--sets', nargs='+', choices=SETS, default=[], help="(the table's)")
     parser.add_argument(
         '--alphas',
         nargs='+',
         type=float,
         default=[],
         metavar='ALPHA',
-        help="0 to 1; networks with a +, where alpha only scales the loss, keep their own (the table's)",
+        help="0 to 1; networks with a + keep their own, as it only scales their loss (the table's)",
     )
     parser.add_argument(
         '--outside',
@@ -67,18 +63,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')
     parser.add_argument(
-        '--iterations', type=positive(int), metavar='N', help="of each cell (the option file's)"
+        '--iterations', type=positive, metavar='N', help="of each cell (the option file's)"
     )
     parser.add_argument(
         '--processes',
-        type=positive(int),
+        type=positive,
         default=1,
         metavar='N',
         help='that share a cell, by torchrun (1)',
     )
     parser.add_argument(
         '--jobs',
-        type=positive(int),
+        type=positive,
         metavar='N',
         help='cells at a time (as many as the GPUs serve; without GPUs 1)',
     )
@@ -95,6 +91,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=Path('tables'),
         help='folder for everything that is written (tables)',
     )
+    parser.add_argument(
+        '--amp',
+        choices=('bf16', 'fp16', 'false'),
+        default='false',
+        help='mixed precision in training (false); tests are in float32',
+    )
+    parser.add_argument('--tf32', action='store_true', help='round to TF32 in training, on a GPU')
+    parser.add_argument('--compile', action='store_true', help='train compiled networks')
     parser.add_argument(
         '--against',
         metavar='NETWORK',

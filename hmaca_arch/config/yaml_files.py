@@ -176,9 +176,9 @@ def _value_of(text: str, name: str) -> Any:
     """Read YAML; a ValueError names the key and the line, if there is one."""
     if len(text) > LARGEST_FILE:
         raise ValueError(f'has {len(text)} characters, expected at most {LARGEST_FILE}')
-    loader = Loader(text)
-    loader.name = name
     try:
+        loader = Loader(text)  # which refuses control characters
+        loader.name = name
         node = loader.get_single_node()
         if node is None:
             return None
@@ -188,8 +188,6 @@ def _value_of(text: str, name: str) -> Any:
         raise ValueError(f'is not valid YAML: {" ".join(str(error).split())}') from None
     except RecursionError:
         raise ValueError('is nested too deeply') from None
-    finally:
-        loader.dispose()
 
 
 def parse(text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hmaca_arch import interrupts
 from hmaca_arch.inference import Restorer
-from hmaca_arch.messages import how_to_install, say
+from hmaca_arch.messages import how_to_install, printable, say
 from hmaca_arch.page.guard import Guard, is_loopback
 from hmaca_arch.page.sessions import Sessions
 
@@ -116,7 +116,7 @@ def serve(
             lambda scope: sessions.of(scope) is not None,
         )
         interrupts.at_last(lambda: shutil.rmtree(folder, ignore_errors=True))
-        say(f'http://{address}:{port}{root_path} shows the page, Ctrl-C ends it')
+        say(f'http://{address}:{port}{printable(root_path)} shows the page, Ctrl-C ends it')
         server = uvicorn.Server(
             uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         )

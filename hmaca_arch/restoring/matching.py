@@ -4,7 +4,6 @@ The mask of `photo.jpg` may be `photo.png`, `photo_mask.png` or `photo_mask001.p
 case count alike, and so do the two ways in which systems store an accent (NFC, NFD).
 """
 
-import difflib
 import os
 import re
 import unicodedata
@@ -12,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hmaca_arch.files.formats import BY_ENDING
-from hmaca_arch.messages import printable
+from hmaca_arch.messages import closest_to, printable
 from hmaca_arch.restoring.folders import Found
 
 CUSTOMARY = r'[_-]mask\d*'  # as LaMa, IOPaint and others name masks
@@ -83,7 +82,7 @@ class Masks:
         stem = image.path.stem
         wanted = [stem + self.suffix] if self.suffix else [stem, f'{stem}_mask']
         names = {name: paths[0].name for name, paths in stems.items()}
-        closest = difflib.get_close_matches(normal(stem), names, n=SHOWN, cutoff=0.2)
+        closest = closest_to(normal(stem), names, SHOWN)
         there = [names[name] for name in closest or list(names)[:SHOWN]]
         more = ', ...' if len(names) > len(there) else ''
         known = f'{", ".join(there)}{more}' if there else 'nothing'

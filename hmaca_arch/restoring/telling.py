@@ -58,7 +58,8 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         jpeg: quality of the file's JPEG, 0 for none, None if that is not known.
     """
     masked = mask > 0
-    found = measure(as_measurable(image), masked, jpeg) if masked.any() else []
+    corner = (place.top, place.left)
+    found = measure(as_measurable(image), masked, jpeg, corner) if masked.any() else []
     if len(found) > MOST:
         return Look(
             masked,
@@ -82,9 +83,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(
-            Told(box, replace(d, offset=(d.offset[0] + place.top, d.offset[1] + place.left)))
-        )
+        told.append(Told(box, d))
     if found and not degraded.any():
         notes.append('no degradation found: nothing is restored')
     return Look(degraded, told, notes)

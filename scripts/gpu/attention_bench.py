@@ -1,14 +1,19 @@
 #!/usr/bin/env python
-"""One window attention at the paper's size (160 windows of 32x32, 6 heads of 16), forward and
-backward, by way of computing it.
+"""Measure one window attention at the paper's size (160 windows of 32x32, 6 heads of 16).
 
     attention_bench.py --seconds 60 --out attention.json
 
-sdpa: torch's, as the project uses it, with the bias expanded from its table; nobias: the same
-without a bias, and frozen: with a bias that needs no gradient, to see what the bias and its
-gradient cost; written: products and softmax in the open; flex: FlexAttention with the bias looked
-up in the table, flexbias: in the expanded bias. Each is checked against float64 on three windows
-first.
+Forward and backward, by way of computing it:
+
+- sdpa: torch's, as the project uses it, with the bias expanded from its table; slices: the same,
+  with the bias expanded as on a CPU.
+- frozen, nobias: with a bias that does not learn, and without one: what the bias and its gradient
+  cost.
+- written: products and softmax in the open.
+- fused: this project's kernels; fused:QUERIES,KEYS,WARPS,STAGES: with other tiles.
+- flex, flexbias: FlexAttention with the bias looked up in the table, and in the expanded bias.
+
+Each is compared with float64 on three windows first.
 """
 
 import argparse
@@ -22,8 +27,8 @@ import torch
 import torch.nn.functional as F
 
 sys.path.append(str(Path(os.environ.get('HMACA_CODE', '.')).resolve()))
-from hmaca_arch.networks import attention
-from hmaca_arch.networks.windows import expand_offsets
+from hmaca_arch.networks import biased_attention
+from hmaca_arch.networks.biased_attention import expand_at_once, expand_offsets
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,7 +37,23 @@ parser.add_argument('--seconds', type=float, default=60)
 parser.add_argument('--windows', type=int, default=160)
 parser.add_argument('--side', type=int, default=32)
 parser.add_argument(
-    '--ways', nargs='+', default=['sdpa', 'frozen', 'nobias', 'fast', 'flexbias', 'flex', 'written']
+    '--ways',
+    nargs='+',
+    default=[
+        'sdpa',
+        'fused',
+        'fused:64,64,4,1',
+        'fused:64,64,4,3',
+        'fused:128,64,4,2',
+        'fused:128,64,8,2',
+        'fused:32,64,2,2',
+        'slices',
+        'frozen',
+        'nobias',
+        'flex',
+        'flexbias',
+        'written',
+    ],
 )
 parser.add_argument('--precisions', nargs='+', default=['bf16', 'fp32'])
 parser.add_argument('--out', default='attention.json')
@@ -53,26 +74,36 @@ def flex_function():
 
 
 def bias_of(table, side, dtype):
-    ((_, bias),) = expand_offsets(table.to(dtype), side, side, side)
-    return bias
+    return expand_at_once(table.to(dtype), side, side)
+
+
+def fused(tiles, *given):
+    from hmaca_arch.networks import fused_attention
+
+    names = ('QUERIES', 'KEYS', 'WARPS', 'STAGES')
+    for name, value in zip(names, tiles):
+        setattr(fused_attention, name, value)
+    return fused_attention.attend(*given)
 
 
 def way(name, q, k, v, table, side):
     """(heads, n, side^2, d) each, table (2 side - 1, 2 side - 1, heads)."""
     if name == 'sdpa':
-        return attention.attend(q, k, v, table, side, side)
+        return biased_attention.attend(q, k, v, table, side, side)
+    if name.startswith('fused'):
+        tiles = [int(n) for n in (name.partition(':')[2] or '64,64,4,2').split(',')]
+        return fused(tiles, q, k, v, table, side, side)
     if name == 'frozen':
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias_of(table.detach(), side, q.dtype)[:, None]
         )
     if name == 'nobias':
         return F.scaled_dot_product_attention(q, k, v)
-    if name == 'fast':
-        t = table.to(q.dtype).permute(2, 0, 1).flip(1, 2)
-        bias = t.unfold(1, side, 1).unfold(2, side, 1).flip(1, 2).flatten(3, 4).flatten(1, 2)
+    if name == 'slices':
+        ((_, bias),) = expand_offsets(table.to(q.dtype), side, side, side)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None])
     if name == 'written':
-        return attention.explicit(q, k, v, bias_of(table, side, q.dtype)[:, None])
+        return biased_attention.explicit(q, k, v, bias_of(table, side, q.dtype)[:, None])
     flat = table.permute(2, 0, 1).flatten(1).contiguous()  # (heads, offsets)
     bias = bias_of(table, side, torch.float32) if name == 'flexbias' else None
 
@@ -121,7 +152,7 @@ for precision in args.precisions:
             row['error'] = 'left out: no time'
             continue
         try:
-            if name in ('sdpa', 'fast', 'flex', 'flexbias', 'written'):
+            if name not in ('frozen', 'nobias'):
                 q, k, v, table = inputs(3, 16, dtype, args.side)
                 w = torch.randn(q.shape, device=DEVICE)
                 out = way(name, q, k, v, table, args.side)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""Does the project compute on CUDA what it computes on a CPU? One line a check, OK or FAIL; JSON
-with the figures.
+"""Compare what the project computes on CUDA with what it computes on a CPU.
+
+Each check is one line, OK or FAIL; the figures are in a JSON file.
 
 Every check is tried, whatever the others do. The exit status is the number of failed checks.
 `--cpu` tries the script itself without a GPU.
@@ -28,8 +29,10 @@ from basicsr.archs import build_network  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
 from hmaca_arch.files.torch_files import load_safely  # noqa: E402
-from hmaca_arch.networks import attention, mask_input  # noqa: E402
+from hmaca_arch.networks import biased_attention, mask_input  # noqa: E402
 from hmaca_arch.networks.adapter import Adapter, padding  # noqa: E402
+from hmaca_arch.networks.attention import MaskCrossAttention  # noqa: E402
+from hmaca_arch.networks.mask_keys import MaskEncoder  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 from hmaca_arch.compositing import composite  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
@@ -74,10 +77,8 @@ def check(name):
                 torch.cuda.synchronize()
         found.append({'check': name, 'ok': ok, 'seconds': round(time.time() - start, 1), **figures})
         Path(args.out).write_text(json.dumps(found, indent=1), encoding='utf-8')
-        print(
-            f'{"OK  " if ok else "FAIL"} {name} ({time.time() - start:.1f} s) {json.dumps(figures)}',
-            flush=True,
-        )
+        spent = f'({time.time() - start:.1f} s)'
+        print('OK  ' if ok else 'FAIL', name, spent, json.dumps(figures), flush=True)
         return function
 
     return decorate
@@ -247,7 +248,7 @@ def _():
                     profile(activities=[ProfilerActivity.CUDA]) as p,
                     torch.set_grad_enabled(trains),
                 ):
-                    out = attention.attend(q, k, v, table, 32, 32)
+                    out = biased_attention.attend(q, k, v, table, 32, 32)
                     if trains:
                         out.square().sum().backward()
                 kernels = [
@@ -264,34 +265,62 @@ def _():
     return names
 
 
-@check('attention at the paper size against float64: output, gradients of q, k, v and of the bias')
-def _():
-    figures = {}
-    heads, n, d, side = 2, 3, 16, 32
+def attention_errors(attend, kind, rows, cols, side, heads=2, n=3, d=16):
+    """Errors of an attention on the device: output, gradients of q, k, v and the table."""
     g = torch.Generator().manual_seed(0)
-    q, k, v, w = (
-        torch.randn(heads, n, side * side, d, generator=g, dtype=torch.float64) for _ in range(4)
+    given = [torch.randn(heads, n, rows * cols, d, generator=g).to(kind) for _ in range(4)]
+    given.append(torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g))
+
+    def results(attend, tensors, weight):
+        leaves = [t.detach().clone().requires_grad_() for t in tensors]
+        out = attend(*leaves, rows, cols)
+        out.backward(weight.to(out.dtype))
+        return [out, *(t.grad for t in leaves)]
+
+    q, k, v, weight, table = given
+    truth = results(
+        biased_attention.attend, [t.double() for t in (q, k, v, table)], weight.double()
     )
-    table = torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g, dtype=torch.float64)
+    tensors = [t.to(DEVICE) for t in (q, k, v, table)]
+    got = results(attend, tensors, weight.to(DEVICE))
+    again = results(attend, tensors, weight.to(DEVICE))
+    errors = [float(f'{distance(a, b):.3g}') for a, b in zip(got, truth)]
+    return errors, all(torch.equal(a, b) for a, b in zip(got, again))
 
-    def everything(*tensors, dtype, device):
-        tensors = [t.detach().to(device, dtype, copy=True).requires_grad_() for t in tensors]
-        out = attention.attend(*tensors, side, side)
-        (out.float() if dtype != torch.float64 else out).mul(w.to(device)).sum().backward()
-        return [out, *(t.grad for t in tensors)]
 
-    truth = everything(q, k, v, table, dtype=torch.float64, device='cpu')
-    with exact_float32():
-        for kind, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
-            got = everything(q, k, v, table, dtype=dtype, device=DEVICE)
-            figures[kind] = [float(f'{distance(a, b):.2g}') for a, b in zip(got, truth)]
-    return {'ok': max(figures['fp32']) < 1e-4 and max(figures['bf16']) < 3e-2, **figures}
+ATTENTIONS = {'window': (32, 32, 32), 'half a window': (32, 16, 32), 'grid': (12, 20, 20)}
+for label, (rows, cols, side) in ATTENTIONS.items():
+
+    @check(f'attention, {label} {rows}x{cols}: torch, and the fused kernels, against float64')
+    def _(rows=rows, cols=cols, side=side):
+        figures, ok = {}, True
+        ways = {'torch': biased_attention.attend}
+        if CUDA:
+            from hmaca_arch.networks import fused_attention
+
+            ways['fused'] = fused_attention.attend
+        with exact_float32():
+            for kind in (torch.float32, torch.bfloat16, torch.float16):
+                errors = {}
+                for way, attend in ways.items():
+                    for d in (16, 24):
+                        found = attention_errors(attend, kind, rows, cols, side, d=d)
+                        errors[way, d], figures[f'{way}, {kind}, {d}, repeats'] = found
+                        figures[f'{way}, {kind}, {d}'] = errors[way, d]
+                exact = kind == torch.float32
+                limit = 1e-5 if exact else 3e-2
+                ok &= all(max(values) < limit for values in errors.values())
+                for d in (16, 24) if CUDA else ():
+                    ok &= figures[f'fused, {kind}, {d}, repeats']
+                    pairs = zip(errors['fused', d], errors['torch', d])
+                    ok &= exact or all(a <= 1.2 * b for a, b in pairs)
+        return {'ok': ok, **figures}
 
 
 @check('global cross attention in bf16 with 512 keys, most of them absent (-inf): against float64')
 def _():
     torch.manual_seed(0)
-    encoder, over_all = attention.MaskEncoder(96), attention.MaskCrossAttention(96, 4)
+    encoder, over_all = MaskEncoder(96), MaskCrossAttention(96, 4)
     mask = torch.zeros(2, 1, 64, 64)
     mask[:, :, 20:30, 20:30] = 1
     x = torch.randn(2, 64, 64, 96)
@@ -350,6 +379,8 @@ def train(m, first, last):
 for kind, settings in {
     'fp32': {}, 'bf16': {'amp': 'bf16'}, 'fp16': {'amp': 'fp16'},
     'checkpointed': {'use_checkpoint': True}, 'deterministic': {'deterministic': True},
+    'fused, bf16': {'fused_attention': True, 'amp': 'bf16'},
+    'fused, deterministic': {'fused_attention': True, 'deterministic': True},
 }.items():  # fmt: skip
 
     @check(f'model, {kind}: trains; two runs alike; resumed as uninterrupted; EMA on the device')
@@ -375,7 +406,9 @@ for kind, settings in {
                 'EMA on': next(m.net_g_ema.parameters()).device.type,
             }
             return {
-                'ok': bool(torch.isfinite(whole).all()) and figures['resumed differs by'] < 1e-3,
+                'ok': bool(torch.isfinite(whole).all())
+                and figures['resumed differs by'] < 1e-3
+                and (not settings.get('deterministic') or figures['two runs differ by'] == 0),
                 **figures,
             }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Split weights into pieces of at most 15.9 MiB, for machines that hand back small files alone, and
-join them.
+"""Split weights into pieces of at most 15.9 MiB, and join them again.
 
-parts.py split net_g_latest.pth OUT_FOLDER [--half]    # the averaged weights alone: HMACA+ 60.7 MB
-in 4 parts, --half 30.3 MB in 2 parts.py join FOLDER net_g_latest.pth                  # and checks
-the digest
+    parts.py split net_g_latest.pth FOLDER [--half]
+    parts.py join FOLDER net_g_latest.pth
+
+It is for machines that hand back small files only. The averaged weights travel: those of HMACA+ are
+60.7 MB in 4 parts, and with --half 30.3 MB in 2. Joining checks their digest.
 """
 
 import argparse
@@ -60,9 +61,8 @@ def join(folder: str, target: str) -> None:
         for key, state in states.items()
     }
     torch.save(states, target)
-    print(
-        f'{target}: {", ".join(states)}, {sum(v.numel() for v in next(iter(states.values())).values()):,d} numbers'
-    )
+    count = sum(value.numel() for value in next(iter(states.values())).values())
+    print(f'{target}: {", ".join(states)}, {count:,d} numbers')
 
 
 if __name__ == '__main__':

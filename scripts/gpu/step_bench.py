@@ -1,13 +1,12 @@
 #!/usr/bin/env python
-"""Seconds and memory of training steps at the paper's size, all cells in one process.
+"""Measure seconds and memory of training steps at the paper's size, all cells in one process.
 
-    step_bench.py --cells HMACA+:bf16 HMACA+:bf16:fast HMACA1:fp32 ... --seconds 70 --out steps.json
+    step_bench.py --cells HMACA+:bf16 HMACA+:bf16:fused HMACA1:fp32 --seconds 70 --out steps.json
 
-A cell is NETWORK:PRECISION[:OPTION...]. Precision: fp32 (linear layers IEEE, convolutions TF32:
-torch's default, and so what `basicsr train` does), ieee (no TF32 anywhere), tf32 (both), bf16.
-Options: ckpt, fast (position biases expanded by two unfolds), gtN (crops of N pixels), bN (batch of
-N), compile. Cells that no longer fit into --seconds are left out and named. `--profile CELL` adds
-the kernels of one step, by time.
+A cell is NETWORK:PRECISION[:OPTION...]. Precision: fp32, tf32 (`train: tf32`) or bf16. Options:
+ckpt (use_checkpoint), fused (`train: fused_attention`), gtN (crops of N pixels), bN (batch of N),
+compile. Cells that no longer fit into --seconds are left out and named. `--profile CELL` adds the
+kernels of one step, by time.
 """
 
 import argparse
@@ -25,9 +24,7 @@ sys.path.append(str(ROOT))
 import hmaca_arch  # noqa: E402, F401, I001
 import losses_ext  # noqa: E402, F401
 from basicsr.models import build_model  # noqa: E402
-from einops import rearrange  # noqa: E402
 from hmaca_arch.config import files as options  # noqa: E402
-from hmaca_arch.networks import attention, windows  # noqa: E402
 from hmaca_arch.training import pipeline as training  # noqa: E402
 
 FILES = {
@@ -50,22 +47,6 @@ parser.add_argument('--tiny', action='store_true', help='toy networks: does ever
 args = parser.parse_args()
 CUDA = torch.cuda.is_available()
 BEGIN = time.time()
-slow_expand = windows.expand_offsets
-
-
-def fast_expand(table, rows, cols, step):
-    """As `expand_offsets`, in ten autograd nodes instead of 40 for 32 rows; on a CPU it is slower."""
-    if step < rows:
-        yield from slow_expand(table, rows, cols, step)
-        return
-    y, x = table.shape[0] // 2, table.shape[1] // 2
-    table = rearrange(
-        table[y - rows + 1 : y + rows, x - cols + 1 : x + cols], 'y x heads -> heads y x'
-    ).flip(1, 2)
-    yield (
-        slice(0, rows * cols),
-        table.unfold(1, rows, 1).unfold(2, cols, 1).flip(1, 2).flatten(3, 4).flatten(1, 2),
-    )
 
 
 def sync():
@@ -93,16 +74,13 @@ def build(cell):
             **({'embed_dim': 32} if network.startswith('HM') else {}),
         )
         size, batch = 16, 2
-    opt['train'].update(amp='bf16' if precision == 'bf16' else False, compile='compile' in more)
-    tf32 = {
-        'fp32': (False, True),
-        'ieee': (False, False),
-        'tf32': (True, True),
-        'bf16': (False, True),
-    }[precision]
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    opt['train'].update(
+        amp='bf16' if precision == 'bf16' else False,
+        tf32=precision == 'tf32',
+        compile='compile' in more,
+        fused_attention='fused' in more,
+    )
     torch.backends.cudnn.benchmark = True
-    attention.expand_offsets = fast_expand if 'fast' in more else slow_expand
     training.install()
     torch.manual_seed(0)
     model = build_model(opt)
@@ -137,10 +115,14 @@ for cell in args.cells:
         step(model, data, 2)
         times = [step(model, data, 3 + n)[0] for n in range(args.repeats)]
         row = {
-            'cell': cell, 'seconds': statistics.median(times), 'best': min(times), 'first': round(first, 2),
+            'cell': cell,
+            'seconds': statistics.median(times),
+            'best': min(times),
+            'first': round(first, 2),
             'start': round(time.time() - start, 1),
-            'GiB': round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None, 'loss': float(model.log_dict['l_pix']),
-        }  # fmt: skip
+            'GiB': round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None,
+            'loss': float(model.log_dict['l_pix']),
+        }
     except Exception as error:
         row = {
             'cell': cell,

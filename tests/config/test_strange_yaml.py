@@ -45,6 +45,9 @@ STRANGE = {
     'a: 1\n---\nb: 1': 'not valid YAML',
     '# ' + LARGEST_FILE * 'x': 'expected at most',
     'a: {<<: 3}': 'not valid YAML',
+    'a: "x\0"': 'not valid YAML',
+    'a: \x1b': 'not valid YAML',
+    'a: \ufffe': 'not valid YAML',
 }
 
 
@@ -76,7 +79,7 @@ def test_what_is_no_file(tmp_path):
 
 
 def test_overrides_are_read_by_the_same_rules():
-    for text in ('!!float', '!!map x', '!!bool 3', '1' + 400 * '0', '[', '{a: 1, a: 2}'):
+    for text in ('\0', '!!float', '!!map x', '!!bool 3', '1' + 400 * '0', '[', '{a: 1, a: 2}'):
         with pytest.raises(ValueError, match='^the value'):
             parse(text)
     assert parse('') is None and parse('=') == '=' and parse('2024-01-31') == '2024-01-31'

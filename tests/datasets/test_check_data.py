@@ -1,6 +1,4 @@
-"""`basicsr check --data`: what is wrong with data is listed, what a training takes is said, and
-nothing is looked at twice.
-"""
+"""`basicsr check --data`: faults in data are listed, a step is measured, and a cache is kept."""
 
 import builtins
 import contextlib
@@ -101,7 +99,7 @@ def test_sound_data_pass(tmp_path, triplets):
     }
 
 
-def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, monkeypatch):
+def test_images_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, monkeypatch):
     monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32)
     assert not scan(tmp_path, triplets).lines['mis-sized']
     monkeypatch.setattr(check_data, 'MOST_PIXELS', 32 * 32 - 1)
@@ -111,7 +109,7 @@ def test_pictures_with_more_pixels_than_a_sample_may_have(tmp_path, triplets, mo
     )
 
 
-def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
+def test_images_that_cannot_be_one_batch(tmp_path, triplets):
     for kind in ('lq', 'mask', 'gt'):
         path = triplets / 'train' / kind / '0002.png'
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:24])
@@ -130,9 +128,7 @@ def test_pictures_that_cannot_be_one_batch(tmp_path, triplets):
 
 
 def test_what_could_not_be_read_is_read_again(tmp_path, triplets):
-    """It may have been for want of a right, or of memory, of which a file's time and size say
-    nothing.
-    """
+    """The cause may be a permission or memory, which the file's time and size do not show."""
     path = triplets / 'train' / 'gt' / '0001.png'
     place, sound, status = (
         image_facts.Place(str(path), None, 'image'),
@@ -166,7 +162,7 @@ def test_a_report_of_names_that_are_no_text(tmp_path, triplets, monkeypatch, cap
     assert code == 1 and 'caf\\udce9.png' in report and 'unreadable: 1' in report
 
 
-def test_pictures_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
+def test_images_smaller_than_the_crop_and_missing_folders(tmp_path, triplets):
     lines = scan(tmp_path, triplets, train={'gt_size': 33}, val={'dataroot_lq': 'nowhere'}).lines
     assert (
         len(lines['mis-sized']) == 6
@@ -222,7 +218,7 @@ def test_lmdb_is_read_as_folders_are(tmp_path, spoiled):
     assert 'gt.lmdb: key 0004 has the pixels of' in report.lines['duplicate'][0]
 
 
-def test_clean_pictures_of_the_other_data_set_and_folders_of_stock_ones(tmp_path, spoiled):
+def test_clean_images_of_the_other_data_set_and_folders_of_stock_ones(tmp_path, spoiled):
     clean = {
         'name': 'c',
         'type': 'MaskedDegradationDataset',
@@ -309,9 +305,9 @@ def test_the_command_measures_a_step_and_draws_the_first_batch(
     assert sorted(os.listdir(tmp_path)) == ['checks', 'data', 'o.yml'], (
         'nothing of a run is written'
     )
-    picture = cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png'))
-    assert picture.shape == (4 * 256 + 3 * 4, 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
-    mask, marked = picture[:256, 260:516], picture[:256, 520:776]
+    image = cv2.imread(str(tmp_path / 'checks' / 'tiny' / 'first_batch.png'))
+    assert image.shape == (4 * 256 + 3 * 4, 4 * 256 + 3 * 4, 3), 'four crops of 16, enlarged'
+    mask, marked = image[:256, 260:516], image[:256, 520:776]
     green = (marked == (0, 255, 0)).all(axis=2)
     assert green.any() and (mask[green] == 255).all(), 'the edge is drawn on the mask'
 
@@ -373,7 +369,7 @@ def test_long_lists_are_cut_on_the_screen():
     )
 
 
-def test_a_tests_file_shows_its_pictures_and_takes_no_step(tmp_path, triplets, monkeypatch, capsys):
+def test_a_tests_file_shows_its_images_and_takes_no_step(tmp_path, triplets, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     opt = tiny_options(triplets)
     opt['datasets']['test'] = {**opt['datasets'].pop('val'), 'name': 'tested'}

@@ -1,4 +1,4 @@
-"""Degradations against values computed by hand, and the two protocols as the data sets use them."""
+"""Degradations against values computed by hand, and both protocols as the data sets use them."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def box_mask(height: int, width: int, top: int, left: int, rows: int, columns: i
 
 
 def gray(values) -> np.ndarray:
-    """(h, w) -> (h, w, 3), the channels told apart by an offset of 1 each."""
+    """Return (h, w) as (h, w, 3); the channels differ by 1."""
     return np.stack([np.asarray(values) + channel for channel in range(3)], axis=-1).astype(
         np.uint8
     )
@@ -31,20 +31,20 @@ def photograph() -> np.ndarray:
 
 
 def test_pixelate_mean_and_centre_by_hand():
-    picture = gray(np.arange(16).reshape(4, 4) * 10)
+    image = gray(np.arange(16).reshape(4, 4) * 10)
     mask = box_mask(4, 4, 0, 0, 4, 4)
     # 2x2 blocks of 0 10 / 40 50 ...: mean 25 = the mean of the middle four of an even block
     expected = gray(np.kron([[25, 45], [105, 125]], np.ones((2, 2))))
-    np.testing.assert_array_equal(degradations.pixelate(picture, mask, 2, 'mean'), expected)
-    np.testing.assert_array_equal(degradations.pixelate(picture, mask, 2, 'centre'), expected)
+    np.testing.assert_array_equal(degradations.pixelate(image, mask, 2, 'mean'), expected)
+    np.testing.assert_array_equal(degradations.pixelate(image, mask, 2, 'centre'), expected)
     # 3x3 blocks: the middle one, then what is left at the right (two by height: 30 and 40+30 ->
     # rows 0..2, column 3)
-    centre = degradations.pixelate(picture, mask, 3, 'centre')
+    centre = degradations.pixelate(image, mask, 3, 'centre')
     assert centre[0, 0, 0] == 50 and centre[2, 2, 0] == 50  # the middle of rows and columns 0..2
     assert centre[1, 3, 0] == 70  # row 1, column 3
     assert centre[3, 1, 0] == 130  # row 3, column 1
     assert centre[3, 3, 0] == 150
-    mean = degradations.pixelate(picture, mask, 3, 'mean')
+    mean = degradations.pixelate(image, mask, 3, 'mean')
     assert (
         mean[0, 0, 0] == 50
         and mean[0, 3, 0] == 70
@@ -54,20 +54,20 @@ def test_pixelate_mean_and_centre_by_hand():
 
 
 def test_pixelate_centre_of_a_block_of_four_is_the_mean_of_its_middle_2x2():
-    picture = gray(np.zeros((4, 4)))
-    picture[1:3, 1:3, 0] = [[10, 20], [30, 44]]
+    image = gray(np.zeros((4, 4)))
+    image[1:3, 1:3, 0] = [[10, 20], [30, 44]]
     assert (
-        degradations.pixelate(picture, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26
+        degradations.pixelate(image, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26
     ).all()
 
 
 def test_each_region_has_its_own_grid():
-    picture = gray(np.arange(100).reshape(10, 10))
+    image = gray(np.arange(100).reshape(10, 10))
     mask = box_mask(10, 10, 0, 0, 2, 2) | box_mask(10, 10, 5, 3, 2, 2)
-    result = degradations.pixelate(picture, mask, 2, 'mean')
+    result = degradations.pixelate(image, mask, 2, 'mean')
     assert (result[0:2, 0:2, 0] == round((0 + 1 + 10 + 11) / 4)).all()
     assert (result[5:7, 3:5, 0] == round((53 + 54 + 63 + 64) / 4)).all()
-    assert (result != picture).any(axis=-1).sum() <= 8
+    assert (result != image).any(axis=-1).sum() <= 8
 
 
 def test_blur_is_scikit_images_and_sees_the_surroundings(photograph):
@@ -90,9 +90,9 @@ def test_blur_is_scikit_images_and_sees_the_surroundings(photograph):
 
 
 def test_noise_has_the_deviation_asked_for_and_is_rounded():
-    picture = np.full((200, 200, 3), 128, np.uint8)
+    image = np.full((200, 200, 3), 128, np.uint8)
     mask = box_mask(200, 200, 0, 0, 200, 200)
-    difference = degradations.noise(picture, mask, RNG(0), 7.07).astype(float) - 128
+    difference = degradations.noise(image, mask, RNG(0), 7.07).astype(float) - 128
     assert difference.std() == pytest.approx(np.hypot(7.07, 12**-0.5), rel=0.01)
     assert abs(difference.mean()) < 0.06
     channels = difference.reshape(-1, 3)
@@ -100,11 +100,9 @@ def test_noise_has_the_deviation_asked_for_and_is_rounded():
 
 
 def test_release_noise_is_truncated():
-    picture = np.full((200, 200, 3), 128, np.uint8)
+    image = np.full((200, 200, 3), 128, np.uint8)
     difference = (
-        degradations.release_noise(picture, box_mask(200, 200, 0, 0, 200, 200), RNG(0)).astype(
-            float
-        )
+        degradations.release_noise(image, box_mask(200, 200, 0, 0, 200, 200), RNG(0)).astype(float)
         - 128
     )
     assert difference.mean() == pytest.approx(-0.5, abs=0.2)
@@ -112,11 +110,11 @@ def test_release_noise_is_truncated():
 
 
 def test_noise_is_clipped_not_wrapped():
-    picture = np.full((50, 50, 3), 250, np.uint8)
+    image = np.full((50, 50, 3), 250, np.uint8)
     mask = box_mask(50, 50, 0, 0, 50, 50)
     for noisy in (
-        degradations.noise(picture, mask, RNG(0), 20.0),
-        degradations.release_noise(picture, mask, RNG(0)),
+        degradations.noise(image, mask, RNG(0), 20.0),
+        degradations.release_noise(image, mask, RNG(0)),
     ):
         assert noisy.min() > 100 and noisy.max() == 255
 
@@ -171,9 +169,9 @@ def test_release_jpeg_and_resize_are_the_libraries_own(photograph, tmp_path):
 
 @pytest.mark.parametrize('top', [30, 31])
 def test_release_mask_marks_exactly_what_the_resize_carries_from_the_region(top):
-    picture = np.zeros((256, 256, 3), np.uint8)
+    image = np.zeros((256, 256, 3), np.uint8)
     mask = box_mask(256, 256, top, 50, 40, 40)
-    changed = np.where(mask, np.uint8(255), picture)
+    changed = np.where(mask, np.uint8(255), image)
     reached = degradations.release_resize(changed, 128, 128).any(axis=-1, keepdims=True)
     np.testing.assert_array_equal(degradations.release_mask(mask, 128, 128), reached)
 
@@ -219,9 +217,9 @@ def test_release_differs_outside_too_unless_jpeg_is_off(photograph, kind):
 
 
 def test_working_size_64_scales_the_region():
-    picture = np.ascontiguousarray(data.astronaut())
-    assert Recipe(size=64)(picture, RNG(0))[1].sum() == 100
-    assert Recipe(size=64, protocol='release')(picture, RNG(0))[3]['region']['boxes'][0][2:] == [
+    image = np.ascontiguousarray(data.astronaut())
+    assert Recipe(size=64)(image, RNG(0))[1].sum() == 100
+    assert Recipe(size=64, protocol='release')(image, RNG(0))[3]['region']['boxes'][0][2:] == [
         20,
         20,
     ]
@@ -299,7 +297,7 @@ def test_wrong_settings_are_named(settings, message):
         Recipe(**settings)
 
 
-def test_small_pictures_are_refused_not_enlarged():
+def test_small_images_are_refused_not_enlarged():
     with pytest.raises(ValueError, match='100x200.*128x128 is needed'):
         Recipe(size=64, protocol='release')(np.zeros((100, 200, 3), np.uint8), RNG(0))
     with pytest.raises(ValueError, match='too few'):

@@ -1,6 +1,4 @@
-"""`make-dataset`: what it writes, that it can be killed and continued, and that nothing but the
-seed and a picture's name matters.
-"""
+"""`make-dataset`: its files, interrupted runs, and what the result depends on."""
 
 import json
 import os
@@ -29,21 +27,21 @@ KINDS = ('lq', 'mask', 'gt')
 PIX = {'protocol': 'clean', 'degradation': 'pix', 'size': 32, 'quiet': True}
 
 
-def write_pictures(folder: Path, names, size: int = 64, ending: str = '.png') -> None:
-    """Textured random pictures; a name's picture is always the same."""
+def write_images(folder: Path, names, size: int = 64, ending: str = '.png') -> None:
+    """Write textured random images; a name's image is always the same."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         rng = np.random.default_rng(list(name.encode()))
         coarse = cv2.resize(
             rng.integers(0, 256, (8, 8, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC
         )
-        picture = np.clip(coarse + rng.normal(0, 8, coarse.shape), 0, 255).astype(np.uint8)
-        assert cv2.imwrite(str(folder / f'{name}{ending}'), picture)
+        image = np.clip(coarse + rng.normal(0, 8, coarse.shape), 0, 255).astype(np.uint8)
+        assert cv2.imwrite(str(folder / f'{name}{ending}'), image)
 
 
 @pytest.fixture
 def source(tmp_path) -> Path:
-    write_pictures(tmp_path / 'in', [f'n{i}' for i in range(6)])
+    write_images(tmp_path / 'in', [f'n{i}' for i in range(6)])
     return tmp_path / 'in'
 
 
@@ -128,7 +126,7 @@ def test_the_number_of_workers_does_not_matter(source, tmp_path):
     assert contents(tmp_path / 'other')['mask/n0.png'] != made[0]['mask/n0.png']
 
 
-def test_excluding_a_picture_changes_no_other(source, tmp_path):
+def test_excluding_an_image_changes_no_other(source, tmp_path):
     make_dataset(source, tmp_path / 'all', **PIX)
     make_dataset(source, tmp_path / 'some', exclude=('n1', 'n4.png'), **PIX)
     everything, some = contents(tmp_path / 'all'), contents(tmp_path / 'some')
@@ -162,7 +160,7 @@ def test_a_second_run_makes_only_what_is_missing_or_damaged(source, tmp_path):
         'n1',
         'n2',
     }
-    write_pictures(source, ['n3'], size=70)  # the source changed
+    write_images(source, ['n3'], size=70)  # the source changed
     assert make_dataset(source, out, **PIX)['']['kept'] == 5
     assert contents(out)['gt/n3.png'] != before['gt/n3.png']
 
@@ -178,6 +176,8 @@ def test_other_settings_are_refused_or_overwrite(source, tmp_path):
         make_dataset(source, out, seed=1, **PIX)
     with pytest.raises(ValueError, match='was made with degradation .*blur'):
         make_dataset(source, out, **{**PIX, 'degradation': 'blur'})
+    with pytest.raises(ValueError, match='was made with compression None, now .*before'):
+        make_dataset(source, out, compression={'before': 0.5}, **PIX)
     with pytest.raises(ValueError, match=r'holds 3 images not asked for now, such as lq/n2.png'):
         make_dataset(source, out, exclude=('n2',), **PIX)
     assert contents(out) == before
@@ -192,17 +192,15 @@ def test_other_settings_are_refused_or_overwrite(source, tmp_path):
 
 @pytest.mark.parametrize('overwrite', [False, True])
 def test_folders_of_somebody_else_are_left_alone(source, tmp_path, overwrite):
-    write_pictures(tmp_path / 'out' / 'gt', ['mine'])
+    write_images(tmp_path / 'out' / 'gt', ['mine'])
     with pytest.raises(ValueError, match=r'holds gt/mine.png, but no settings.json'):
         make_dataset(source, tmp_path / 'out', overwrite=overwrite, **PIX)
     assert (tmp_path / 'out' / 'gt' / 'mine.png').exists()
 
 
 def test_killed_and_continued(tmp_path):
-    """kill -9 of the parent alone, before the twelfth of 40 results: its workers are up to eight
-    pictures ahead.
-    """
-    write_pictures(tmp_path / 'in', [f'k{i:02}' for i in range(40)], size=128)
+    """Kill the parent before the twelfth of 40 results; workers are up to eight images ahead."""
+    write_images(tmp_path / 'in', [f'k{i:02}' for i in range(40)], size=128)
     out, recipe = (
         tmp_path / 'out',
         ('--protocol', 'clean', '--degradation', 'blur', '--size', 64, '--workers', 2),
@@ -239,9 +237,9 @@ def test_a_manifest_line_that_was_cut_short_is_passed_over(source, tmp_path):
 
 @pytest.fixture
 def splits(tmp_path) -> Path:
-    """horse2zebra's layout; t1 is a twin of the test picture e0, in another format."""
+    """horse2zebra's layout; t1 is a twin of the test image e0, in another format."""
     for folder, names in (('trainA', ['t0', 't2']), ('testA', ['e0', 'e1']), ('trainB', ['z0'])):
-        write_pictures(tmp_path / 'set' / folder, names)
+        write_images(tmp_path / 'set' / folder, names)
     cv2.imwrite(
         str(tmp_path / 'set' / 'trainA' / 't1.bmp'),
         cv2.imread(str(tmp_path / 'set' / 'testA' / 'e0.png')),
@@ -293,8 +291,8 @@ def test_a_zip_file_gives_what_its_folder_gives(splits, tmp_path, prefix):
 def test_a_flat_zip_file_and_damaged_ones(source, tmp_path):
     path = tmp_path / 'flat.zip'
     with zipfile.ZipFile(path, 'w') as archive:
-        for picture in sorted(source.iterdir()):
-            archive.write(picture, f'some/{picture.name}')
+        for image in sorted(source.iterdir()):
+            archive.write(image, f'some/{image.name}')
     assert make_dataset(path, tmp_path / 'out', **PIX)['']['count'] == 6
     data = bytearray(path.read_bytes())
     data[200:210] = bytes(10)
@@ -309,9 +307,9 @@ def test_a_flat_zip_file_and_damaged_ones(source, tmp_path):
         make_dataset(path, tmp_path / 'out3', **PIX)
 
 
-def test_unusable_pictures_are_all_named_and_the_others_made(source, tmp_path, capsys):
+def test_unusable_images_are_all_named_and_the_others_made(source, tmp_path, capsys):
     (source / 'n1.png').write_bytes((source / 'n1.png').read_bytes()[:300])
-    write_pictures(source, ['n3'], size=20)
+    write_images(source, ['n3'], size=20)
     arguments = [
         str(source),
         '-o',
@@ -343,7 +341,7 @@ def test_unusable_pictures_are_all_named_and_the_others_made(source, tmp_path, c
 def test_16_bit_gray_palette_and_rotated_sources(tmp_path):
     from PIL import Image
 
-    write_pictures(tmp_path / 'in', ['plain'])
+    write_images(tmp_path / 'in', ['plain'])
     plain = read(tmp_path / 'in' / 'plain.png')
     cv2.imwrite(str(tmp_path / 'in' / 'deep.png'), plain[..., ::-1].astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / 'in' / 'gray.png'), plain[..., 0])
@@ -360,7 +358,7 @@ def test_16_bit_gray_palette_and_rotated_sources(tmp_path):
     np.testing.assert_array_equal(gt['gray'], np.repeat(gt['plain'][..., :1], 3, axis=2))
 
 
-def test_a_picture_that_nothing_changes_does_not_make_the_mean_infinite(source, tmp_path, capsys):
+def test_an_image_that_nothing_changes_does_not_make_the_mean_infinite(source, tmp_path, capsys):
     cv2.imwrite(str(source / 'flat.png'), np.full((64, 64, 3), 77, np.uint8))
     arguments = [
         '-o',
@@ -424,7 +422,7 @@ def test_inputs_that_are_not_there(tmp_path, capsys):
 
 
 def test_names_that_clash_are_refused(source, tmp_path):
-    write_pictures(source, ['n1'], ending='.jpg')
+    write_images(source, ['n1'], ending='.jpg')
     with pytest.raises(ValueError, match=r'n1\.jpg and .*n1\.png have the same name'):
         make_dataset(source, tmp_path / 'out', **PIX)
 

@@ -1,6 +1,4 @@
-"""`make-lmdb`: every pixel survives, whatever the file; what BasicSR could not find again is
-refused; nothing half made stays.
-"""
+"""`make-lmdb`: every pixel survives, bad names are refused, and nothing half made stays."""
 
 import shutil
 from pathlib import Path
@@ -36,8 +34,8 @@ def values(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """One picture of each kind."""
+def images(tmp_path) -> Path:
+    """One image of each kind."""
     folder = tmp_path / 'pictures'
     folder.mkdir()
     colour = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -60,17 +58,17 @@ def pictures(tmp_path) -> Path:
     return folder
 
 
-def test_every_kind_of_picture_survives_bit_for_bit(pictures):
-    assert make_lmdb(pictures, quiet=True) == {f'{pictures}.lmdb': 12}
-    stored = values(Path(f'{pictures}.lmdb'))
-    paths = list_pictures(pictures)
+def test_every_kind_of_image_survives_bit_for_bit(images):
+    assert make_lmdb(images, quiet=True) == {f'{images}.lmdb': 12}
+    stored = values(Path(f'{images}.lmdb'))
+    paths = list_pictures(images)
     assert stored.keys() == paths.keys()
     for key, path in paths.items():
         original = Path(path).read_bytes()
         before, after = decode_picture(original, path), decode_picture(stored[key], key)
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
-        # what BasicSR's own reader sees is the same picture, also where it would not have
+        # what BasicSR's own reader sees is the same image, also where it would not have
         # understood the file
         seen = cv2.imdecode(np.frombuffer(stored[key], np.uint8), cv2.IMREAD_UNCHANGED)
         assert (
@@ -78,14 +76,14 @@ def test_every_kind_of_picture_survives_bit_for_bit(pictures):
             and seen.shape[:2] == before.shape[:2]
             and (seen.ndim == 2 or seen.shape[2] == 3)
         )
-    assert stored['png'] == (pictures / 'png.png').read_bytes()
-    assert stored['deep'] == (pictures / 'deep.png').read_bytes()
+    assert stored['png'] == (images / 'png.png').read_bytes()
+    assert stored['deep'] == (images / 'deep.png').read_bytes()
     assert decode_picture(stored['turned'], '').shape == (30, 20, 3)
 
 
-def test_the_layout_is_basicsrs(pictures):
-    make_lmdb(pictures, quiet=True)
-    folder = Path(f'{pictures}.lmdb')
+def test_the_layout_is_basicsrs(images):
+    make_lmdb(images, quiet=True)
+    folder = Path(f'{images}.lmdb')
     lines = (folder / 'meta_info.txt').read_text().splitlines()
     assert (
         'png.png (20,30,3) 1' in lines
@@ -95,8 +93,8 @@ def test_the_layout_is_basicsrs(pictures):
     )
     client = FileClient('lmdb', db_paths=[str(folder)], client_keys=['gt'])
     try:
-        picture = imfrombytes(client.get('png', 'gt'))
-        np.testing.assert_array_equal(picture, cv2.imread(str(pictures / 'png.png')))
+        image = imfrombytes(client.get('png', 'gt'))
+        np.testing.assert_array_equal(image, cv2.imread(str(images / 'png.png')))
     finally:
         client.client._client['gt'].close()
 
@@ -157,8 +155,8 @@ def test_the_map_fits_any_sizes_tightly(tmp_path, sizes):
     assert (tmp_path / 'a.lmdb' / 'data.mdb').stat().st_size <= map_size(sizes)
 
 
-def test_the_map_is_measured_on_all_pictures(tmp_path):
-    """BasicSR's default takes ten times the first picture's size for each."""
+def test_the_map_is_measured_on_all_images(tmp_path):
+    """BasicSR's default takes ten times the first image's size for each."""
     folder = tmp_path / 'mixed'
     folder.mkdir()
     cv2.imwrite(str(folder / 'a.png'), np.zeros((2, 2, 3), np.uint8))
@@ -190,7 +188,7 @@ def test_keys_that_basicsr_could_not_find_are_refused(tmp_path, names, message):
     assert [path.name for path in tmp_path.iterdir()] == ['in']
 
 
-def test_damaged_pictures_are_named_and_leave_nothing(tmp_path, capsys):
+def test_damaged_images_are_named_and_leave_nothing(tmp_path, capsys):
     root = make_triplets(tmp_path / 'set', 3)
     path = root / 'gt' / '0001.png'
     path.write_bytes(path.read_bytes()[:-40])
@@ -224,34 +222,34 @@ def test_missing_and_empty_folders(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_what_exists_is_replaced_only_when_asked_and_only_by_something_whole(pictures, monkeypatch):
-    target = Path(f'{pictures}.lmdb')
-    make_lmdb(pictures, quiet=True)
+def test_what_exists_is_replaced_only_when_asked_and_only_by_something_whole(images, monkeypatch):
+    target = Path(f'{images}.lmdb')
+    make_lmdb(images, quiet=True)
     before = values(target)
-    (pictures / 'gray.png').unlink()
+    (images / 'gray.png').unlink()
     with pytest.raises(ValueError, match=r'pictures.lmdb exists; --overwrite replaces it'):
-        make_lmdb(pictures, quiet=True)
+        make_lmdb(images, quiet=True)
     with monkeypatch.context() as patch:
         patch.setattr(module, '_differs', _always)
         with pytest.raises(ValueError, match='does not read back the same'):
-            make_lmdb(pictures, overwrite=True, quiet=True)
+            make_lmdb(images, overwrite=True, quiet=True)
     assert values(target) == before
-    make_lmdb(pictures, overwrite=True, quiet=True)
+    make_lmdb(images, overwrite=True, quiet=True)
     assert values(target).keys() == before.keys() - {'gray'}
-    assert sorted(path.name for path in pictures.parent.iterdir()) == ['pictures', 'pictures.lmdb']
+    assert sorted(path.name for path in images.parent.iterdir()) == ['pictures', 'pictures.lmdb']
 
 
 def _always(pair) -> bool:
     return True
 
 
-def test_verification_sees_a_single_wrong_pixel(pictures):
-    path = pictures / 'deep.png'
+def test_verification_sees_a_single_wrong_pixel(images):
+    path = images / 'deep.png'
     assert not module._differs((str(path), path.read_bytes()))
     deep = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     deep[3, 4, 0] ^= 1
     assert module._differs((str(path), cv2.imencode('.png', deep)[1].tobytes()))
-    assert module._differs((str(pictures / 'png.png'), (pictures / 'deep.png').read_bytes()))
+    assert module._differs((str(images / 'png.png'), (images / 'deep.png').read_bytes()))
 
 
 def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):

@@ -1,6 +1,4 @@
-"""The two data sets: what an item holds, where its randomness comes from, and what is said about
-wrong data.
-"""
+"""Both data sets: their samples, their randomness, and their errors."""
 
 import copy
 import logging
@@ -72,8 +70,9 @@ def clean(root: Path, **more) -> dict:
 
 @pytest.fixture(scope='module')
 def made_once(tmp_path_factory) -> Path:
-    """Five triplets of 24x30, and their LMDBs. Each gt pixel says where it is: red is the row,
-    green the column, blue the picture.
+    """Five triplets of 24x30, and their LMDBs.
+
+    Each gt pixel encodes its place: red is the row, green the column, blue the image.
     """
     folder = tmp_path_factory.mktemp('made')
     for i in range(5):
@@ -190,7 +189,7 @@ def test_all_randomness_is_seed_and_number(root, make):
     assert same(first[2], first[SampleIndex(2, 2)])  # without a number it is the index
 
 
-def test_the_same_picture_is_never_degraded_twice_alike(root):
+def test_the_same_image_is_never_degraded_twice_alike(root):
     dataset = build_dataset(clean(root, degradation={'type': 'noise', 'sigma': [3, 25]}))
     assert (
         len({dataset[SampleIndex(1, number)]['lq'].numpy().tobytes() for number in range(200)})
@@ -220,7 +219,7 @@ def test_degradation_on_the_fly_keeps_the_outside(root):
         )
 
 
-def test_degradation_protocol_release_halves_the_picture(root):
+def test_degradation_protocol_release_halves_the_image(root):
     item = build_dataset(clean(root, phase='val', protocol='release', degradation='noise'))[0]
     assert item['gt'].shape == (3, 12, 15) and item['mask'].shape == (1, 12, 15)
     assert not torch.equal(item['lq'], item['gt'])
@@ -302,7 +301,7 @@ def test_triplets_are_matched_by_stem_and_extra_files_are_ignored(root):
     assert dataset[1]['mask'].sum() == 64
 
 
-def test_one_mask_for_every_picture(root):
+def test_one_mask_for_every_image(root):
     dataset = build_dataset(paired(root, phase='val', dataroot_mask=str(root / 'mask' / 'p4.png')))
     assert torch.equal(dataset[0]['mask'], dataset[4]['mask']) and dataset[0]['mask_path'].endswith(
         'p4.png'
@@ -334,7 +333,7 @@ def test_soft_masks_keep_their_values(root):
     assert 0.7 * soft.sum() <= crop.sum() < soft.sum()
 
 
-def test_16_bit_pictures_are_scaled_at_their_own_depth(root):
+def test_16_bit_images_are_scaled_at_their_own_depth(root):
     gt = (np.random.default_rng(0).random((24, 30, 3)) * 65535).astype(np.uint16)
     cv2.imwrite(str(root / 'gt' / 'p0.png'), gt[..., ::-1])
     item = build_dataset(paired(root, phase='val'))[0]
@@ -395,7 +394,7 @@ def test_an_lmdb_is_expected_to_be_one(root):
 
 
 @pytest.mark.parametrize('make', [paired, clean])
-def test_damaged_pictures_are_named(root, make):
+def test_damaged_images_are_named(root, make):
     path = root / 'gt' / 'p1.png'
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ValueError, match=rf'^{path}: cannot be read as a picture'):
@@ -411,7 +410,7 @@ def test_sizes_that_differ_are_named(root, kind):
         build_dataset(paired(root))[1]
 
 
-def test_pictures_smaller_than_the_crop_are_named(root):
+def test_images_smaller_than_the_crop_are_named(root):
     with pytest.raises(
         ValueError, match=r'p0.png: 24x30 pixels are too few for crops of gt_size 25'
     ):

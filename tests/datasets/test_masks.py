@@ -14,7 +14,7 @@ SIDES = st.integers(1, 40)
 
 @given(st.sampled_from(SHAPES), SIDES, SIDES, st.integers(1, 60), st.integers(0, 2**32))
 @settings(max_examples=300)
-def test_every_shape_marks_something_inside_any_picture(shape, height, width, side, seed):
+def test_every_shape_marks_something_inside_any_image(shape, height, width, side, seed):
     mask = draw_region(shape, height, width, side, RNG(seed))
     assert mask.shape == (height, width, 1) and mask.dtype == bool
     assert mask.any()
@@ -79,7 +79,7 @@ def test_wrong_regions_are_named(arguments, message):
 
 
 def crop_areas(mask: np.ndarray, size: int) -> dict[tuple[int, int], float]:
-    """Plain loops: what every crop holds of the mask."""
+    """Plain loops: the mask's area in every crop."""
     height, width = mask.shape[:2]
     return {
         (y, x): float(mask[y : y + size, x : x + size].sum())
@@ -130,7 +130,7 @@ def test_a_region_larger_than_the_crop_falls_back_to_the_fullest_crops():
 
 @given(st.integers(0, 2**32), st.booleans(), st.booleans())
 @settings(max_examples=40)
-def test_one_augmentation_moves_all_pictures_alike(seed, use_hflip, use_rot):
+def test_one_augmentation_moves_all_images_alike(seed, use_hflip, use_rot):
     image = np.arange(12 * 9).reshape(12, 9, 1)
     mask = (image % 7 == 0).astype(np.uint8)
     augmentation = draw_augmentation(
@@ -159,6 +159,6 @@ def test_flips_make_all_eight_orientations():
     assert seen == expected
 
 
-def test_whole_pictures_pass_through():
+def test_whole_images_pass_through():
     image = np.arange(6).reshape(2, 3, 1)
     np.testing.assert_array_equal(Augmentation()(image), image)

@@ -1,4 +1,4 @@
-"""The paper's six data sets in one go."""
+"""The paper's six data sets by one command."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import shutil
 import lmdb
 import pytest
 from conftest import basicsr, status_of
-from test_make_dataset import contents, read, records, write_pictures
+from test_make_dataset import contents, read, records, write_images
 
 from datasets_ext.inputs import find_images, hold_out
 from datasets_ext.make_dataset import make_dataset
@@ -24,11 +24,11 @@ KINDS = ('lq', 'mask', 'gt')
 
 @pytest.fixture
 def sources(tmp_path):
-    """Horses at 128 pixels, one of trainA being one of testA; ten pictures at 64."""
-    write_pictures(tmp_path / 'horse' / 'trainA', ['h0', 'h1'], size=128)
-    write_pictures(tmp_path / 'horse' / 'testA', ['e0'], size=128)
+    """Horses at 128 pixels, one of trainA being one of testA; ten images at 64."""
+    write_images(tmp_path / 'horse' / 'trainA', ['h0', 'h1'], size=128)
+    write_images(tmp_path / 'horse' / 'testA', ['e0'], size=128)
     shutil.copy(tmp_path / 'horse' / 'testA' / 'e0.png', tmp_path / 'horse' / 'trainA' / 'h2.png')
-    write_pictures(tmp_path / 'imagenet', [f'n{i}' for i in range(10)], size=64)
+    write_images(tmp_path / 'imagenet', [f'n{i}' for i in range(10)], size=64)
     return [
         '--horse',
         str(tmp_path / 'horse'),
@@ -86,8 +86,8 @@ def test_all_six_with_lmdbs_counts_and_warnings(sources, tmp_path, capsys):
 
 
 def test_a_set_that_cannot_be_made_is_named_and_the_others_are_made(sources, tmp_path, capsys):
-    write_pictures(tmp_path / 'horse' / 'trainA', ['h0', 'h1', 'h2'], size=256)
-    write_pictures(tmp_path / 'horse' / 'testA', ['e0'], size=256)
+    write_images(tmp_path / 'horse' / 'trainA', ['h0', 'h1', 'h2'], size=256)
+    write_images(tmp_path / 'horse' / 'testA', ['e0'], size=256)
     assert (
         main(
             [
@@ -173,9 +173,9 @@ def test_an_lmdb_of_other_triplets_is_not_taken_for_this_one(sources, tmp_path):
     assert not is_packed(folder / 'train')
 
 
-def test_pictures_that_come_split_stay_split(tmp_path):
-    write_pictures(tmp_path / 'in' / 'train', ['a', 'b'])
-    write_pictures(tmp_path / 'in' / 'test', ['c'])
+def test_images_that_come_split_stay_split(tmp_path):
+    write_images(tmp_path / 'in' / 'train', ['a', 'b'])
+    write_images(tmp_path / 'in' / 'test', ['c'])
     result = make_dataset(
         tmp_path / 'in',
         tmp_path / 'out',
@@ -193,7 +193,7 @@ def test_pictures_that_come_split_stay_split(tmp_path):
 
 
 def test_holding_out(tmp_path):
-    write_pictures(tmp_path / 'in', [f'n{i}' for i in range(7)])
+    write_images(tmp_path / 'in', [f'n{i}' for i in range(7)])
     splits = find_images(tmp_path / 'in')
     parts = {split: [p.name for p in part] for split, part in hold_out(splits, 3).items()}
     assert parts == {'train': ['n0', 'n1', 'n3', 'n4', 'n6'], 'test': ['n2', 'n5']}

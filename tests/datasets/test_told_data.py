@@ -1,6 +1,4 @@
-"""What the data sets tell of each sample's degradation: it holds for the sample's own pixels,
-whatever was cropped and turned.
-"""
+"""The degradation of each sample: it holds for the sample's own pixels after crops and flips."""
 
 import json
 import shutil
@@ -40,9 +38,7 @@ def on_the_fly(folder, **more) -> torch.utils.data.Dataset:
 
 
 def residual(item: dict) -> float:
-    """How far gt is from the equations that the item tells, in grey levels; 0 where a crop has left
-    none.
-    """
+    """Return how far gt is from the sample's equations in grey levels; 0 where a crop left none."""
     told = Degradation.from_vector(item['degradation'].tolist())
     if told.kind == 'unknown':
         return 0

@@ -1,4 +1,4 @@
-"""Classical methods: what they must get exactly right, and that they gain what they are for."""
+"""Classical methods: exact results where there are any, and gains elsewhere."""
 
 import cv2
 import numpy as np
@@ -48,13 +48,11 @@ def ramp(side: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize('box', [(8, 12, 20), (8, 12, 17), (0, 23, 17), (15, 15, 3)])
 def test_radial_basis_reproduces_a_linear_ramp_from_centres_and_ring(box):
-    """With `pool: centre` and odd blocks each colour is that of its centre, so a linear picture is
-    known exactly.
-    """
-    picture, mask = ramp(), square(40, *box)
+    """With odd blocks each colour is its centre's, so a linear image is known exactly."""
+    image, mask = ramp(), square(40, *box)
     top, left, size = box
     starts = range(0, size, 5)
-    lq = picture.copy()
+    lq = image.copy()
     for y in starts:
         for x in starts:
             rows, columns = (
@@ -63,12 +61,12 @@ def test_radial_basis_reproduces_a_linear_ramp_from_centres_and_ring(box):
             )
             centre = (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
             lq[rows, columns] = (
-                picture[0, 0]
-                + centre[0] * (picture[1, 0] - picture[0, 0])
-                + centre[1] * (picture[0, 1] - picture[0, 0])
+                image[0, 0]
+                + centre[0] * (image[1, 0] - image[0, 0])
+                + centre[1] * (image[0, 1] - image[0, 0])
             )
-    assert np.abs(lq - picture).max() > 0.005
-    assert np.abs(radial_basis(lq, mask, block=5) - picture).max() < 1e-5
+    assert np.abs(lq - image).max() > 0.005
+    assert np.abs(radial_basis(lq, mask, block=5) - image).max() < 1e-5
 
 
 def test_blocks_are_where_pixelization_puts_them(photograph):
@@ -97,8 +95,8 @@ def test_bicubic_is_opencv_enlargement_of_the_blocks(photograph):
 
 @pytest.mark.parametrize('centred', [False, True])
 @pytest.mark.parametrize('box', [(0, 0, 3), (0, 10, 4), (9, 0, 2)])
-def test_bicubic_at_the_pictures_edge_is_that_in_the_middle(photograph, box, centred):
-    """A region narrower than a block: its only block begins outside the picture."""
+def test_bicubic_at_the_images_edge_is_that_in_the_middle(photograph, box, centred):
+    """A region narrower than a block: its only block begins outside the image."""
     lq, mask = photograph[:32, :32].astype(np.float32) / 255, square(32, *box)
     inside = METHODS['bicubic'](lq, mask, {'block': 5, 'centred': centred})
     wide = np.pad(lq, ((8, 0), (8, 0), (0, 0)), 'edge'), np.pad(mask, ((8, 0), (8, 0)))
@@ -109,17 +107,15 @@ def test_bicubic_at_the_pictures_edge_is_that_in_the_middle(photograph, box, cen
 
 
 def test_landweber_inverts_a_blur_that_was_not_rounded():
-    """Without rounding there is no noise to enlarge: the residual goes to zero and the picture
-    comes back.
-    """
+    """Without rounding there is no noise to amplify: the residual goes to zero."""
     rng = np.random.default_rng(0)
-    picture = cv2.resize(
+    image = cv2.resize(
         rng.random((12, 12, 3), dtype=np.float32), (48, 48), interpolation=cv2.INTER_CUBIC
     ).clip(0, 1)
     mask = square(48, 14, 20, 12)
-    lq = np.where(mask[..., None], gaussian(picture, 1.0), picture)
+    lq = np.where(mask[..., None], gaussian(image, 1.0), image)
     error = {
-        count: np.abs(landweber(lq, mask, sigma=1.0, iterations=count) - picture).mean()
+        count: np.abs(landweber(lq, mask, sigma=1.0, iterations=count) - image).mean()
         for count in (0, 1, 30, 3000)
     }
     assert error[3000] < error[30] / 10 < error[1] / 20 < error[0] / 20
@@ -135,7 +131,7 @@ def test_gaussian_is_that_of_the_data(photograph):
 
 
 def gain(key: str, photograph: np.ndarray, kind: str) -> float:
-    """dB inside, over the input, mean of four regions."""
+    """Return the gain inside the region over the input in dB, mean of four regions."""
     gains = []
     for number in range(4):
         rng = np.random.default_rng(number)
@@ -176,10 +172,8 @@ def test_each_gains_on_what_it_is_for(key, least, photograph):
     size=st.sampled_from([(33, 47), (12, 12), (64, 20)]),
 )
 @settings(max_examples=8)
-def test_any_region_of_any_picture(seed, shape, size):
-    """Odd sizes, regions at the border: a picture of lq's shape and type in [0, 1]; only the region
-    may differ where it says so.
-    """
+def test_any_region_of_any_image(seed, shape, size):
+    """Odd sizes and regions at the border give an image of lq's shape and type in [0, 1]."""
     rng = np.random.default_rng(seed)
     lq, mask = rng.random((*size, 3), dtype=np.float32), draw_region(shape, *size, 9, rng)[..., 0]
     for method in METHODS.values():
@@ -202,9 +196,7 @@ def test_empty_and_full_masks(mask):
 
 
 def test_radial_basis_where_points_could_coincide_or_lie_on_a_line():
-    """A region in the notch of another, whose blocks cover it as well; and a picture with a single
-    row of blocks.
-    """
+    """A region in another's notch, whose blocks cover it too; an image with one row of blocks."""
     mask = np.zeros((40, 40), bool)
     mask[5:35, 5:10] = mask[30:35, 5:35] = mask[5:15, 20:30] = True
     lq = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)

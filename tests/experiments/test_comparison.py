@@ -1,6 +1,4 @@
-"""basicsr compare: agrees with `basicsr test`, and its intervals, costs and sheets are what they
-say.
-"""
+"""`basicsr compare` agrees with `basicsr test`; its intervals, costs and sheets are right."""
 
 import csv
 import json
@@ -68,8 +66,9 @@ def inside(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def checkpoints(triplets) -> dict[str, Path]:
-    """Random weights, so that every digit of a figure counts: HMACA, SwinIR with the mask as a
-    channel, SwinIR without.
+    """Random weights of HMACA, SwinIR with the mask as a channel, and SwinIR without.
+
+    Random, so that every digit of a figure counts.
     """
     torch.manual_seed(0)
     networks = {
@@ -175,10 +174,10 @@ def test_classical_methods_are_told_by_the_manifest(tmp_path):
     source.mkdir()
     rng = np.random.default_rng(0)
     for number in range(3):
-        picture = cv2.resize(
+        image = cv2.resize(
             rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
         )
-        cv2.imwrite(str(source / f'{number}.png'), picture)
+        cv2.imwrite(str(source / f'{number}.png'), image)
     how = {'protocol': 'clean', 'size': None, 'quiet': True}
     make_dataset(
         source, tmp_path / 'blur', degradation={'type': 'blur', 'sigma': [1.0, 2.0]}, **how
@@ -255,9 +254,9 @@ def test_bootstrap_step_by_step_and_by_hand():
         )
     assert ours[1].low - ours[0].low == pytest.approx(
         0.5
-    )  # the same pictures are drawn for every row
+    )  # the same images are drawn for every row
     assert bootstrap(values, 2000, 0.9, seed=1) == ours != bootstrap(values, 2000, 0.9, seed=2)
-    # of two pictures a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
+    # of two images a resample's mean is 0, 1/2 or 1, a quarter, half and a quarter of the time
     two = np.array([[0.0, 1.0]])
     assert bootstrap(np.array([[3.0], [4.0]]), 10) == [Estimate(3, 3, 3), Estimate(4, 4, 4)]
     assert [bootstrap(two, 2000, share)[0] for share in (0.4, 0.6)] == [
@@ -277,7 +276,7 @@ def result(label: str, *composite: float, **more) -> Result:
     )
 
 
-def test_order_pairs_and_pictures_left_out():
+def test_order_pairs_and_images_left_out():
     inf, nan = math.inf, math.nan
     rows = [
         result('input', 30, 40, 20, inf),
@@ -492,7 +491,7 @@ def test_results_hold_no_nan():
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
-def test_pictures_whose_names_are_not_text(inside):
+def test_images_whose_names_are_not_text(inside):
     make_triplets(inside / 'data', 1)
     for kind in ('lq', 'mask', 'gt'):
         os.rename(
@@ -504,7 +503,7 @@ def test_pictures_whose_names_are_not_text(inside):
     assert Path('comparison/pictures.csv').read_bytes().count(b'\ncaf\xe9,') == 2
 
 
-def test_a_class_of_pictures_without_regions(inside):
+def test_a_class_of_images_without_regions(inside):
     make_triplets(inside / 'plain', 2)
     for path in (inside / 'plain' / 'mask').iterdir():
         cv2.imwrite(str(path), np.zeros((32, 32), np.uint8))

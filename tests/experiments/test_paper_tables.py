@@ -18,8 +18,10 @@ from conftest import ROOT, command_line, environment, make_triplets, status_of
 from PIL import Image
 
 from hmaca_arch.config import files as options
+from hmaca_arch.config import shipped
 from hmaca_arch.experiments.bootstrap import Estimate
-from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner
+from hmaca_arch.experiments.tables import figures, job, plan, report, results, runner, state
+from hmaca_arch.experiments.tables.cell import exact
 from hmaca_arch.messages import how_to_install
 
 OPTIONS = ROOT / 'options'
@@ -27,7 +29,7 @@ OPTIONS = ROOT / 'options'
 
 def loaded(cell: plan.Cell, data='/data', iterations=7) -> dict:
     """The options that its training reads."""
-    changes = cell.changes(OPTIONS, Path(data), iterations)
+    changes = cell.changes(Path(data), iterations)
     return options.load(OPTIONS / cell.option_file, changes)
 
 
@@ -125,7 +127,7 @@ def test_what_is_compared_with_our_own_configuration_trains_like_it(preset):
 
 def test_the_papers_figures():
     def of(network, dataset='horse_pix', alpha=None):
-        return plan.paper_figure(plan.Cell(network, dataset, 'light', 'clean', alpha), OPTIONS)
+        return plan.paper_figure(plan.Cell(network, dataset, 'light', 'clean', alpha))
 
     assert [of(n) for n in ('HMA1', 'HMA2', 'HMACA1', 'HMACA2', 'SwinIR', 'HMACA+')] == [
         39.30,
@@ -143,7 +145,7 @@ def test_the_papers_figures():
         and of('HMA1', 'horse_noise', 0.0) is None
     )
     assert all(
-        cell.alpha in plan.ALPHAS and plan.paper_figure(cell, OPTIONS)
+        cell.alpha in plan.ALPHAS and plan.paper_figure(cell)
         for table in '23'
         for cell in plan.plan(table, 'paper')
     )
@@ -157,7 +159,7 @@ def write_cell(
 ) -> None:
     """As a finished test leaves it."""
     (folder / 'cells').mkdir(parents=True, exist_ok=True)
-    state = {
+    content = {
         'done': True,
         'iterations': 300,
         'training_seconds': 90.0,
@@ -165,7 +167,7 @@ def write_cell(
         'parameters': 1234,
         'cell': asdict(cell),
     }
-    (folder / 'cells' / f'{cell.name}.json').write_text(json.dumps(state))
+    (folder / 'cells' / f'{cell.name}.json').write_text(json.dumps(content))
     table = results.ValidationTable(results.METRICS)
     for i, pair in enumerate(zip(inputs, outputs)):
         row = {
@@ -174,7 +176,7 @@ def write_cell(
             for metric in results.METRICS
         }
         table.add(f'{i:04d}', row)
-    path = job.table_of_test(folder, cell)
+    path = state.table_of_test(folder, cell)
     path.parent.mkdir(parents=True)
     table.write_csv(path)
     if data is not None:
@@ -192,7 +194,7 @@ def test_names_of_pictures_need_not_be_text(tmp_path):
     table.write_csv(tmp_path / 'table.csv')
     assert (
         results.read_table(tmp_path / 'table.csv').names
-        == job.shown_pictures(tmp_path / 'table.csv')
+        == state.shown_images(tmp_path / 'table.csv')
         == ['caf\udce9']
     )
 
@@ -239,7 +241,7 @@ def test_a_table_of_networks(tmp_path, capsys):
     assert rows['HMACA+'][:3] == ['38.00 (37.50 to 38.50)', '+3.00 (+2.50 to +3.50)', '']
     assert (
         rows['unrestored input'][0] == '35.00'
-        and 'Horse-Pixelization: 1 pictures that some network restored exactly' in output
+        and 'Horse-Pixelization: 1 images that some network restored exactly' in output
     )
     assert (
         'Cells: 3 done, 1 failed, 2 not run.' in output
@@ -247,7 +249,7 @@ def test_a_table_of_networks(tmp_path, capsys):
     )
     csv = (tmp_path / 'table1_light_clean_300it.csv').read_text().splitlines()
     assert len(csv) == 7 and csv[1].startswith(
-        'HMA1,horse_pix,light,clean,,,0,1,done,300,1.5,1234,35.000000,36.500000'
+        'HMA1,horse_pix,light,clean,,,0,1,,False,False,done,300,1.5,1234,35.000000,36.500000'
     )
     assert (tmp_path / 'table1_light_clean_300it.md').read_text() in output
 
@@ -266,7 +268,7 @@ def test_how_far_one_network_is_ahead_of_another(tmp_path, capsys):
         ('HMACA+', 2): [90, 90, 90], ('HAT', 2): [31, 41, 50],
     }.items():  # fmt: skip
         write_cell(tmp_path, by_name[key], [30, 40, 49], outputs)
-    found = results.collect(cells, tmp_path, ROOT)
+    found = results.collect(cells, tmp_path)
     groups = report.grouped(found, 'network')
     assert results.difference(groups['HMACA+',], groups['HMA1',]) == Estimate(1.5, 1.0, 2.0)
     assert results.difference(groups['HMA1',], groups['HMACA+',]) == Estimate(-1.5, -2.0, -1.0)
@@ -332,8 +334,10 @@ def test_a_table_grows_with_every_command(tmp_path, capsys):
     (tmp_path / 'cells' / 'Gone_light_clean_300it_seed0.json').write_text(json.dumps(strange))
     changed = plan.plan('1', 'light', networks=['HMA+'], iterations=300)[0]
     write_cell(tmp_path, changed, [30, 40], [31, 41])
-    state = job.read_state(tmp_path, changed) | {'identity': {'option file': 'another', 'data': ''}}
-    (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(state))
+    content = state.read_state(tmp_path, changed) | {
+        'identity': {'option file': 'another', 'data': ''}
+    }
+    (tmp_path / 'cells' / f'{changed.name}.json').write_text(json.dumps(content))
     assert (
         status_of(
             'tables', '--networks', 'HAT', '--iterations', '300', '--report', '-o', str(tmp_path)
@@ -348,7 +352,7 @@ def test_a_table_grows_with_every_command(tmp_path, capsys):
     assert (
         f'left out: {changed.name}: was begun with another option file' in capsys.readouterr().out
     )
-    assert job.known_cells(tmp_path, 'light_clean') == []
+    assert state.known_cells(tmp_path, 'light_clean') == []
     assert (
         status_of(
             'tables',
@@ -388,7 +392,7 @@ def test_a_table_over_alpha_with_its_plot(tmp_path, capsys):
     assert lines[blur + 3] == ['HMACA1: iterations', '300', *[''] * 4, '300', *[''] * 5]
     assert lines[blur + 4][:3] == ['HMACA1: paper', '46.91', '51.14']
     assert Image.open(tmp_path / 'table2_light_clean_alpha.png').size == (800, 500)
-    (axes,) = figures.alpha_plot(results.collect(cells, tmp_path, ROOT)).axes
+    (axes,) = figures.alpha_plot(results.collect(cells, tmp_path)).axes
     assert [line.get_label() for line in axes.lines[1:]] == [
         'Horse-GaussianBlur, HMACA1'
     ] and 'dB' in axes.get_ylabel()
@@ -409,26 +413,28 @@ def test_without_matplotlib_the_table_is_written_and_one_line_names_the_extra(
 def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_path, monkeypatch):
     """Neither continued nor shown as done: its name says the same."""
     cell = plan.plan('1', 'light', networks=['HMACA1'], iterations=300)[0]
-    root, data = tmp_path / 'root', tmp_path / 'data'
-    shutil.copytree(ROOT / 'options', root / 'options')
+    folder, data = tmp_path / 'options', tmp_path / 'data'
+    shutil.copytree(OPTIONS, folder)
+    monkeypatch.setattr(shipped, 'FOLDER', folder)
     manifest = data / 'clean' / 'horse_pix' / 'train' / 'manifest.jsonl'
     manifest.parent.mkdir(parents=True)
     manifest.write_text('{}')
     write_cell(tmp_path, cell, [30], [31])
 
     def begun():
-        begun = job.Job(cell, tmp_path, root, data)
+        begun = job.Job(cell, tmp_path, data)
         begun.check_identity()
         begun.save()
 
     begun(), begun()
-    file = root / 'options' / cell.option_file
+    file = cell.path
+    assert file.is_relative_to(folder)
     file.write_text(file.read_text().replace('lr: 1e-3', 'lr: 1e-4'))
     with pytest.raises(
         ValueError,
         match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/',
     ):
-        runner.run([cell], tmp_path, root, data)
+        runner.run([cell], tmp_path, data)
     file.write_text(file.read_text().replace('lr: 1e-4', 'lr: 1e-3'))
     begun()
     manifest.write_text('{"seed": 1}')
@@ -439,7 +445,7 @@ def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_pat
 def test_a_plot_of_nothing_but_zeros(tmp_path):
     cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5], iterations=300)
     write_cell(tmp_path, cells[0], [30], [30])
-    assert figures.alpha_plot(results.collect(cells, tmp_path, ROOT)) is not None
+    assert figures.alpha_plot(results.collect(cells, tmp_path)) is not None
 
 
 def test_figures_of_different_pictures_are_not_mixed(tmp_path, capsys):
@@ -450,7 +456,7 @@ def test_figures_of_different_pictures_are_not_mixed(tmp_path, capsys):
     error = capsys.readouterr().err
     assert (
         error.count('\n') == 1
-        and f'{first.name} and {second.name} were tested on different pictures' in error
+        and f'{first.name} and {second.name} were tested on different images' in error
     )
 
 
@@ -459,9 +465,7 @@ def test_the_sheet_shows_what_each_network_restored(tmp_path):
     cells = plan.plan('1', 'light', networks=['HAT', 'DRCT', 'SwinIR'])
     write_cell(tmp_path / 'o', cells[0], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=100)
     write_cell(tmp_path / 'o', cells[2], [30, 40, 35], [31, 41, 36], tmp_path / 'data', colour=200)
-    sheet = figures.sheet(
-        results.collect(cells, tmp_path / 'o', ROOT), tmp_path / 'o', tmp_path / 'data'
-    )
+    sheet = figures.sheet(results.collect(cells, tmp_path / 'o'), tmp_path / 'o', tmp_path / 'data')
     pitch = figures.SIDE + 4
     # 3 pictures, whole and enlarged: input, mask, two networks (one was not run), gt
     assert sheet.shape == (30 + 6 * pitch - 4, 5 * pitch - 4, 3)
@@ -473,7 +477,7 @@ def test_the_sheet_shows_what_each_network_restored(tmp_path):
     assert [round((mask == 255).mean(), 2) for mask in masks] == [0.11, 0.25] * 3, (
         'enlarged around the region'
     )
-    assert job.shown_pictures(job.table_of_test(tmp_path / 'o', cells[0])) == [
+    assert state.shown_images(state.table_of_test(tmp_path / 'o', cells[0])) == [
         '0000',
         '0002',
         '0001',
@@ -486,18 +490,14 @@ def test_the_sheet_shows_what_each_network_restored(tmp_path):
 def test_alphas_that_differ_have_cells_of_their_own():
     cells = plan.plan('1', 'light', networks=['HMACA1'], alphas=[0.5, 0.50000001])
     assert cells[0].name != cells[1].name and cells[0].name.endswith('alpha0.5_seed0')
-    assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(OPTIONS, Path('data'), 10)
-    assert (
-        plan.exact(0.1 + 0.2) == '0.30000000000000004'
-        and plan.exact(1.0) == '1'
-        and plan.exact(0.3) == '0.3'
-    )
+    assert 'train:pixel_opt:alpha=0.50000001' in cells[1].changes(Path('data'), 10)
+    assert exact(0.1 + 0.2) == '0.30000000000000004' and exact(1.0) == '1' and exact(0.3) == '0.3'
 
 
 def test_figures_that_are_not_there_are_not_called_done(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=300)
     write_cell(tmp_path, cell, [float('nan')] * 2, [float('nan')] * 2)
-    (found,) = results.collect([cell], tmp_path, ROOT)
+    (found,) = results.collect([cell], tmp_path)
     assert report.over_seeds([found], [float('nan')], '.2f') == 'no figures'
 
 
@@ -515,6 +515,56 @@ def test_which_cells_stand_in_which_table():
     }
 
 
+@pytest.mark.parametrize(
+    ('arithmetic', 'name', 'entries'),
+    [
+        ({}, '', []),
+        ({'amp': 'bf16'}, '_bf16', ['train:amp=bf16']),
+        ({'amp': 'fp16', 'tf32': True}, '_fp16_tf32', ['train:amp=fp16', 'train:tf32=true']),
+        ({'compiled': True}, '_compiled', ['train:compile=true']),
+    ],
+)
+def test_arithmetic_is_part_of_a_cells_identity_and_for_training_alone(
+    tmp_path, monkeypatch, arithmetic, name, entries
+):
+    make_triplets(tmp_path / 'clean' / 'horse_pix' / 'train', 1)
+    (tmp_path / 'cells').mkdir(), (tmp_path / 'logs').mkdir()
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=9, **arithmetic)
+    assert cell.name == f'HAT_horse_pix_light_clean_9it{name}_seed0'
+    begun = []
+    monkeypatch.setattr(job.Job, 'begin', lambda self, *command: begun.append(command))
+    running = job.Job(cell, tmp_path, tmp_path)
+    running.start()
+    running.save()
+    (running.experiment / 'models').mkdir(parents=True)
+    (running.experiment / 'models' / 'net_g_latest.pth').touch()
+    running.state['trained'] = True
+    running.train_or_test()
+    (train, trained, _), (test, tested) = begun
+    assert (train, test) == ('train', 'test')
+    assert [
+        entry for entry in trained if entry.startswith(('train:amp', 'train:tf32', 'train:compile'))
+    ] == entries
+    assert not {*entries} & {*tested}
+    assert state.known_cells(tmp_path, cell.scale) == [cell]
+    if entries:
+        plain = job.Job(
+            plan.plan('1', 'light', networks=['HAT'], iterations=9)[0], tmp_path, tmp_path
+        )
+        plain.check_identity()
+        assert plain.state['identity'] != running.state['identity']
+
+
+def test_the_report_says_in_what_the_networks_were_trained(tmp_path, capsys):
+    (cell,) = plan.plan('1', 'light', networks=['HAT'], amp='bf16', tf32=True)
+    write_cell(tmp_path, cell, [30, 40], [31, 41])
+    arguments = ['--networks', 'HAT', '--report', '-o', str(tmp_path), '--amp', 'bf16', '--tf32']
+    assert status_of('tables', *arguments) == 0
+    assert 'Trained in bf16, tf32. Cells: 1 done.' in capsys.readouterr().out
+    (_, line) = (tmp_path / 'table1_light_clean_bf16_tf32.csv').read_text().splitlines()
+    assert line.startswith('HAT,horse_pix,light,clean,,,0,1,bf16,True,False,done,')
+
+
 def test_gpus_are_dealt_to_cells():
     assert runner.shares([], 2, None) == [None] and runner.shares([], 1, 3) == [None] * 3
     assert runner.shares(['0', '1', '2'], 1, None) == ['0', '1', '2']
@@ -527,7 +577,7 @@ def test_gpus_are_dealt_to_cells():
 
 def test_progress_is_where_the_checkpoints_are(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=1200)
-    running = job.Job(cell, tmp_path, ROOT, tmp_path)
+    running = job.Job(cell, tmp_path, tmp_path)
     running.phase, running.state['iterations'] = 'train', 1200
     assert running.progress() == f'{cell.name}: train'
     states = tmp_path / 'experiments' / cell.name / 'training_states'
@@ -539,7 +589,7 @@ def test_progress_is_where_the_checkpoints_are(tmp_path):
 
 def test_several_processes_are_torchruns(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], processes=3)
-    command = job.Job(cell, tmp_path, ROOT, tmp_path).command('train', ['a=1'], '--auto_resume')
+    command = job.Job(cell, tmp_path, tmp_path).command('train', ['a=1'], '--auto_resume')
     assert command[1:3] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=3' in command
     assert command[command.index('hmaca_arch') :][:3] == ['hmaca_arch', 'train', '-opt']
     assert command[-5:] == ['--launcher', 'pytorch', '--auto_resume', '--force_yml', 'a=1']
@@ -620,7 +670,7 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     finally:
         first.terminate()
         first.wait()
-    assert results.collect([cell], folder, ROOT)[0].status == 'not finished'
+    assert results.collect([cell], folder)[0].status == 'not finished'
 
     assert status_of('tables', *arguments) == 0
     output, log = capsys.readouterr().out, (folder / 'logs' / f'{cell.name}.log').read_text()
@@ -629,14 +679,14 @@ def test_a_matrix_is_trained_stopped_resumed_tabulated_and_left_alone(tmp_path, 
     assert re.search(
         r'^\| HMACA1 +\| +\d+\.\d\d \| +[-+]\d+\.\d\d \| 39\.32 \|.*\| +30 \|', output, re.M
     ), output
-    result = results.collect([cell], folder, ROOT)[0]
+    result = results.collect([cell], folder)[0]
     assert (
         len(result.table.names) == 2
         and result.state['training_seconds'] > 0
         and result.state['test_seconds'] > 0
     )
     kept = [path.name for path in (folder / 'experiments' / cell.name / 'models').iterdir()]
-    assert job.known_cells(folder, cell.scale) == [cell], 'other commands will show it'
+    assert state.known_cells(folder, cell.scale) == [cell], 'other commands will show it'
     assert (
         kept == ['net_g_latest.pth']
         and (folder / 'table1_smoke_clean_30it_horse_pix.png').is_file()
@@ -658,7 +708,7 @@ def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
     with pytest.raises(
         ValueError, match=r'other settings \(.*train:total_iter=3.*train:total_iter=9'
     ):
-        job.Job(cell, tmp_path, ROOT, tmp_path).start()
+        job.Job(cell, tmp_path, tmp_path).start()
 
 
 def test_a_damaged_state_is_named(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""One way to run any network: what reaches it, in which size, and what comes back."""
+"""`Adapter`: the inputs and sizes that a network gets, and its output."""
 
 import pytest
 import torch

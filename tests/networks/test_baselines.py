@@ -1,4 +1,4 @@
-"""Stock networks by name: found, built as they are, and their traps closed."""
+"""Networks to compare with: found by name, built unchanged, and their traps closed."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from hmaca_arch.networks import baselines
 
 
 def checked(tmp_path, section):
-    """The options of a run with this network, names and settings checked."""
+    """Load the options of a training with this network, checked."""
     opt = {**tiny_options(tmp_path), 'network_g': section}
     option_checks.check(opt)
     return opt

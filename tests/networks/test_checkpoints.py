@@ -1,4 +1,4 @@
-"""State dicts that say what they are, and those of the published release."""
+"""State dicts that describe themselves, and those of the published release."""
 
 import copy
 import io
@@ -22,7 +22,7 @@ SMALL = {
 
 
 def save_and_load(state_dict):
-    """As BasicSR saves, and torch loads without trusting the file."""
+    """Save as BasicSR does, and load as torch does without trusting the file."""
     for key, value in state_dict.items():
         state_dict[key] = value.cpu()
     file = io.BytesIO()

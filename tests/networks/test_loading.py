@@ -1,4 +1,4 @@
-"""From a checkpoint file to a network with its weights: by what it says of itself, or by a section."""
+"""From a checkpoint file to a network with its weights, by its description or by a section."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ DESCRIBED = {
 
 
 def saved(path, section, **others):
-    """A new network of a section whose weights are in a file, under `params_ema`."""
+    """Build a network of a section and save its weights under `params_ema`."""
     network = build(network_section(section)).eval()
     torch.save({'params': {}, 'params_ema': network.state_dict(), **others}, path)
     return network

@@ -1,6 +1,4 @@
-"""The mask as an additional input channel of any network, and padding for those that do not pad by
-themselves.
-"""
+"""The mask as an additional input channel, and padding for networks that do not pad."""
 
 import copy
 import re
@@ -48,9 +46,7 @@ def section(name='SwinIR', **more):
 
 
 def channel(name='SwinIR', seed=0, trained=True, **more) -> nn.Module:
-    """The network with a mask channel, in eval mode; with random weights for the mask as after some
-    training.
-    """
+    """Return the network with a mask channel, in eval mode, with random weights for the mask."""
     torch.manual_seed(seed)
     network = build_network(network_section(section(name, mask_input='channel', **more))).eval()
     if trained:
@@ -66,7 +62,7 @@ def batch(h=8, w=12, seed=0):
 
 
 class FourChannels(nn.Module):
-    """An honest first convolution of four channels, which is handed the mask beforehand."""
+    """A real first convolution of four channels, which gets the mask beforehand."""
 
     def __init__(self, rgb: nn.Conv2d, conv_mask: nn.Conv2d, mask):
         super().__init__()
@@ -112,7 +108,7 @@ def test_it_starts_as_the_network_without_a_mask_and_learns_from_the_first_step(
 
 
 def test_copies_and_threads_see_their_own_mask():
-    """Two threads and a copy, held inside the network at the same time."""
+    """Two threads and a copy are inside the network at the same time."""
     network = channel()
     twin = copy.deepcopy(network)
     nn.init.zeros_(twin.conv_mask.weight)
@@ -255,14 +251,14 @@ def test_blind_weights_do_not_load_into_a_network_with_a_mask_channel(strict):
 
 
 class NoPictureConv(nn.Module):
-    """Nowhere to add a mask."""
+    """A network with nowhere to add a mask."""
 
     def forward(self, x):
         return x
 
 
 class Windowed(nn.Module):
-    """Records what it was given; wants multiples of its window."""
+    """A network that records its input, and needs multiples of its window."""
 
     def __init__(self, *, window_size: int = 8, scale: int = 1):
         super().__init__()
@@ -299,7 +295,7 @@ def test_sections_that_cannot_work(tmp_path, changes, message):
         network_section(wrong)
 
 
-def test_a_network_without_a_convolution_for_the_picture_is_refused():
+def test_a_network_without_a_convolution_for_the_image_is_refused():
     with pytest.raises(ValueError, match='no convolution that takes the 3 channels'):
         build_network(network_section({'type': 'NoPictureConv', 'mask_input': 'channel'}))
 

@@ -1,6 +1,4 @@
-"""The networks' settings: one declaration gives the constructor's signature, its checks and the
-checkpoint's description.
-"""
+"""One declaration gives the constructor's signature and checks, and the description."""
 
 import inspect
 import json

@@ -1,6 +1,4 @@
-"""Weights from a stranger: whatever they say or claim, one line, and no file, socket, program,
-memory or time beyond their own size.
-"""
+"""Weights from a stranger cost one line at most: no file, socket, program, memory or time."""
 
 import ast
 import io
@@ -58,7 +56,7 @@ def saved(path: Path, weights: dict, **how) -> Path:
 
 
 def refused(weights, path: Path) -> str:
-    """The one line with which a state dict is refused, from a file and as it is."""
+    """Return the line that refuses a state dict, equal for a file and for the dict itself."""
     with pytest.raises(ValueError) as caught:
         build_network_from_state_dict(weights)
     with pytest.raises(ValueError) as from_file:
@@ -74,7 +72,7 @@ def ours(**settings) -> dict:
 
 
 def measured(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
-    """Run `basicsr ...` as a real process: exit status, errors, and the peak of its memory in MB."""
+    """Run `basicsr ...` as a process; return exit status, errors and peak memory in MB."""
     code = (
         'import resource, subprocess, sys\n'
         'done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n'
@@ -99,7 +97,7 @@ def measured(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
 
 @pytest.fixture
 def image(tmp_path):
-    """What follows `basicsr restore` for a small image and its mask."""
+    """Return the arguments of `basicsr restore` for a small image and its mask."""
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((64, 64, 3), np.uint8))
     mask = np.zeros((64, 64), np.uint8)
     mask[20:30, 20:30] = 255
@@ -112,7 +110,7 @@ def image(tmp_path):
 
 @pytest.mark.parametrize('override', ['0', '1'])
 def test_a_description_does_not_open_another_file(tmp_path, image, override):
-    """A real process, with and without the environment that makes torch execute what it loads."""
+    """In a process, with and without the environment that makes torch execute what it loads."""
 
     class Program:
         def __reduce__(self):
@@ -177,9 +175,7 @@ def test_settings_are_numbers_and_known_names(tmp_path, more):
 
 
 def test_every_text_that_a_network_takes_is_written_down():
-    """Settings annotated as one of some names are those of the list, so that one that is added is
-    not forgotten.
-    """
+    """The closed list has every name that a setting may be, also one that is added later."""
     for network in (HMANet, HMACA):
         for key, kind in network.__init__.__annotations__.items():
             if getattr(kind, '__origin__', None) is not None and 'Literal' in str(kind):
@@ -203,7 +199,7 @@ def no_sockets(monkeypatch):
 
 @pytest.mark.parametrize('name', ['HMANet', 'HMACA', 'Unfolded', *described.STOCK])
 def test_restoring_opens_no_socket(tmp_path, no_sockets, name):
-    """With each network of the list, from its description alone."""
+    """Each network of the list is built from its description alone."""
     if name in ('HAT', 'DRCT', 'NAFNet'):
         pytest.importorskip('spandrel')
     ours = (
@@ -246,9 +242,7 @@ def test_sizes_of_our_networks_are_bounded_by_the_file(tmp_path, more):
 @pytest.mark.parametrize('more', [*NUMBERS, {'img_size': 2**19, 'depths': [2]}, {'patch_size': 2**20}, {'gc': 2**20, 'compress_ratio': 0},
                                   {'overlap_ratio': 1e6}, {'upsampler': 'pixelshuffle', 'upscale': 2**19}])  # fmt: skip
 def test_sizes_of_stock_networks_are_bounded_by_the_file(tmp_path, name, more):
-    """Built with what cannot be, or so that its images would be padded to gigapixels; what changes
-    no weight may be said.
-    """
+    """Settings that cannot work, or would pad images to gigapixels though no weight changes."""
     if name != 'SwinIR':
         pytest.importorskip('spandrel')
     section = {**SECTIONS[name], 'img_size': 8}
@@ -280,7 +274,7 @@ def test_sizes_of_nafnet_are_bounded_by_the_file(tmp_path, more):
 
 
 def test_a_network_of_many_blocks_stops_at_the_files_number_of_weights():
-    """By counting what is built, not by waiting for what does not fit."""
+    """The network is counted while it is built; nothing waits for memory to run out."""
     made = []
 
     class Counting(torch.nn.Linear):
@@ -323,7 +317,7 @@ def test_option_files_are_bounded_too(section):
 
 
 def rewritten(path: Path, change: dict, whole: bytes | None = None) -> Path:
-    """A small checkpoint with members changed by name: bytes -> bytes, or (bytes, compression)."""
+    """Copy a small checkpoint with members changed: name -> bytes, or (bytes, compression)."""
     if whole is None:
         buffer = io.BytesIO()
         torch.save({'params_ema': {'x': torch.zeros(4)}}, buffer)
@@ -337,7 +331,7 @@ def rewritten(path: Path, change: dict, whole: bytes | None = None) -> Path:
 
 
 def claim(elements: int):
-    """A program that asks for that many float32 where it asked for 4."""
+    """Return a pickle program that asks for `count` float32 in place of 4."""
     return lambda data: data.replace(b'K\x04tq', b'J' + struct.pack('<i', elements) + b'tq', 1)
 
 
@@ -348,7 +342,7 @@ def test_a_sound_file_rewritten_still_loads(tmp_path):
 
 
 def test_a_compressed_file_is_refused_before_it_is_read(tmp_path, image, tiny_checkpoint):
-    """A real process: a file of half a MB that would be half a GB in memory."""
+    """In a process: a file of half a MB that would take half a GB of memory."""
 
     def deflated(data):
         return data, zipfile.ZIP_DEFLATED
@@ -379,7 +373,7 @@ def test_a_storage_is_no_larger_than_its_member(tmp_path):
 
 
 def test_members_that_overlap_are_counted_each(tmp_path):
-    """A directory that names the same bytes a thousand times."""
+    """The directory lists the same bytes a thousand times."""
     path = rewritten(tmp_path / 'net.pth', {'data/0': lambda _: bytes(10**5)})
     data = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
@@ -401,9 +395,7 @@ def test_members_that_overlap_are_counted_each(tmp_path):
 
 
 def test_both_readers_of_a_zip_see_the_same(tmp_path):
-    """Python finds a directory behind bytes put before the file, and torch goes by what the file
-    says of itself.
-    """
+    """Python finds a directory behind prepended bytes; torch trusts the file's own offset."""
     path = rewritten(tmp_path / 'net.pth', {})
     whole = path.read_bytes()
     path.write_bytes(b'PK\x03\x04' + bytes(1000) + whole)
@@ -434,9 +426,7 @@ PROGRAMS = {  # what torch's own list of harmless names lets a pickle ask for
 
 
 def nested(open_: bytes, close: bytes, width: int, depth: int) -> bytes:
-    """A program that builds each container of ten times the one before: a key of a dictionary,
-    which is hashed all through.
-    """
+    """Each container holds ten of the one before, as a key, which is hashed throughout."""
     level = b'\x80\x02}' + b'K\x01q\x00'
     for number in range(depth):
         level += open_ + b'h%c' % number * width + close + b'q%c' % (number + 1)
@@ -647,7 +637,7 @@ def test_spandrel_refuses(tmp_path):
 
 
 def test_files_that_basicsr_opens_itself(tmp_path, monkeypatch):
-    """An option file may name a path; what lies there is still a stranger's."""
+    """An option file may name a path; the file there is still a stranger's."""
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
 
     class Program:
@@ -667,9 +657,7 @@ def test_files_that_basicsr_opens_itself(tmp_path, monkeypatch):
 
 
 def test_every_load_of_torch_is_ours_or_safe():
-    """In this project: `weights_only=True` is said. In BasicSR: `compat.LOADING` names each module
-    that calls torch.load.
-    """
+    """Ours state `weights_only=True`; `compat.LOADING` lists BasicSR's that call torch.load."""
 
     def calls(path):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""Unfolded networks: what they take, what reaches them, and that their checkpoints describe them."""
+"""Unfolded networks: their settings, the inner network's input, and their checkpoints."""
 
 import numpy as np
 import pytest

@@ -48,6 +48,9 @@ def colours(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(30, 220, shape or (40, 48, 3), dtype=np.uint8)
 
 
+KEY_CODES = {'Enter': 13, 'Escape': 27, 'Delete': 46}
+
+
 class Served:
     """The page in a thread of this process; as a context manager it ends the page."""
 
@@ -221,9 +224,11 @@ class Page(Browser):
 
     def key(self, key: str, modifiers: int = 0) -> None:
         """Press a key. modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
+        more: dict[str, Any] = {'windowsVirtualKeyCode': KEY_CODES.get(key, 0)}
         for kind in ('keyDown', 'keyUp'):
-            text = {'text': key} if kind == 'keyDown' and len(key) == 1 and not modifiers else {}
-            self.call('Input.dispatchKeyEvent', type=kind, key=key, modifiers=modifiers, **text)
+            if kind == 'keyDown' and len(key) == 1 and not modifiers:
+                more['text'] = key
+            self.call('Input.dispatchKeyEvent', type=kind, key=key, modifiers=modifiers, **more)
 
     def touch(self, kind: str, *points: tuple[float, float]) -> None:
         """Touch. kind: touchStart, touchMove or touchEnd; points: of all fingers that stay."""

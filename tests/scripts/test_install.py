@@ -1,6 +1,4 @@
-"""`scripts/install.py` and what goes with it: which torch, by which commands, and BasicSR on newer
-Pythons.
-"""
+"""`scripts/install.py`: which torch, by which commands, and BasicSR on newer Pythons."""
 
 import importlib.util
 import os
@@ -70,7 +68,7 @@ def test_no_cuda_on_macos(install):
     [('GPU 0: NVIDIA A', 0, True), ('GPU', 9, False), ('No devices were found', 0, False)],
 )
 def test_a_driver_without_a_gpu_is_none(monkeypatch, tmp_path, answer, status, found):
-    """nvidia-smi may be installed on a machine that has no GPU; it says so."""
+    """nvidia-smi may be installed on a machine that has no GPU."""
     spec = importlib.util.spec_from_file_location('install', ROOT / 'scripts' / 'install.py')
     install = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(install)

@@ -151,6 +151,13 @@ def test_compare(run, trained):
     assert len(found['rows']) == 3, 'the input, the network and bicubic'
 
 
+def test_tables(run, trained):
+    make_triplets(run.folder / 'sets' / 'clean' / 'horse_pix' / 'train', 2, size=24)
+    make_triplets(run.folder / 'sets' / 'clean' / 'horse_pix' / 'test', 1, size=24, seed=1)
+    said = run('tables', '--preset', 'smoke', '--networks', 'HMA1', '--data', 'sets')
+    assert 'Cells: 1 done.' in said and (run.folder / 'tables' / 'table1_smoke_clean.md').is_file()
+
+
 def test_export(run, trained):
     pytest.importorskip('onnxruntime')
     run('export', '--weights', trained, '-o', 'net.onnx', '--size', 64, 64)

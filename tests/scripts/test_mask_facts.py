@@ -1,4 +1,4 @@
-"""The experiment on what a network knows of its mask."""
+"""The experiment on what a network knows of its mask, and the restored examples."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def test_moving_the_mask(tmp_path):
     assert cv2.imread(str(tmp_path / 'facts.png')).shape[2] == 3
 
 
-def test_a_picture_that_cannot_be_written_is_told_at_once(tmp_path):
+def test_an_image_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / 'folder.png').mkdir()
     for name in ('facts.abc', 'nowhere/facts.png', 'folder.png'):
         result = subprocess.run(

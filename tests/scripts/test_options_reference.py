@@ -72,9 +72,7 @@ def test_examples_are_of_the_kind():
 
 
 def test_defaults_are_those_of_the_code():
-    """What `.get(key, default)` says in the code that reads these sections, where the key is of one
-    section only.
-    """
+    """Compare with the defaults in `.get(key, default)`, for keys of a single section."""
     keys = [key for section in SECTIONS.values() for key in section]
     stated = {
         key: kind.default
@@ -115,7 +113,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def mistakes(value, rule: dict, place: str = '') -> list[str]:
-    """Where a value breaks a JSON schema; the few keywords that the script uses."""
+    """Return where a value breaks a JSON schema of the few keywords that the script uses."""
     found = []
     if 'type' in rule:
         kinds = {

@@ -1,6 +1,4 @@
-"""`scripts/quickstart.py`: the images that the quick start begins with, and what it shows in the
-end.
-"""
+"""`scripts/quickstart.py`: the quick start's images, table and report."""
 
 import importlib.util
 import shutil
@@ -28,9 +26,7 @@ def quickstart(monkeypatch):
 
 
 def test_before_and_after(quickstart, tmp_path, capsys):
-    """Restored as well as can be, the middle column is the right one, and the left one differs
-    inside the region alone.
-    """
+    """With perfect restorations the middle column is the right one; the left differs."""
     quickstart.write_degraded(tmp_path)
     names = sorted(path.name for path in (tmp_path / 'degraded').iterdir())
     assert names == ['astronaut.png', 'chelsea.png', 'coffee.png']

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import basicsr.test
+import basicsr.train
 import pytest
 import torch
 from basicsr.utils.logger import initialized_logger
@@ -391,6 +393,20 @@ def test_the_first_host_of_slurm(hosts, first):
 def test_a_list_of_hosts_that_cannot_be_read(hosts):
     with pytest.raises(ValueError, match='set MASTER_ADDR'):
         distributed.first_host(hosts)
+
+
+@pytest.mark.parametrize(
+    'hosts', ['a; mkdir made', '$(mkdir made)', '`mkdir made`', 'a\nmkdir made']
+)
+def test_a_list_of_hosts_is_no_program(no_launcher, tmp_path, monkeypatch, hosts):
+    """CVE-2024-27763: BasicSR gives the variable to a shell. Here no shell sees it."""
+    monkeypatch.chdir(tmp_path)
+    no_launcher.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0', SLURM_NODELIST=hosts)
+    with pytest.raises(ValueError, match='set MASTER_ADDR'):
+        distributed.start('slurm', {}, use_gpu=False)
+    assert not (tmp_path / 'made').exists()
+    for module in (basicsr.train, basicsr.test):
+        assert not hasattr(module, 'init_dist'), 'it is called by what `parse_options` replaces'
 
 
 @pytest.fixture

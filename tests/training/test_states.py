@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import losses_ext  # noqa: F401
-from hmaca_arch.config.checks import optimizers
+from hmaca_arch.config.training_checks import optimizers
 from hmaca_arch.files.torch_files import load_safely
 from hmaca_arch.training import pipeline
 from hmaca_arch.training.states import check_optimizer, check_state

@@ -1,3 +1,4 @@
-"""The paper's tables as a matrix of experiments: what is in it (`plan`), running it (`runner`),
-what came of it (`results`, `report`).
+"""The paper's tables as a matrix of experiments.
+
+`plan` says what is in it, `runner` and `job` run it, `results` and `report` show the figures.
 """

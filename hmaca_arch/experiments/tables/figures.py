@@ -1,4 +1,4 @@
-"""Figures of a table: gain over alpha, and what the networks made of a few test pictures."""
+"""Draw the figures of a table: gain over alpha, and a few restored test images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from hmaca_arch.experiments.comparison.sheet import crop_of
-from hmaca_arch.experiments.tables.job import shown_pictures, table_of_test
-from hmaca_arch.experiments.tables.plan import SETS
+from hmaca_arch.experiments.tables.cell import SETS
 from hmaca_arch.experiments.tables.report import grouped, label
 from hmaca_arch.experiments.tables.results import Result
+from hmaca_arch.experiments.tables.state import shown_images, table_of_test
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.restoring.sheets import contact_sheet
 
@@ -24,11 +24,12 @@ SIDE = 160  # of a panel on the sheet, pixels
 
 
 def alpha_plot(results: Sequence[Result]) -> Figure | None:
-    """Plot the gain over the unrestored input (dB, composite PSNR) over alpha, a line a data set,
-    network and `outside`.
+    """Plot the gain over the unrestored input (dB, composite PSNR) over alpha.
+
+    Each data set, network and `outside` has a line.
 
     Returns:
-        The figure; None where no result has an alpha.
+        The figure; None if no result has an alpha.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -50,7 +51,7 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
     if not lines:
         return None
     try:
-        from matplotlib.figure import Figure  # late: not everybody draws charts
+        from matplotlib.figure import Figure  # late: an extra, that only this needs
     except ModuleNotFoundError as error:
         raise ValueError(
             f'the chart over alpha needs {error.name}: {how_to_install("plots")}'
@@ -68,11 +69,10 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
 
 
 def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | None:
-    """Show lq | mask | what each network restored | gt of a few test pictures of one data set,
-    whole and enlarged.
+    """Show lq | mask | what each network restored | gt of a few test images, whole and enlarged.
 
-    The pictures are spread over the unrestored input's dB, so that no network chose them. One seed
-    of each.
+    The images are spread over the unrestored input's dB, so that no network chose them. Each
+    network shows one seed.
 
     Args:
         results: of one data set.
@@ -92,7 +92,7 @@ def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | N
     cell = done[0].cell
     source = data / cell.protocol / cell.dataset / 'test'
     rows = []
-    for name in shown_pictures(table_of_test(folder, cell)):
+    for name in shown_images(table_of_test(folder, cell)):
         paths = [
             next((source / kind).glob(f'{name}.*'), source / kind / name)
             for kind in ('lq', 'mask', 'gt')
@@ -103,10 +103,10 @@ def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | N
                 -1, test.parent / 'visualization' / test.stem / f'{name}_{result.cell.name}.png'
             )
         if not all(path.is_file() for path in paths):
-            continue  # data that are elsewhere by now
-        pictures = [cv2.imread(str(path)) for path in paths]
-        window = crop_of(pictures[1][..., 0], margin=1)
-        rows += [pictures, [picture[window] for picture in pictures]]
+            continue  # the data have been moved
+        images = [cv2.imread(str(path)) for path in paths]
+        window = crop_of(images[1][..., 0], margin=1)
+        rows += [images, [image[window] for image in images]]
     heads = [
         'input',
         'mask',

@@ -1,11 +1,5 @@
-"""One cell on its way: trained and tested, each by a process of its own.
+"""One cell on its way: trained and tested, each in a process."""
 
-Below the output folder: `experiments/` and `results/` (BasicSR's), `logs/CELL.log` (what the
-processes print) and `cells/CELL.json`: what is done, the settings it was done with, and the seconds
-spent.
-"""
-
-import csv
 import hashlib
 import json
 import os
@@ -16,190 +10,140 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hmaca_arch.config import reading
-from hmaca_arch.experiments.tables.plan import NETWORKS, SETS, Cell
+from hmaca_arch.experiments.tables.cell import NETWORKS, Cell
+from hmaca_arch.experiments.tables.state import (
+    how_to_restart,
+    read_state,
+    shown_images,
+    state_file,
+    table_of_test,
+)
 from hmaca_arch.files.atomic import write_atomically
 
-SHOWN = 6  # restored pictures that a finished cell keeps
-
-
-def read_state(folder: Path, cell: Cell) -> dict:
-    """What `cells/CELL.json` holds; nothing if the cell was never started."""
-    path = folder / 'cells' / f'{cell.name}.json'
-    try:
-        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f'{path} is damaged ({error}): {begin_anew(cell)}') from None
-
-
-def known_cells(folder: Path, scale: str) -> list[Cell]:
-    """The cells of a scale that were begun in an output folder by whichever command, by name;
-    states that are damaged, or of cells that are
-    not known any more, are left out."""
-    cells = []
-    for path in sorted((folder / 'cells').glob(f'*_{scale}_*.json')):
-        try:
-            fields = json.loads(path.read_text(encoding='utf-8'))['cell']
-            if fields.get('minutes') is None:  # cells were once trained by the clock too
-                fields.pop('minutes', None)
-            cell = Cell(**fields)
-        except (ValueError, KeyError, TypeError):
-            continue
-        if cell.scale == scale and (cell.network in NETWORKS and cell.dataset in SETS):
-            cells.append(cell)
-    return cells
-
-
-def table_of_test(folder: Path, cell: Cell) -> Path:
-    """The CSV that `basicsr test` writes."""
-    return folder / 'results' / cell.name / f'{cell.dataset}_{cell.protocol}_test.csv'
-
-
-def begin_anew(cell: Cell) -> str:
-    """What to do about a cell whose experiment is another one by now."""
-    return f'choose another folder with -o, or delete cells/{cell.name}.json, experiments/{cell.name} and results/{cell.name}'
-
-
-def is_done(folder: Path, cell: Cell) -> bool:
-    return bool(read_state(folder, cell).get('done')) and table_of_test(folder, cell).is_file()
-
-
-def shown_pictures(table: Path) -> list[str]:
-    """SHOWN pictures of a test, evenly spread over the ranks of the unrestored input's dB: the same
-    ones for every network.
-    """
-    with open(table, encoding='utf-8', errors='surrogateescape') as file:
-        names = [
-            row['picture']
-            for row in sorted(
-                csv.DictReader(file),
-                key=lambda row: (float(row['input_composite_psnr']), row['picture']),
-            )
-        ]
-    count = min(SHOWN, len(names))
-    return [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)]
+PACKAGES = Path(__file__).resolve().parents[3]  # the folder that this package was imported from
 
 
 class Job:
     """A cell that is being run.
 
     Args:
+        cell: what to run.
         folder: for everything that is written.
-        root: the checkout.
         data: the folder of the data sets.
         gpus: for CUDA_VISIBLE_DEVICES; None: as it is.
     """
 
-    def __init__(self, cell: Cell, folder: Path, root: Path, data: Path, gpus: str | None = None):
-        self.cell, self.folder, self.root, self.data, self.gpus = cell, folder, root, data, gpus
-        self.state = {
+    def __init__(self, cell: Cell, folder: Path, data: Path, gpus: str | None = None) -> None:
+        self.cell, self.folder, self.data, self.gpus = cell, folder, data, gpus
+        self.state: dict[str, Any] = {
             'training_seconds': 0.0,
             'test_seconds': 0.0,
             **read_state(folder, cell),
             'cell': asdict(cell),
         }
         self.state.pop('error', None)
-        self.process: subprocess.Popen | None = None
-        self.phase = ''
+        self.process: subprocess.Popen[bytes] | None = None
+        self.phase = ''  # train, test, or nothing
         self.since = time.time()
         self.start_of_phase = 0  # in the log
 
     @property
     def log(self) -> Path:
+        """The path of what its processes print."""
         return self.folder / 'logs' / f'{self.cell.name}.log'
 
     @property
     def experiment(self) -> Path:
+        """The folder of its training."""
         return self.folder / 'experiments' / self.cell.name
-
-    @property
-    def spent(self) -> float:
-        """Seconds, in all runs of this cell together."""
-        now = time.time() - self.since if self.process is not None else 0.0
-        return self.state['training_seconds'] + self.state['test_seconds'] + now
 
     def start(self) -> None:
         """Begin with what is missing.
 
         Raises:
-            ValueError, FileNotFoundError: the cell cannot be run.
+            ValueError: the cell cannot be run.
+            FileNotFoundError: its data do not exist.
         """
         source = self.data / self.cell.protocol / self.cell.dataset
         if not source.is_dir():
-            kind = (
-                'horse horse2zebra.zip'
-                if self.cell.dataset.startswith('horse')
-                else 'imagenet IMAGES'
-            )
+            horse = self.cell.dataset.startswith('horse')
+            kind = 'horse horse2zebra.zip' if horse else 'imagenet IMAGES'
             raise FileNotFoundError(
-                f'{source} does not exist; to prepare it: basicsr make-dataset --protocol {self.cell.protocol} --{kind} -o {self.data}'
+                f'{source} does not exist; to prepare it: basicsr make-dataset '
+                f'--protocol {self.cell.protocol} --{kind} -o {self.data}'
             )
         if 'iterations' not in self.state:
-            self.state['iterations'] = self.cell.default_iterations(self.root / 'options')
+            self.state['iterations'] = self.cell.default_iterations()
         self.train_or_test()
 
     def check_identity(self) -> None:
-        """Remember what the option file says and which data these are; a cell of that name goes on,
-        and stands in a table, as no other.
+        """Remember the content of the option file and of the data, or compare it.
+
+        A cell continues, and stands in a table, only if both are as they were when it began.
 
         Raises:
-            ValueError: it was begun with another option file's content, or on other data.
+            ValueError: the option file or the data have changed.
         """
-        root = self.root / 'options'
-        given = reading.merge(self.cell.options(root), {'train': self.cell.training(root)})
-        if NETWORKS[self.cell.network][2]:
-            given['changes'] = NETWORKS[self.cell.network][2]
+        given = reading.merge(self.cell.options(), {'train': self.cell.training()})
+        changes = [*NETWORKS[self.cell.network][2], *self.cell.arithmetic.values()]
+        if changes:
+            given['changes'] = changes
         given.pop('logger', None)
         for dataset in given['datasets'].values():  # data may be moved
             for key in [key for key in dataset if key.startswith('dataroot') or key == 'prepare']:
                 del dataset[key]
         source = self.data / self.cell.protocol / self.cell.dataset
         manifests = b''.join(path.read_bytes() for path in sorted(source.glob('*/manifest.jsonl')))
-        now = {'option file': json.dumps(given, sort_keys=True).encode(), 'data': manifests}
-        now = {what: hashlib.sha256(content).hexdigest()[:16] for what, content in now.items()}
+        contents = {'option file': json.dumps(given, sort_keys=True).encode(), 'data': manifests}
+        now = {what: hashlib.sha256(text).hexdigest()[:16] for what, text in contents.items()}
         before = self.state.setdefault('identity', now)
         if not source.is_dir():  # a report needs no data
             now['data'] = before['data']
         if before != now:
             differing = ' and '.join(what for what in now if now[what] != before.get(what))
             raise ValueError(
-                f'{self.cell.name}: was begun with another {differing}: {begin_anew(self.cell)}'
+                f'{self.cell.name}: was begun with another {differing}: {how_to_restart(self.cell)}'
             )
 
-    def changes(self, iterations: int) -> list[str]:
-        return self.cell.changes(self.root / 'options', self.data, iterations)
-
     def train_or_test(self) -> None:
-        changes = self.changes(self.state['iterations'])
+        """Start the training, or the test if it is trained.
+
+        Raises:
+            ValueError: the cell was begun with other settings, or see `check_identity`.
+        """
+        changes = self.cell.changes(self.data, self.state['iterations'])
+        arithmetic = list(self.cell.arithmetic.values())
         # Data may be moved, and the cell's name has the data set.
         settings = [
             change
-            for change in changes
+            for change in [*changes, *arithmetic]
             if 'dataroot' not in change and not change.startswith('data=')
         ]
         before = self.state.setdefault('settings', settings)
         if before != settings:
             differing = ', '.join(sorted({*before} ^ {*settings}))
             raise ValueError(
-                f'was begun with other settings ({differing}): {begin_anew(self.cell)}'
+                f'was begun with other settings ({differing}): {how_to_restart(self.cell)}'
             )
         self.check_identity()
-        if (
-            self.state.get('trained')
-            and (self.experiment / 'models' / 'net_g_latest.pth').is_file()
-        ):
-            self.run('test', 'test', [*changes, 'val:pbar=false', 'val:save_img=true'])
-        else:
-            frequency = 2 if self.cell.preset == 'smoke' else 50
-            changes += [
-                'val=null',
-                'logger:use_tb_logger=false',
-                f'logger:save_checkpoint_freq={frequency}',
-            ]
-            self.run('train', 'train', changes, '--auto_resume')
+        weights = self.experiment / 'models' / 'net_g_latest.pth'
+        if self.state.get('trained') and weights.is_file():
+            self.begin('test', [*changes, 'val:pbar=false', 'val:save_img=true'])
+            return
+        frequency = 2 if self.cell.preset == 'smoke' else 50
+        changes += [
+            *arithmetic,
+            'val=null',
+            'logger:use_tb_logger=false',
+            f'logger:save_checkpoint_freq={frequency}',
+        ]
+        self.begin('train', changes, '--auto_resume')
 
-    def command(self, what: str, changes: list[str], *more: str) -> list[str]:
+    def command(self, phase: str, changes: list[str], *more: str) -> list[str]:
+        """Make the command line of `basicsr train` or `basicsr test`."""
         several = self.cell.processes > 1
         torchrun = [
             '-m',
@@ -212,9 +156,9 @@ class Job:
             *(torchrun if several else []),
             '-m',
             'hmaca_arch',
-            what,
+            phase,
             '-opt',
-            str(self.root / 'options' / self.cell.option_file),
+            str(self.cell.path),
         ]
         return [
             sys.executable,
@@ -225,10 +169,11 @@ class Job:
             *changes,
         ]
 
-    def run(self, phase: str, what: str, changes: list[str], *more: str) -> None:
-        command = self.command(what, changes, *more)
+    def begin(self, phase: str, changes: list[str], *more: str) -> None:
+        """Start a process that trains or tests."""
+        command = self.command(phase, changes, *more)
         where = {} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self.gpus}
-        paths = [os.environ.get('PYTHONPATH'), str(self.root)]
+        paths = [os.environ.get('PYTHONPATH'), str(PACKAGES)]
         environment = {
             **os.environ,
             **where,
@@ -250,27 +195,26 @@ class Job:
         self.save()
 
     def save(self) -> None:
-        """Write the state, with the time spent until now: nobody may be able to later."""
+        """Write the state, with the time spent so far: the next moment may be too late."""
         now = time.time()
-        if self.phase in ('train', 'test'):
-            self.state['training_seconds' if self.phase == 'train' else 'test_seconds'] += (
-                now - self.since
-            )
+        if self.phase:
+            key = 'training_seconds' if self.phase == 'train' else 'test_seconds'
+            self.state[key] += now - self.since
         self.since = now
-        path = self.folder / 'cells' / f'{self.cell.name}.json'
-        write_atomically(path, json.dumps(self.state, indent=1).encode())
+        text = json.dumps(self.state, indent=1)
+        write_atomically(state_file(self.folder, self.cell), text.encode())
 
     def output(self) -> str:
-        """What the present process has printed."""
+        """Read what the present process has printed."""
         with open(self.log, 'rb') as file:
             file.seek(self.start_of_phase)
             return file.read().decode(errors='replace')
 
     def proceed(self) -> bool:
-        """Look after the process; False when there is nothing more to do."""
-        code = self.process.poll()
+        """Look after the process, and start the next one. False: the cell is finished."""
+        code = None if self.process is None else self.process.poll()
         if code is None:
-            return True
+            return self.process is not None
         output = self.output()
         self.save()
         try:
@@ -293,6 +237,7 @@ class Job:
         return False
 
     def fail(self, error: Exception) -> None:
+        """Remember why the cell could not be run."""
         self.process, self.phase = None, ''
         self.state['error'] = (
             f'{error} (more in logs/{self.log.name})' if self.log.exists() else str(error)
@@ -300,8 +245,9 @@ class Job:
         self.save()
 
     def finish(self) -> None:
-        """Note that all is done, and delete what is large: all checkpoints but the last, all
-        pictures but a few.
+        """Note that the cell is done, and delete what is large.
+
+        The last checkpoint and a few images stay.
         """
         table = table_of_test(self.folder, self.cell)
         if not table.is_file():
@@ -310,13 +256,13 @@ class Job:
         self.state.update(done=True, parameters=measured['parameters'])
         self.save()
         self.delete_checkpoints(keep=0)
-        kept = {f'{name}_{self.cell.name}.png' for name in shown_pictures(table)}
-        for picture in table.parent.glob('visualization/*/*.png'):
-            if picture.name not in kept:
-                picture.unlink()
+        kept = {f'{name}_{self.cell.name}.png' for name in shown_images(table)}
+        for image in table.parent.glob('visualization/*/*.png'):
+            if image.name not in kept:
+                image.unlink()
 
     def delete_checkpoints(self, keep: int) -> None:
-        """All numbered ones but the newest `keep`: at the paper's size each takes 180 MB."""
+        """Delete all but the newest `keep`: at the paper's size each takes 180 MB."""
         numbers = self.saved()
         for number in numbers[: len(numbers) - keep]:
             (self.experiment / 'training_states' / f'{number}.state').unlink()
@@ -331,11 +277,11 @@ class Job:
     def progress(self) -> str:
         """Say in a line what is run, and the last iteration that is saved."""
         reached = self.saved() if self.phase == 'train' else []
-        return f'{self.cell.name}: {self.phase}' + (
-            f' {reached[-1]:,}/{self.state["iterations"]:,}' if reached else ''
-        )
+        place = f' {reached[-1]:,}/{self.state["iterations"]:,}' if reached else ''
+        return f'{self.cell.name}: {self.phase}{place}'
 
     def stop(self) -> None:
+        """End the process; a training saves a checkpoint first, if it does so in 20 seconds."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:

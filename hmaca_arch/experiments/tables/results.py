@@ -1,4 +1,4 @@
-"""What the finished cells of a plan measured."""
+"""Collect what the finished cells of a plan measured."""
 
 import csv
 import json
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from hmaca_arch.experiments.bootstrap import Estimate, bootstrap
-from hmaca_arch.experiments.tables.job import is_done, read_state, table_of_test
-from hmaca_arch.experiments.tables.plan import Cell, paper_figure
+from hmaca_arch.experiments.tables.cell import Cell
+from hmaca_arch.experiments.tables.plan import paper_figure
+from hmaca_arch.experiments.tables.state import is_done, read_state, table_of_test
 from hmaca_arch.metrics.summary import ValidationTable
 
 METRICS = ('composite_psnr', 'masked_psnr', 'masked_ssim')
@@ -23,9 +24,9 @@ class Result:
 
     Args:
         cell: what was to be run.
-        state: see `job`.
-        table: its test's, picture by picture; None if it is not done.
-        versions: what it was tested with (BasicSR's folder has them as versions.json).
+        state: see the module `state`.
+        table: of its test, by image; None if it is not done.
+        versions: of the packages that it was tested with (versions.json).
         paper: what the paper states, in dB, or None.
     """
 
@@ -37,24 +38,26 @@ class Result:
 
     @property
     def status(self) -> str:
+        """Done, failed, not finished or not run."""
         if self.table is not None:
             return 'done'
         return 'failed' if 'error' in self.state else 'not finished' if self.state else 'not run'
 
     def mean(self, row: str, metric: str) -> float:
-        """Of row 'input' or 'result', over the pictures in which both are finite; nan if the cell
-        is not done.
+        """Average a metric of row 'input' or 'result'; nan if the cell is not done.
+
+        The mean is over the images in which both are finite.
         """
         return math.nan if self.table is None else self.table.mean(row, metric)
 
     @property
     def gain(self) -> float:
-        """In composite PSNR over the unrestored input, paired; nan if the cell is not done."""
+        """The gain in composite PSNR over the unrestored input, paired; nan if it is not done."""
         return math.nan if self.table is None else self.table.gain('composite_psnr')
 
 
 def read_table(path: Path) -> ValidationTable:
-    """What `ValidationTable.write_csv` wrote."""
+    """Read what `ValidationTable.write_csv` wrote."""
     table = ValidationTable(METRICS)
     with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for row in csv.DictReader(file):
@@ -69,36 +72,29 @@ def read_table(path: Path) -> ValidationTable:
     return table
 
 
-def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
-    """A result for every cell, in their order.
+def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
+    """Collect a result for every cell, in their order.
 
     Args:
+        cells: of the table.
         folder: the output folder.
-        root: the checkout.
 
     Raises:
-        ValueError: cells of one data set were tested on different pictures, which no table may mix.
+        ValueError: cells of one data set were tested on different images, which no table may mix.
     """
     found: list[Result] = []
     for cell in cells:
         done = is_done(folder, cell)
         path = table_of_test(folder, cell)
-        versions = path.with_name('versions.json')
-        found.append(
-            Result(
-                cell,
-                read_state(folder, cell),
-                read_table(path) if done else None,
-                json.loads(versions.read_text(encoding='utf-8'))
-                if done and versions.is_file()
-                else {},
-                paper_figure(cell, root / 'options'),
-            )
-        )
+        file = path.with_name('versions.json')
+        versions = json.loads(file.read_text(encoding='utf-8')) if done and file.is_file() else {}
+        table = read_table(path) if done else None
+        found.append(Result(cell, read_state(folder, cell), table, versions, paper_figure(cell)))
         same = [result for result in found if result.table and result.cell.dataset == cell.dataset]
         if done and fingerprint(same[0].table) != fingerprint(same[-1].table):
             raise ValueError(
-                f'{same[0].cell.name} and {cell.name} were tested on different pictures: delete the older one from {folder / "cells"}'
+                f'{same[0].cell.name} and {cell.name} were tested on different images: '
+                f'delete the older one from {folder / "cells"}'
             )
     for dataset in {cell.dataset for cell in cells}:
         leave_out_together(
@@ -108,9 +104,12 @@ def collect(cells: Sequence[Cell], folder: Path, root: Path) -> list[Result]:
 
 
 def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate | None:
-    """In composite PSNR, between two networks on the same pictures: the mean over the seeds that
-    both have, with a 95 % interval (bootstrap
-    over pictures); None if they have no seed in common."""
+    """Compare two networks on the same images: the difference in composite PSNR.
+
+    Returns:
+        The mean over the seeds that both have, with a 95 % interval (bootstrap over images). None
+        if they have no seed in common.
+    """
     tables = {result.cell.seed: result.table for result in reference if result.table}
     pairs = [
         (result.table, tables[result.cell.seed])
@@ -121,21 +120,22 @@ def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate
         return None
     values = np.array(
         [[table.values['result', METRICS[0]] for table in pair] for pair in pairs]
-    )  # (seeds, 2, pictures)
+    )  # (seeds, 2, images)
     values = (values[:, 0] - values[:, 1]).mean(axis=0)
     return bootstrap(values[None, np.isfinite(values)])[0]
 
 
 def fingerprint(table: ValidationTable) -> list[tuple[str, str]]:
-    """Equal for tests on the same pictures and regions."""
+    """Return something that is equal for tests on the same images and regions."""
     return [
         (name, str(value)) for name, value in zip(table.names, table.values['input', 'masked_psnr'])
     ]
 
 
 def leave_out_together(tables: Sequence[ValidationTable]) -> None:
-    """A picture whose figure is not finite in one table (exact, or without a region) is left out of
-    the means of all.
+    """Leave an image out of the means of all tables if its figure is not finite in one.
+
+    It was restored exactly, or has no region.
     """
     for metric in METRICS if tables else ():
         finite = np.isfinite([table.rows(metric) for table in tables]).all(axis=(0, 1))

@@ -1,5 +1,6 @@
-"""Running the cells of a plan, several at a time; what is done is skipped, what was stopped goes
-on.
+"""Run the cells of a plan, several at a time.
+
+Finished cells are skipped, and stopped ones continue.
 """
 
 import os
@@ -10,8 +11,9 @@ from pathlib import Path
 import torch
 
 from hmaca_arch import interrupts
-from hmaca_arch.experiments.tables.job import Job, is_done
-from hmaca_arch.experiments.tables.plan import Cell
+from hmaca_arch.experiments.tables.cell import Cell
+from hmaca_arch.experiments.tables.job import Job
+from hmaca_arch.experiments.tables.state import is_done
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import say
 from hmaca_arch.training import locking
@@ -20,15 +22,22 @@ POLL = 0.2  # seconds
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may be set to, an entry a GPU."""
+    """List what CUDA_VISIBLE_DEVICES may be set to, an entry for each GPU."""
     count = torch.cuda.device_count()
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     return named.split(',')[:count] if named else [str(n) for n in range(count)]
 
 
 def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | None]:
-    """The GPUs of each of the cells that run at a time, for CUDA_VISIBLE_DEVICES; None where there
-    are none.
+    """Deal the GPUs to the cells that run at a time.
+
+    Args:
+        gpus: see `visible_gpus`.
+        processes: of each cell.
+        jobs: cells at a time; None: as many as the GPUs serve.
+
+    Returns:
+        CUDA_VISIBLE_DEVICES for each cell; None where there are no GPUs.
 
     Raises:
         ValueError: a cell has more processes than there are GPUs.
@@ -37,7 +46,7 @@ def shares(gpus: Sequence[str], processes: int, jobs: int | None) -> list[str | 
         return [None] * (jobs or 1)
     if processes > len(gpus):
         raise ValueError(
-            f'--processes {processes}: torch sees {len(gpus)} GPUs, and a process needs one'
+            f'--processes {processes}: torch sees {len(gpus)} GPUs, and each process needs one'
         )
     groups = [
         ','.join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)
@@ -51,25 +60,22 @@ def say_when(text: str) -> None:
 
 
 def run(
-    cells: Sequence[Cell],
-    folder: Path,
-    root: Path,
-    data: Path,
-    jobs: int | None = None,
-    every: float = 60,
+    cells: Sequence[Cell], folder: Path, data: Path, jobs: int | None = None, every: float = 60
 ) -> None:
-    """Run what is not done. A cell that fails says why, in its state too, and the others go on.
+    """Run the cells that are not done.
+
+    A cell that fails says why, in its state too, and the others continue.
 
     Args:
+        cells: to run.
         folder: for everything that is written.
-        root: the checkout.
         data: the folder of the data sets.
         jobs: cells at a time; default: as many as the GPUs serve, without GPUs one.
         every: seconds between two lines on the progress.
 
     Raises:
-        ValueError: another run writes into the folder, or a cell that is done is of another option
-            file or other data.
+        ValueError: another run writes into the folder, or the option file or data of a finished
+            cell have changed.
     """
     for name in ('cells', 'logs'):
         output_folder(folder / name)
@@ -77,12 +83,13 @@ def run(
         locking.lock_experiment(str(folder / 'cells'))
     except ValueError:
         raise ValueError(
-            f'{folder}: another run of this script writes there; wait for it, or choose another folder with -o'
+            f'{folder}: another run of this command writes there; wait for it, or choose another '
+            'folder with -o'
         ) from None
     waiting = [cell for cell in cells if not is_done(folder, cell)]
     done = [cell for cell in cells if cell not in waiting]
     for cell in done:
-        job = Job(cell, folder, root, data)
+        job = Job(cell, folder, data)
         job.check_identity()
         job.save()
     say_when(f'{len(cells)} cells, {len(done)} of them done already')
@@ -101,7 +108,7 @@ def run(
         while waiting or running:
             for place, gpus in enumerate(places):
                 if waiting and place not in running:
-                    job = Job(waiting.pop(0), folder, root, data, gpus)
+                    job = Job(waiting.pop(0), folder, data, gpus)
                     running[place] = job
                     try:
                         job.start()
@@ -119,7 +126,7 @@ def run(
                 told = time.time()
                 for job in running.values():
                     job.save()
-                    job.delete_checkpoints(keep=2)  # two, for the case that one is torn
+                    job.delete_checkpoints(keep=2)  # two: one may be torn
                 say_when('; '.join(job.progress() for job in running.values()))
     finally:
         for job in running.values():

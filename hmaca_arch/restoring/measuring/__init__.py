@@ -14,10 +14,16 @@ import numpy as np
 
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
-from hmaca_arch.restoring.measuring.blur import blur_activity, measure_blur
+from hmaca_arch.restoring.measuring.blur import measure_blur
 from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
-from hmaca_arch.restoring.measuring.lossy import flattened, lossy_blur, lossy_grid, lossy_noise
+from hmaca_arch.restoring.measuring.lossy import (
+    blur_activity,
+    flattened,
+    lossy_blur,
+    lossy_grid,
+    lossy_noise,
+)
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.pool import pool_evidence
 
@@ -29,7 +35,6 @@ NOISE_GAIN, NOISE_LEAST = (
     0.25,
     2.5,
 )  # log likelihood by pixel, and grey levels, below which there is no noise
-BLUR_GAIN, BLUR_LEAST = 8.0, 0.6  # the same for blur, and pixels
 BLUR_MOST = 5.0  # pixels
 LOSSY_NONE, LOSSY_GAIN = (
     6.0,
@@ -37,7 +42,6 @@ LOSSY_NONE, LOSSY_GAIN = (
 )  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
-BLUR_MISFIT = 0.6  # cost by frequency above which the spectrum is not that of a blurred image
 
 
 class Measured(NamedTuple):
@@ -80,7 +84,9 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else image / np.float32(257)
 
 
-def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> list[Measured]:
+def measure(
+    image: np.ndarray, mask: np.ndarray, jpeg: int | None = None, corner: tuple[int, int] = (0, 0)
+) -> list[Measured]:
     """Measure each 8-connected region of a mask.
 
     Args:
@@ -88,6 +94,8 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
         mask: (h, w) or (h, w, 1), what is not 0 is masked.
         jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was
             none; None to find out.
+        corner: row and column of the first pixel in a larger image, from which block grids are
+            counted.
 
     Returns:
         One measurement for each region, from top to bottom; none for an empty mask.
@@ -117,12 +125,15 @@ def measure(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None) -> lis
         columns = slice(max(0, left - CONTEXT) // 8 * 8, min(mask.shape[1], right + CONTEXT))
         crop = levels[rows, columns]
         one = _measure_region(crop, labels[rows, columns] == label, mask[rows, columns], jpeg)
-        found.append(_in_image(one, mask.shape, rows.start, columns.start))
+        found.append(_in_image(one, mask.shape, (rows.start, columns.start), corner))
     return found
 
 
-def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Measured:
-    """The measurement of a crop in the coordinates of the image, with the words for it."""
+def _in_image(
+    one: Measured, shape: tuple[int, int], place: tuple[int, int], corner: tuple[int, int]
+) -> Measured:
+    """Return the measurement of a crop in the coordinates of the image, with the words for it."""
+    top, left = place
     area = np.zeros(shape, bool)
     area[top : top + one.area.shape[0], left : left + one.area.shape[1]] = one.area
     degradation = one.degradation
@@ -130,7 +141,10 @@ def _in_image(one: Measured, shape: tuple[int, int], top: int, left: int) -> Mea
         block = degradation.block
         degradation = replace(
             degradation,
-            offset=((degradation.offset[0] + top) % block, (degradation.offset[1] + left) % block),
+            offset=(
+                (degradation.offset[0] + top + corner[0]) % block,
+                (degradation.offset[1] + left + corner[1]) % block,
+            ),
         )
     one = one._replace(area=area, degradation=degradation)
     return one._replace(words=_words(one))
@@ -183,7 +197,7 @@ def _measure_region(
             one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
             return one._replace(degradation=replace(one.degradation, jpeg=quality))
     one = (
-        _noisy_or_blurred(image, mask, ~near)
+        _noisy_or_blurred(image, mask, every, ~near)
         if not 0 < quality < FINE
         else _lossy(image, mask, ~near, quality)
     )
@@ -229,7 +243,9 @@ def _band(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
     return outside & (cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0)
 
 
-def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Measured:
+def _noisy_or_blurred(
+    image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
+) -> Measured:
     """Measure noise or blur of pixels that no JPEG changed."""
     band = _band(mask, outside)
     area = find_area(_activity(image, outside), mask, band)
@@ -242,27 +258,17 @@ def _noisy_or_blurred(image: np.ndarray, mask: np.ndarray, outside: np.ndarray) 
             0,
             '',
         )
-    area = find_area(blur_activity(image), mask, band)
-    sigma, gained, misfit = measure_blur(image, area, outside)
-    if gained > BLUR_GAIN and sigma > BLUR_LEAST:
-        if misfit > BLUR_MISFIT or sigma > BLUR_MOST:
-            return Measured(
-                Degradation(),
-                0.0,
-                area,
-                0,
-                'smoother than its surroundings, but not by a Gaussian blur',
-            )
-        return Measured(
-            Degradation('blur', sigma=round(sigma, 3)),
-            min(1.0, gained / BLUR_GAIN / 4 + 0.2),
-            area,
-            0,
-            '',
-        )
-    return Measured(
-        Degradation('none'), 0.9 - 0.4 * min(1, max(0, gained / BLUR_GAIN)), mask, 0, ''
-    )
+    blur = measure_blur(image, mask, every, outside)
+    if blur.evidence < 1:
+        confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
+        return Measured(Degradation('none'), confidence, mask, 0, '')
+    area = np.zeros_like(mask)
+    area[max(0, blur.box[0]) : blur.box[2], max(0, blur.box[1]) : blur.box[3]] = True
+    spill = int(depth_of(~mask)[area].max())
+    found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
+    if blur.sigma > BLUR_MOST:
+        found = Degradation()
+    return Measured(found, blur.confidence, area & mask, spill, '')
 
 
 def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:

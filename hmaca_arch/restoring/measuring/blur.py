@@ -1,203 +1,206 @@
-"""Measure Gaussian blur: how the region's spectrum falls off, against the spectra of its
-surroundings.
+"""Measure Gaussian blur: sigma, and where it begins.
 
-A blur multiplies the spectrum by the squared response of its kernel, which falls to the floor that
-rounding leaves. What the image was before is unknown. Its spectrum is one of those of the
-surroundings, from smooth to textured, up to a gain and a tilt. The likelihood is Whittle's. The
-Laplacian goes first, so that little leaks from the low frequencies through the window.
+Patches of the region are compared with sharp ones, see `patches`. Most is told by the patches
+through which the region's border runs: the same edges are sharp outside and blurred inside. So the
+border is looked for first, up to 16 pixels inside the mask and 2 outside of it.
 """
 
-import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import fft
+from scipy.interpolate import PchipInterpolator
+from scipy.special import erf, expit
 
 from hmaca_arch.restoring.measuring.border import depth_of
+from hmaca_arch.restoring.measuring.patches import (
+    HALF,
+    SIDE,
+    SIGMAS,
+    Parts,
+    cut_patches,
+    fits,
+    learn_weights,
+    split,
+)
 
-SIGMAS = np.concatenate([[0], np.exp(np.linspace(np.log(0.3), np.log(5.2), 60))])
-RINGS, FINE = 28, 56  # of frequencies, 0 to pi: of what is observed, and of what is expected
-PATCH, STEP, CLASSES = (
-    32,
-    8,
-    4,
-)  # of the surroundings, in pixels; and in how many classes they are sorted
-GAINS, GAIN_SPREAD = (
-    np.linspace(-3, 3, 13),
-    0.6,
-)  # logarithms; chosen on training images, as are the others
-TILTS, TILT_SPREAD = np.linspace(-1, 1, 5), 0.3
-FLOORS = (1 / 36, 1 / 28)  # variance of rounding in the mean of three channels
-TRUST = 0.15  # of a frequency against what is expected of natural images
-_FREQUENCY = (np.arange(FINE) + 0.5) * np.pi / FINE
-
-
-def blur_activity(image: np.ndarray) -> np.ndarray:
-    """(h, w) of what a blur removes first: the Laplacian's Laplacian of the mean of the channels."""
-    values = image.mean(axis=2, dtype=np.float32)
-    for _ in range(2):
-        values = cv2.Laplacian(values, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
-    return np.abs(values)
-
-
-def _laplacian(wide: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Its squared response."""
-    return (2 * np.cos(high) + 2 * np.cos(wide) - 4) ** 2
+WIDEST, NARROWEST = 16, 2  # pixels by which a mask may be too wide or too narrow
+LEAST = 0.62  # sigma below which natural softness is as likely
+SHORTEST = 12  # side of a blurred region in pixels
+STEP, ALONG = 5, 2  # pixels between patches: inside, and along the border
+OUTLIERS = 0.05  # part of the inner patches that may be sharp
+SURPRISE = np.log(1e-5)  # what a single patch may say against a place of the border
+MOVED = 5.0  # log likelihood that another place than the mask's border must gain
+TRUST = 0.1  # of a log likelihood: patches are not independent, nor images Gaussian
+BIAS = 1.02  # by which sigma is underestimated
+# Log likelihoods by side and in all that blur must gain; these, and the figures above, were chosen
+# on training images.
+BY_SIDE, IN_ALL = 45.0, 250.0
 
 
-def _frequencies(size: int, half: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rows' and columns' frequencies (size, 1), (1, size or half of it), in radians by pixel."""
-    columns = fft.rfftfreq(size) if half else fft.fftfreq(size)
-    return fft.fftfreq(size)[:, None] * 2 * np.pi, columns[None] * 2 * np.pi
-
-
-@functools.lru_cache(maxsize=64)
-def _rings(size: int, half: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By ring: (pixels, rings) weights that average over it; frequencies in it; and the Laplacian's
-    mean response.
+class Blurred(NamedTuple):
+    """A blur. sigma: in pixels. confidence: 0 to 1, that there is a blur and sigma is right within
+    10 %. evidence: below 1 there is none. box: top, left, bottom, right, beyond the mask if that is
+    too narrow.
     """
-    rows, columns = _frequencies(size, half)
-    ring = (np.sqrt(rows**2 + columns**2) / np.pi * RINGS).astype(int).ravel()
-    twice = (columns > 0) & (columns < np.pi - 1e-9) & half
-    weight = np.broadcast_to(1.0 + twice, (size, columns.size)).ravel()
-    inside = np.flatnonzero(ring < RINGS)
-    average = np.zeros((len(ring), RINGS))
-    average[inside, ring[inside]] = weight[inside]
-    count = average.sum(axis=0)
-    average /= np.maximum(count, 1)
-    return average, count, _laplacian(columns, rows).ravel() @ average
+
+    sigma: float
+    confidence: float
+    evidence: float
+    box: tuple[int, int, int, int]
 
 
-@functools.lru_cache(maxsize=1)
-def _responses() -> np.ndarray:
-    """(sigmas, fine rings): squared response of the kernels, averaged over directions."""
-    found = []
-    for sigma in SIGMAS:
-        reach = int(np.ceil(4 * sigma))
-        x = np.arange(-reach, reach + 1)
-        kernel = np.exp(-(x**2) / (2 * sigma**2)) if sigma else np.ones(1)
-        kernel /= kernel.sum()
-        total = np.zeros(FINE)
-        for angle in np.linspace(0, np.pi / 4, 5):
-            along, across = (
-                kernel @ np.cos(np.outer(x, _FREQUENCY * part))
-                for part in (np.cos(angle), np.sin(angle))
-            )
-            total += (along * across) ** 2
-        found.append(total / 5)
-    return np.array(found)
+class _Region:
+    """What is compared with what: brightness, and the weights of the surroundings."""
+
+    def __init__(
+        self, image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
+    ) -> None:
+        self.values = np.rint(image).mean(axis=2).astype(np.float32)
+        coloured = image.shape[2] == 3 and np.ptp(image[mask], axis=1).mean() > 1
+        self.floor = 1 / 36 if coloured else 1 / 12
+        others = (every & ~mask).astype(np.uint8)
+        self.unclear = cv2.dilate(others, np.ones((7, 7), np.uint8)) > 0
+        share = (4 / SIDE) ** 2
+        self.weights = learn_weights(split(cut_patches(self.values, outside, 4)), self.floor, share)
+
+    def fits(self, parts: Parts, at: int, sharp: int) -> np.ndarray:
+        """Log likelihood (n,) of patches; see `patches.fits`."""
+        return fits(parts, at, sharp, self.floor, self.weights)
+
+    def strips(self, box: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray, int, int, int]:
+        """Turn the image so that the region begins below: values, unclear pixels, the first row of
+        the box, its left and right.
+        """
+        top, left, bottom, right = box
+        height, width = self.values.shape
+        values, unclear = self.values, self.unclear
+        if side % 2:
+            values, unclear = values.T, unclear.T
+            top, left, bottom, right, height = left, top, right, bottom, width
+        if side < 2:
+            return values, unclear, top, left, right
+        return values[::-1], unclear[::-1], height - bottom, left, right
 
 
-def _smear(window: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the Laplacian and the window make of a spectrum: (rings, fine rings); and what they make
-    of white noise, (rings,).
-    """
-    rows, columns = _frequencies(size, half=False)
-    response = _laplacian(columns, rows)
-    ring = (np.sqrt(rows**2 + columns**2) / np.pi * FINE).astype(int)
-    average = _rings(size, half=False)[0]
-    kernel = np.abs(fft.fft2(window, (size, size))) ** 2
-    kernel = fft.rfft2(kernel / kernel.sum())
-    layers = np.where(ring == np.arange(FINE)[:, None, None], response, 0).astype(np.float32)
-    through = fft.irfft2(fft.rfft2(layers) * kernel, (size, size)).reshape(FINE, -1) @ average
-    white = fft.irfft2(fft.rfft2(response) * kernel, (size, size)).ravel() @ average
-    matrix = through.T
-    matrix[:, -1] += np.maximum(white - matrix.sum(axis=1), 0)  # the corners beyond pi
-    return matrix, white
+def _at(values: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> np.ndarray:
+    """Patches (rows, columns, SIDE, SIDE) that begin there."""
+    view = np.lib.stride_tricks.sliding_window_view(values, (SIDE, SIDE))
+    return view[np.asarray(rows)[:, None], np.asarray(columns)]
 
 
-def _observed(values: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The spectrum of an area: by ring its power, how many frequencies that is worth; and `_smear`
-    of its window.
-    """
-    ramp = np.clip((depth_of(area) - 1) / 14, 0, 1)
-    window = np.sin(ramp * np.pi / 2) ** 2
-    size = fft.next_fast_len(max(48, *area.shape))
-    average, count, _ = _rings(size, half=True)
-    energy = (window**2).sum()
-    power = (np.abs(fft.rfft2(values * window, (size, size))) ** 2).ravel() @ average / energy
-    return power, count / size**2 * window.sum() ** 2 / energy, *_smear(window, size)
+def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int) -> int:
+    """How far inside the mask's box the blur begins on one side; below 0: outside."""
+    values, unclear, first, left, right = region.strips(box, side)
+    margin = min(margin, (right - left - SIDE) // 2)
+    columns = range(left + margin, right - margin - SIDE + 1, STEP)
+    rows = [
+        row
+        for row in range(first - SIDE - NARROWEST, first + WIDEST + 1, 2)
+        if 0 <= row <= len(values) - SIDE
+    ]
+    length = box[side % 2 + 2] - box[side % 2]
+    moves = [
+        move
+        for move in range(-NARROWEST, WIDEST + 1)
+        if first + move >= 0 and (move <= 0 or length - move >= SHORTEST)
+    ]
+    if not len(columns) or not rows:
+        return 0
+    clear = ~_at(unclear, rows, columns).any(axis=(2, 3))
+    parts = split(_at(values, rows, columns).reshape(-1, SIDE, SIDE))
+    found = np.array([region.fits(parts, at, sharp) for sharp in range(SIDE + 1)])
+    found = np.logaddexp(found, found.max(axis=0) + SURPRISE)
+    found = np.where(clear, found.reshape(SIDE + 1, *clear.shape), 0).sum(axis=2)
+    index = np.arange(len(rows))
+    scores = [found[np.clip(first + move - np.array(rows), 0, SIDE), index].sum() for move in moves]
+    scores = np.array(scores) * (2 * STEP / SIDE**2)
+    best = int(scores.argmax())
+    return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
 
 
-def _surroundings(values: np.ndarray, outside: np.ndarray, patch: int = PATCH) -> np.ndarray | None:
-    """Spectra (classes + 1, fine rings) of patches outside: of all, and by how much they vary. None
-    without a patch.
-    """
-    fits = cv2.erode(
-        outside.astype(np.uint8),
-        np.ones((patch, patch)),
-        anchor=(0, 0),
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    step = max(1, STEP * patch // PATCH)
-    rows, columns = (place * step for place in np.nonzero(fits[::step, ::step]))
-    if not len(rows):
-        return _surroundings(values, outside, patch // 2) if patch > 6 else None
-    line = np.hanning(patch + 2)[1:-1]
-    window = np.outer(line, line)
-    patches = (
-        np.lib.stride_tricks.sliding_window_view(values, (patch, patch))[rows, columns] * window
-    )
-    average, count, laplacian = _rings(patch, half=True)
-    used = (count > 0) & (laplacian > 0)
-    power = (
-        (np.abs(fft.rfft2(patches)) ** 2).reshape(len(patches), -1) @ average / (window**2).sum()
-    )
-    power = np.maximum(power - laplacian * FLOORS[0], laplacian * 1e-3)[:, used] / laplacian[used]
-    order = np.argsort(np.log(power[:, 3:]).mean(axis=1))
-    groups = [order, *np.array_split(order, min(CLASSES, len(order)))]
-    centres = (np.arange(RINGS)[used] + 0.5) * np.pi / RINGS
-    return np.array(
+def _find_box(region: _Region, box: Sequence[int], at: int, margin: int) -> list[int]:
+    """Move each side of the mask's box to where the blur begins."""
+    moves = [_place(region, box, side, at, margin) for side in range(4)]
+    found = [
+        int(place + move * (1 if side < 2 else -1))
+        for side, (place, move) in enumerate(zip(box, moves))
+    ]
+    for axis in (0, 1):  # two sides that were moved past one another
+        if found[axis + 2] - found[axis] < SHORTEST:
+            found[axis], found[axis + 2] = box[axis], box[axis + 2]
+    return found
+
+
+def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndarray, float]:
+    """Log likelihood by sigma against none: (sigmas,); and what the best gains by side."""
+    weights = [(STEP / SIDE) ** 2, *[ALONG / SIDE] * len(sides)]
+    sharp = [0, *[HALF] * len(sides)]
+    gained = np.array(
         [
-            np.exp(np.interp(_FREQUENCY, centres, np.log(power[group].mean(axis=0))))
-            for group in groups
+            [region.fits(parts, at, rows).sum() for parts, rows in zip([inner, *sides], sharp)]
+            for at in range(len(SIGMAS))
         ]
     )
+    gained -= [region.fits(parts, 0, SIDE).sum() for parts in [inner, *sides]]
+    gained *= weights
+    total = gained.sum(axis=1)
+    by_side = gained[total.argmax(), 1:].mean() if sides else total.max() / 4
+    return total, float(by_side)
+
+
+def _sigma(gained: np.ndarray) -> tuple[float, float]:
+    """The mean and the spread of the logarithm of sigma."""
+    fine = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
+    curve = TRUST * PchipInterpolator(np.log(SIGMAS), gained)(fine)
+    likely = np.exp(curve - curve.max())
+    likely /= likely.sum()
+    mean = float(likely @ fine)
+    return mean, float(np.sqrt(likely @ (fine - mean) ** 2))
 
 
 def measure_blur(
-    image: np.ndarray, area: np.ndarray, outside: np.ndarray
-) -> tuple[float, float, float]:
-    """Measure Gaussian blur in an area.
+    image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
+) -> Blurred:
+    """Measure Gaussian blur in a mask.
 
     Args:
         image: (h, w, c) in grey levels of 0 to 255.
-        area, outside: (h, w) bool: what may be degraded, and what is not.
-
-    Returns:
-        sigma in pixels; the cost that it saves against no blur; and the cost that remains, by
-        frequency (0: a perfect fit).
+        mask: (h, w) bool, one region that may be degraded in a part.
+        every: (h, w) bool, all masked pixels.
+        outside: (h, w) bool, pixels that are not degraded.
     """
-    values = cv2.Laplacian(
-        image.mean(axis=2, dtype=np.float32), cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101
-    )
-    spectra = _surroundings(values, outside)
-    if spectra is None:
-        return 0.0, 0.0, 0.0
-    rows, columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    power, count, matrix, white = _observed(values[box], area[box])
-    used = (count > 0) & (np.arange(RINGS) > 0)
-    power, weight, matrix, white = power[used], TRUST * count[used], matrix[used], white[used]
-    floors = np.array(FLOORS) * (
-        1 if np.ptp(image[area], axis=1).mean() > 1 else 3
-    )  # grey: three equal channels are one
-    tilts = np.exp(TILTS[:, None] * np.log(_FREQUENCY))
-    prior = (
-        0.5 * (TILTS / TILT_SPREAD)[:, None, None] ** 2 + 0.5 * (GAINS / GAIN_SPREAD)[:, None] ** 2
-    )
-    costs = []
-    for spectrum in spectra:
-        shape = (_responses()[:, None] * tilts * spectrum) @ matrix.T
-        model = shape[:, :, None, None] * np.exp(GAINS)[:, None, None] + floors[:, None] * white
-        costs.append(((power / model + np.log(model)) @ weight + prior).reshape(len(SIGMAS), -1))
-    cost = np.concatenate(costs, axis=1)
-    least = cost.min()
-    likely = np.exp(least - cost[1:]).sum(axis=1)
-    sigma = float(np.exp((likely * np.log(SIGMAS[1:])).sum() / likely.sum()))
-    return (
-        sigma,
-        float(cost[0].min() - least),
-        float((least - weight @ (1 + np.log(power))) / weight.sum()),
-    )
+    region = _Region(image, mask, every, outside)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    short = min(box[2] - box[0], box[3] - box[1])
+    margin = min(WIDEST, short // 4)
+    core = split(cut_patches(region.values, depth_of(mask) > margin, STEP if short > 50 else 2))
+    sharp = region.fits(core, 0, SIDE) + np.log(OUTLIERS)
+    core_fits = [np.logaddexp(region.fits(core, at, 0), sharp).sum() for at in range(len(SIGMAS))]
+    at = int(np.argmax(core_fits))
+    for _ in range(2):
+        # a sigma that is too large explains nothing; one step below it is safe
+        found = _find_box(region, box, max(0, at - 1), margin)
+        area = np.zeros_like(mask)
+        area[max(0, found[0]) : found[2], max(0, found[1]) : found[3]] = True
+        sides = []
+        for side in range(4):
+            values, unclear, first, left, right = region.strips(found, side)
+            places = range(left, right - SIDE + 1, ALONG)
+            if HALF <= first <= len(values) - HALF and len(places):
+                clear = ~_at(unclear, [first - HALF], places)[0].any(axis=(1, 2))
+                if clear.any():
+                    sides.append(split(_at(values, [first - HALF], places)[0][clear]))
+        gained, by_side = _compare(region, split(cut_patches(region.values, area, STEP)), sides)
+        mean, spread = _sigma(gained)
+        new = int(np.abs(np.log(SIGMAS) - mean).argmin())
+        if abs(new - at) <= 1:
+            break
+        at, margin = new, 0
+    evidence = min(by_side / BY_SIDE, float(gained.max()) / IN_ALL)
+    evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
+    right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
+    confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
+    return Blurred(float(np.exp(mean)) * BIAS, confidence, evidence, tuple(found))

@@ -32,6 +32,14 @@ _PER_BLOCK = _AVERAGE.sum(axis=0)
 _AVERAGE /= _PER_BLOCK
 
 
+def blur_activity(image: np.ndarray) -> np.ndarray:
+    """(h, w) of what a blur removes first: the Laplacian's Laplacian of the mean of the channels."""
+    values = image.mean(axis=2, dtype=np.float32)
+    for _ in range(2):
+        values = cv2.Laplacian(values, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
+    return np.abs(values)
+
+
 def compressed(values: np.ndarray, quality: int) -> np.ndarray:
     """(h, w) of 0 to 255 after one round of JPEG, grey."""
     pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
