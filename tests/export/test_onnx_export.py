@@ -1,4 +1,4 @@
-"""HMACA as an ONNX file: onnxruntime's results, and what is refused."""
+"""HMACA as an ONNX file: what onnxruntime computes, and what is refused."""
 
 import sys
 
@@ -28,7 +28,7 @@ def save(path, network):
 
 
 def run(tmp_path, network, *arguments):
-    """Run the command on this network; return its exit status and the path of the file."""
+    """The script on this network; its exit status and where the file should be."""
     output = tmp_path / 'net.onnx'
     return status_of(
         'export', '--weights', save(tmp_path / 'net.pth', network), '-o', output, *arguments
@@ -41,7 +41,7 @@ def windowed(**more):
 
 
 def check(path, network, shapes):
-    """Compare onnxruntime's result with PyTorch's for a soft mask with an empty border."""
+    """onnxruntime's result for a soft mask with an empty border, in a session of its own."""
     onnxruntime = pytest.importorskip('onnxruntime')
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for shape in shapes:

@@ -223,7 +223,7 @@ def test_make_dataset_names_every_file_that_it_cannot_use(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert (
         all(f'{name}.png: ' in errors for name in ('bad0', 'bad5', 'link'))
-        and '7 of 8 pictures cannot be used' in errors
+        and '7 of 8 images cannot be used' in errors
     )
     assert [path.name for path in (tmp_path / 'out' / 'gt').iterdir()] == ['good.png']
     assert make_dataset([*arguments, '--exclude', 'link', *(f'bad{i}' for i in range(6))]) == 0
