@@ -23,7 +23,12 @@ from importlib.metadata import version
     "$PYTHON" -m pip --disable-pip-version-check install -q "${needed[@]/spandrel/spandrel<0.5}"
 fi
 "$PYTHON" -m ruff check .
-[ ${#chosen[@]} -gt 0 ] || bash scripts/docs.sh # the documentation, with --all
+if [ ${#chosen[@]} -eq 0 ]; then # with --all: types and documentation
+    "$PYTHON" -m mypy --version >/dev/null 2>&1 \
+        || "$PYTHON" -m pip --disable-pip-version-check install -q mypy types-PyYAML
+    "$PYTHON" -m mypy
+    bash scripts/docs.sh
+fi
 export COVERAGE_FILE="$PWD/.coverage" # with --cov: also for processes that tests start elsewhere
 export OMP_NUM_THREADS=1
 # The forms with + because bash 4.3 and macOS's 3.2 call an empty array unbound.
