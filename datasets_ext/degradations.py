@@ -56,14 +56,8 @@ def _cells(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, pool: str) 
     # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one
     first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
     first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
-    return _round(
-        sum(
-            image[np.ix_(y, x)].astype(np.int64)
-            for y in (first_y, last_y)
-            for x in (first_x, last_x)
-        )
-        / 4
-    )
+    four = [image[np.ix_(y, x)] for y in (first_y, last_y) for x in (first_x, last_x)]
+    return _round(np.asarray(np.sum(four, axis=0, dtype=np.int64)) / 4)
 
 
 def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
@@ -183,11 +177,10 @@ def jpeg(picture: np.ndarray, quality: int = 95, subsampled: bool = True) -> np.
     if not subsampled:
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     if picture.shape[2] == 1:
-        return cv2.imdecode(cv2.imencode('.jpg', picture, settings[:2])[1], cv2.IMREAD_GRAYSCALE)[
-            ..., None
-        ]
+        data = cv2.imencode('.jpg', picture, settings[:2])[1]
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))[..., None]
     data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
 
 
 def release_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -46,7 +46,10 @@ SHARPNESS = 2  # of the prior, over what unit differences ask for; chosen on tra
 # weighed against it
 DOUBT = 10
 MOST = 400  # iterations of conjugate gradients in a data step
-FORM = 'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, each with +jpeg:QUALITY after it if it was saved so'
+FORM = (
+    'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, '
+    'each with +jpeg:QUALITY after it if it was saved so'
+)
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,12 @@ class Degradation:
             offset=(int(values['offset_y']), int(values['offset_x'])),
             sigma=values['sigma'],
             jpeg=int(values['jpeg']),
-            edges=tuple(values[f'edge_{side}'] == 1 for side in ('top', 'left', 'bottom', 'right')),
+            edges=(
+                values['edge_top'] == 1,
+                values['edge_left'] == 1,
+                values['edge_bottom'] == 1,
+                values['edge_right'] == 1,
+            ),
         )
 
     def cropped(
@@ -221,20 +229,21 @@ class Degradation:
         )
         if len(boxes) > 1 or seen != ends:  # nobody could tell from the crop where the box ends
             return Degradation(jpeg=self.jpeg, edges=inside.edges)
-        offset = tuple(
+        row, column = (
             {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis])
             - moved[axis]
             for axis in (0, 1)
         )
-        return replace(inside, anchor=('offset and box', 'offset and box'), offset=offset)
+        return replace(inside, anchor=('offset and box', 'offset and box'), offset=(row, column))
 
     def seen_from(
         self, top: int, left: int, bottom: int, right: int, shape: tuple[int, int]
     ) -> 'Degradation':
         """Return what holds in a part of an array of this shape (h, w) that cuts no region."""
         inside = (top == 0, left == 0, bottom == shape[0], right == shape[1])
-        edges = tuple(mine and here for mine, here in zip(self.edges, inside))
-        return replace(self, edges=edges, offset=(self.offset[0] - top, self.offset[1] - left))
+        edges = [mine and here for mine, here in zip(self.edges, inside)]
+        offset = (self.offset[0] - top, self.offset[1] - left)
+        return replace(self, edges=(edges[0], edges[1], edges[2], edges[3]), offset=offset)
 
     def flipped(self, axis: int, length: int) -> 'Degradation':
         """Return what holds after a flip along an axis (0: top to bottom, 1: left to right) of
@@ -244,12 +253,19 @@ class Degradation:
         edges[axis], edges[axis + 2] = edges[axis + 2], edges[axis]
         anchor[axis] = {'start': 'end', 'end': 'start'}.get(anchor[axis], anchor[axis])
         offset[axis] = length - offset[axis]
-        return replace(self, edges=tuple(edges), anchor=tuple(anchor), offset=tuple(offset))
+        top, left, bottom, right = edges
+        return replace(
+            self,
+            edges=(top, left, bottom, right),
+            anchor=(anchor[0], anchor[1]),
+            offset=(offset[0], offset[1]),
+        )
 
     def transposed(self) -> 'Degradation':
         """Return what holds after rows and columns are exchanged."""
-        edges = tuple(self.edges[i] for i in (1, 0, 3, 2))
-        return replace(self, edges=edges, anchor=self.anchor[::-1], offset=self.offset[::-1])
+        (top, left, bottom, right), (y, x) = self.edges, self.anchor
+        edges, offset = (left, top, right, bottom), (self.offset[1], self.offset[0])
+        return replace(self, edges=edges, anchor=(x, y), offset=offset)
 
 
 UNKNOWN = Degradation()
@@ -365,7 +381,7 @@ def find_blocks(mask: Tensor, degradations: Sequence[Degradation]) -> Blocks:
         return Blocks(none, none, none, none.bool(), torch.stack([nowhere, nowhere]))
     masks = (mask[:, 0] > 0).cpu().numpy()
     height, width = masks.shape[1:]
-    members, groups, colours, changed = [], [], [], []
+    members, groups, colours, changed = [], [], [], []  # type: tuple[list, list, list, list]
     phase = np.zeros((2, *masks.shape), np.float32)
     for b, (one, d) in enumerate(zip(masks, degradations)):
         if d.kind != 'pix':
@@ -675,6 +691,7 @@ class Equations:
             if not rows or (kind == 'none' and bool(self.jpeg[rows].all())):
                 continue
             if kind == 'blur':
+                assert self.blur is not None
                 region = self.mask[rows].to(x.dtype)
                 part = _SolveBlur.apply(x[rows], self.y[rows], w[rows], region, *self.blur)
             elif kind == 'noise':
@@ -696,6 +713,7 @@ class Equations:
         """
         x, rows = self.y, self.rows['blur']
         if rows:
+            assert self.blur is not None
             sharp = deblurred(
                 self.y[rows], self.mask[rows], self.blur, [self.degradations[i] for i in rows]
             )
@@ -839,7 +857,7 @@ def _mixed(image: Tensor, matrix: np.ndarray) -> Tensor:
 
 def _neighbours(image: Tensor, known: Tensor) -> Tensor:
     """The mean square difference of neighbouring known pixels, (b, c, 1, 1)."""
-    total, count = 0, 0
+    total = count = torch.zeros((), dtype=image.dtype, device=image.device)
     for axis in (2, 3):
         both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(
             axis, 0, known.shape[axis] - 1

@@ -172,21 +172,21 @@ class Restorer:
         # From here on only this part of the image: copies of all of a large one cost more than its
         # region. One pixel more than the context, so that feathering sees where the region ends.
         window = marked_box(given).grown(context + 1, *given.shape)
-        mask, doubts = read_mask(given[window.area], soft_mask)
+        marked, doubts = read_mask(given[window.area], soft_mask)
         notes = [note.text for note in doubts]
         seen: list[Told] = []
         if measured:
             around = marked_box(given).grown(AROUND, *given.shape)
             inside = window.within(around).area
             binary = np.zeros(around.shape, bool)
-            binary[inside] = mask > 0
+            binary[inside] = marked > 0
             degraded, seen, found = look(pixels[around.area], binary, around, jpeg)
-            mask = mask * degraded[inside].astype(mask.dtype)
+            marked = marked * degraded[inside].astype(marked.dtype)
             notes += found
-        regions = find_regions(mask, context)
+        regions = find_regions(marked, context)
         if not regions and not seen and not (measured and notes):
             notes.append('the mask is empty (black): nothing is restored')
-        elif mask.shape == given.shape and mask.min() == 1:
+        elif marked.shape == given.shape and marked.min() == 1:
             notes.append('the mask is full (white): the whole image is restored')
         if told.kind != 'unknown' and 'degradation' not in self.adapter.takes:
             notes.append(
@@ -204,12 +204,12 @@ class Restorer:
             raise ValueError('the network restores gray images, and this one has colours')
         restored = pixels.copy()
         target = restored[window.area][..., : colours.shape[2]]
-        crops = Crops(colours, mask, regions, by_region)
+        crops = Crops(colours, marked, regions, by_region)
         outputs = self.crops.restore(crops, Sizes(batch, tile), notes, progress)
         for region, values in zip(regions, outputs):
             crop = colours[region.crop.area]
             target[region.crop.area] = composite_image(
-                as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
+                as_type(values, crop.dtype), crop, paste_weights(marked, region, feather)
             )
         regions = [
             Region(*(box.moved(window.top, window.left) for box in region)) for region in regions

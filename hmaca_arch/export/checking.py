@@ -80,8 +80,8 @@ def difference(session: Any, network: nn.Module, size: Size, form: Form) -> floa
     lq, mask = example(inner_network(network).in_chans, size, form)
     with torch.no_grad():
         expected = graph(network, form._replace(half=False))(lq, mask)
-    outside = (mask == 0).unsqueeze(-1) if form.uint8 else mask == 0
-    outside = outside.expand(lq.shape).numpy()
+    known = (mask == 0).unsqueeze(-1) if form.uint8 else mask == 0
+    outside = known.expand(lq.shape).numpy()
     differences = []
     for count in (1, 2):
         given = {'lq': lq[:count].numpy(), 'mask': mask[:count].numpy()}

@@ -99,9 +99,8 @@ def refuse_claims(file: BinaryIO) -> BinaryIO:
 
 def _refuse_zip(file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
-    end = zipfile._EndRecData(
-        file
-    )  # what ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is)
+    # What ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is).
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if not end:
         raise ValueError(DAMAGED)
     if end[5] > MOST_DIRECTORY:
@@ -136,7 +135,7 @@ def _refuse_zip(file: BinaryIO) -> None:
 
 def _refuse_legacy(whole: io.BytesIO) -> None:
     size = len(whole.getbuffer())
-    claimed = {}
+    claimed: dict[str, int] = {}
     for _ in range(LEGACY_PICKLES):
         claimed.update(storages(whole))
     if sum(claimed.values()) > size:
@@ -158,7 +157,10 @@ def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
         if step > MOST_STEPS:
             raise ValueError(f'its description takes more than {MOST_STEPS} steps to read')
         if name in ('BINPUT', 'LONG_BINPUT'):
-            memo[argument] = stack[-1]
+            top = stack[-1]
+            if top is None:
+                raise ValueError(DAMAGED)
+            memo[argument] = top
         elif name in ('BINGET', 'LONG_BINGET'):
             stack.append(_Item(memo[argument].value, memo[argument].unfolded, fetched=True))
         elif name == 'MARK':
@@ -206,15 +208,16 @@ def _operations(program: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any
 def _take(stack: list[_Item | None], operation: pickletools.OpcodeInfo) -> list[_Item]:
     """Take from the stack what an operation does, in the order in which it was put there."""
     before = list(operation.stack_before)
-    taken = []
+    taken: list[_Item | None] = []
     if pickletools.markobject in before:
         while (item := stack.pop()) is not None:
             taken.append(item)
         before = before[: before.index(pickletools.markobject)]
     taken += [stack.pop() for _ in before]
-    if None in taken:
+    items = [item for item in taken[::-1] if item is not None]
+    if len(items) < len(taken):
         raise ValueError(DAMAGED)
-    return taken[::-1]
+    return items
 
 
 def _storage(value: Any) -> tuple[str, int]:

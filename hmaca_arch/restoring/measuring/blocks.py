@@ -64,14 +64,16 @@ def _extent(labels: np.ndarray, core: np.ndarray, sizes: np.ndarray) -> int:
     """The longest side of the runs that touch the core."""
     touching = np.unique(labels[core])
     touching = touching[sizes[touching] >= FEWEST]
-    rows, columns = np.indices(labels.shape)
+    places: np.ndarray = np.indices(labels.shape)
     longest = 0
     inside = np.isin(labels, touching)
-    for place in (rows, columns):
-        high, low = np.zeros(len(sizes), int), np.full(len(sizes), max(labels.shape))
+    for place in (places[0], places[1]):
+        high = np.zeros(len(sizes), int)
+        low = np.full(len(sizes), max(labels.shape), int)
         np.maximum.at(high, labels[inside], place[inside])
         np.minimum.at(low, labels[inside], place[inside])
-        longest = max(longest, int((high - low + 1)[touching].max(initial=0)))
+        lengths = np.asarray(high - low + 1)
+        longest = max(longest, int(lengths[touching].max(initial=0)))
     return longest
 
 
@@ -81,7 +83,7 @@ def _fit_lines(counts: list[np.ndarray], longest: int) -> tuple[int, tuple[int, 
     """
     total = sum(int(count.sum()) for count in counts)
     for block in range(min(longest, LARGEST), 1, -1):
-        offset, on_grid = [], 0
+        offset, on_grid = [], 0.0
         for count in counts:
             by_phase = np.bincount(np.arange(len(count)) % block, weights=count, minlength=block)
             offset.append(int(by_phase.argmax()))
@@ -101,7 +103,8 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     changed = [_changes(image, axis) for axis in (0, 1)]
     labels, sizes = _flat_runs(changed)
     flat = sizes[labels] >= FEWEST
-    best, most = None, 0.0
+    best: tuple[np.ndarray, int, tuple[int, int]] | None = None
+    most = 0.0
     for core in _cores(mask, sizes[labels]):
         if not core.any() or flat[core].mean() < FLAT or len(np.unique(labels[core])) < FEWEST:
             continue
@@ -110,8 +113,10 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
             for axis, change in enumerate(changed)
         ]
         found = _fit_lines(counts, _extent(labels, core, sizes))
+        if found is None:
+            continue
         changes = sum(int(count.sum()) for count in counts)
-        evidence = changes * np.log(found[0]) if found else 0.0
+        evidence = changes * np.log(found[0])
         if evidence > most and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
     if best is None or _continues(changed, ~mask, *best[1:]):

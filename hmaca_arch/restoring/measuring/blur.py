@@ -114,8 +114,8 @@ def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int)
     found = np.logaddexp(found, found.max(axis=0) + SURPRISE)
     found = np.where(clear, found.reshape(SIDE + 1, *clear.shape), 0).sum(axis=2)
     index = np.arange(len(rows))
-    scores = [found[np.clip(first + move - np.array(rows), 0, SIDE), index].sum() for move in moves]
-    scores = np.array(scores) * (2 * STEP / SIDE**2)
+    at_move = [np.clip(first + move - np.array(rows), 0, SIDE) for move in moves]
+    scores = np.array([found[at, index].sum() for at in at_move]) * (2 * STEP / SIDE**2)
     best = int(scores.argmax())
     return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
 
@@ -203,4 +203,6 @@ def measure_blur(
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    return Blurred(float(np.exp(mean)) * BIAS, confidence, evidence, tuple(found))
+    return Blurred(
+        float(np.exp(mean)) * BIAS, confidence, evidence, (found[0], found[1], found[2], found[3])
+    )

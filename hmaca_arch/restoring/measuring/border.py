@@ -94,4 +94,5 @@ def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:
             best = (value, inner)
+    assert best is not None
     return best[1]

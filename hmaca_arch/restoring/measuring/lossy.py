@@ -43,9 +43,8 @@ def blur_activity(image: np.ndarray) -> np.ndarray:
 def compressed(values: np.ndarray, quality: int) -> np.ndarray:
     """(h, w) of 0 to 255 after one round of JPEG, grey."""
     pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return cv2.imdecode(
-        cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE
-    ).astype(np.float32)
+    data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32)
 
 
 def _by_block(values: np.ndarray, area: np.ndarray) -> np.ndarray:
@@ -138,8 +137,9 @@ def lossy_noise(
             noisy = luma(np.clip(smooth + sigma * draw, 0, 255))
             noise = np.maximum(_energies(compressed(noisy, quality), area) - flat, 0.01)
             costs.append((_cost(observed, texture + noise, size) + prior).min())
-    costs = np.array(costs)
-    return _best(costs[1:], NOISES), float(costs[0] - costs[1:].min()), float(costs[1:].min())
+    plain, *noisier = costs
+    least = float(min(noisier))
+    return _best(np.array(noisier), NOISES), float(plain) - least, least
 
 
 def lossy_blur(
@@ -155,12 +155,9 @@ def lossy_blur(
     for sigma in [0.0, *BLURS]:
         blurred = cv2.GaussianBlur(values, (0, 0), sigma) if sigma else values
         costs.append(_cost(observed, _tried(blurred, mean, outside, quality), size).min())
-    costs = np.array(costs)
-    return (
-        _best(costs[1:], BLURS) / BLUR_BIAS,
-        float(costs[0] - costs[1:].min()),
-        float(costs[1:].min()),
-    )
+    plain, *blurrier = costs
+    least = float(min(blurrier))
+    return _best(np.array(blurrier), BLURS) / BLUR_BIAS, float(plain) - least, least
 
 
 def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
@@ -224,7 +221,7 @@ def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarra
             first = max(0, int(corner[axis]) - move)
             lines = [slice(None)] * 2
             lines[axis] = slice(min(first, int(corner[axis])), max(first, int(corner[axis])))
-            across = area.any(axis=axis)
+            across = np.asarray(area.any(axis=axis))
             view = area[tuple(lines)]
             view[...] = (across[None] if axis == 0 else across[:, None]) if move > 0 else False
     return area
@@ -245,7 +242,8 @@ def _best_grid(
     plain = number * np.log(total / number + 0.05)
     best = (-np.inf, 0, (0, 0))
     for block in BLOCKS:
-        offset, on, on_count, aligned = [], 0.0, 0, 0
+        offset: list[int] = []
+        on, on_count, aligned = 0.0, 0, 0
         for one, count in zip(sums, counts):
             phase = np.arange(len(one)) % block
             energy, pixels = (

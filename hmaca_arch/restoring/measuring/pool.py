@@ -21,9 +21,8 @@ SCALES, SCALE_SPREAD = (
 )  # logarithms: the region's variance over that of the surroundings
 OWN = 0.3  # variance of a pixel by itself, such as rounding
 CERTAIN = 50.0  # log likelihood ratio of what is known exactly
-COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt(
-    [[3], [2], [1.5]]
-)  # brightness and two colour differences
+# brightness and two colour differences
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt(np.array([[3], [2], [1.5]]))
 
 
 def _cells(grid: Grid) -> np.ndarray:
@@ -81,7 +80,8 @@ def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
             found.append((np.log(lag), np.log(max(squares / number / 2 - OWN, 0.05))))
     if len(found) < 3:
         return 1.0, 0.8
-    exponent, constant = np.polyfit(*np.array(found).T, 1)
+    lags, differences = np.array(found, np.float64).T
+    exponent, constant = np.polyfit(lags, differences, 1)
     return float(np.exp(constant)), float(np.clip(exponent, 0.2, 1.8))
 
 
@@ -162,9 +162,9 @@ def pool_evidence(
         log likelihood of `centre` less that of `mean`.
     """
     if exact and not cut:
-        exact = known_middles(image, grid)
-        if exact:
-            return exact
+        certain = known_middles(image, grid)
+        if certain:
+            return certain
     block = grid.block
     corners = _cells(grid)
     rows, columns = np.nonzero(grid.area)
