@@ -129,7 +129,7 @@ def test_commands_have_the_options_that_they_show(command, monkeypatch):
 
 @pytest.mark.parametrize('command', [c for c in ALL if len(arguments(c)) == 1])
 def test_named_commands_exist(command):
-    assert arguments(command)[0] in (*cli.COMMANDS, *PLACEHOLDERS, '--help')
+    assert arguments(command)[0] in (*cli.COMMANDS, *PLACEHOLDERS, '--help', '--version')
 
 
 def option_files() -> list[tuple[str, tuple[str, ...]]]:

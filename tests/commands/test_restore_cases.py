@@ -138,7 +138,10 @@ def test_cmyk_float_and_the_rest_from_end_to_end(run):
 
 def test_limits_of_pixels(run):
     code, err = run(saved(PIXELS), 'out.png', '--max-pixels', 3071)
-    assert code == 1 and '64x48 pixels are more than 3071; --max-pixels allows more' in err
+    assert (
+        code == 1
+        and '64x48 pixels are more than 3071; basicsr restore --max-pixels allows more' in err
+    )
     assert run(saved(PIXELS), 'out.png', '--max-pixels', 3072)[0] == 0
 
 

@@ -629,7 +629,7 @@ def test_spandrel_refuses(tmp_path):
     weights = ours()
     weights['_extra_state'] = description('HMACA', {**OURS, 'depths': [2**20]})
     with pytest.raises(ValueError, match='larger network'):
-        spandrel_support.HMACAArch().load(weights)
+        spandrel_support.MaskedArch('HMACA').load(weights)
     release = as_release(HMANet(**SMALL_OURS))
     release[TABLE] = torch.zeros(())
     with pytest.raises(ValueError, match='shape of layers'):
