@@ -1,10 +1,10 @@
 """`basicsr demo`: a page in the browser on which to restore regions of images."""
 
-import argparse
 import os
 from pathlib import Path
 
 from hmaca_arch import devices
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
 from hmaca_arch.page.guard import read_auth, read_host, read_root_path
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     Raises:
         OSError, ValueError: a mistake; nothing was started.
     """
-    parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION)
+    parser = Parser(prog='basicsr demo', description=DESCRIPTION)
     add = parser.add_argument
     add(
         '--weights',

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import read_mask
@@ -20,7 +21,7 @@ masked; they may be up to 16 pixels too wide."""
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog='basicsr estimate', description=DESCRIPTION)
+    parser = Parser(prog='basicsr estimate', description=DESCRIPTION)
     parser.add_argument('-i', '--input', type=Path, required=True, help='an image')
     parser.add_argument('-m', '--mask', type=Path, required=True, help='its mask, of the same size')
     parser.add_argument('--json', action='store_true', help='print a JSON list instead')

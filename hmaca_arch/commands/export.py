@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.export.graphs import Form
 from hmaca_arch.export.onnx_export import check_file, export_file
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='basicsr export',
         description='Write an HMACA as an ONNX file, and check that onnxruntime computes what '
         'PyTorch does.',
