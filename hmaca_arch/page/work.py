@@ -84,7 +84,7 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
     """Say what was done to each region, for a network that does not take it as an input.
 
     Args:
-        pixels: (h, w, c) uint8 or uint16.
+        pixels: (h, w, c), see `measure`.
         mask: (h, w) uint8, 1 = restore.
         jpeg: quality of the image's JPEG file, None if it is none.
     """

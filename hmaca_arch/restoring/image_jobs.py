@@ -71,7 +71,7 @@ def restore_file(
         mask if request.masks.soft else mask.view(bool),
         request.degradation,
         progress,
-        jpeg=quality_of_file(read_file(job.image)) if image.format in ('JPEG', 'MPO') else None,
+        jpeg=quality_of_file(read_file(job.image)),
         **request.settings,
     )
     seconds = time.perf_counter() - start

@@ -41,25 +41,18 @@ class Look(NamedTuple):
     notes: list[str]
 
 
-def as_measurable(image: np.ndarray) -> np.ndarray:
-    """(h, w, c) of any type, floating point in [0, 1] -> uint8 or uint16."""
-    if image.dtype in (np.uint8, np.uint16):
-        return image
-    return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
-
-
 def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = None) -> Look:
     """Measure the regions of a part of an image.
 
     Args:
-        image: (h, w, c), see `as_measurable`.
+        image: (h, w, c), see `measure`.
         mask: (h, w), above 0 is masked.
         place: where in the image this part lies.
         jpeg: quality of the file's JPEG, 0 for none, None if that is not known.
     """
     masked = mask > 0
     corner = (place.top, place.left)
-    found = measure(as_measurable(image), masked, jpeg, corner) if masked.any() else []
+    found = measure(image, masked, jpeg, corner) if masked.any() else []
     if len(found) > MOST:
         return Look(
             masked,

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import JpegImagePlugin
 from scipy import fft
 
 # Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales
@@ -49,9 +49,12 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
 
 
 def quality_of_file(data: bytes) -> int | None:
-    """The quality of a JPEG file, 1 to 100, from its tables; None for another format."""
-    with Image.open(io.BytesIO(data)) as image:
-        tables = getattr(image, 'quantization', None)
+    """Read the quality of a JPEG file, 1 to 100, from its tables; None for another format."""
+    try:
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+            tables = getattr(image, 'quantization', None)
+    except SyntaxError:  # Pillow's word for another format
+        return None
     return quality_of_tables(tables) if tables else None
 
 
