@@ -145,7 +145,10 @@ class Restorer:
         """Do as `restore`, and return the regions and the notes as well.
 
         Args:
-            image, mask, degradation, progress: see `restore`.
+            image: see `restore`.
+            mask: see `restore`.
+            degradation: see `restore`.
+            progress: see `restore`.
             context: pixels around a region that the network sees.
             feather: pixels over which the restored region fades in, inside the mask.
             soft_mask: blend by the mask's gray values. Otherwise pixels above the middle are
@@ -235,7 +238,7 @@ def load_restorer(
     precision: str = 'fp32',
     opt: Mapping[str, Any] | None = None,
 ) -> Restorer:
-    """A `Restorer` from a checkpoint.
+    """Return a `Restorer` from a checkpoint.
 
     Args:
         weights: a checkpoint of this project, which says which network it belongs to, or of the
@@ -251,7 +254,8 @@ def load_restorer(
     device = choose_device(device)
     if weights is None and opt is not None:
         raise ValueError(
-            'an option file says which network it is; its weights have to be given as well (--weights)'
+            'an option file says which network it is; its weights have to be given as well '
+            '(--weights)'
         )
     path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
     if weights is None and not path.is_file():
@@ -263,10 +267,11 @@ def load_restorer(
 
 
 def _read_section(opt: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section `network_g` of a training's options."""
+    """Return the section `network_g` of a training's options."""
     if not isinstance(opt, Mapping):
         raise ValueError(
-            f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})'
+            f'opt is {opt!r}; expected the options themselves: '
+            f'opt=hmaca_arch.config.files.load({str(opt)!r})'
         )
     if not is_section(opt.get('network_g')):
         raise ValueError('the option file has no section network_g with a type')

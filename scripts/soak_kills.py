@@ -51,9 +51,22 @@ COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [ITERATIONS], 'restart_
 # name -> processes, and what differs in the options
 VARIANTS: dict[str, tuple[int, dict]] = {
     'one': (1, {'scheduler': {**COSINE, 'eta_min': 1e-6}, 'warmup_iter': 10}),
-    'bf16': (1, {'scheduler': {'type': 'MultiStepLR', 'milestones': [15], 'gamma': 0.5}, 'amp': 'bf16', 'accum_iter': 2}),
-    'two': (2, {'scheduler': {'type': 'MultiStepRestartLR', 'milestones': [9], 'restarts': [20]}, 'accum_iter': 2}),
-}  # fmt: skip
+    'bf16': (
+        1,
+        {
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [15], 'gamma': 0.5},
+            'amp': 'bf16',
+            'accum_iter': 2,
+        },
+    ),
+    'two': (
+        2,
+        {
+            'scheduler': {'type': 'MultiStepRestartLR', 'milestones': [9], 'restarts': [20]},
+            'accum_iter': 2,
+        },
+    ),
+}
 
 
 class Failed(Exception):

@@ -9,9 +9,9 @@ from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
 from hmaca_arch.page.guard import read_auth, read_host, read_root_path
 
-DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the result.
-Programs send image and mask to api/restore. Without --weights the ones that ship with the package
-are used. Ctrl-C ends it."""
+DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the
+result. Programs send image and mask to api/restore. Without --weights the ones that ship with the
+package are used. Ctrl-C ends it."""
 
 
 def main(argv: list[str]) -> None:

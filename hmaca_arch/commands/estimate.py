@@ -14,9 +14,10 @@ from hmaca_arch.messages import say
 from hmaca_arch.restoring.measuring import Measured, measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 
-DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred, noisy, nothing, or unknown. Prints one line
-for each region: its box (top, left, bottom, right), the degradation, how sure that is from 0 to 1, and the same in words. Masks: white =
-masked; they may be up to 16 pixels too wide."""
+DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred,
+noisy, nothing, or unknown. Print one line for each region: its box (top, left, bottom, right), the
+degradation, how sure that is from 0 to 1, and the same in words. Masks are white where the image
+may be degraded. They may be up to 16 pixels too wide."""
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -29,7 +30,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def entry(measured: Measured) -> dict:
-    """What is printed of a region. `box`: the degraded area's top, left, bottom and right."""
+    """Return what is printed of a region.
+
+    `box` is the degraded area's top, left, bottom and right.
+    """
     rows, columns = (
         np.flatnonzero(measured.area.any(axis=1)),
         np.flatnonzero(measured.area.any(axis=0)),
@@ -56,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     if mask.shape != image.pixels.shape[:2]:
         sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, image.pixels.shape)]
         raise ValueError(
-            f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal sizes'
+            f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal '
+            'sizes'
         )
     if not mask.any():
         raise ValueError(f'the mask {args.mask} is black: nothing to measure')
@@ -68,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for one in found:
         say(
-            f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  {one["words"]}'
+            f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  '
+            f'{one["words"]}'
         )
     return 0

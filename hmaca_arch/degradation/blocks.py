@@ -30,8 +30,9 @@ class Blocks(NamedTuple):
     phase: Tensor
 
     def mean(self, values: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Means of values (c, pixels) over each equation's terms, or over some of them -> (c,
-        equations), and their numbers.
+        """Return the means of values (c, pixels) by equation (c, equations), and their numbers.
+
+        `only` chooses some of the terms.
         """
         member, group = (
             (self.member, self.group) if only is None else (self.member[only], self.group[only])
@@ -59,8 +60,9 @@ def _sides(low: int, high: int, block: int, anchor: str, offset: int) -> np.ndar
 def _limits(
     d: Degradation, axis: int, low: int, high: int, length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and last + 1 pixel of each block that covers low .. high of an array of `length`, and
-    whether its equation holds there.
+    """Return where each block that covers low .. high of an array of `length` begins and ends.
+
+    The third array says whether the block's equation holds there.
     """
     cuts = _sides(low, high, d.block, d.anchor[axis], d.offset[axis])
     first, last = cuts[:-1].clip(0, length), cuts[1:].clip(0, length)
@@ -78,8 +80,9 @@ def _limits(
 def _region_blocks(
     mask: np.ndarray, labels: np.ndarray, label: int, box: Sequence[int], d: Degradation
 ) -> list[tuple]:
-    """The equations of one region: for each (rows, columns of its terms, its own pixels' first, the
-    block's limits).
+    """Yield the equations of one region.
+
+    Each is (rows, columns of its terms, its own pixels' first, the block's limits).
     """
     rows, columns = (
         _limits(d, axis, box[axis], box[axis + 2], mask.shape[axis]) for axis in (0, 1)
@@ -164,6 +167,9 @@ def solve_blocks(
     colour's variance: exact where all of a block lies in R.
 
     Args:
+        z: (b, c, h, w), the estimates.
+        y: (b, c, h, w), the degraded images.
+        blocks: of these images.
         variance: (b,) of the colours, in square grey levels.
         w: (b, 1, 1, 1), as in `Equations.solve`: a shift of 1 / (1 + w) of the way; None: all of
             it.

@@ -17,11 +17,11 @@ MOST = 400  # iterations of conjugate gradients in a data step
 def blur_matrix(
     length: int, sigma: float, low_edge: bool = True, high_edge: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrix (length, length) of a Gaussian blur along one side, float64, and whether
-    each row's equation holds.
+    """Return the matrix (length, length) of a Gaussian blur along one side, float64.
 
-    The kernel is cut at ceil(4 sigma), normalised, and mirrored at the ends (REFLECT_101). Where an
-    end is no edge of the image, rows whose kernel leaves the array do not hold.
+    The second array says whether each row's equation holds. The kernel is cut at ceil(4 sigma),
+    normalised, and mirrored at the ends (REFLECT_101). Where an end is no edge of the image, rows
+    whose kernel leaves the array do not hold.
     """
     reach = int(np.ceil(4 * sigma))
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
@@ -39,8 +39,10 @@ def blur_matrix(
 
 
 class Blur(NamedTuple):
-    """The blurs of a batch: matrices along columns (b, h, h) and rows (b, w, w), and which
-    equations hold (b, 1, h, w).
+    """The blurs of a batch.
+
+    There are matrices along columns (b, h, h) and rows (b, w, w), and which equations hold (b, 1,
+    h, w).
     """
 
     vertical: Tensor
@@ -83,10 +85,12 @@ def conjugate_gradients(
     """Solve apply(x) = right for symmetric positive `apply`, each image and channel by itself.
 
     Args:
+        apply: maps (b, c, h, w) to the same shape.
         right: (b, c, h, w).
         tolerance: of the residual's norm, in the preconditioner's metric, relative to that of
             `right`.
         most: iterations.
+        preconditioner: near the inverse of `apply`.
     """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -129,6 +133,7 @@ class SolveBlur(torch.autograd.Function):
         horizontal: Tensor,
         holds: Tensor,
     ) -> Tensor:
+        """Solve by conjugate gradients; arguments as `Equations.solve` and `Blur` have them."""
         blur = Blur(vertical, horizontal, holds)
         tolerance = 1e-5 if z.dtype == torch.float32 else 1e-13
 
@@ -145,6 +150,7 @@ class SolveBlur(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
+        """Return the gradients of z and w."""
         w, change = ctx.saved_tensors
         solved = conjugate_gradients(ctx.normal, ctx.region * gradient, ctx.tolerance, MOST)
         return (

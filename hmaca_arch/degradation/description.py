@@ -65,11 +65,13 @@ class Degradation:
             raise ValueError(f'degradation: got {self.kind!r}, expected {FORM}')
         if self.kind == 'pix' and not (self.block >= 1 and self.pool in POOLS):
             raise ValueError(
-                f'degradation: got block {self.block} and pool {self.pool!r}, expected at least 1, and mean or centre'
+                f'degradation: got block {self.block} and pool {self.pool!r}, expected at '
+                'least 1, and mean or centre'
             )
         if self.kind == 'blur' and not 0 < self.sigma <= 100:
             raise ValueError(
-                f'degradation: got blur sigma {self.sigma}, expected more than 0 and at most 100 pixels'
+                f'degradation: got blur sigma {self.sigma}, expected more than 0 and at most '
+                '100 pixels'
             )
         if self.kind == 'noise' and not 0 <= self.sigma <= 255:
             raise ValueError(
@@ -122,8 +124,9 @@ class Degradation:
 
     @property
     def variance(self) -> float:
-        """Of y's error besides noise, in square grey levels: rounding's is 1/12; JPEG's error is 4
-        grey levels at quality 75, roughly.
+        """The variance of y's error besides noise, in square grey levels.
+
+        Rounding's is 1/12. JPEG's error is 4 grey levels at quality 75, roughly.
         """
         return 1 / 12 + (0.15 * (100 - self.jpeg)) ** 2 * (self.jpeg > 0)
 
@@ -229,8 +232,9 @@ class Degradation:
         return replace(self, edges=(edges[0], edges[1], edges[2], edges[3]), offset=offset)
 
     def flipped(self, axis: int, length: int) -> 'Degradation':
-        """Return what holds after a flip along an axis (0: top to bottom, 1: left to right) of
-        `length` pixels.
+        """Return what holds after a flip along an axis of `length` pixels.
+
+        Axis 0 is turned top to bottom, axis 1 left to right.
         """
         edges, anchor, offset = list(self.edges), list(self.anchor), list(self.offset)
         edges[axis], edges[axis + 2] = edges[axis + 2], edges[axis]
@@ -255,8 +259,10 @@ UNKNOWN = Degradation()
 
 
 def regions(mask: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Label the 8-connected regions of a mask (h, w) bool: labels (h, w), 0 outside; and (top,
-    left, bottom, right) of label 1, 2, ...
+    """Label the 8-connected regions of a mask (h, w) bool.
+
+    Returns:
+        Labels (h, w), 0 outside; and (top, left, bottom, right) of label 1, 2, ...
     """
     import cv2  # here, so that importing this module loads torch and numpy alone
 
@@ -267,11 +273,12 @@ def regions(mask: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int, int
 
 
 def degradations_of(vectors: Tensor | None, batch: int) -> list[Degradation]:
-    """The degradations of a batch (b, len(FIELDS)), or `unknown` for each where there are none."""
+    """Return the degradations of a batch (b, len(FIELDS)); None: all are unknown."""
     if vectors is None:
         return [UNKNOWN] * batch
     if vectors.ndim != 2 or len(vectors) != batch:
         raise ValueError(
-            f'degradation has shape {tuple(vectors.shape)}; expected ({batch}, {len(FIELDS)}): one vector for each image'
+            f'degradation has shape {tuple(vectors.shape)}; expected ({batch}, {len(FIELDS)}): '
+            'one vector for each image'
         )
     return [Degradation.from_vector(vector) for vector in vectors.tolist()]

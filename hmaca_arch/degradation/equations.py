@@ -49,8 +49,9 @@ class Equations:
         )
 
     def known(self) -> Tensor:
-        """(b, 1, h, w): how far y tells a pixel of R: 1 / (number of pixels that it averages), for
-        pool `centre`; else 0.
+        """Return how far y tells each pixel of R, (b, 1, h, w).
+
+        That is 1 / (number of pixels that it averages) for the pool `centre`, else 0.
         """
         known = torch.zeros_like(self.y[:, :1]).reshape(-1)
         if len(self.blocks.colour):
@@ -67,8 +68,9 @@ class Equations:
         return known.view_as(self.y[:, :1])
 
     def solve(self, z: Tensor, w: Tensor) -> Tensor:
-        """Return the images nearest to z (b, c, h, w) that agree with the equations; outside R they
-        are y.
+        """Return the images nearest to z (b, c, h, w) that agree with the equations.
+
+        Outside R they are y.
 
         Args:
             z: the estimates.
@@ -99,8 +101,9 @@ class Equations:
 
     @torch.no_grad()
     def start(self) -> Tensor:
-        """Return a first estimate: pixelized regions interpolated smoothly, blurred ones deblurred,
-        others y.
+        """Return a first estimate.
+
+        Pixelized regions are interpolated smoothly, blurred ones deblurred. Others are y.
         """
         x, rows = self.y, self.rows['blur']
         if rows:
@@ -122,7 +125,8 @@ class Equations:
 def solve(
     z: Tensor, y: Tensor, mask: Tensor, degradations: Sequence[Degradation], w: Tensor
 ) -> Tensor:
-    """Return the images nearest to z that agree with the equations of y; see `Equations`. A block's
-    colour is taken for exact.
+    """Return the images nearest to z that agree with the equations of y.
+
+    See `Equations`. A block's colour is taken for exact.
     """
     return Equations(y, mask, degradations, weigh_rounding=False).solve(z, w)

@@ -19,7 +19,7 @@ SHARPNESS = 2  # of the prior, over what unit differences ask for; chosen on tra
 
 @functools.lru_cache(maxsize=64)
 def _cosines(length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The orthonormal DCT-II matrix and the Laplacian's eigenvalues along one side."""
+    """Return the orthonormal DCT-II matrix and the Laplacian's eigenvalues along one side."""
     k, n = np.arange(length)[:, None], np.arange(length)
     matrix = np.cos(np.pi * k * (2 * n + 1) / (2 * length)) * np.sqrt(2 / length)
     matrix[0] /= np.sqrt(2)
@@ -27,9 +27,9 @@ def _cosines(length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Prior:
-    """A Gaussian process over an array of pixels: its precision is the Laplacian to the power
-    SMOOTHNESS, mirrored at the array's sides.
+    """A Gaussian process over an array of pixels.
 
+    Its precision is the Laplacian to the power SMOOTHNESS, mirrored at the array's sides.
     Neighbouring pixels differ by 1 (root mean square).
     """
 
@@ -62,13 +62,15 @@ def smoothest(y: Tensor, mask: Tensor, blocks: Blocks, variance: Tensor) -> Tens
     """Return the mean of the prior, given the blocks' equations and y outside R.
 
     Args:
-        y: (b, c, h, w) in [0, 1]; mask: (b, 1, h, w) bool; blocks: of these images; variance: see
-            `solve_blocks`.
+        y: (b, c, h, w) in [0, 1].
+        mask: (b, 1, h, w) bool.
+        blocks: of these images.
+        variance: see `solve_blocks`.
     """
     prior = Prior(y)
 
     def agree(x: Tensor) -> Tensor:
-        """The part of a change that keeps what lies outside R and every block's mean."""
+        """Return the part of a change that keeps what lies outside R and every block's mean."""
         x = x * mask
         flat = by_pixel(x)
         if not len(blocks.colour):
@@ -94,8 +96,9 @@ def smoothest(y: Tensor, mask: Tensor, blocks: Blocks, variance: Tensor) -> Tens
 
 @torch.no_grad()
 def deblurred(y: Tensor, mask: Tensor, blur: Blur, degradations: Sequence[Degradation]) -> Tensor:
-    """Return the mean of the prior, given the blurred y inside R, rounded to 8 bits or compressed,
-    and y outside R.
+    """Return the mean of the prior, given the blurred y inside R and y outside.
+
+    Inside, y is rounded to 8 bits or compressed.
     """
     prior = Prior(y)
     given, y = y, _mixed(y, COLOURS)
@@ -136,7 +139,7 @@ def _mixed(image: Tensor, matrix: np.ndarray) -> Tensor:
 
 
 def _neighbours(image: Tensor, known: Tensor) -> Tensor:
-    """The mean square difference of neighbouring known pixels, (b, c, 1, 1)."""
+    """Return the mean square difference of neighbouring known pixels, (b, c, 1, 1)."""
     total = count = torch.zeros((), dtype=image.dtype, device=image.device)
     for axis in (2, 3):
         both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(

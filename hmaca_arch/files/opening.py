@@ -64,7 +64,8 @@ def check_pixels(width: int, height: int, most: int) -> None:
     """Raise a ValueError for an image with too many pixels."""
     if width * height > most:
         raise ValueError(
-            f'{width}x{height} pixels are more than {most}; basicsr restore --max-pixels allows more'
+            f'{width}x{height} pixels are more than {most}; basicsr restore --max-pixels '
+            'allows more'
         )
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 
 class Box(NamedTuple):
-    """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are
-    the first ones outside.
+    """Rows top to bottom and columns left to right of an image, in pixels.
+
+    Bottom and right are the first ones outside.
     """
 
     top: int
@@ -26,6 +27,7 @@ class Box(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Height and width."""
         return self.bottom - self.top, self.right - self.left
 
     @property
@@ -34,7 +36,7 @@ class Box(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def grown(self, by: int, height: int, width: int) -> 'Box':
-        """With `by` more pixels on each side, as far as a picture of height x width has them."""
+        """Return the box with `by` more pixels on each side, inside an image of that size."""
         return Box(
             max(0, self.top - by),
             max(0, self.left - by),
@@ -43,10 +45,11 @@ class Box(NamedTuple):
         )
 
     def moved(self, down: int, right: int) -> 'Box':
+        """Return the box so many pixels further down and to the right."""
         return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
 
     def within(self, other: 'Box') -> 'Box':
-        """The same pixels, counted from the corner of `other`."""
+        """Return the same pixels, counted from the corner of `other`."""
         return self.moved(-other.top, -other.left)
 
 
@@ -58,9 +61,10 @@ class Region(NamedTuple):
 
 
 def marked_box(mask: np.ndarray) -> Box:
-    """The box around what is not 0 in a mask (h, w) of any type; empty if there is nothing. Costs
-    one look at each pixel, and no copy of
-    an 8-bit mask."""
+    """Return the box around what is not 0 in a mask (h, w) of any type.
+
+    It is empty if there is nothing. It costs one look at each pixel, and no copy of an 8-bit mask.
+    """
     left, top, columns, rows = cv2.boundingRect(
         mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8)
     )
@@ -68,8 +72,9 @@ def marked_box(mask: np.ndarray) -> Box:
 
 
 def find_regions(mask: np.ndarray, context: int) -> list[Region]:
-    """The regions of a mask (h, w), 0 = keep, with `context` pixels around them; their crops do not
-    overlap.
+    """Return the regions of a mask (h, w), 0 = keep, with `context` pixels around them.
+
+    Their crops do not overlap.
     """
     height, width = mask.shape
     marked = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
@@ -105,8 +110,9 @@ def find_regions(mask: np.ndarray, context: int) -> list[Region]:
 
 
 def _merged(boxes: list[Box], distance: int) -> list[Box]:
-    """Boxes closer than `distance` joined, until there are none: a speck may lie inside a ring, and
-    two joined boxes may meet a third.
+    """Join boxes closer than `distance`, until there are none.
+
+    A speck may lie inside a ring, and two joined boxes may meet a third.
     """
     waiting, apart = list(boxes), np.empty((len(boxes), 4), int)
     count = 0
@@ -129,9 +135,10 @@ def _merged(boxes: list[Box], distance: int) -> list[Box]:
 
 
 def cut(region: Region, mask: np.ndarray, limit: int, overlap: int) -> list[Box]:
-    """The tiles of a region: of equal size, at most limit x limit, at least `overlap` pixels in
-    common with the next, each with some
-    masked pixel. A region that is not larger than the limit is one tile.
+    """Return the tiles of a region, each with some masked pixel.
+
+    They are of equal size, at most limit x limit, and have at least `overlap` pixels in common with
+    the next. A region that is not larger than the limit is one tile.
 
     Raises:
         ValueError: overlap >= limit.
@@ -158,11 +165,11 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
 
 
 class Blend:
-    """Puts the restored tiles of one region together: the mean, weighted by ramps that fall off
-    over the overlap with other tiles.
+    """Put the restored tiles of one region together.
 
-    At a tile's border, where the network knew least of the surroundings, a tile counts for little;
-    at the crop's border it counts in full.
+    A pixel is the mean of its tiles, weighted by ramps that fall off over the overlap. At a tile's
+    border, where the network knew least of the surroundings, a tile counts for little. At the
+    crop's border it counts in full.
     """
 
     def __init__(self, region: Region, channels: int, overlap: int) -> None:
@@ -180,15 +187,17 @@ class Blend:
         self.weight[inside.area] += weight
 
     def result(self) -> np.ndarray:
-        """(h, w, c) float32 of the crop; 0 where there was no tile, which is nowhere inside the
-        mask.
+        """Return the crop, (h, w, c) float32.
+
+        It is 0 where there was no tile, which is nowhere inside the mask.
         """
         return np.divide(self.sum, self.weight, out=np.zeros_like(self.sum), where=self.weight > 0)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
-    """Weights along one side of a tile from start to stop of `length` pixels: 1, but falling
-    towards ends that are not the whole's.
+    """Return weights along one side of a tile from start to stop of `length` pixels.
+
+    They are 1, but fall towards ends that are not the whole's.
     """
     position = np.arange(stop - start, dtype=np.float32)
     weight = np.ones_like(position)
@@ -200,10 +209,10 @@ def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
 
 
 def paste_weights(mask: np.ndarray, region: Region, feather: int) -> np.ndarray:
-    """How much of the restored pixels is taken: the mask's crop (h, w), float64 in [0, 1], fading
-    over `feather` pixels towards the
-    region's border. All of the fading is inside the mask; the picture's own border is none of the
-    region's.
+    """Return how much of the restored pixels is taken: the mask's crop (h, w), float64.
+
+    It fades over `feather` pixels towards the region's border, inside the mask. The image's own
+    border is none of the region's.
     """
     weights = mask[region.crop.area].astype(np.float64)
     if not feather:

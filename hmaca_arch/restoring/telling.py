@@ -23,8 +23,9 @@ ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
 class Told(NamedTuple):
-    """One region's degradation and the box around its degraded pixels, both in the image's
-    coordinates.
+    """One region's degradation and the box around its degraded pixels.
+
+    Both are in the image's coordinates.
     """
 
     box: Box
@@ -32,8 +33,12 @@ class Told(NamedTuple):
 
 
 class Look(NamedTuple):
-    """mask: (h, w) bool, what is to be restored. told: by region. notes: what was found, a sentence
-    each.
+    """What was found in a part of an image.
+
+    Attributes:
+        mask: (h, w) bool, what is to be restored.
+        told: by region.
+        notes: what was found, a sentence each.
     """
 
     mask: np.ndarray
@@ -58,7 +63,8 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
             masked,
             [],
             [
-                f'{len(found)} regions are too many to measure: their degradation is taken for unknown'
+                f'{len(found)} regions are too many to measure: their degradation is taken for '
+                'unknown'
             ],
         )
     degraded, told, notes = np.zeros_like(masked), [], []
@@ -83,7 +89,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
 
 
 def told_of(box: Box, told: Sequence[Told]) -> Degradation:
-    """What holds of all regions inside a box: their common degradation, or unknown if they differ."""
+    """Return what holds of all regions inside a box, or unknown if they differ."""
     inside = [one.degradation for one in told if _overlap(one.box, box)]
     if not inside:
         return UNKNOWN

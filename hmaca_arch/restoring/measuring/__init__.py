@@ -115,11 +115,13 @@ def measure(
     mask = (mask[..., 0] if mask.ndim == 3 else mask) > 0
     if mask.shape != levels.shape[:2]:
         raise ValueError(
-            f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal heights and widths'
+            f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal '
+            'heights and widths'
         )
     if jpeg is not None and not 0 <= jpeg <= 100:
         raise ValueError(
-            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None to find out'
+            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None '
+            'to find out'
         )
     labels, boxes = regions(mask)
     found = []
@@ -163,7 +165,8 @@ def _words(one: Measured) -> str:
     text = one.words or {'none': 'nothing wrong', 'unknown': 'something else'}.get(found.kind, '')
     if found.kind == 'pix':
         colour = 'mean' if found.pool == 'mean' else 'middle pixel'
-        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {found.offset[0]},{found.offset[1]}'
+        y, x = found.offset
+        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {y},{x}'
     elif found.kind == 'blur':
         text = f'Gaussian blur of {found.sigma:.2g} pixels'
     elif found.kind == 'noise':
@@ -237,8 +240,9 @@ def _pixelized(
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those
-    outside.
+    """Return how far each pixel's second differences are from 0, (h, w).
+
+    The unit is the standard deviation of those outside.
     """
     values = residual(image)
     inverse = np.linalg.inv(covariance(values[outside]) + np.eye(values.shape[2]) / 12)

@@ -40,9 +40,13 @@ BY_SIDE, IN_ALL = 45.0, 250.0
 
 
 class Blurred(NamedTuple):
-    """A blur. sigma: in pixels. confidence: 0 to 1, that there is a blur and sigma is right within
-    10 %. evidence: below 1 there is none. box: top, left, bottom, right, beyond the mask if that is
-    too narrow.
+    """A blur.
+
+    Attributes:
+        sigma: in pixels.
+        confidence: 0 to 1, that there is a blur and sigma is right within 10 %.
+        evidence: below 1 there is none.
+        box: top, left, bottom, right, beyond the mask if that is too narrow.
     """
 
     sigma: float
@@ -70,8 +74,10 @@ class _Region:
         return fits(parts, at, sharp, self.floor, self.weights)
 
     def strips(self, box: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray, int, int, int]:
-        """Turn the image so that the region begins below: values, unclear pixels, the first row of
-        the box, its left and right.
+        """Turn the image so that the region begins below.
+
+        Returns:
+            Values, unclear pixels, the first row of the box, its left and right.
         """
         top, left, bottom, right = box
         height, width = self.values.shape
@@ -151,7 +157,7 @@ def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndar
 
 
 def _sigma(gained: np.ndarray) -> tuple[float, float]:
-    """The mean and the spread of the logarithm of sigma."""
+    """Return the mean and the spread of the logarithm of sigma."""
     fine = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
     curve = TRUST * PchipInterpolator(np.log(SIGMAS), gained)(fine)
     likely = np.exp(curve - curve.max())

@@ -44,8 +44,9 @@ def _middle(block: int) -> tuple[int, int]:
 
 
 def known_middles(image: np.ndarray, grid: Grid) -> float:
-    """The evidence of blocks whose middle is not degraded: positive for `centre`, 0 if there are
-    none.
+    """Return the evidence of blocks whose middle is not degraded.
+
+    It is positive for `centre`, 0 if there are no such blocks.
     """
     first, count = _middle(grid.block)
     equal, tested = 0, 0
@@ -66,8 +67,9 @@ def known_middles(image: np.ndarray, grid: Grid) -> float:
 
 
 def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
-    """Scale and exponent of half the mean squared difference of known pixels at a distance: scale *
-    distance ** exponent.
+    """Return scale and exponent of half the mean squared difference of known pixels.
+
+    At a distance it is scale * distance ** exponent.
     """
     found = []
     for lag in LAGS:
@@ -86,8 +88,10 @@ def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 
 
 def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` (its first
-    pixel counts) with a pixel, of two.
+    """Return covariances by displacement, (2 reach + 1)^2 each.
+
+    They are of two pixels, of a square of `size` (its first pixel counts) with a pixel, and of two
+    squares.
     """
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
@@ -119,8 +123,15 @@ def _likelihood(
     corners: np.ndarray,
     scale: float,
 ) -> float:
-    """log p(cells | known) at the best scale. known (m,), cells (n,): values; points, corners:
-    their places.
+    """Return log p(cells | known) at the best scale.
+
+    Args:
+        known: (m,) values.
+        cells: (n,) values.
+        tables: see `_tables`.
+        points: places of `known`.
+        corners: places of `cells`.
+        scale: of the surroundings.
     """
     pixels, square, squares = tables
     best = -np.inf
