@@ -18,13 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.masks import check_mask, read_mask
 from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
+from hmaca_arch.restoring.blending import Patch, PasteWeights, make_patch
+from hmaca_arch.restoring.clusters import measure_mask
 from hmaca_arch.restoring.crops import (
     PRECISIONS,
     SMALLEST_TILE,
@@ -33,9 +34,9 @@ from hmaca_arch.restoring.crops import (
     Progress,
     Sizes,
 )
-from hmaca_arch.restoring.image_arrays import as_type, image_array, mask_array, size_of
-from hmaca_arch.restoring.regions import Region, find_regions, marked_box, paste_weights
-from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
+from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
+from hmaca_arch.restoring.regions import Box, Region, find_regions, marked_box
+from hmaca_arch.restoring.telling import Told, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -141,6 +142,7 @@ class Restorer:
         batch: int = 8,
         tile: int = TILE,
         jpeg: int | None = None,
+        in_place: bool = False,
     ) -> Restoration:
         """Do as `restore`, and return the regions and the notes as well.
 
@@ -154,14 +156,12 @@ class Restorer:
             tile: longest side of what goes through the network at once; larger regions are tiled.
             jpeg: for 'auto': the quality of the JPEG file that the image is from, 0 if it is from
                 none, None to find out.
+            in_place: write into `image`, a NumPy array, instead of a copy: for large images.
 
         Raises:
             ValueError: see `restore`.
         """
         check_settings(context, feather, batch, tile)
-        measured, told = degradation == 'auto' and 'degradation' in self.adapter.takes, UNKNOWN
-        if degradation != 'auto':
-            told = Degradation.parse(degradation) if isinstance(degradation, str) else degradation
         pixels, as_given = image_array(image)
         given = check_mask(mask_array(mask))
         if given.shape != pixels.shape[:2]:
@@ -169,52 +169,110 @@ class Restorer:
                 f'the mask has {size_of(given)} pixels, the image {size_of(pixels)}; '
                 'expected equal sizes'
             )
+        if in_place and not (isinstance(image, np.ndarray) and image.flags.writeable):
+            raise ValueError('in_place: expected a NumPy array that can be written to')
+        settings = _Settings(context, feather, soft_mask, Sizes(batch, tile), jpeg)
+        patches, regions, notes = self._patches(
+            pixels, given, _parsed(degradation), progress, settings
+        )
+        restored = pixels if in_place else pixels.copy()
+        for patch in patches:
+            patch.paste(restored)
+        return Restoration(image if in_place else as_given(restored), regions, notes)
+
+    def _patches(
+        self,
+        pixels: np.ndarray,
+        given: np.ndarray,
+        told: Degradation | None,
+        progress: Progress | None,
+        settings: '_Settings',
+    ) -> tuple[list[Patch], list[Region], list[str]]:
+        """Restore the regions of pixels (h, w, c), which stay as they are.
+
+        Args:
+            pixels: (h, w, c), see `image_array`.
+            given: (h, w), see `check_mask`.
+            told: the degradation; None: measure it, if the network takes it.
+            progress: see `restore`.
+            settings: the numbers of `run`.
+        """
         # From here on only this part of the image: copies of all of a large one cost more than its
         # region. One pixel more than the context, so that feathering sees where the region ends.
-        window = marked_box(given).grown(context + 1, *given.shape)
-        mask, doubts = read_mask(given[window.area], soft_mask)
+        window = marked_box(given).grown(settings.context + 1, *given.shape)
+        mask, doubts = read_mask(given[window.area], settings.soft)
         notes = [note.text for note in doubts]
-        seen: list[Told] = []
-        if measured:
-            around = marked_box(given).grown(AROUND, *given.shape)
-            inside = window.within(around).area
-            binary = np.zeros(around.shape, bool)
-            binary[inside] = mask > 0
-            degraded, seen, found = look(pixels[around.area], binary, around, jpeg)
-            mask = mask * degraded[inside].astype(mask.dtype)
+        seen: list[Told] | None = None
+        if told is None and 'degradation' in self.adapter.takes:
+            mask, seen, found = measure_mask(pixels, mask, window, settings.jpeg)
             notes += found
-        regions = find_regions(mask, context)
-        if not regions and not seen and not (measured and notes):
+        regions = find_regions(mask, settings.context, settings.sizes.tile)
+        told = told or UNKNOWN
+        notes += self._doubts(mask, given, told, bool(regions) or bool(seen is not None and notes))
+        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
+        if self.channels < colours.shape[2]:
+            raise ValueError('the network restores gray images, and this one has colours')
+        placed = [region.moved(window.top, window.left) for region in regions]
+        by_region = [
+            (told if seen is None else told_of(region.crop, seen)).seen_from(*window, given.shape)
+            for region in placed
+        ]
+        crops = Crops(colours, mask, regions, by_region)
+        patches = self._restored(crops, settings, notes, progress)
+        moved = [patch.moved(window.top, window.left) for patch in patches]
+        return moved, placed, list(dict.fromkeys(notes))
+
+    def _doubts(
+        self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool
+    ) -> list[str]:
+        """Say what is odd: nothing or everything is masked, or the network ignores what is told."""
+        notes = []
+        if not explained:
             notes.append('the mask is empty (black): nothing is restored')
-        elif mask.shape == given.shape and mask.min() == 1:
+        elif mask.shape == given.shape and mask.min(initial=1) == 1:
             notes.append('the mask is full (white): the whole image is restored')
         if told.kind != 'unknown' and 'degradation' not in self.adapter.takes:
             notes.append(
                 f'this network is not told the degradation ({told}); '
                 'it restores as if it were unknown'
             )
-        by_region = [
-            (
-                told_of(region.box.moved(window.top, window.left), seen) if measured else told
-            ).seen_from(*window, given.shape)
-            for region in regions
-        ]
-        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
-        if self.channels < colours.shape[2]:
-            raise ValueError('the network restores gray images, and this one has colours')
-        restored = pixels.copy()
-        target = restored[window.area][..., : colours.shape[2]]
-        crops = Crops(colours, mask, regions, by_region)
-        outputs = self.crops.restore(crops, Sizes(batch, tile), notes, progress)
-        for region, values in zip(regions, outputs):
-            crop = colours[region.crop.area]
-            target[region.crop.area] = composite_image(
-                as_type(values, crop.dtype), crop, paste_weights(mask, region, feather)
-            )
-        regions = [
-            Region(*(box.moved(window.top, window.left) for box in region)) for region in regions
-        ]
-        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
+        return notes
+
+    def _restored(
+        self, crops: Crops, settings: '_Settings', notes: list[str], progress: Progress | None
+    ) -> list[Patch]:
+        """Send crops through the network; the patches' boxes are in the crops' coordinates."""
+        patches: list[Patch] = []
+        weights: dict[int, PasteWeights] = {}
+
+        def keep(number: int, rows: Box, values: np.ndarray) -> None:
+            if number not in weights:
+                weights.clear()  # of one region at a time: they may be large
+                region = crops.regions[number]
+                weights[number] = PasteWeights(crops.mask, region, settings.feather)
+            patch = make_patch(crops.colours, weights[number], rows, values)
+            if patch is not None:
+                patches.append(patch)
+
+        self.crops.restore(crops, settings.sizes, notes, keep, progress)
+        return patches
+
+
+class _Settings(NamedTuple):
+    """The numbers of `Restorer.run`."""
+
+    context: int
+    feather: int
+    soft: bool
+    sizes: Sizes
+    jpeg: int | None
+
+
+def _parsed(degradation: str | Degradation) -> Degradation | None:
+    """Return a degradation, None for 'auto'."""
+    if isinstance(degradation, Degradation):
+        return degradation
+    return None if degradation == 'auto' else Degradation.parse(degradation)
 
 
 def check_settings(context: int, feather: int, batch: int, tile: int) -> None:

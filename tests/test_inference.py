@@ -244,6 +244,48 @@ def test_soft_and_binary_regions_in_one_picture(form):
     assert not np.array_equal(result[20:30, 80:90], image[20:30, 80:90])
 
 
+def test_spots_whose_crops_overlap_stay_masked_in_each_others():
+    """Each is restored alone, from a crop in which the other is masked too."""
+    seen = []
+
+    class Sees(nn.Module):
+        def forward(self, lq, mask):
+            seen.extend(mask[:, 0].numpy())
+            return 1 - lq
+
+    image, mask = picture(200, 200, 3), np.zeros((200, 200), np.uint8)
+    mask[50:92, 50:92] = mask[94:136, 94:136] = 255
+    mask[60, 60] = 0
+    done = Restorer(Sees()).run(image, mask, context=8)
+    assert len(done.regions) == 2 and len(seen) == 2
+    np.testing.assert_array_equal(seen[0], mask[42:100, 42:100] > 0)
+    np.testing.assert_array_equal(seen[1], mask[86:144, 86:144] > 0)
+    np.testing.assert_array_equal(done.image, np.where(mask[..., None] > 0, 255 - image, image))
+
+
+def test_dust_goes_through_the_network_as_small_crops_in_batches():
+    rng, network = np.random.default_rng(0), Pointwise()
+    image, mask = picture(1200, 1600, 3), np.zeros((1200, 1600), bool)
+    for top, left in zip(rng.integers(40, 1150, 60), rng.integers(40, 1550, 60)):
+        mask[top : top + 6, left : left + 6] = True
+    done = Restorer(network).run(image, mask)
+    np.testing.assert_array_equal(done.image, np.where(mask[..., None], 255 - image, image))
+    pixels = sum(count * height * width for count, _, height, width in network.seen)
+    assert pixels <= 60 * 70 * 70 and max(count for count, *_ in network.seen) == 8
+
+
+def test_in_place_writes_into_the_callers_image():
+    image, mask = picture(60, 70, 4), square(60, 70)
+    expected = Restorer(Pointwise()).restore(image, mask)
+    done = Restorer(Pointwise()).run(image, mask, in_place=True)
+    assert done.image is image
+    np.testing.assert_array_equal(image, expected)
+    image.setflags(write=False)
+    for given in (image, torch.rand(3, 60, 70)):
+        with pytest.raises(ValueError, match='in_place: expected a NumPy array'):
+            Restorer(Pointwise()).run(given, mask, in_place=True)
+
+
 def test_soft_masks_blend_and_hard_ones_have_a_threshold():
     image = np.zeros((20, 20, 3), np.uint8)
     mask = np.zeros((20, 20), np.uint8)

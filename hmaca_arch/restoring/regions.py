@@ -1,23 +1,24 @@
-"""From a mask to the pieces of a picture that a network sees, and back.
+"""Find the pieces of an image that a network has to see, from a mask.
 
-A region is a group of masked pixels whose surroundings (`context`) overlap. Its crop is its
-bounding box with the context around it; crops of different regions never overlap, so each holds its
-own masked pixels and no others. A crop larger than the tile limit is cut into overlapping tiles of
-equal size, of which those without a masked pixel are left out, and the tiles are blended by ramps
-over the overlap. The cost of everything here, but for reading the mask once, follows the regions
-and not the picture.
+A region is a group of masked pixels that are restored together. Its crop is its bounding box with
+the context around it. Groups are joined where one crop takes fewer pixels than two. Crops of
+different regions may overlap: each region knows its own pixels, and all others stay masked. A crop
+larger than the tile limit is cut into overlapping tiles of equal size, of which those without
+pixels of the region are left out. The cost of everything here, but for reading the mask once,
+follows the regions and not the image.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+MOST_GROUPS = 4000  # beyond that neighbours are joined without counting pixels
+
 
 class Box(NamedTuple):
-    """Rows top to bottom and columns left to right of a picture, in pixels; bottom and right are
-    the first ones outside.
-    """
+    """A rectangle of an image, in pixels; bottom and right are the first ones outside."""
 
     top: int
     left: int
@@ -26,6 +27,7 @@ class Box(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Height and width."""
         return self.bottom - self.top, self.right - self.left
 
     @property
@@ -34,7 +36,7 @@ class Box(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def grown(self, by: int, height: int, width: int) -> 'Box':
-        """With `by` more pixels on each side, as far as a picture of height x width has them."""
+        """Return it with `by` more pixels on each side, as far as an image has them."""
         return Box(
             max(0, self.top - by),
             max(0, self.left - by),
@@ -43,95 +45,196 @@ class Box(NamedTuple):
         )
 
     def moved(self, down: int, right: int) -> 'Box':
+        """Return it elsewhere."""
         return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
 
     def within(self, other: 'Box') -> 'Box':
-        """The same pixels, counted from the corner of `other`."""
+        """Return the same pixels, counted from the corner of `other`."""
         return self.moved(-other.top, -other.left)
 
 
 class Region(NamedTuple):
-    """box: around the masked pixels; crop: with the context."""
+    """Masked pixels that are restored together.
+
+    Attributes:
+        box: around its pixels.
+        crop: with the context.
+        own: (height, width) bool of the box, its own pixels; None if no others lie in the box.
+    """
 
     box: Box
     crop: Box
+    own: np.ndarray | None = None
+
+    def moved(self, down: int, right: int) -> 'Region':
+        """Return it elsewhere."""
+        return Region(self.box.moved(down, right), self.crop.moved(down, right), self.own)
+
+    def own_in(self, mask: np.ndarray, part: Box) -> np.ndarray:
+        """Return the values of a mask (h, w) in a part of the box, 0 for pixels of others."""
+        values = mask[part.area]
+        if self.own is None:
+            return values
+        return values * self.own[part.within(self.box).area].astype(values.dtype)
 
 
 def marked_box(mask: np.ndarray) -> Box:
-    """The box around what is not 0 in a mask (h, w) of any type; empty if there is nothing. Costs
-    one look at each pixel, and no copy of
-    an 8-bit mask."""
+    """Return the box around what is not 0 in a mask (h, w) of any type; empty if nothing is.
+
+    It costs one look at each pixel, and no copy of an 8-bit mask.
+    """
     left, top, columns, rows = cv2.boundingRect(
         mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8)
     )
     return Box(top, left, top + rows, left + columns)
 
 
-def find_regions(mask: np.ndarray, context: int) -> list[Region]:
-    """The regions of a mask (h, w), 0 = keep, with `context` pixels around them; their crops do not
-    overlap.
+class Groups:
+    """Connected pixels of a mask, told apart on a grid of square cells.
+
+    Pixels in the same cell or in cells that touch belong together.
+
+    Args:
+        mask: (h, w), 0 = keep.
+        step: side of a cell in pixels; doubled until there are few enough groups.
     """
-    height, width = mask.shape
-    marked = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
-    bounds = marked_box(marked)
-    if not bounds.bottom:
+
+    def __init__(self, mask: np.ndarray, step: int) -> None:
+        self.mask = mask
+        while True:
+            self.step = step
+            rows, columns = (np.arange(0, side, step) for side in mask.shape)
+            marked = mask.view(np.uint8) if mask.itemsize == 1 else (mask > 0).view(np.uint8)
+            grid = np.maximum.reduceat(np.maximum.reduceat(marked, rows, axis=0), columns, axis=1)
+            count, self.labels, stats, _ = cv2.connectedComponentsWithStats(
+                np.minimum(grid, 1), connectivity=8
+            )
+            if count <= MOST_GROUPS:
+                break
+            step *= 2
+        self.cells = [
+            Box(y * step, x * step, (y + h) * step, (x + w) * step).grown(0, *mask.shape)
+            for x, y, w, h in stats[1:, :4].tolist()
+        ]
+
+    def own(self, numbers: tuple[int, ...], box: Box) -> np.ndarray:
+        """Return (height, width) bool of a box: the cells of some groups."""
+        top, left = box.top // self.step, box.left // self.step
+        part = self.labels[self._cells_of(box)]
+        rows = np.arange(box.top, box.bottom) // self.step - top
+        columns = np.arange(box.left, box.right) // self.step - left
+        return np.isin(part, numbers)[rows[:, None], columns]
+
+    def _cells_of(self, box: Box) -> tuple[slice, slice]:
+        """Return what to index the grid with for the cells that a box touches."""
+        bottom, right = ((end - 1) // self.step + 1 for end in (box.bottom, box.right))
+        return slice(box.top // self.step, bottom), slice(box.left // self.step, right)
+
+    def boxes(self) -> Iterator[Box]:
+        """Yield the box around the pixels of each group."""
+        for number, cells in enumerate(self.cells, start=1):
+            pixels = self.mask[cells.area]
+            if self._others(cells, (number,)):
+                pixels = (pixels > 0) & self.own((number,), cells)
+            yield marked_box(pixels).moved(cells.top, cells.left)
+
+    def region(self, numbers: tuple[int, ...], box: Box, context: int) -> Region:
+        """Return the region of some groups."""
+        others = self._others(box, numbers)
+        own = self.own(numbers, box) if others else None
+        return Region(box, box.grown(context, *self.mask.shape), own)
+
+    def _others(self, box: Box, numbers: tuple[int, ...]) -> bool:
+        """Tell whether cells of other groups lie in a box."""
+        return bool((~np.isin(self.labels[self._cells_of(box)], (0, *numbers))).any())
+
+
+def find_regions(mask: np.ndarray, context: int, tile: int = 2**31) -> list[Region]:
+    """Find the regions of a mask.
+
+    Args:
+        mask: (h, w), 0 = keep.
+        context: pixels around the regions.
+        tile: regions are joined only if the result is restored in one piece.
+    """
+    if not mask.any():
         return []
-    top, left = bounds[:2]
-    marked = marked[bounds.area]
-    # Grown by twice the context towards one side, pixels whose context overlaps are neighbours:
-    # thousands of specks become few boxes.
-    more = min(max(0, 2 * context - 1), max(marked.shape))  # that far, everything meets everything
-    near = cv2.copyMakeBorder(
-        (marked > 0).view(np.uint8), more, 0, more, 0, cv2.BORDER_CONSTANT, value=0
+    whole = marked_box(mask)
+    groups = Groups(mask[whole.area], max(1, context // 4))
+    height, width = mask.shape
+    joined = _joined(list(groups.boxes()), context, tile, whole, (height, width))
+    found = [groups.region(numbers, box, 0).moved(whole.top, whole.left) for box, numbers in joined]
+    return sorted(
+        (region._replace(crop=region.box.grown(context, height, width)) for region in found),
+        key=lambda region: region.box,
     )
-    # sums, and not cv2.dilate, whose time grows with the context
-    near = cv2.boxFilter(
-        near,
-        cv2.CV_32S,
-        (more + 1, more + 1),
-        anchor=(0, 0),
-        normalize=False,
-        borderType=cv2.BORDER_CONSTANT,
-    )
-    near = (near > 0).view(np.uint8)
-    boxes = [
-        Box(top + y, left + x, top + y + h - more, left + x + w - more)
-        for x, y, w, h in cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:, :4].tolist()
-    ]
-    return [
-        Region(box, box.grown(context, height, width))
-        for box in sorted(_merged(boxes, 2 * context))
-    ]
 
 
-def _merged(boxes: list[Box], distance: int) -> list[Box]:
-    """Boxes closer than `distance` joined, until there are none: a speck may lie inside a ring, and
-    two joined boxes may meet a third.
+def _joined(
+    boxes: list[Box], context: int, tile: int, whole: Box, shape: tuple[int, int]
+) -> list[tuple[Box, tuple[int, ...]]]:
+    """Join boxes while one crop takes fewer pixels than two, the most saving first.
+
+    Returns:
+        Boxes with the numbers, from 1, of those that were joined.
     """
-    waiting, apart = list(boxes), np.empty((len(boxes), 4), int)
-    count = 0
+    low = np.array([-whole.top, -whole.left])  # where the image begins, seen from the boxes
+    high = low + shape
+    waiting: list[tuple[np.ndarray, tuple[int, ...]]] = [
+        (np.array(box), (number,)) for number, box in enumerate(boxes, start=1)
+    ]
+    apart = np.zeros((len(boxes), 4), int)
+    members: list[tuple[int, ...]] = [()] * len(boxes)
+    alive = np.zeros(len(boxes), bool)
+
+    def crops(corners: np.ndarray) -> np.ndarray:
+        sizes = np.minimum(corners[..., 2:] + context, high)
+        return sizes - np.maximum(corners[..., :2] - context, low)
+
+    while waiting:
+        box, numbers = waiting.pop()
+        union = np.hstack([np.minimum(apart[:, :2], box[:2]), np.maximum(apart[:, 2:], box[2:])])
+        sides = crops(union)
+        saved = crops(apart).prod(axis=1) + crops(box).prod() - sides.prod(axis=1)
+        saved[~alive | (sides.max(axis=1) > tile)] = 0
+        best = int(saved.argmax()) if len(saved) else 0
+        if saved[best] > 0:
+            alive[best] = False
+            waiting.append((union[best], numbers + members[best]))
+        else:
+            place = int(np.argmin(alive))
+            apart[place], members[place], alive[place] = box, numbers, True
+    return [(Box(*apart[i].tolist()), members[i]) for i in np.flatnonzero(alive)]
+
+
+def find_clusters(mask: np.ndarray, distance: int) -> list[Box]:
+    """Return boxes that hold all of a mask (h, w) and are at least `distance` pixels apart."""
+    if not mask.any():
+        return []
+    waiting = list(Groups(mask, max(1, distance // 4)).boxes())
+    found: list[Box] = []
     while waiting:
         box = waiting.pop()
-        top, left, bottom, right = apart[:count].T
-        rows_meet = (top < box.bottom + distance) & (box.top < bottom + distance)
-        meeting = rows_meet & (left < box.right + distance) & (box.left < right + distance)
-        if meeting.any():
-            joined, others = np.vstack([apart[:count][meeting], box]), apart[:count][~meeting]
-            count = len(others)
-            apart[:count] = others
-            waiting.append(
-                Box(*joined[:, :2].min(axis=0).tolist(), *joined[:, 2:].max(axis=0).tolist())
-            )
+        near = [other for other in found if _near(box, other, distance)]
+        if near:
+            found = [other for other in found if other not in near]
+            tops, lefts, bottoms, rights = zip(box, *near)
+            waiting.append(Box(min(tops), min(lefts), max(bottoms), max(rights)))
         else:
-            apart[count] = box
-            count += 1
-    return [Box(*row) for row in apart[:count].tolist()]
+            found.append(box)
+    return sorted(found)
+
+
+def _near(one: Box, other: Box, distance: int) -> bool:
+    rows = one.top < other.bottom + distance and other.top < one.bottom + distance
+    return rows and one.left < other.right + distance and other.left < one.right + distance
 
 
 def cut(region: Region, mask: np.ndarray, limit: int, overlap: int) -> list[Box]:
-    """The tiles of a region: of equal size, at most limit x limit, at least `overlap` pixels in
-    common with the next, each with some
-    masked pixel. A region that is not larger than the limit is one tile.
+    """Cut a region's crop into tiles, row by row.
+
+    They are of equal size, at most limit x limit, with at least `overlap` pixels in common with the
+    next, and each has some pixel of the region. A crop that is not larger is one tile.
 
     Raises:
         ValueError: overlap >= limit.
@@ -146,73 +249,24 @@ def cut(region: Region, mask: np.ndarray, limit: int, overlap: int) -> list[Box]
         for y in _starts(rows, height, overlap)
         for x in _starts(columns, width, overlap)
     ]
-    return [tile for tile in tiles if mask[tile.area].any()]
+    return [tile for tile in tiles if _needed(region, mask, tile)]
+
+
+def _needed(region: Region, mask: np.ndarray, tile: Box) -> bool:
+    """Tell whether a tile has pixels of the region."""
+    box = region.box
+    part = Box(
+        max(tile.top, box.top),
+        max(tile.left, box.left),
+        min(tile.bottom, box.bottom),
+        min(tile.right, box.right),
+    )
+    return min(part.shape) > 0 and bool(region.own_in(mask, part).any())
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:
-    """Where pieces of `size` begin that cover `length`, evenly spread."""
+    """Return where pieces of `size` begin that cover `length`, evenly spread."""
     if length == size:
         return [0]
     last = -(-(length - size) // (size - overlap))
     return [round(i * (length - size) / last) for i in range(last + 1)]
-
-
-class Blend:
-    """Puts the restored tiles of one region together: the mean, weighted by ramps that fall off
-    over the overlap with other tiles.
-
-    At a tile's border, where the network knew least of the surroundings, a tile counts for little;
-    at the crop's border it counts in full.
-    """
-
-    def __init__(self, region: Region, channels: int, overlap: int) -> None:
-        self.crop, self.overlap = region.crop, overlap
-        self.sum = np.zeros((*region.crop.shape, channels), np.float32)
-        self.weight = np.zeros((*region.crop.shape, 1), np.float32)
-
-    def add(self, tile: Box, values: np.ndarray) -> None:
-        """Add a tile: values (h, w, c) float."""
-        inside = tile.within(self.crop)
-        rows = _ramp(inside.top, inside.bottom, self.crop.shape[0], self.overlap)
-        columns = _ramp(inside.left, inside.right, self.crop.shape[1], self.overlap)
-        weight = rows[:, None, None] * columns[None, :, None]
-        self.sum[inside.area] += weight * values
-        self.weight[inside.area] += weight
-
-    def result(self) -> np.ndarray:
-        """(h, w, c) float32 of the crop; 0 where there was no tile, which is nowhere inside the
-        mask.
-        """
-        return np.divide(self.sum, self.weight, out=np.zeros_like(self.sum), where=self.weight > 0)
-
-
-def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
-    """Weights along one side of a tile from start to stop of `length` pixels: 1, but falling
-    towards ends that are not the whole's.
-    """
-    position = np.arange(stop - start, dtype=np.float32)
-    weight = np.ones_like(position)
-    if start > 0:
-        weight = np.minimum(weight, (position + 1) / (overlap + 1))
-    if stop < length:
-        weight = np.minimum(weight, (stop - start - position) / (overlap + 1))
-    return weight
-
-
-def paste_weights(mask: np.ndarray, region: Region, feather: int) -> np.ndarray:
-    """How much of the restored pixels is taken: the mask's crop (h, w), float64 in [0, 1], fading
-    over `feather` pixels towards the
-    region's border. All of the fading is inside the mask; the picture's own border is none of the
-    region's.
-    """
-    weights = mask[region.crop.area].astype(np.float64)
-    if not feather:
-        return weights
-    wider = region.crop.grown(
-        1, *mask.shape
-    )  # context 0: pixels just outside the crop are outside the mask
-    distance = cv2.distanceTransform(
-        (mask[wider.area] > 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    distance = distance[region.crop.within(wider).area]
-    return weights * np.minimum(1, distance / (feather + 1))

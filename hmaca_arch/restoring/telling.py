@@ -19,6 +19,7 @@ MOST = 24  # regions; more are restored as if their degradation were unknown
 # confidence below which a measurement is not used, except of blocks: taken for the other pool they
 # still gain
 SURE = 0.5
+NOTHING = 'no degradation found: nothing is restored'
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
@@ -85,7 +86,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
         told.append(Told(box, d))
     if found and not degraded.any():
-        notes.append('no degradation found: nothing is restored')
+        notes.append(NOTHING)
     return Look(degraded, told, notes)
 
 

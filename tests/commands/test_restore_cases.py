@@ -73,7 +73,9 @@ def test_associated_alpha_is_undone(run, depth):
     assert code == 0
     found = cv2.imread('out.png', cv2.IMREAD_UNCHANGED)[60, 5, [2, 1, 0]].astype(int)
     expected = np.array([29555, 20817, 8995])
-    assert np.abs(found * (257 if depth == 8 else 1) - expected).max() <= (3 * 257 if depth == 8 else 1)
+    assert np.abs(found * (257 if depth == 8 else 1) - expected).max() <= (
+        3 * 257 if depth == 8 else 1
+    )
 
 
 def test_a_reduced_copy_behind_the_first_page(run):
