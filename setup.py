@@ -91,6 +91,8 @@ setup(
             'hypothesis>=6.80',
             'safetensors>=0.4',
             'ruff>=0.5',
+            'mypy>=1.14',
+            'types-PyYAML',
             'spandrel>=0.4,<0.5',
             *DEMO,
             *ONNX,

@@ -1,13 +1,13 @@
-"""What is done to the pixels of a region: pixelization, Gaussian blur, Gaussian noise, under two
-protocols.
+"""Degrade the pixels of a region: pixelization, Gaussian blur, Gaussian noise.
 
-`release` is what the authors' published code does, on a picture of twice the working size: the
-region is cut out and degraded by itself, the picture goes through JPEG, and picture and ground
-truth are halved by an antialiased bilinear resize. lq then differs from gt outside the region too.
-`clean` works at the working size, without loss: outside the region lq equals gt bit for bit.
+There are two protocols. `release` is what the authors' published code does, on an image of twice
+the working size. The region is cut out and degraded by itself, the image goes through JPEG, and
+image and ground truth are halved by an antialiased bilinear resize. lq then differs from gt outside
+the region too. `clean` works at the working size, without loss. Outside the region lq equals gt bit
+for bit.
 
-Pictures are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool; each function returns a
-new picture of the same shape and type and leaves what lies outside the mask as it is.
+Images are (h, w, 3) RGB or (h, w, 1) gray uint8, masks (h, w, 1) bool. Each function returns a new
+image of the same shape and type, and leaves what lies outside the mask as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +28,9 @@ POOLS = ('mean', 'centre')
 def _cut_and_paste(
     picture: np.ndarray, mask: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Apply `change` to the bounding box of each connected region, cut out, and keep the result
-    inside the region only.
+    """Apply `change` to the bounding box of each connected region.
+
+    The box is cut out, and the result is kept inside the region only.
     """
     result = picture.copy()
     for top, left, height, width, inside in components(mask):
@@ -44,8 +45,9 @@ def _round(values: np.ndarray) -> np.ndarray:
 
 
 def _cells(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, pool: str) -> np.ndarray:
-    """The colours (rows, columns, 3) of blocks that begin at these rows and columns and cover the
-    image.
+    """Return the colours (rows, columns, 3) of blocks that begin at these rows and columns.
+
+    The blocks cover the image.
     """
     heights, widths = np.diff(rows, append=image.shape[0]), np.diff(columns, append=image.shape[1])
     if pool == 'mean':
@@ -56,14 +58,8 @@ def _cells(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, pool: str) 
     # the middle pixel of an odd block; the mean of the middle two (by direction) of an even one
     first_y, last_y = rows + (heights - 1) // 2, rows + heights // 2
     first_x, last_x = columns + (widths - 1) // 2, columns + widths // 2
-    return _round(
-        sum(
-            image[np.ix_(y, x)].astype(np.int64)
-            for y in (first_y, last_y)
-            for x in (first_x, last_x)
-        )
-        / 4
-    )
+    four = [image[np.ix_(y, x)] for y in (first_y, last_y) for x in (first_x, last_x)]
+    return _round(np.asarray(np.sum(four, axis=0, dtype=np.int64)) / 4)
 
 
 def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
@@ -75,15 +71,16 @@ def _pixelate_box(cut: np.ndarray, block: int, pool: str) -> np.ndarray:
 def pixelate(
     picture: np.ndarray, mask: np.ndarray, block: int = 5, pool: str = 'centre'
 ) -> np.ndarray:
-    """Protocol `clean`: squares of one colour, in a grid that starts at the corner of each
-    connected region's bounding box.
+    """Pixelate as protocol `clean`: a grid begins at each connected region's bounding box.
 
     Args:
+        picture: see above.
+        mask: see above.
         block: side of the squares in pixels, >= 1. The last ones of a row or column are cut at the
             bounding box.
         pool: `mean` gives a square its mean colour (the paper's text), `centre` the colour of its
-            middle pixel, or of the middle four where the side is even (what the release's resize
-            amounts to; less is left of the picture, so restoring it is harder).
+            middle pixel, or of the middle four if the side is even. `centre` is what the release's
+            resize amounts to. It keeps less of the image, so restoring it is harder.
 
     Raises:
         ValueError: unknown pool, or block < 1.
@@ -115,8 +112,9 @@ def pixelate_grid(
 
 
 def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
-    """Protocol `clean`: Gaussian blur (cut at 4 sigma, mirrored at the picture's edge) that sees
-    the region's surroundings.
+    """Blur as protocol `clean`: a Gaussian that sees the region's surroundings.
+
+    It is cut at 4 sigma and mirrored at the image's edge.
     """
     if sigma <= 0:
         raise ValueError(f'blur: sigma is {sigma}, expected more than 0 pixels')
@@ -132,8 +130,9 @@ def blur(picture: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarra
 def noise(
     picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator, sigma: float = 7.07
 ) -> np.ndarray:
-    """Protocol `clean`: normal noise, independent by pixel and channel, rounded to 8 bits. `sigma`
-    on the scale of 0 to 255.
+    """Add noise as protocol `clean`: normal, independent by pixel and channel, in 8 bits.
+
+    `sigma` is on the scale of 0 to 255.
     """
     if sigma < 0:
         raise ValueError(f'noise: sigma is {sigma}, expected 0 or more grey levels')
@@ -141,8 +140,9 @@ def noise(
 
 
 def release_pixelate(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Protocol `release`: down to 4x4 by INTER_LINEAR without antialiasing, so that a cell is the
-    mean of its middle 2x2 pixels only.
+    """Pixelate as protocol `release`: down to 4x4 by INTER_LINEAR without antialiasing.
+
+    So a cell is the mean of its middle 2x2 pixels only.
     """
 
     def change(cut: np.ndarray) -> np.ndarray:
@@ -168,8 +168,9 @@ def release_blur(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Protocol `release`: sigma 20, clipped, then truncated (not rounded) to 8 bits: half a grey
-    level darker on average.
+    """Add noise as protocol `release`: sigma 20, clipped, then truncated to 8 bits.
+
+    It is not rounded, so it is half a grey level darker on average.
     """
     noisy = np.clip(picture + rng.normal(0.0, RELEASE_NOISE, picture.shape), 0, 255).astype(
         np.uint8
@@ -178,21 +179,21 @@ def release_noise(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generato
 
 
 def jpeg(picture: np.ndarray, quality: int = 95, subsampled: bool = True) -> np.ndarray:
-    """The picture after one round of JPEG, 4:2:0 or, not `subsampled`, 4:4:4."""
+    """Return the image after one round of JPEG, 4:2:0 or, not `subsampled`, 4:4:4."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
     if not subsampled:
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     if picture.shape[2] == 1:
-        return cv2.imdecode(cv2.imencode('.jpg', picture, settings[:2])[1], cv2.IMREAD_GRAYSCALE)[
-            ..., None
-        ]
+        data = cv2.imencode('.jpg', picture, settings[:2])[1]
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))[..., None]
     data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
 
 
 def release_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Protocol `release`: torchvision's antialiased bilinear resize in floating point, rounded to 8
-    bits as torchvision saves pictures.
+    """Halve as protocol `release`: torchvision's antialiased bilinear resize.
+
+    It computes in floating point and rounds to 8 bits as torchvision saves images.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255
     resized = torchvision_resize(tensor, [height, width], antialias=True)
@@ -202,8 +203,7 @@ def release_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def release_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Protocol `release`: the resized mask marks every pixel into which that resize carries
-    anything from the region.
+    """Resize a mask as protocol `release`: it marks every pixel that the region reaches.
 
     A 40x40 region becomes 21 or 22 pixels wide, as it begins at an odd or an even pixel. The
     release's own masks came from JPEG files. Nearest neighbour would mark 20x20 and leave a
@@ -216,11 +216,12 @@ def release_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def square_of(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture's central square, resized to side x side by the mean over areas (for 256 to 128:
-    over 2x2 pixels).
+    """Return the image's central square, resized to side x side by the mean over areas.
+
+    For 256 to 128 that is the mean over 2x2 pixels.
 
     Raises:
-        ValueError: the picture is smaller than that; enlarged pictures have no detail to restore.
+        ValueError: the image is smaller than that. Enlarged images have no detail to restore.
     """
     height, width = picture.shape[:2]
     short = min(height, width)

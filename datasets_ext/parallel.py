@@ -60,7 +60,11 @@ class Workers:
         if workers < 1:
             raise ValueError(f'workers is {workers}, expected at least 1')
         self.ahead = 4 * workers
-        context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
+        # As a program that has chosen says; else what is quick on Linux and safe elsewhere.
+        chosen = multiprocessing.get_start_method(allow_none=True)
+        context = multiprocessing.get_context(
+            chosen or ('fork' if sys.platform == 'linux' else 'spawn')
+        )
         self.pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
     def __enter__(self) -> 'Workers':

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import NoReturn
@@ -46,6 +47,9 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
         # File names may hold bytes that no text has.
         sys.stdout.reconfigure(errors='backslashreplace')
     keep_logs_printable()
+    # What Pillow finds odd in a file is an error of its own, or a note; in a raw warning there is
+    # no file's name.
+    warnings.filterwarnings('ignore', module=r'PIL\.')
     with interrupts.watched(name):
         status = _status_of(name, command)
         if interrupts.asked():

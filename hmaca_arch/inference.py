@@ -24,7 +24,7 @@ from hmaca_arch.files.masks import check_mask, read_mask
 from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
-from hmaca_arch.restoring.blending import Patch, PasteWeights, make_patch
+from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.clusters import measure_mask
 from hmaca_arch.restoring.crops import (
     PRECISIONS,
@@ -34,9 +34,10 @@ from hmaca_arch.restoring.crops import (
     Progress,
     Sizes,
 )
+from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
-from hmaca_arch.restoring.regions import Box, Region, find_regions, marked_box
-from hmaca_arch.restoring.telling import Told, told_of
+from hmaca_arch.restoring.regions import Box, Region, marked_box
+from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -142,12 +143,14 @@ class Restorer:
         batch: int = 8,
         tile: int = TILE,
         jpeg: int | None = None,
-        in_place: bool = False,
     ) -> Restoration:
         """Do as `restore`, and return the regions and the notes as well.
 
         Args:
-            image, mask, degradation, progress: see `restore`.
+            image: see `restore`.
+            mask: see `restore`.
+            degradation: see `restore`.
+            progress: see `restore`.
             context: pixels around a region that the network sees.
             feather: pixels over which the restored region fades in, inside the mask.
             soft_mask: blend by the mask's gray values. Otherwise pixels above the middle are
@@ -156,7 +159,6 @@ class Restorer:
             tile: longest side of what goes through the network at once; larger regions are tiled.
             jpeg: for 'auto': the quality of the JPEG file that the image is from, 0 if it is from
                 none, None to find out.
-            in_place: write into `image`, a NumPy array, instead of a copy: for large images.
 
         Raises:
             ValueError: see `restore`.
@@ -169,58 +171,56 @@ class Restorer:
                 f'the mask has {size_of(given)} pixels, the image {size_of(pixels)}; '
                 'expected equal sizes'
             )
-        if in_place and not (isinstance(image, np.ndarray) and image.flags.writeable):
-            raise ValueError('in_place: expected a NumPy array that can be written to')
         settings = _Settings(context, feather, soft_mask, Sizes(batch, tile), jpeg)
-        patches, regions, notes = self._patches(
-            pixels, given, _parsed(degradation), progress, settings
-        )
-        restored = pixels if in_place else pixels.copy()
-        for patch in patches:
-            patch.paste(restored)
-        return Restoration(image if in_place else as_given(restored), regions, notes)
+        # From here on only a part of the image: copies of all of a large one cost more than its
+        # region. Crops fit into it, and feathering sees where regions end.
+        window = marked_box(given).grown(context + EVEN, *given.shape)
+        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings)
+        restored = pixels.copy()
+        target = restored[window.area][..., : crops.colours.shape[2]]
+        self._restore_into(target, crops, settings, notes, progress)
+        regions = [region.moved(window.top, window.left) for region in crops.regions]
+        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
 
-    def _patches(
+    def _crops(
         self,
         pixels: np.ndarray,
         given: np.ndarray,
+        window: Box,
         told: Degradation | None,
-        progress: Progress | None,
         settings: '_Settings',
-    ) -> tuple[list[Patch], list[Region], list[str]]:
-        """Restore the regions of pixels (h, w, c), which stay as they are.
+    ) -> tuple[Crops, list[str]]:
+        """Find the regions and what the network is told about them.
 
         Args:
             pixels: (h, w, c), see `image_array`.
             given: (h, w), see `check_mask`.
+            window: the part that is looked at.
             told: the degradation; None: measure it, if the network takes it.
-            progress: see `restore`.
             settings: the numbers of `run`.
+
+        Returns:
+            The crops, in coordinates of the window, and notes.
         """
-        # From here on only this part of the image: copies of all of a large one cost more than its
-        # region. One pixel more than the context, so that feathering sees where the region ends.
-        window = marked_box(given).grown(settings.context + 1, *given.shape)
         mask, doubts = read_mask(given[window.area], settings.soft)
         notes = [note.text for note in doubts]
-        seen: list[Told] | None = None
-        if told is None and 'degradation' in self.adapter.takes:
+        takes = 'degradation' in self.adapter.takes
+        seen = [Told(Box(0, 0, *given.shape), told or UNKNOWN)]
+        if takes and told is None:
             mask, seen, found = measure_mask(pixels, mask, window, settings.jpeg)
             notes += found
-        regions = find_regions(mask, settings.context, settings.sizes.tile)
-        told = told or UNKNOWN
-        notes += self._doubts(mask, given, told, bool(regions) or bool(seen is not None and notes))
+        whole = takes and any(counts_from_box(one.degradation) for one in seen)
+        regions = find_regions(mask, settings.context, settings.sizes.tile, whole)
+        explained = bool(regions) or (takes and told is None and bool(notes))
+        notes += self._doubts(mask, given, told or UNKNOWN, explained)
         colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray images, and this one has colours')
-        placed = [region.moved(window.top, window.left) for region in regions]
         by_region = [
-            (told if seen is None else told_of(region.crop, seen)).seen_from(*window, given.shape)
-            for region in placed
+            told_of(region.crop.moved(*window[:2]), seen).seen_from(*window, given.shape)
+            for region in regions
         ]
-        crops = Crops(colours, mask, regions, by_region)
-        patches = self._restored(crops, settings, notes, progress)
-        moved = [patch.moved(window.top, window.left) for patch in patches]
-        return moved, placed, list(dict.fromkeys(notes))
+        return Crops(colours, mask, regions, by_region), notes
 
     def _doubts(
         self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool
@@ -238,24 +238,25 @@ class Restorer:
             )
         return notes
 
-    def _restored(
-        self, crops: Crops, settings: '_Settings', notes: list[str], progress: Progress | None
-    ) -> list[Patch]:
-        """Send crops through the network; the patches' boxes are in the crops' coordinates."""
-        patches: list[Patch] = []
-        weights: dict[int, PasteWeights] = {}
+    def _restore_into(
+        self,
+        target: np.ndarray,
+        crops: Crops,
+        settings: '_Settings',
+        notes: list[str],
+        progress: Progress | None,
+    ) -> None:
+        """Send crops through the network, and write the results into target, as `crops.colours`."""
+        pasting: dict[int, Paste] = {}  # of one region at a time: they may be large
 
-        def keep(number: int, rows: Box, values: np.ndarray) -> None:
-            if number not in weights:
-                weights.clear()  # of one region at a time: they may be large
+        def write(number: int, rows: Box, values: np.ndarray) -> None:
+            if number not in pasting:
+                pasting.clear()
                 region = crops.regions[number]
-                weights[number] = PasteWeights(crops.mask, region, settings.feather)
-            patch = make_patch(crops.colours, weights[number], rows, values)
-            if patch is not None:
-                patches.append(patch)
+                pasting[number] = Paste(crops.colours, crops.mask, region, settings.feather)
+            pasting[number].write(target, rows, values)
 
-        self.crops.restore(crops, settings.sizes, notes, keep, progress)
-        return patches
+        self.crops.restore(crops, settings.sizes, notes, write, progress)
 
 
 class _Settings(NamedTuple):
@@ -293,7 +294,7 @@ def load_restorer(
     precision: str = 'fp32',
     opt: Mapping[str, Any] | None = None,
 ) -> Restorer:
-    """A `Restorer` from a checkpoint.
+    """Return a `Restorer` from a checkpoint.
 
     Args:
         weights: a checkpoint of this project, which says which network it belongs to, or of the
@@ -309,7 +310,8 @@ def load_restorer(
     device = choose_device(device)
     if weights is None and opt is not None:
         raise ValueError(
-            'an option file says which network it is; its weights have to be given as well (--weights)'
+            'an option file says which network it is; its weights have to be given as well '
+            '(--weights)'
         )
     path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
     if weights is None and not path.is_file():
@@ -321,10 +323,11 @@ def load_restorer(
 
 
 def _read_section(opt: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section `network_g` of a training's options."""
+    """Return the section `network_g` of a training's options."""
     if not isinstance(opt, Mapping):
         raise ValueError(
-            f'opt is {opt!r}; expected the options themselves: opt=hmaca_arch.config.files.load({str(opt)!r})'
+            f'opt is {opt!r}; expected the options themselves: '
+            f'opt=hmaca_arch.config.files.load({str(opt)!r})'
         )
     if not is_section(opt.get('network_g')):
         raise ValueError('the option file has no section network_g with a type')

@@ -1,4 +1,4 @@
-"""HMANet and HMACA for programs that load models with `spandrel`, such as ComfyUI and chaiNNer.
+"""HMANet, HMACA and Unfolded for programs that load models with `spandrel`, such as ComfyUI.
 
     import spandrel
     from hmaca_arch import spandrel_support
@@ -6,9 +6,10 @@
     spandrel_support.install()
     model = spandrel.ModelLoader().load_from_file('net_g_latest.pth')  # also .safetensors
 
-HMANet becomes an ImageModelDescriptor, HMACA a MaskedImageModelDescriptor. The state dict alone
-decides: this project's checkpoints describe their network, and HMA's published release has keys
-that no other network has. Checkpoints with `mask_input: channel` are not supported.
+HMANet becomes an ImageModelDescriptor, HMACA and Unfolded become MaskedImageModelDescriptors. The
+state dict alone decides: this project's checkpoints describe their network, and HMA's published
+release has keys that no other network has. Checkpoints with `mask_input: channel` are not
+supported.
 
 The masked descriptor composites, as spandrel's LaMa does. Where the mask is 0 the image comes back
 bit for bit, and a mask between 0 and 1 blends. A program that composites again gets the same image.
@@ -21,13 +22,14 @@ mask, where spandrel would mirror both.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hmaca_arch.compositing import composite
 from hmaca_arch.networks.baselines import EXTRA
 from hmaca_arch.networks.checkpoints import DESCRIPTION, decode
-from hmaca_arch.networks.hmaca import HMACA, HMANet
+from hmaca_arch.networks.hmaca import HMANet
 from hmaca_arch.networks.loading import build_network_from_state_dict
+from hmaca_arch.networks.unfolded import Unfolded
 
 try:
     from spandrel import (
@@ -72,21 +74,23 @@ def described_network(state_dict: StateDict) -> str | None:
 
 def tags(settings: dict[str, Any]) -> list[str]:
     """Return a network's main settings for display: width, depths, window, use of the mask."""
-    names = [
-        f'{settings["embed_dim"]}dim',
-        'x'.join(map(str, settings['depths'])) + ' blocks',
-        f'w{settings["window_size"]}',
-    ]
+    names = []
+    if 'embed_dim' in settings:
+        names.append(f'{settings["embed_dim"]}dim')
+    if 'depths' in settings:
+        names.append('x'.join(map(str, settings['depths'])) + ' blocks')
+    if 'window_size' in settings:
+        names.append(f'w{settings["window_size"]}')
     if settings.get('cross_attention', 'none') != 'none':
         names.append(settings['cross_attention'])
     return [*names, 'position'] if settings.get('mask_position') else names
 
 
-def restore_composited(network: HMACA, image: Tensor, mask: Tensor) -> Tensor:
+def restore_composited(network: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     """Restore an image and composite the result.
 
     Args:
-        network: an HMACA that keeps the size.
+        network: takes an image and a mask, and keeps the size.
         image: (1, in_chans, h, w), with its degraded region.
         mask: (1, 1, h, w), above 0 in the region.
 
@@ -127,22 +131,30 @@ class HMANetArch(Architecture[HMANet]):
         )
 
 
-class HMACAArch(Architecture[HMACA]):
-    """HMACA that keeps the size of its input; spandrel's masked models have no scale."""
+class MaskedArch(Architecture[nn.Module]):
+    """HMACA or Unfolded that keeps the size of its input; spandrel's masked models have no scale.
 
-    def __init__(self) -> None:
-        super().__init__(id='HMACA', detect=lambda weights: described_network(weights) == 'HMACA')
+    Unfolded restores an unknown degradation there: spandrel has no place to say what was done.
 
-    def load(self, state_dict: StateDict) -> MaskedImageModelDescriptor[HMACA]:
+    Args:
+        name: of the network, and the architecture's id.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=name, detect=lambda weights: described_network(weights) == name)
+
+    def load(self, state_dict: StateDict) -> MaskedImageModelDescriptor[nn.Module]:
         """Build the network and describe it to spandrel.
 
         Raises:
             UnsupportedModelError: the network changes the size of its input.
         """
         network: Any = build_network_from_state_dict(state_dict)
-        if network.output_scale != 1:
+        inner = network.network if isinstance(network, Unfolded) else network
+        scale = getattr(inner, 'output_scale', 1)
+        if scale != 1:
             raise UnsupportedModelError(
-                f'this HMACA enlarges images {network.output_scale} times (upscale without '
+                f'this {type(inner).__name__} enlarges images {scale} times (upscale without '
                 "keep_size); spandrel's masked models keep the size of their input"
             )
         return MaskedImageModelDescriptor(
@@ -150,7 +162,7 @@ class HMACAArch(Architecture[HMACA]):
             state_dict,
             architecture=self,
             purpose='Inpainting',
-            tags=tags(network.settings),
+            tags=tags(network.settings.get('inner', network.settings)),
             supports_half=True,
             supports_bfloat16=True,
             input_channels=network.in_chans,
@@ -160,13 +172,13 @@ class HMACAArch(Architecture[HMACA]):
 
 
 def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
-    """Add HMANet and HMACA to a registry of spandrel, by default that of every ModelLoader.
+    """Add HMANet, HMACA and Unfolded to a registry of spandrel, by default to the main one.
 
-    A second call does nothing. They come before all other architectures: they recognise nothing but
-    their own files, and no looser rule can then take those.
+    Every ModelLoader uses the main one. A second call does nothing. The networks come before all
+    other architectures: they recognise nothing but their own files, and no looser rule can then
+    take those.
     """
     others = tuple(support.architecture.id for support in registry)
-    supports = [
-        ArchSupport.from_architecture(arch, before=others) for arch in (HMANetArch(), HMACAArch())
-    ]
+    ours = (HMANetArch(), MaskedArch('HMACA'), MaskedArch('Unfolded'))
+    supports = [ArchSupport.from_architecture(arch, before=others) for arch in ours]
     registry.add(*supports, ignore_duplicates=True)

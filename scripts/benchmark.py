@@ -47,9 +47,7 @@ CASES = {  # name: (title in the table, network, its settings beyond the above)
 
 
 def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
-    """`hmaca_arch.networks.attention.attend` with an index table, all scores, and nothing shared or
-    done in parts.
-    """
+    """Compute `attend` with an index table and all scores, nothing shared or done in parts."""
     y, x = (
         t.flatten()
         for t in torch.meshgrid(
@@ -62,7 +60,7 @@ def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols
 
 
 def best_of(run: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Seconds of the fastest of `repeats` runs."""
+    """Return the seconds of the fastest of `repeats` runs."""
     seconds = []
     for _ in range(repeats):
         if device.type == 'cuda':
@@ -88,8 +86,11 @@ def image_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
-    """One network in this process: seconds, seconds of the matrix product, MiB at the peak and
-    before there was a network.
+    """Measure one network in this process.
+
+    Returns:
+        Seconds of the network and of the matrix product, MiB at the peak and before there was a
+        network.
     """
     device = torch.device(args.device)
     _, name, more = CASES[case]
@@ -123,7 +124,7 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
-    """`measure` in a process of its own: the peak of a process never goes down."""
+    """Measure in a new process, as the peak of a process never falls."""
     command = [sys.executable, __file__, *arguments, '--case', case]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(result.stdout.splitlines()[-1])
@@ -131,9 +132,7 @@ def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
 
 @torch.inference_mode()
 def measure_cross_attention(args: argparse.Namespace) -> list[tuple[int, dict[str, float]]]:
-    """Seconds of one cross attention, encoding of the mask included, by form, for images of
-    growing size.
-    """
+    """Return the seconds of one cross attention, with the mask's encoding, by side and form."""
     device = torch.device(args.device)
     torch.manual_seed(0)
     size, dim, heads = 32, 96, 4
@@ -200,6 +199,7 @@ def report(args: argparse.Namespace, arguments: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Print the tables, or measure one case."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

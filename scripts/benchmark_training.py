@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""Seconds and memory of a training iteration, eager and compiled, by precision, with and without
-gradient checkpointing; and of loading.
+"""Measure seconds and memory of training iterations, and of loading.
 
-An iteration is the option file's own: network, loss, optimizer, gradient clipping and average of
-the weights, on a random batch that lies in memory. All cells are measured in this process, the most
-telling ones first, until `--seconds` are over: iterations until nothing is compiled any more, then
-the best of several. On a GPU memory is what torch allocated at the peak. On a CPU it is by how much
-the cell raised the peak of the process; a cell that did not raise it says nothing. On a CPU that
-others use too, the processor's seconds say more than the clock's.
+The cells are eager and compiled, by precision, with and without gradient checkpointing. An
+iteration is the option file's: network, loss, optimizer, gradient clipping and average of the
+weights, on a random batch in memory. All cells are measured in this process, the most telling ones
+first, until `--seconds` are over. Each cell warms up, then the best of several iterations counts.
+
+On a GPU memory is what torch allocated at the peak. On a CPU it is by how much the cell raised the
+peak of the process; a dash means that it did not. If others use the CPU too, the processor's
+seconds tell more than the clock's.
 """
 
 import argparse
@@ -49,7 +50,7 @@ PRECISIONS = ('fp32', 'tf32', 'bf16')
 
 
 def load(args: argparse.Namespace) -> dict:
-    """The option file of this size, as a model expects it."""
+    """Load the option file of this size, as a model expects it."""
     opt = options.load(ROOT / OPTION_FILES[args.size])
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(args.device == 'cuda'))
     if args.quick:
@@ -59,6 +60,7 @@ def load(args: argparse.Namespace) -> dict:
 
 
 def peak_mebibytes(device: str) -> float:
+    """Return the largest memory so far, of torch on a GPU, else of the process."""
     if device == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -73,8 +75,9 @@ class Cell(NamedTuple):
 
 
 def cells(args: argparse.Namespace) -> list[Cell]:
-    """The rows, the most telling first: how people train, then what memory costs, then what
-    compiling brings.
+    """List the rows, the most telling first.
+
+    How people train comes first, then what memory costs, then what compiling brings.
     """
     found = itertools.product(args.forms, args.precisions, (False, True))
     usual = 'bf16' if args.device == 'cuda' else 'fp32'
@@ -85,7 +88,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 
 
 def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
-    """Seconds an iteration, seconds before the first measured one, MiB."""
+    """Return seconds of an iteration, seconds before the first measured one, and MiB."""
     opt = load(args)
     opt['network_g']['use_checkpoint'] = cell.checkpointing
     opt['train'].update(
@@ -133,8 +136,9 @@ def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
 
 
 def measure_loading(args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds (of the processor, median) of an item of MaskedPairedImageDataset from disk and
-    LMDB, in the system's cache.
+    """Return the processor's milliseconds for an item from disk and from LMDB.
+
+    They are medians, for MaskedPairedImageDataset, with the files in the system's cache.
     """
     from skimage import data
 
@@ -173,7 +177,7 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
 
 
 def figures(args: argparse.Namespace, cell: Cell) -> tuple[str, float]:
-    """What the table says of a cell, and its seconds; infinite if it cannot be measured."""
+    """Return the rest of a cell's row, and its seconds; infinite if it cannot be measured."""
     try:
         found = measure(args, cell)
     # out of memory, or a compiler that does not work here: the other rows are measured all the same
@@ -196,12 +200,13 @@ def report(args: argparse.Namespace) -> None:
     )
     train = load(args)['datasets']['train']
     print(
-        f'{OPTION_FILES[args.size]}{" (toy network)" if args.quick else ""}: batch {train["batch_size_per_gpu"]}, '
-        f'{train["gt_size"]}x{train["gt_size"]}; torch {torch.__version__}, {where}; best of {args.repeats} iterations\n'
+        f'{OPTION_FILES[args.size]}{" (toy network)" if args.quick else ""}: '
+        f'batch {train["batch_size_per_gpu"]}, {train["gt_size"]}x{train["gt_size"]}; '
+        f'torch {torch.__version__}, {where}; best of {args.repeats} iterations\n'
     )
     print(
-        '| | precision | checkpointing | s / iteration | of the processor | start (3 iterations) | memory |\n| --- | --- | --- |'
-        + 4 * ' ---: |'
+        '| | precision | checkpointing | s / iteration | of the processor | start (3 iterations) '
+        '| memory |\n| --- | --- | --- |' + 4 * ' ---: |'
     )
     fastest = math.inf
     left = cells(args)
@@ -214,9 +219,8 @@ def report(args: argparse.Namespace) -> None:
             flush=True,
         )
     if left:
-        print(
-            f'\nNot measured, --seconds were over: {", ".join(" ".join(map(str, cell[:2])) for cell in left)}.'
-        )
+        names = ', '.join(' '.join(map(str, cell[:2])) for cell in left)
+        print(f'\nNot measured, --seconds were over: {names}.')
     elif fastest < math.inf and time.monotonic() < args.until:
         batch, loading = train['batch_size_per_gpu'], measure_loading(args)
         parts = [
@@ -224,11 +228,13 @@ def report(args: argparse.Namespace) -> None:
             for backend, ms in loading.items()
         ]
         print(
-            f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: {"; ".join(parts)}.'
+            f'\nLoading, one process, and what a batch of {batch} takes of the fastest iteration: '
+            f'{"; ".join(parts)}.'
         )
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -266,9 +272,7 @@ def main() -> None:
     parser.add_argument(
         '--seconds', type=float, default=math.inf, help='begin no cell after so many'
     )
-    parser.add_argument(
-        '--quick', action='store_true', help='a toy network: does everything run at all?'
-    )
+    parser.add_argument('--quick', action='store_true', help='a toy network, to try this script')
     args = parser.parse_args()
     args.until = time.monotonic() + args.seconds
     if args.device == 'auto':

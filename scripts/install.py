@@ -136,7 +136,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--dry-run', action='store_true', help='print the commands, and install nothing'
     )
     parser.add_argument(
-        'extras', nargs='*', metavar='EXTRA', help='demo, compare, onnx, heic, jpeg, docs, test (see setup.py)'
+        'extras',
+        nargs='*',
+        metavar='EXTRA',
+        help='demo, compare, onnx, heic, jpeg, docs, test (see setup.py)',
     )
     args = parser.parse_args(argv)
     if sys.version_info < (3, 10):  # noqa: UP036 (an older Python may well run this file)

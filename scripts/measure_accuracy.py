@@ -135,7 +135,8 @@ def trials(
                 image = to_8_bit(decode_image(read_file(path), path))
                 if min(image.shape[:2]) < 64:
                     raise ValueError(
-                        f'{folders}: an image has {image.shape[0]}x{image.shape[1]} pixels, expected at least 64x64'
+                        f'{folders}: an image has {image.shape[0]}x{image.shape[1]} pixels, '
+                        'expected at least 64x64'
                     )
                 degraded, mask, truth = draw(image, kind, rng)
                 if quality:
@@ -196,13 +197,15 @@ def main(argv: list[str] | None = None) -> int:
             text = '; '.join(f'{one.degradation} ({one.confidence:.2f})' for one in found)
             print(f'{kind}, {how}, {i}: {truth} measured as {text}')
     print(
-        '| degradation | mask | all right | kind | block and offset, or sigma | pool | said unknown | median error of sigma | overlap |'
+        '| degradation | mask | all right | kind | block and offset, or sigma | pool | said '
+        'unknown | median error of sigma | overlap |'
     )
     print('|---|---|---|---|---|---|---|---|---|')
     for (kind, how), rights in results.items():
         print(f'| {kind} | {how} | ' + ' | '.join(cells(rights)) + ' |')
     print(
-        f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, {np.max(seconds):.3f} s at most'
+        f'\n{args.number} trials a line; {np.mean(seconds):.3f} s a region on average, '
+        f'{np.max(seconds):.3f} s at most'
     )
     return 0
 

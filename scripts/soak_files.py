@@ -110,7 +110,8 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
     run('make-lmdb', 'in', '-o', 'packed.lmdb')
     restored = sum(item['status'] == 'done' for item in report.values())
     print(
-        f'whole folders of {len(by_stem)} pictures: restore did {restored}, make-dataset {len(made)}'
+        f'whole folders of {len(by_stem)} pictures: restore did {restored}, make-dataset '
+        f'{len(made)}'
     )
     return faults
 
@@ -143,13 +144,9 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
     print(f'{"accepted / refused / WRONG":{width}} ' + ''.join(f'{name:>14}' for name in CONSUMERS))
     for kind in dict.fromkeys(entry.kind for entry in entries):
         cells = [table[kind, name] for name in CONSUMERS]
-        print(
-            f'{kind:{width}} '
-            + ''.join(
-                f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")) if cell else "":>14}'
-                for cell in cells
-            )
-        )
+        verdicts = ('accepted', 'refused', 'WRONG')
+        texts = [' / '.join(str(cell[v]) for v in verdicts) if cell else '' for cell in cells]
+        print(f'{kind:{width}} ' + ''.join(f'{text:>14}' for text in texts))
     sums = [
         sum((table[key] for key in table if key[1] == name), collections.Counter())
         for name in CONSUMERS
@@ -162,10 +159,12 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
         )
     )
     print(
-        f'peak of memory, MB: {dict(peaks)}; before: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}'
+        f'peak of memory, MB: {dict(peaks)}; before: '
+        f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}'
     )
     print(
-        f'{len(entries)} files, {len(pairs)} times read, {len(wrong) + len(faults)} wrong, {time.time() - start:.0f} s'
+        f'{len(entries)} files, {len(pairs)} times read, {len(wrong) + len(faults)} wrong, '
+        f'{time.time() - start:.0f} s'
     )
     return len(wrong) + len(faults)
 

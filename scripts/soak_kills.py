@@ -51,11 +51,22 @@ COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [ITERATIONS], 'restart_
 # name -> processes, and what differs in the options
 VARIANTS: dict[str, tuple[int, dict]] = {
     'one': (1, {'scheduler': {**COSINE, 'eta_min': 1e-6}, 'warmup_iter': 10}),
-    'bf16': (1, {'scheduler': {'type': 'MultiStepLR', 'milestones': [15], 'gamma': 0.5}, 'amp': 'bf16', 'accum_iter': 2}),
-    'two': (2, {'scheduler': {'type': 'MultiStepRestartLR', 'milestones': [9], 'restarts': [20]}, 'accum_iter': 2}),
-    'linear': (1, {'scheduler': {'type': 'LinearLR', 'total_iter': ITERATIONS}}),
-    'vibrate': (1, {'scheduler': {'type': 'VibrateLR', 'total_iter': ITERATIONS}}),
-}  # fmt: skip
+    'bf16': (
+        1,
+        {
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [15], 'gamma': 0.5},
+            'amp': 'bf16',
+            'accum_iter': 2,
+        },
+    ),
+    'two': (
+        2,
+        {
+            'scheduler': {'type': 'MultiStepRestartLR', 'milestones': [9], 'restarts': [20]},
+            'accum_iter': 2,
+        },
+    ),
+}
 
 
 class Failed(Exception):
@@ -150,6 +161,20 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def delivered(pid: int, number: int) -> None:
+    """Wait until a process has a signal: until then a second one of its kind is no second one."""
+    bit = 1 << (number - 1)
+    while running(pid):
+        status = dict(
+            line.split(':\t', 1)
+            for line in Path(f'/proc/{pid}/status').read_text('utf-8').splitlines()
+            if ':\t' in line
+        )
+        if not (int(status.get('SigPnd', '0'), 16) | int(status.get('ShdPnd', '0'), 16)) & bit:
+            return
+        time.sleep(0.001)
+
+
 def kill(kind: str, pids: list[int], rng: random.Random) -> tuple[list[int], float]:
     """Do it; returns the exit statuses, and the seconds from the last signal to the end."""
     one = rng.choice(pids)
@@ -170,7 +195,9 @@ def kill(kind: str, pids: list[int], rng: random.Random) -> tuple[list[int], flo
         for pid in pids:
             send(pid, number)
         if kind == 'interrupt':
-            time.sleep(rng.choice((0.01, 0.05, 0.2, rng.uniform(0, 1))))
+            for pid in pids:
+                delivered(pid, number)
+            time.sleep(rng.choice((0, 0.05, 0.2, rng.uniform(0, 1))))
             for pid in pids:
                 send(pid, number)
     since = time.time()
@@ -214,9 +241,10 @@ class Soak:
         if not (path / 'done').exists():
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
+            began = time.time()
             if any(wait(start(path, self.variant), 'left alone')):
                 raise Failed(f'left alone: {self.output(path)}')
-            (path / 'done').touch()
+            (path / 'done').write_text(str(time.time() - began), encoding='utf-8')
         return path
 
     @staticmethod
@@ -235,7 +263,8 @@ class Soak:
         (self.killed / 'output.txt').write_text('', encoding='utf-8')
         before = self.newest()
         pids = start(self.killed, self.variant)
-        time.sleep(rng.uniform(0, self.span))
+        # A kill comes within an eighth of the seconds that the run left alone took.
+        time.sleep(rng.uniform(0, float((self.whole() / 'done').read_text('utf-8')) / 8))
         statuses, seconds = kill(kind, pids, rng)
         output, after = self.output(self.killed), self.newest()
         if not set(statuses) <= ALLOWED[kind] or 'Traceback' in output:
@@ -249,8 +278,6 @@ class Soak:
         if not any(statuses):
             self.compare()
         self.wait_for_workers(pids)
-
-    span = 1.5  # seconds from the start within which a kill comes
 
     def wait_for_workers(self, pids: list[int]) -> None:
         """What the killed process started has to end by itself, or it would pile up."""

@@ -15,12 +15,20 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-if ! "$PYTHON" -c 'import hypothesis, jpeglib, matplotlib, onnx, onnxruntime, pillow_heif, pytest, pytest_cov, python_multipart, safetensors, spandrel, starlette, uvicorn, xdist' 2>/dev/null || ! "$PYTHON" -m ruff --version >/dev/null 2>&1; then
-    "$PYTHON" -m pip --disable-pip-version-check install -q matplotlib pytest pytest-xdist pytest-cov hypothesis safetensors 'spandrel<0.5' ruff \
-        onnx onnxruntime jpeglib pillow-heif starlette uvicorn python-multipart
+needed=(hypothesis jpeglib matplotlib onnx onnxruntime pillow-heif pytest pytest-cov pytest-xdist
+    python-multipart ruff safetensors spandrel starlette uvicorn)
+if ! "$PYTHON" - "${needed[@]}" <<<'import sys
+from importlib.metadata import version
+[version(name) for name in sys.argv[1:]]' 2>/dev/null; then
+    "$PYTHON" -m pip --disable-pip-version-check install -q "${needed[@]/spandrel/spandrel<0.5}"
 fi
 "$PYTHON" -m ruff check .
-[ ${#chosen[@]} -gt 0 ] || bash scripts/docs.sh # the documentation, with --all
+if [ ${#chosen[@]} -eq 0 ]; then # with --all: types and documentation
+    "$PYTHON" -m mypy --version >/dev/null 2>&1 \
+        || "$PYTHON" -m pip --disable-pip-version-check install -q mypy types-PyYAML
+    "$PYTHON" -m mypy
+    bash scripts/docs.sh
+fi
 export COVERAGE_FILE="$PWD/.coverage" # with --cov: also for processes that tests start elsewhere
 export OMP_NUM_THREADS=1
 # The forms with + because bash 4.3 and macOS's 3.2 call an empty array unbound.

@@ -63,9 +63,25 @@ def _interruptible():
         ),
     ]
 )
-def device(request) -> torch.device:
-    """Give each device that there is to tests of numbers."""
-    return torch.device(request.param)
+def device(request):
+    """Give each device that there is to a test of numbers; float32 is not rounded to TF32."""
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [kind.allow_tf32 for kind in kinds]
+    for kind in kinds:
+        kind.allow_tf32 = False
+    yield torch.device(request.param)
+    for kind, allowed in zip(kinds, before):
+        kind.allow_tf32 = allowed
+
+
+@pytest.fixture
+def on_device(device):
+    """Make `device` the one that tensors and networks are made on."""
+    with device:
+        yield device
+
+
+each_device = pytest.mark.usefixtures('on_device')
 
 
 def make_triplets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
@@ -113,7 +129,7 @@ def tiny_options(data: Path) -> dict:
     return {
         'name': 'tiny',
         'model_type': 'MaskedRestorationModel',
-        'num_gpu': 0,
+        'num_gpu': int(torch.get_default_device().type == 'cuda'),
         'manual_seed': 0,
         'datasets': {
             'train': dataset('train', gt_size=16, use_hflip=True, use_rot=True, batch_size_per_gpu=4, num_worker_per_gpu=0),

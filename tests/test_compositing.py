@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from conftest import each_device
 
 from hmaca_arch.compositing import composite, composite_image, unit_mask
 
 
+@each_device
 def test_outside_is_bit_equal_to_the_background_even_if_the_network_returns_nan():
-    generator = torch.Generator().manual_seed(0)
-    background = torch.rand(2, 3, 8, 8, generator=generator)
-    restored = torch.rand(2, 3, 8, 8, generator=generator)
+    torch.manual_seed(0)
+    background, restored = torch.rand(2, 2, 3, 8, 8)
     mask = torch.zeros(2, 1, 8, 8)
     mask[:, :, 2:5, 3:6] = 1
     outside = (mask == 0).expand_as(restored)
@@ -20,15 +21,16 @@ def test_outside_is_bit_equal_to_the_background_even_if_the_network_returns_nan(
     assert torch.equal(restored.grad, mask.expand_as(restored))
 
 
-def test_half_precision_is_composited_in_float32_under_autocast():
+def test_half_precision_is_composited_in_float32_under_autocast(on_device):
     background = torch.rand(1, 3, 4, 4)
     restored = torch.rand(1, 3, 4, 4).bfloat16()
     mask = torch.zeros(1, 1, 4, 4)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(on_device.type, dtype=torch.bfloat16):
         result = composite(restored, background, mask)
     assert result.dtype == torch.float32 and torch.equal(result, background)
 
 
+@each_device
 def test_soft_masks_blend():
     result = composite(
         torch.full((1, 1, 1, 1), 0.8), torch.full((1, 1, 1, 1), 0.4), torch.full((1, 1, 1, 1), 0.25)
@@ -53,6 +55,7 @@ def test_pictures_that_do_not_agree_are_refused():
 
 @pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize('mask_kind', [torch.bool, torch.float16, torch.float32])
+@each_device
 def test_types(kind, mask_kind):
     restored, background = (
         torch.full((1, 1, 1, 2), 0.3).to(kind),

@@ -212,7 +212,7 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
     assert [entry['file'] for entry in report['files']] == [
         f'in/{EVIL}{n}.png' for n in ('', '2', '3')
     ]
-    assert f'{tmp_path}/x{SHOWN}' in refused(
+    assert f'--input: {tmp_path}/x{SHOWN} matches no file' in refused(
         tmp_path, 'restore', '-i', f'{tmp_path}/x{EVIL}', '-m', masks.name, '-o', 'out'
     )
 

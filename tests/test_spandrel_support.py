@@ -15,6 +15,7 @@ from hmaca_arch.compositing import composite
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.networks import mask_input
 from hmaca_arch.networks.mask_keys import MaskEncoder
+from hmaca_arch.networks.unfolded import Unfolded
 
 spandrel = pytest.importorskip('spandrel')
 from hmaca_arch import spandrel_support  # noqa: E402
@@ -22,6 +23,7 @@ from hmaca_arch import spandrel_support  # noqa: E402
 ORIGINAL = (
     spandrel.MAIN_REGISTRY.copy()
 )  # as spandrel made it: what is read before anything is installed
+OURS = {'HMANet', 'HMACA', 'Unfolded'}
 SMALL = {'embed_dim': 32, 'depths': (2,), 'num_heads': (2,), 'window_size': 4, 'mlp_ratio': 1.5}
 
 
@@ -111,6 +113,23 @@ def test_hmaca_is_loaded_as_a_masked_image_model(tmp_path, form, suffix):
     )
 
 
+@pytest.mark.parametrize(
+    ('inner', 'tag'),
+    [({'type': 'HMACA', **SMALL, 'cross_attention': 'window'}, 'window'), (SECTIONS['SwinIR'], '')],
+)
+def test_unfolded_is_loaded_and_restores_what_is_unknown(tmp_path, inner, tag):
+    torch.manual_seed(0)
+    network = Unfolded(inner={k: v for k, v in inner.items() if k != 'mask_input'}).eval()
+    model = spandrel.ModelLoader().load_from_file(save(tmp_path / 'net.pth', network.state_dict()))
+    assert isinstance(model, spandrel.MaskedImageModelDescriptor)
+    assert model.architecture.id == 'Unfolded' and model.tags[-1].startswith(tag or 'w')
+    image, mask = torch.rand(1, 3, 9, 10), torch.zeros(1, 1, 9, 10)
+    mask[..., 2:5, 1:4] = 1
+    with torch.no_grad():
+        expected = network(image, mask).clamp(0, 1)
+    assert torch.equal(model(image, mask), expected) and not torch.equal(expected, image)
+
+
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
 def test_published_hma_is_loaded(tmp_path, suffix):
     """Under the release's keys, which is all that says what it is."""
@@ -135,18 +154,16 @@ def test_other_networks_load_as_before(tmp_path, name):
     before = spandrel.ModelLoader(registry=ORIGINAL).load_from_file(path)
     now = spandrel.ModelLoader().load_from_file(path)
     assert type(now.model) is type(before.model) and now.architecture.id == before.architecture.id
-    assert not {'HMANet', 'HMACA'} & {now.architecture.id}
+    assert now.architecture.id not in OURS
     image = torch.rand(1, 3, 16, 16)
     assert torch.equal(now(image), before(image))
 
 
 def test_what_is_not_ours_is_not_taken():
     theirs = [
-        support.detect
-        for support in spandrel.MAIN_REGISTRY
-        if support.architecture.id in ('HMANet', 'HMACA')
+        support.detect for support in spandrel.MAIN_REGISTRY if support.architecture.id in OURS
     ]
-    assert len(theirs) == 2
+    assert len(theirs) == len(OURS)
     inner = mask_input.network_section({**SECTIONS['SwinIR'], 'mask_input': 'channel'})
     states = [
         torch.tensor(list(b'{}'), dtype=torch.uint8),
@@ -168,9 +185,7 @@ def test_ours_are_not_taken_by_looser_rules():
     order = [
         support.architecture.id for support in spandrel.MAIN_REGISTRY.architectures('detection')
     ]
-    assert (
-        set(order[:2]) == {'HMANet', 'HMACA'} and len(order) == len(set(order)) == len(ORIGINAL) + 2
-    )
+    assert set(order[:3]) == OURS and len(order) == len(set(order)) == len(ORIGINAL) + 3
     for weights in (
         HMANet(**SMALL).state_dict(),
         HMACA(**SMALL).state_dict(),
@@ -199,11 +214,14 @@ def test_no_size_is_required(size):
     ).shape == (1, 3, *size)
 
 
-@pytest.mark.parametrize('form', ['global', 'window'])
+@pytest.mark.parametrize('form', ['global', 'window', 'unfolded'])
 @pytest.mark.parametrize(('dtype', 'close'), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 def test_half_precision_is_what_the_descriptor_says(form, dtype, close):
     torch.manual_seed(0)
-    network = HMACA(**SMALL, cross_attention=form).eval()
+    if form == 'unfolded':
+        network = Unfolded(inner={'type': 'HMACA', **SMALL}).eval()
+    else:
+        network = HMACA(**SMALL, cross_attention=form).eval()
     image, mask = torch.rand(1, 3, 16, 12).to(dtype), torch.zeros(1, 1, 16, 12, dtype=dtype)
     mask[..., 3:10, 2:9] = 1
     with torch.no_grad():

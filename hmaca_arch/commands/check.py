@@ -1,14 +1,13 @@
 """`basicsr check`: check an option file, and its data, before a run does."""
 
-import argparse
-
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.commands.train import add_option_file
 from hmaca_arch.experiments.check import check_experiment
 
 
 def main(argv: list[str]) -> None:
     """Check, and write to the current folder; errors as in `check_experiment`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='basicsr check',
         description='Check an option file, as `basicsr train` and `basicsr test` do when they '
         'start, without starting a run.',

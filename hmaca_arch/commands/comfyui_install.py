@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import hmaca_arch
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import printable, say
 
@@ -58,7 +59,7 @@ def _is_ours(entry: Path) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog='basicsr comfyui-install', description=DESCRIPTION)
+    parser = Parser(prog='basicsr comfyui-install', description=DESCRIPTION)
     parser.add_argument('path', type=Path, metavar='PATH', help="ComfyUI's folder")
     return parser
 

@@ -4,13 +4,14 @@ import argparse
 import shlex
 
 from hmaca_arch import devices
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.experiments.classical import METHODS
 from hmaca_arch.experiments.comparison.compare import compare
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='basicsr compare',
         description='Compare networks and classical methods on the same degraded images. '
         'Every result is composited: only what lies inside the mask counts.',

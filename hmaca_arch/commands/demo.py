@@ -1,17 +1,17 @@
 """`basicsr demo`: a page in the browser on which to restore regions of images."""
 
-import argparse
 import os
 from pathlib import Path
 
 from hmaca_arch import devices
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
 from hmaca_arch.page.guard import read_auth, read_host, read_root_path
 
-DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the result.
-Programs send image and mask to api/restore. Without --weights the ones that ship with the package
-are used. Ctrl-C ends it."""
+DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the
+result. Programs send image and mask to api/restore. Without --weights the ones that ship with the
+package are used. Ctrl-C ends it."""
 
 
 def main(argv: list[str]) -> None:
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     Raises:
         OSError, ValueError: a mistake; nothing was started.
     """
-    parser = argparse.ArgumentParser(prog='basicsr demo', description=DESCRIPTION)
+    parser = Parser(prog='basicsr demo', description=DESCRIPTION)
     add = parser.add_argument
     add(
         '--weights',

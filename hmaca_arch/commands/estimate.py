@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import read_mask
@@ -13,14 +14,15 @@ from hmaca_arch.messages import say
 from hmaca_arch.restoring.measuring import Measured, measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 
-DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred, noisy, nothing, or unknown. Prints one line
-for each region: its box (top, left, bottom, right), the degradation, how sure that is from 0 to 1, and the same in words. Masks: white =
-masked; they may be up to 16 pixels too wide."""
+DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred,
+noisy, nothing, or unknown. Print one line for each region: its box (top, left, bottom, right), the
+degradation, how sure that is from 0 to 1, and the same in words. Masks are white where the image
+may be degraded. They may be up to 16 pixels too wide."""
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog='basicsr estimate', description=DESCRIPTION)
+    parser = Parser(prog='basicsr estimate', description=DESCRIPTION)
     parser.add_argument('-i', '--input', type=Path, required=True, help='an image')
     parser.add_argument('-m', '--mask', type=Path, required=True, help='its mask, of the same size')
     parser.add_argument('--json', action='store_true', help='print a JSON list instead')
@@ -28,7 +30,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def entry(measured: Measured) -> dict:
-    """What is printed of a region. `box`: the degraded area's top, left, bottom and right."""
+    """Return what is printed of a region.
+
+    `box` is the degraded area's top, left, bottom and right.
+    """
     rows, columns = (
         np.flatnonzero(measured.area.any(axis=1)),
         np.flatnonzero(measured.area.any(axis=0)),
@@ -55,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     if mask.shape != image.pixels.shape[:2]:
         sizes = [f'{shape[1]}x{shape[0]}' for shape in (mask.shape, image.pixels.shape)]
         raise ValueError(
-            f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal sizes'
+            f'the mask {args.mask} has {sizes[0]} pixels, the image {sizes[1]}; expected equal '
+            'sizes'
         )
     if not mask.any():
         raise ValueError(f'the mask {args.mask} is black: nothing to measure')
@@ -67,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for one in found:
         say(
-            f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  {one["words"]}'
+            f'{",".join(map(str, one["box"]))}  {one["degradation"]}  {one["confidence"]:.2f}  '
+            f'{one["words"]}'
         )
     return 0

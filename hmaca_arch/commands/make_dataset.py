@@ -7,6 +7,7 @@ from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import default_workers
 from datasets_ext.recipe import REGION_SIZE
 from datasets_ext.recipe_settings import DEGRADATIONS
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.config.schema import PROTOCOLS
 
 # What may go with --horse and --imagenet; the paper fixes the other options.
@@ -24,7 +25,7 @@ WITH_PAPER_SETS = (
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='basicsr make-dataset',
         description='Make (lq, mask, gt) triplets from clean images: one data set from INPUT, or '
         "the paper's from --horse and --imagenet. The same command continues an interrupted run.",

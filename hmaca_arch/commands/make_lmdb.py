@@ -4,12 +4,13 @@ import argparse
 
 from datasets_ext.make_lmdb import make_lmdb
 from datasets_ext.parallel import default_workers
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.messages import printable, say
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='basicsr make-lmdb',
         description='Pack triplets or a folder of images as LMDBs, for BasicSR.',
     )

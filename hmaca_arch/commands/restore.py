@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hmaca_arch import devices
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, check_settings, load_restorer
@@ -20,7 +21,7 @@ after Ctrl-C."""
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    made = argparse.ArgumentParser(prog='basicsr restore', description=DESCRIPTION)
+    made = Parser(prog='basicsr restore', description=DESCRIPTION)
     _add_files(made.add_argument_group('files').add_argument)
     _add_masks(made.add_argument_group('masks').add_argument)
     _add_network(made.add_argument_group('network').add_argument)

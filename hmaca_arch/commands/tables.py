@@ -7,6 +7,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.experiments.tables import plan
 from hmaca_arch.experiments.tables.cell import NETWORKS, SETS
 from hmaca_arch.experiments.tables.making import make
@@ -22,7 +23,7 @@ def positive(text: str) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog='basicsr tables', description=__doc__)
+    parser = Parser(prog='basicsr tables', description=__doc__)
     parser.add_argument(
         '--table',
         nargs='+',

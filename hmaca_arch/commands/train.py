@@ -5,6 +5,7 @@ import os
 
 import datasets_ext  # noqa: F401  (registers the data sets)
 import losses_ext  # noqa: F401  (registers the losses)
+from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.config.overrides import add_overrides
 from hmaca_arch.training.pipeline import run_pipeline
 
@@ -27,7 +28,7 @@ def add_option_file(parser: argparse.ArgumentParser) -> None:
 
 def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namespace:
     """Parse the command line of `basicsr train` or `basicsr test`."""
-    parser = argparse.ArgumentParser(prog=f'basicsr {command}', description=DESCRIPTIONS[command])
+    parser = Parser(prog=f'basicsr {command}', description=DESCRIPTIONS[command])
     add_option_file(parser)
     parser.add_argument(
         '--launcher',

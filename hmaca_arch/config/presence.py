@@ -3,6 +3,7 @@
 It is looked for before BasicSR makes folders and moves an earlier experiment of that name aside.
 """
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -39,6 +40,9 @@ def missing(
             f'num_gpu: the file asks for {wanted}, torch sees {gpus}; '
             'set num_gpu: auto (or 0 for the CPU)'
         )
+    wandb = (opt.get('logger') or {}).get('wandb') or {}
+    if wandb.get('project') is not None and importlib.util.find_spec('wandb') is None:
+        lines.append('logger:wandb: the package wandb is not installed: pip install wandb')
     for phase, dataset in opt['datasets'].items():
         place = f'datasets:{phase}'
         if absent := absent_folder(place, dataset):

@@ -41,17 +41,17 @@ def open_session(path: Path) -> Any:
     onnxruntime = import_onnxruntime()
     if not path.is_file():
         raise FileNotFoundError(f'{path.absolute()} does not exist; expected an ONNX file')
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: in float16 it warns of what it does not fold
     try:
-        return onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+        return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime has one class for each kind of failure
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(f'{path}: onnxruntime cannot open it ({reason})') from None
 
 
 def example(channels: int, size: Size, form: Form) -> tuple[Tensor, Tensor]:
-    """Return two random images, the mask of a rectangle and that of everything, as a file of this
-    form takes them.
-    """
+    """Return two random images, and the masks of a rectangle and of everything, in a form."""
     h, w = size
     mask = torch.zeros(2, 1, h, w)
     mask[0, :, h // 4 : h - h // 4, w // 4 : w - w // 4] = 1
@@ -80,8 +80,8 @@ def difference(session: Any, network: nn.Module, size: Size, form: Form) -> floa
     lq, mask = example(inner_network(network).in_chans, size, form)
     with torch.no_grad():
         expected = graph(network, form._replace(half=False))(lq, mask)
-    outside = (mask == 0).unsqueeze(-1) if form.uint8 else mask == 0
-    outside = outside.expand(lq.shape).numpy()
+    known = (mask == 0).unsqueeze(-1) if form.uint8 else mask == 0
+    outside = known.expand(lq.shape).numpy()
     differences = []
     for count in (1, 2):
         given = {'lq': lq[:count].numpy(), 'mask': mask[:count].numpy()}

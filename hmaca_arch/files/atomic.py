@@ -121,7 +121,7 @@ def _explained(error: BaseException, path: str, temporary: str, needed: str) -> 
         error = error.__context__  # torch's own complaint hides that the disk is full
     if not isinstance(error, OSError) or not error.errno or error.filename not in (None, temporary):
         return error
-    reason = error.strerror
+    reason = error.strerror or ''
     if error.errno in FULL:
         with suppress(OSError):
             free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free

@@ -1,10 +1,10 @@
-"""Compare what a file made by `torch.save` claims to hold with its size, before torch reads any of
-it.
+"""Compare what a file made by `torch.save` claims to hold with its size.
 
-torch believes a file. A compressed member of some MB becomes GB in memory, a storage that is larger
-than its member is read beyond the member's end, and a program for torch's unpickler may ask for
-memory or time without end. So the file's directory and its program are looked through first. The
-program is a pickle: its operations are followed here one by one, without executing any.
+This comes before torch reads any of it. torch believes a file. A compressed member of some MB
+becomes GB in memory, a storage that is larger than its member is read beyond the member's end, and
+a program for torch's unpickler may ask for memory or time without end. So the file's directory and
+its program are looked through first. The program is a pickle: its operations are followed here one
+by one, without executing any.
 """
 
 import io
@@ -27,24 +27,57 @@ LEGACY_PICKLES = (
 MOST_DIRECTORY = 2**22  # bytes of a zip's directory: about 40000 tensors
 MOST_PROGRAM = 2**24  # bytes of a pickle
 MOST_STEPS = 2**21  # operations of a pickle; a tensor takes about 30
-MOST_UNFOLDED = (
-    2**22
-)  # items, each counted wherever it is referred to: hashing and printing go through all of them
+# Items, each counted wherever it is referred to: hashing and printing go through all of them.
+MOST_UNFOLDED = 2**22
 
 BYTES = {  # of an element
-    'DoubleStorage': 8, 'FloatStorage': 4, 'HalfStorage': 2, 'BFloat16Storage': 2, 'LongStorage': 8, 'IntStorage': 4, 'ShortStorage': 2,
-    'CharStorage': 1, 'ByteStorage': 1, 'BoolStorage': 1, 'ComplexFloatStorage': 8, 'ComplexDoubleStorage': 16, 'UntypedStorage': 1,
-}  # fmt: skip
+    'DoubleStorage': 8,
+    'FloatStorage': 4,
+    'HalfStorage': 2,
+    'BFloat16Storage': 2,
+    'LongStorage': 8,
+    'IntStorage': 4,
+    'ShortStorage': 2,
+    'CharStorage': 1,
+    'ByteStorage': 1,
+    'BoolStorage': 1,
+    'ComplexFloatStorage': 8,
+    'ComplexDoubleStorage': 16,
+    'UntypedStorage': 1,
+}
 STORAGES = {
     f'{module} {name}': size
     for name, size in BYTES.items()
     for module in ('torch', 'torch.cuda', 'torch.storage')
 }
 PLAIN = {  # what else may be named: nothing here takes a size and allocates that much
-    'collections OrderedDict', 'collections Counter', '__builtin__ set', 'builtins set', '_codecs encode', 'torch Size', 'torch device',
-    'torch._utils _rebuild_tensor', 'torch._utils _rebuild_tensor_v2', 'torch._utils _rebuild_tensor_v3', 'torch._utils _rebuild_parameter',
-    *(f'torch {name}' for name in ('float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool')),
-}  # fmt: skip
+    'collections OrderedDict',
+    'collections Counter',
+    '__builtin__ set',
+    'builtins set',
+    '_codecs encode',
+    'torch Size',
+    'torch device',
+    'torch._utils _rebuild_tensor',
+    'torch._utils _rebuild_tensor_v2',
+    'torch._utils _rebuild_tensor_v3',
+    'torch._utils _rebuild_parameter',
+    *(
+        f'torch {name}'
+        for name in (
+            'float64',
+            'float32',
+            'float16',
+            'bfloat16',
+            'int64',
+            'int32',
+            'int16',
+            'int8',
+            'uint8',
+            'bool',
+        )
+    ),
+}
 ODD_TENSORS = (
     'torch._utils _rebuild_',
     'torch._tensor _rebuild_',
@@ -55,8 +88,9 @@ DAMAGED = 'it is damaged, or another kind of file'
 
 
 class _Item:
-    """Something on the unpickler's stack: a constant, a tuple of such values or None, and how many
-    items it unfolds to.
+    """Something on the unpickler's stack.
+
+    That is a constant, a tuple of such values or None, and how many items it unfolds to.
     """
 
     def __init__(self, value: Any = None, unfolded: int = 1, fetched: bool = False) -> None:
@@ -99,9 +133,8 @@ def refuse_claims(file: BinaryIO) -> BinaryIO:
 
 def _refuse_zip(file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
-    end = zipfile._EndRecData(
-        file
-    )  # what ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is)
+    # What ZipFile reads first: (..., 5: bytes of the directory, 6: where it says that it is).
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if not end:
         raise ValueError(DAMAGED)
     if end[5] > MOST_DIRECTORY:
@@ -125,18 +158,20 @@ def _refuse_zip(file: BinaryIO) -> None:
         sizes = {member.filename: member.file_size for member in members}
         if sizes[f'{folder}/data.pkl'] > MOST_PROGRAM:
             raise ValueError(
-                f'{folder}/data.pkl has {sizes[f"{folder}/data.pkl"]} bytes; expected at most {MOST_PROGRAM}'
+                f'{folder}/data.pkl has {sizes[f"{folder}/data.pkl"]} bytes; '
+                f'expected at most {MOST_PROGRAM}'
             )
         for key, wanted in storages(io.BytesIO(archive.read(f'{folder}/data.pkl'))):
             if wanted > sizes[f'{folder}/data/{key}']:
                 raise ValueError(
-                    f'it claims {wanted} bytes in data/{key[:40]}, which has {sizes[f"{folder}/data/{key}"]}'
+                    f'it claims {wanted} bytes in data/{key[:40]}, which has '
+                    f'{sizes[f"{folder}/data/{key}"]}'
                 )
 
 
 def _refuse_legacy(whole: io.BytesIO) -> None:
     size = len(whole.getbuffer())
-    claimed = {}
+    claimed: dict[str, int] = {}
     for _ in range(LEGACY_PICKLES):
         claimed.update(storages(whole))
     if sum(claimed.values()) > size:
@@ -144,8 +179,10 @@ def _refuse_legacy(whole: io.BytesIO) -> None:
 
 
 def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Follow one pickle, without executing it, and yield the (name, bytes) of each storage that it
-    asks for.
+    """Follow one pickle, without executing it, and yield each storage that it asks for.
+
+    Yields:
+        The storage's name and bytes.
 
     Raises:
         ValueError, IndexError, KeyError: it is none, names something besides tensors and plain
@@ -158,7 +195,10 @@ def storages(program: BinaryIO) -> Iterator[tuple[str, int]]:
         if step > MOST_STEPS:
             raise ValueError(f'its description takes more than {MOST_STEPS} steps to read')
         if name in ('BINPUT', 'LONG_BINPUT'):
-            memo[argument] = stack[-1]
+            top = stack[-1]
+            if top is None:
+                raise ValueError(DAMAGED)
+            memo[argument] = top
         elif name in ('BINGET', 'LONG_BINGET'):
             stack.append(_Item(memo[argument].value, memo[argument].unfolded, fetched=True))
         elif name == 'MARK':
@@ -206,20 +246,23 @@ def _operations(program: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any
 def _take(stack: list[_Item | None], operation: pickletools.OpcodeInfo) -> list[_Item]:
     """Take from the stack what an operation does, in the order in which it was put there."""
     before = list(operation.stack_before)
-    taken = []
+    taken: list[_Item | None] = []
     if pickletools.markobject in before:
         while (item := stack.pop()) is not None:
             taken.append(item)
         before = before[: before.index(pickletools.markobject)]
     taken += [stack.pop() for _ in before]
-    if None in taken:
+    items = [item for item in taken[::-1] if item is not None]
+    if len(items) < len(taken):
         raise ValueError(DAMAGED)
-    return taken[::-1]
+    return items
 
 
 def _storage(value: Any) -> tuple[str, int]:
-    """The name and the bytes of ('storage', its type, name, place, elements), and in the legacy
-    format a view.
+    """Return the name and the bytes of a storage.
+
+    Args:
+        value: ('storage', its type, name, place, elements), and in the legacy format a view.
     """
     if not isinstance(value, tuple) or len(value) not in (5, 6) or value[0] != 'storage':
         raise ValueError(DAMAGED)
@@ -235,13 +278,14 @@ def _storage(value: Any) -> tuple[str, int]:
 
 
 def refuse_name(name: str) -> None:
-    """Raise a ValueError for a 'module name' that is not among those of tensors and plain values."""
+    """Raise a ValueError for a 'module name' that is not one of tensors and plain values."""
     if name in PLAIN or name in STORAGES:
         return
     said = name.replace(' ', '.')[:80]
     if name.startswith(ODD_TENSORS):
         raise ValueError(
-            f'it holds tensors of a kind that no checkpoint has ({said}); expected dense ones with values'
+            f'it holds tensors of a kind that no checkpoint has ({said}); '
+            'expected dense ones with values'
         )
     raise ValueError(
         f'it holds {said} besides tensors and plain values, and loading that could execute code'

@@ -278,7 +278,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """Convert uint16 to the nearest uint8 (65535 to 255); leave uint8 as it is."""
+    """Convert uint16, or floating point in [0, 1], to the nearest uint8; leave uint8 as it is."""
+    if np.issubdtype(pixels.dtype, np.floating):
+        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     if pixels.dtype != np.uint16:
         return pixels
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -30,7 +30,7 @@ class Lock:
         self.path, self.descriptor = path, descriptor
 
     def release(self) -> None:
-        """Remove the file first: whoever opened it meanwhile sees that it is gone, and tries again."""
+        """Remove the file first: who opened it meanwhile sees that it is gone, and tries again."""
         with suppress(OSError):  # Windows does not remove open files
             self.path.unlink()
         os.close(self.descriptor)

@@ -63,7 +63,10 @@ def _why_not(data: bytes) -> str:
 def check_pixels(width: int, height: int, most: int) -> None:
     """Raise a ValueError for an image with too many pixels."""
     if width * height > most:
-        raise ValueError(f'{width}x{height} pixels are more than {most}; --max-pixels allows more')
+        raise ValueError(
+            f'{width}x{height} pixels are more than {most}; basicsr restore --max-pixels '
+            'allows more'
+        )
 
 
 def _open_unchecked(data: bytes, formats: tuple[str, ...]) -> Image.Image:

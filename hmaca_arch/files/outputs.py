@@ -30,5 +30,6 @@ def output_image(path: Path, option: str = '--output') -> None:
         or not path.absolute().parent.is_dir()
     ):
         raise ValueError(
-            f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in a folder that exists'
+            f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in '
+            'a folder that exists'
         )

@@ -20,8 +20,9 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
 
 
 def load_safely(path: str | os.PathLike) -> Any:
-    """Load what `torch.save` wrote, on the CPU. Nothing in it is executed, whatever torch's version
-    and environment.
+    """Load what `torch.save` wrote, on the CPU, without executing anything in it.
+
+    That holds whatever torch's version and environment are.
 
     Raises:
         OSError: it cannot be opened.
@@ -48,16 +49,18 @@ def load_safely(path: str | os.PathLike) -> Any:
 def read_checkpoint(
     path: Path, keys: Iterable[str] = ('params_ema', 'params')
 ) -> tuple[dict[str, Tensor], str | None]:
-    """A checkpoint's weights, without the `module.` of a wrapped network, and under which of `keys`
-    they are, the first that is there;
-    None where it holds nothing else.
+    """Return a checkpoint's weights, without the `module.` of a wrapped network.
+
+    The second value is under which of `keys` they are, the first that is there, or None if the
+    checkpoint holds nothing else.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f'weights: {path.absolute()} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
+            f'weights: {path.absolute()} does not exist; expected a checkpoint, '
+            'experiments/NAME/models/net_g_*.pth'
         )
     try:
         checkpoint = load_safely(path)

@@ -155,7 +155,7 @@ def _verify_against_source(
     """Compare with the source, as another library reads it."""
     seen = None if before.converted else see(read_file(source))
     if seen is None or seen.pixels.dtype != intended.dtype:
-        return [f'{source.name} was read by Pillow alone; no other library here reads it']
+        return ['the input was read by Pillow alone; no other library here reads it']
     turned = UPRIGHT.get(before.orientation, lambda as_is: as_is)(seen.pixels)
     pixels = turned if seen.associated else with_channels(turned, intended.shape[2])
     if pixels is None or pixels.shape != intended.shape:

@@ -166,7 +166,9 @@ class Unfolded(Wrapping):
     ) -> tuple[Tensor, Tensor]:
         """Compute the level of a step as the network sees it, and w: (b, 1, 1, 1) each."""
         numbered = torch.cat([facts, torch.full_like(facts[:, :1], step)], dim=1)
-        learned = FAST * F.linear(numbered, self.anneal.weight, self.anneal.bias)
+        learned = FAST * F.linear(
+            numbered, self.anneal.weight.to(numbered), self.anneal.bias.to(numbered)
+        )
         log_level, log_w = annealed(degradations, step, self.steps, facts)
         level = F.softplus(log_level + learned[:, :1]) / 2
         w = (log_w + learned[:, 1:]).clamp(-12, 12).exp()
@@ -176,12 +178,14 @@ class Unfolded(Wrapping):
         """Embed the region, the level in it, and whether the degradation is unknown."""
         unknown = region * (facts[:, :1, None, None] > 0)
         inputs = torch.cat([region, region * level * (1 - unknown), unknown], dim=1)
-        embedded: Tensor = self.conv_condition(self.scale * inputs)
+        conv = self.conv_condition
+        embedded: Tensor = conv((self.scale * inputs).to(conv.weight.dtype))
         return embedded
 
     def embed_facts(self, inputs: Tensor) -> Tensor:
         """Embed `constant_facts` and y - x."""
-        embedded: Tensor = self.conv_facts(self.scale * inputs)
+        conv = self.conv_facts
+        embedded: Tensor = conv((self.scale * inputs).to(conv.weight.dtype))
         return embedded
 
     def estimate(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:

@@ -83,8 +83,9 @@ def offsets(rows: int, cols: int, like: Tensor) -> Tensor:
     Returns:
         (2 rows - 1, 2 cols - 1, 2), not normalised, in the type and on the device of `like`.
     """
-    dy = torch.arange(1 - rows, rows, device=like.device, dtype=like.dtype)
-    dx = torch.arange(1 - cols, cols, device=like.device, dtype=like.dtype)
+    # of whole numbers first: a range of float16 cannot be exported to ONNX
+    dy = torch.arange(1 - rows, rows, device=like.device).to(like.dtype)
+    dx = torch.arange(1 - cols, cols, device=like.device).to(like.dtype)
     return torch.stack(torch.meshgrid(dy, dx, indexing='ij'), dim=-1)
 
 

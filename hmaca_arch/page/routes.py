@@ -118,7 +118,7 @@ class Routes:
         """Say what the page needs to know of this server (GET api/about)."""
         return JSONResponse(
             {
-                'formats': ['JPEG', *(name for name in FORMATS if name != 'JPEG')],
+                'formats': ['JPEG', *(name for name in FORMATS if name != 'JPEG'), 'AVIF'],
                 'largest': LARGEST_UPLOAD,
                 'network': type(self.restorer.network).__name__,
                 'device': str(self.restorer.device),

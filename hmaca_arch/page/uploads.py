@@ -86,7 +86,7 @@ class Upload:
             ValueError: it cannot be read; in one line that starts with its name.
         """
         try:
-            return read_image(self.path)
+            return read_image(self.path, MOST_PIXELS)
         except ValueError as error:
             raise ValueError(one_line(error).replace(str(self.path), self.name)) from None
 

@@ -19,9 +19,10 @@ from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.page.jobs import Job
 from hmaca_arch.page.uploads import Upload, check_pixels
+from hmaca_arch.restoring.grouping import find_regions
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
-from hmaca_arch.restoring.regions import find_regions, marked_box
+from hmaca_arch.restoring.regions import marked_box
 from hmaca_arch.restoring.telling import AROUND, MOST
 
 # What is written, with the media types.
@@ -84,7 +85,7 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
     """Say what was done to each region, for a network that does not take it as an input.
 
     Args:
-        pixels: (h, w, c) uint8 or uint16.
+        pixels: (h, w, c), see `measure`.
         mask: (h, w) uint8, 1 = restore.
         jpeg: quality of the image's JPEG file, None if it is none.
     """

@@ -5,7 +5,6 @@ as the image takes the memory of one row of tiles.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -85,75 +84,46 @@ def _ramp(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
     return weight
 
 
-class PasteWeights:
-    """How much of the restored pixels of a region is taken.
+class Paste:
+    """Write the restored pixels of a region into an image.
 
     All fading is inside the mask. Where the mask ends at the image's own border nothing fades.
 
     Args:
+        colours: (h, w, c), the image as given.
         mask: (h, w), 0 = keep; uint8 of 0 and 1, or floating point in [0, 1].
         region: of the mask.
         feather: pixels over which the region fades in.
     """
 
-    def __init__(self, mask: np.ndarray, region: Region, feather: int) -> None:
-        self.mask, self.region, self.feather = mask, region, feather
+    def __init__(self, colours: np.ndarray, mask: np.ndarray, region: Region, feather: int) -> None:
+        self.colours, self.mask, self.region, self.feather = colours, mask, region, feather
         if feather:
             # One pixel more: with context 0 the pixels around the crop may be outside the mask.
             self.wider = region.crop.grown(1, *mask.shape)
             inside = (mask[self.wider.area] > 0).view(np.uint8)
             self.distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
-    def of(self, part: Box) -> np.ndarray:
-        """Return the weights of a part of the region's box: (h, w) float64 in [0, 1]."""
+    def weights(self, part: Box) -> np.ndarray:
+        """Return how much of the restored pixels is taken: (h, w) float64 of a part of the box."""
         weights = self.region.own_in(self.mask, part).astype(np.float64)
         if not self.feather:
             return weights
         distance = self.distance[part.within(self.wider).area]
         return weights * np.minimum(1, distance / (self.feather + 1))
 
+    def write(self, target: np.ndarray, rows: Box, values: np.ndarray) -> None:
+        """Composite rows of the region's crop; pixels of other regions stay as they are.
 
-class Patch(NamedTuple):
-    """The restored pixels of a part of a region, ready to be put into the image.
-
-    Attributes:
-        box: the part.
-        pixels: (h, w, c) of the box.
-        inside: (h, w) bool, which of them belong to the region.
-    """
-
-    box: Box
-    pixels: np.ndarray
-    inside: np.ndarray
-
-    def moved(self, down: int, right: int) -> 'Patch':
-        """Return it elsewhere."""
-        return self._replace(box=self.box.moved(down, right))
-
-    def paste(self, image: np.ndarray) -> None:
-        """Write the pixels into an image (h, w, c), whose alpha channel stays."""
-        target = image[self.box.area][..., : self.pixels.shape[2]]
-        np.copyto(target, self.pixels, where=self.inside[..., None])
-
-
-def make_patch(
-    colours: np.ndarray, weights: PasteWeights, rows: Box, values: np.ndarray
-) -> Patch | None:
-    """Composite rows of a region's crop.
-
-    Args:
-        colours: (h, w, c), the image.
-        weights: of the region.
-        rows: a part of the crop, as wide as it.
-        values: (rows, columns, c) float32 in [0, 1], restored.
-
-    Returns:
-        What to paste, or None where no row belongs to the region.
-    """
-    box = weights.region.box
-    part = Box(max(rows.top, box.top), box.left, min(rows.bottom, box.bottom), box.right)
-    if min(part.shape) <= 0:
-        return None
-    background, share = colours[part.area], weights.of(part)
-    restored = as_type(values[part.within(rows).area], background.dtype)
-    return Patch(part, composite_image(restored, background, share), share > 0)
+        Args:
+            target: (h, w, c), written to.
+            rows: a part of the crop, as wide as it.
+            values: (rows, columns, c) float32 in [0, 1], restored.
+        """
+        part = rows.common(self.region.box)
+        if part is None:
+            return
+        background, weights = self.colours[part.area], self.weights(part)
+        restored = as_type(values[part.within(rows).area], background.dtype)
+        pixels = composite_image(restored, background, weights)
+        np.copyto(target[part.area], pixels, where=(weights > 0)[..., None])

@@ -103,8 +103,8 @@ class CropNetwork:
             sizes: the most that goes through the network at once.
             notes: gets a sentence for each thing that the user should know.
             rows: called with the number of a region, the box of rows of its crop, and their values
-                (h, w, c) float32. Rows without a tile are 0. If memory runs out, a region may come
-                again.
+                (h, w, c) float32, which are 0 where there is no tile. Rows without any tile may be
+                left out. If memory runs out, a region may come again.
             progress: called with the number of tiles done and of all, first (0, all).
 
         Raises:

@@ -27,7 +27,7 @@ class Request:
         mask_suffix: see `Masks`.
         format: a key of FORMATS, 'same' as each input, or None: as the output's ending says, or
             PNG.
-        quality: of lossy formats, 1 to 100; None: 95, and of a JPEG that stays one its own.
+        quality: of lossy formats, 1 to 100; None: 95.
         recursive: go into subfolders and keep the tree.
         copy_unmasked: copy images that have no mask, instead of refusing them.
         overwrite: replace files that exist.

@@ -53,7 +53,8 @@ def contact_sheet(
     lefts = np.cumsum([0, *(width + GAP for width in widths)]).tolist()
     labels = [(left, 2, broken(head, width)) for left, width, head in zip(lefts, widths, heads)]
     top, places = TEXT if heads else 0, []
-    for row, caption in zip_longest(images, captions, fillvalue=''):
+    padded = [*captions, *[''] * (len(images) - len(captions))]
+    for row, caption in zip(images, padded):
         places.append(top)
         top += max(image.shape[0] for image in row)
         if caption:

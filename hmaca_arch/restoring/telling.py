@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmaca_arch.degradation import UNKNOWN, Degradation
+from hmaca_arch.degradation import UNKNOWN, Degradation, regions
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.regions import Box
 
@@ -24,8 +24,9 @@ ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
 class Told(NamedTuple):
-    """One region's degradation and the box around its degraded pixels, both in the image's
-    coordinates.
+    """One region's degradation and the box around its degraded pixels.
+
+    Both are in the image's coordinates.
     """
 
     box: Box
@@ -33,8 +34,12 @@ class Told(NamedTuple):
 
 
 class Look(NamedTuple):
-    """mask: (h, w) bool, what is to be restored. told: by region. notes: what was found, a sentence
-    each.
+    """What was found in a part of an image.
+
+    Attributes:
+        mask: (h, w) bool, what is to be restored.
+        told: by region.
+        notes: what was found, a sentence each.
     """
 
     mask: np.ndarray
@@ -42,33 +47,21 @@ class Look(NamedTuple):
     notes: list[str]
 
 
-def as_measurable(image: np.ndarray) -> np.ndarray:
-    """(h, w, c) of any type, floating point in [0, 1] -> uint8 or uint16."""
-    if image.dtype in (np.uint8, np.uint16):
-        return image
-    return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
-
-
 def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = None) -> Look:
     """Measure the regions of a part of an image.
 
     Args:
-        image: (h, w, c), see `as_measurable`.
+        image: (h, w, c), see `measure`.
         mask: (h, w), above 0 is masked.
         place: where in the image this part lies.
         jpeg: quality of the file's JPEG, 0 for none, None if that is not known.
     """
     masked = mask > 0
     corner = (place.top, place.left)
-    found = measure(as_measurable(image), masked, jpeg, corner) if masked.any() else []
-    if len(found) > MOST:
-        return Look(
-            masked,
-            [],
-            [
-                f'{len(found)} regions are too many to measure: their degradation is taken for unknown'
-            ],
-        )
+    count = len(regions(masked)[1])
+    if count > MOST:
+        return Look(masked, [], [too_many(count)])
+    found = measure(image, masked, jpeg, corner) if count else []
     degraded, told, notes = np.zeros_like(masked), [], []
     for one in found:
         rows, columns = np.flatnonzero(one.area.any(axis=1)), np.flatnonzero(one.area.any(axis=0))
@@ -90,8 +83,18 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
     return Look(degraded, told, notes)
 
 
+def too_many(count: int) -> str:
+    """Say that more than `MOST` regions are not measured."""
+    return f'{count} regions are too many to measure: their degradation is taken for unknown'
+
+
+def counts_from_box(told: Degradation) -> bool:
+    """Tell whether blocks are counted from a region's box, which a crop must not cut."""
+    return told.kind == 'pix' and told.anchor != ('offset', 'offset')
+
+
 def told_of(box: Box, told: Sequence[Told]) -> Degradation:
-    """What holds of all regions inside a box: their common degradation, or unknown if they differ."""
+    """Return what holds of all regions inside a box, or unknown if they differ."""
     inside = [one.degradation for one in told if _overlap(one.box, box)]
     if not inside:
         return UNKNOWN

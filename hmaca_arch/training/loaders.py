@@ -84,30 +84,8 @@ def _build_train_loader(
     # large batch for all GPUs.
     batch_size = batches * section['batch_size_per_gpu']
     processes = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)
-    global_batch = batch_size * processes
     enlarged = len(dataset) * section.get('dataset_enlarge_ratio', 1)
-    epoch_iters = math.ceil(enlarged / global_batch)
-    start_iter, total_iters = opt.get('start_iter', 0), int(opt['train']['total_iter'])
-    passes = total_iters * global_batch / len(dataset)
-    opt['sampling'] = {
-        'pictures': len(dataset),  # so named in the states of every version
-        'names': digest(dataset),
-        'global_batch': global_batch,
-        'seed': opt['manual_seed'],
-    }
-    if state:
-        resuming.check_sampling(state, opt['sampling'])
-        state['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may have changed
-    sampler = GlobalSampler(
-        size=len(dataset),
-        global_batch=global_batch,
-        epoch_iters=epoch_iters,
-        total_iters=total_iters,
-        start_iter=start_iter,
-        seed=opt['manual_seed'],
-        rank=opt['rank'],
-        world_size=opt['world_size'],
-    )
+    sampler = _build_sampler(opt, dataset, batch_size * processes, enlarged, state)
     section = {**section, 'batch_size_per_gpu': batch_size}
     if not section.get('num_worker_per_gpu'):
         section['persistent_workers'] = False  # torch refuses it without workers
@@ -117,14 +95,50 @@ def _build_train_loader(
     if loader.num_workers:
         loader.timeout = TIMEOUT
     parts = f', in {batches} parts one after the other (accum_iter)' if batches > 1 else ''
+    passes = sampler.total_iters * sampler.global_batch / len(dataset)
     logger.info(
         'Training statistics:'
         f'\n\timages: {len(dataset)}'
-        f'\n\tbatch over all processes: {global_batch}{parts}'
-        f'\n\titerations an epoch: {epoch_iters}'
-        f'\n\titerations: {total_iters}, passes: {passes:.1f}'
+        f'\n\tbatch over all processes: {sampler.global_batch}{parts}'
+        f'\n\titerations an epoch: {sampler.epoch_iters}'
+        f'\n\titerations: {sampler.total_iters}, passes: {passes:.1f}'
     )
     return loader, sampler
+
+
+def _build_sampler(
+    opt: dict, dataset: Any, global_batch: int, enlarged: float, state: dict | None
+) -> GlobalSampler:
+    """Build the sampler, set `opt['sampling']`, and compare it with the state's.
+
+    Args:
+        opt: complete options.
+        dataset: the training data.
+        global_batch: samples of an iteration, over all processes.
+        enlarged: samples of an epoch.
+        state: the training state that the run resumes from, whose `epoch` is set; None if new.
+    """
+    epoch_iters = math.ceil(enlarged / global_batch)
+    start_iter = opt.get('start_iter', 0)
+    opt['sampling'] = {
+        'pictures': len(dataset),  # so named in the states of every version
+        'names': digest(dataset),
+        'global_batch': global_batch,
+        'seed': opt['manual_seed'],
+    }
+    if state:
+        resuming.check_sampling(state, opt['sampling'])
+        state['epoch'] = start_iter // epoch_iters  # dataset_enlarge_ratio may have changed
+    return GlobalSampler(
+        size=len(dataset),
+        global_batch=global_batch,
+        epoch_iters=epoch_iters,
+        total_iters=int(opt['train']['total_iter']),
+        start_iter=start_iter,
+        seed=opt['manual_seed'],
+        rank=opt['rank'],
+        world_size=opt['world_size'],
+    )
 
 
 def digest(dataset: Any) -> str | None:

@@ -6,12 +6,13 @@ What is replaced, and what is wrong with it in BasicSR 1.4.2:
 - `make_exp_dirs`: one process renames and makes folders while others write to them already.
 - `copy_opt_file`, `get_root_logger`: write in the system's encoding, which on Windows refuses most
   names.
+- `init_wandb_logger`: calls a function that wandb no longer has.
 - `load_resume_state` (see `resuming.py`): looks below the source's folder, takes a half-written
   state, needs a GPU, and silently starts over.
 - `create_train_val_dataloader`: see `loaders.py`.
 - `build_model`: a resumed run may have to validate before it trains, and needs the model for it.
-- `get_time_str`: names a log by the second. A run that is resumed within that second empties the
-  log of the one before.
+- `get_time_str`: names logs and archived folders by the second. A run that starts within that
+  second empties the log of the one before, or cannot move its folder aside.
 - `MessageLogger` (see `progress.py`): its estimated time is wrong, and ends at "-1 day, 23:59:59".
 - `worker_init_fn`: a signal to all processes ends the workers while training still needs them.
 - `CPUPrefetcher`, and some methods of `BaseModel`: see `patches.py`.
@@ -29,6 +30,7 @@ from typing import Any
 import basicsr
 import basicsr.test
 import basicsr.train
+import basicsr.utils.misc
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
 
@@ -98,7 +100,7 @@ _run = _Run()
 
 
 def time_to_microsecond() -> str:
-    """Return the time for the name of a log file."""
+    """Return the time for the name of a log file or an archived folder."""
     return datetime.now().strftime('%Y%m%d_%H%M%S_%f')
 
 
@@ -128,7 +130,9 @@ def install() -> None:
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
     basicsr.train.copy_opt_file = run_record.copy_option_file
     basicsr.train.get_root_logger = basicsr.test.get_root_logger = run_record.root_logger
-    basicsr.train.get_time_str = basicsr.test.get_time_str = time_to_microsecond
+    for module in (basicsr.train, basicsr.test, basicsr.utils.misc):
+        module.get_time_str = time_to_microsecond
+    basicsr.train.init_wandb_logger = run_record.start_wandb
     basicsr.train.load_resume_state = _run.load_resume_state
     basicsr.train.create_train_val_dataloader = _run.create_loaders
     basicsr.train.build_model = _run.build_model

@@ -53,6 +53,35 @@ def root_logger(*args: Any, **kwargs: Any) -> logging.Logger:
     return logger
 
 
+@master_only
+def start_wandb(opt: dict) -> None:
+    """Start Weights & Biases, which copies what TensorBoard is given: scalars, and images too.
+
+    BasicSR asks wandb for an id by a function that it no longer has. wandb makes one itself.
+
+    Raises:
+        ValueError: wandb refuses, for want of a login for example.
+    """
+    import wandb
+
+    settings = opt['logger']['wandb']
+    given = settings.get('resume_id')
+    try:
+        run = wandb.init(
+            id=given,
+            resume='allow' if given else None,
+            name=opt['name'],
+            config=opt,
+            project=settings['project'],
+            sync_tensorboard=True,
+        )
+    except wandb.errors.Error as error:
+        raise ValueError(
+            f'logger:wandb: {error}; `wandb login` once, or WANDB_MODE=offline'
+        ) from None
+    get_root_logger().info(f'wandb: project {settings["project"]}, id {run.id} (resume_id)')
+
+
 def commit(source: Path) -> str | None:
     """Return a checkout's commit, with -dirty if a file has changed; None without git."""
 

@@ -1,4 +1,4 @@
-"""What a training state has to hold, checked before a run goes on from it.
+"""Checks of a training state, before a run resumes from it.
 
 A state may be a stranger's, or of another network. What does not fit is one line at the start, and
 not a traceback at the first step or the first save.
@@ -15,57 +15,65 @@ from torch.optim import Optimizer
 from hmaca_arch.files.claims import refuse_odd_tensors
 from hmaca_arch.messages import short_repr
 
-LARGEST = 1e30  # of what a step multiplies in float32
+LARGEST = 1e30  # number that a step multiplies in float32
 
 
 def check_state(state: Any) -> None:
-    """Raise a ValueError, KeyError or TypeError for what is no training state."""
+    """Raise a ValueError, KeyError or TypeError for anything that is no training state."""
     for key in ('epoch', 'iter'):
-        _whole(state[key], key)
+        _check_whole(state[key], key)
     for key in ('optimizers', 'schedulers'):
-        if not isinstance(state[key], list) or not all(
-            isinstance(part, dict) for part in state[key]
-        ):
+        parts = state[key]
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
             raise ValueError(f'{key} is no list of states')
     for key in ('sampling', 'best', 'scaler'):
-        _section(state.get(key, {}), key)
-    for key, value in state.get('sampling', {}).items():
+        _check_section(state.get(key, {}), key)
+    _check_sampling(state.get('sampling', {}))
+    for key, value in state.get('scaler', {}).items():
+        _check_number(value, f'scaler:{key}')
+    for scheduler in state['schedulers']:
+        _check_scheduler(scheduler)
+    for dataset, metrics in state.get('best', {}).items():
+        _check_section(metrics, f'best:{dataset}')
+        for metric, record in metrics.items():
+            _check_record(record, f'best:{dataset}:{metric}')
+
+
+def _check_sampling(sampling: Mapping[str, Any]) -> None:
+    for key, value in sampling.items():
         if not isinstance(value, (int, str, type(None))):
             raise ValueError(f'sampling:{key} is {short_repr(value)}; expected a number or a name')
-    if 'seed' in state.get('sampling', {}):
-        _whole(state['sampling']['seed'], 'sampling:seed')
-    for key, value in state.get('scaler', {}).items():
-        _number(value, f'scaler:{key}')
-    for scheduler in state['schedulers']:
-        for key in ('last_epoch', '_step_count'):
-            _whole(scheduler.get(key, 0), f'schedulers:{key}')
-        rates = scheduler.get('_last_lr', [0])
-        if not isinstance(rates, list) or not rates:
-            raise ValueError(
-                f'schedulers:_last_lr is {short_repr(rates)}; expected a list of rates'
-            )
-        for rate in rates:
-            _number(rate, 'schedulers:_last_lr')
-    for dataset, metrics in state.get('best', {}).items():
-        _section(metrics, f'best:{dataset}')
-        for metric, record in metrics.items():
-            _section(record, f'best:{dataset}:{metric}')
-            if record.keys() != {'better', 'val', 'iter'}:
-                raise ValueError(f'best:{dataset}:{metric} has {short_repr(list(record))}')
-            _whole(record['iter'], f'best:{dataset}:{metric}:iter')
-            _number(record['val'], f'best:{dataset}:{metric}:val', finite=False)
-            if record['better'] not in ('higher', 'lower'):
-                raise ValueError(
-                    f'best:{dataset}:{metric}:better is {short_repr(record["better"])}'
-                )
+    if 'seed' in sampling:
+        _check_whole(sampling['seed'], 'sampling:seed')
+
+
+def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
+    for key in ('last_epoch', '_step_count'):
+        _check_whole(scheduler.get(key, 0), f'schedulers:{key}')
+    rates = scheduler.get('_last_lr', [0])
+    if not isinstance(rates, list) or not rates:
+        raise ValueError(f'schedulers:_last_lr is {short_repr(rates)}; expected a list of rates')
+    for rate in rates:
+        _check_number(rate, 'schedulers:_last_lr')
+
+
+def _check_record(record: Any, place: str) -> None:
+    """Check the best value of a metric."""
+    _check_section(record, place)
+    if record.keys() != {'better', 'val', 'iter'}:
+        raise ValueError(f'{place} has {short_repr(list(record))}')
+    _check_whole(record['iter'], f'{place}:iter')
+    _check_number(record['val'], f'{place}:val', finite=False)
+    if record['better'] not in ('higher', 'lower'):
+        raise ValueError(f'{place}:better is {short_repr(record["better"])}')
 
 
 def check_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Compare an optimizer's saved state with the parameters that it has here.
 
     Raises:
-        ValueError: other parameters, a tensor that is missing or of another shape, a learning rate
-            that is none; in one line.
+        ValueError: it has other parameters, a tensor is missing or of another shape, or a learning
+            rate is no number.
         KeyError, TypeError, AttributeError: it has another form.
     """
     name, groups = type(optimizer).__name__, saved['param_groups']
@@ -75,7 +83,7 @@ def check_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     for ours, theirs in zip(optimizer.param_groups, groups):
         for key in ('lr', 'initial_lr'):
             if key in theirs:
-                _number(theirs[key], f'{name}:{key}')
+                _check_number(theirs[key], f'{name}:{key}')
         if len(theirs['params']) != len(ours['params']):
             raise ValueError(
                 f'{name}: {len(theirs["params"])} parameters, here {len(ours["params"])}'
@@ -84,8 +92,8 @@ def check_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
             if not isinstance(number, int):
                 raise ValueError(f'{name}: parameter {short_repr(number)} has no number')
             entry = saved['state'].get(number, {})
-            _section(entry, f'{name}: parameter {number}')
-            if entry:  # none of a parameter that had no gradient
+            _check_section(entry, f'{name}: parameter {number}')
+            if entry:  # empty for a parameter without gradient
                 kind = (tuple(parameter.shape), parameter.dtype)
                 if kind not in expected:
                     expected[kind] = _first_state(optimizer, ours, parameter)
@@ -101,7 +109,7 @@ def _compare(entry: Mapping[str, Any], expected: Mapping[str, Any], place: str) 
             raise ValueError(f'{place}: {key} is missing')
         found = entry[key]
         if not torch.is_tensor(value) or value.ndim == 0:  # torch's versions count in either
-            _number(found, f'{place}: {key}')
+            _check_number(found, f'{place}: {key}')
             continue
         if not torch.is_tensor(found):
             raise ValueError(f'{place}: {key} is {short_repr(found)}')
@@ -111,9 +119,9 @@ def _compare(entry: Mapping[str, Any], expected: Mapping[str, Any], place: str) 
 
 
 def _first_state(optimizer: Optimizer, group: Mapping[str, Any], parameter: Tensor) -> dict:
-    """What the optimizer keeps of a parameter of this shape, after a step that changes nothing.
+    """Return the state that an optimizer keeps of a parameter of this shape after a step.
 
-    Empty for an optimizer that needs more than gradients for a step.
+    Empty if the optimizer needs more than gradients for a step.
     """
     twin = torch.zeros_like(parameter, device='cpu').requires_grad_()
     twin.grad = torch.zeros_like(twin)
@@ -127,12 +135,12 @@ def _first_state(optimizer: Optimizer, group: Mapping[str, Any], parameter: Tens
     return dict(other.state[twin])
 
 
-def _whole(value: Any, place: str) -> None:
+def _check_whole(value: Any, place: str) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise ValueError(f'{place} is {short_repr(value)}; expected a whole number')
 
 
-def _number(value: Any, place: str, finite: bool = True) -> None:
+def _check_number(value: Any, place: str, finite: bool = True) -> None:
     if torch.is_tensor(value) and value.numel() == 1 and value.layout == torch.strided:
         value = value.item()
     if (
@@ -144,6 +152,6 @@ def _number(value: Any, place: str, finite: bool = True) -> None:
         raise ValueError(f'{place} is {short_repr(value)}; expected a number from 0 to {LARGEST:g}')
 
 
-def _section(value: Any, place: str) -> None:
+def _check_section(value: Any, place: str) -> None:
     if not isinstance(value, dict):
         raise ValueError(f'{place} is {short_repr(value)}; expected a section')

@@ -65,6 +65,7 @@ _flex = None
 
 
 def flex_function():
+    """Return FlexAttention, compiled on a GPU."""
     global _flex
     if _flex is None:
         from torch.nn.attention.flex_attention import flex_attention
@@ -74,10 +75,12 @@ def flex_function():
 
 
 def bias_of(table, side, dtype):
+    """Expand the bias."""
     return expand_at_once(table.to(dtype), side, side)
 
 
 def fused(tiles, *given):
+    """Run the kernels with these tiles."""
     from hmaca_arch.networks import fused_attention
 
     names = ('QUERIES', 'KEYS', 'WARPS', 'STAGES')
@@ -87,7 +90,7 @@ def fused(tiles, *given):
 
 
 def way(name, q, k, v, table, side):
-    """(heads, n, side^2, d) each, table (2 side - 1, 2 side - 1, heads)."""
+    """Compute the attention in one way; shapes as in `attend`."""
     if name == 'sdpa':
         return biased_attention.attend(q, k, v, table, side, side)
     if name.startswith('fused'):
@@ -125,6 +128,7 @@ def way(name, q, k, v, table, side):
 
 
 def inputs(n, d, dtype, side, heads=6):
+    """Make q, k, v of n windows, and a table."""
     g = torch.Generator().manual_seed(0)
     q, k, v = (
         torch.randn(heads, n, side * side, d, generator=g).to(DEVICE, dtype).requires_grad_()
@@ -139,6 +143,7 @@ def inputs(n, d, dtype, side, heads=6):
 
 
 def distance(out, reference):
+    """Return || out - reference || / || reference ||."""
     return float((out.double() - reference).norm() / reference.norm().clamp_min(1e-30))
 
 

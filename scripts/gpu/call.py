@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import time
 from pathlib import Path
@@ -111,12 +110,6 @@ def install(code: Path) -> None:
         subprocess.run(python(*pip, *where, *wheels), check=True)
         shutil.copytree(HERE, RUN / 'kit', dirs_exist_ok=True)  # for calls without the folder .gpu
         (RUN / 'ready').touch()
-    # A .pth too: processes that tests start get a PYTHONPATH of their own.
-    try:
-        text = f'{site}\n'
-        Path(sysconfig.get_paths()['purelib'], 'hmaca_gpu.pth').write_text(text, encoding='utf-8')
-    except OSError as error:
-        say(f'PYTHONPATH alone: {error}')
     paths = [str(code), str(site), os.environ.get('PYTHONPATH', '')]
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
     os.environ.update(HMACA_CODE=str(code), PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')

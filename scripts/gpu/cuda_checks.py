@@ -52,6 +52,7 @@ found: list[dict] = []
 
 @contextlib.contextmanager
 def exact_float32():
+    """Do not round to TF32 inside."""
     old = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -61,6 +62,8 @@ def exact_float32():
 
 
 def check(name):
+    """Run the decorated function as a check, whatever it raises."""
+
     def decorate(function):
         start = time.time()
         try:
@@ -85,7 +88,7 @@ def check(name):
 
 
 def distance(out, reference):
-    """|| out - reference || / || reference ||"""
+    """Return || out - reference || / || reference ||."""
     out, reference = out.detach().double().cpu(), reference.detach().double().cpu()
     if not torch.isfinite(out).all():
         return float('inf')
@@ -106,6 +109,7 @@ if args.cpu:  # the script itself, in short time
 
 
 def batch(b=2, h=32, w=48, soft=False, seed=0):
+    """Make lq, gt and mask, in float64."""
     g = torch.Generator().manual_seed(seed)
     lq, gt = torch.rand(2, b, 3, h, w, generator=g, dtype=torch.float64)
     mask = torch.zeros(b, 1, h, w, dtype=torch.float64)
@@ -115,9 +119,7 @@ def batch(b=2, h=32, w=48, soft=False, seed=0):
 
 
 def alive(net):
-    """Biases, norms and zero-initialised convolutions away from their trivial start, so that
-    everything counts.
-    """
+    """Move biases, norms and zero-initialised convolutions away from their trivial start."""
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, p in net.named_parameters():
@@ -129,7 +131,7 @@ def alive(net):
 
 
 def run(net, lq, mask, gt, amp=None):
-    """Output, loss and gradients."""
+    """Return output, composite, loss and gradients."""
     for p in net.parameters():
         p.grad = None
     with torch.autocast(lq.device.type, dtype=amp, enabled=amp is not None):
@@ -266,7 +268,7 @@ def _():
 
 
 def attention_errors(attend, kind, rows, cols, side, heads=2, n=3, d=16):
-    """Errors of an attention on the device: output, gradients of q, k, v and the table."""
+    """Measure errors of output and gradients of q, k, v and table; tell whether two runs agree."""
     g = torch.Generator().manual_seed(0)
     given = [torch.randn(heads, n, rows * cols, d, generator=g).to(kind) for _ in range(4)]
     given.append(torch.randn(2 * side - 1, 2 * side - 1, heads, generator=g))
@@ -349,6 +351,7 @@ def _():
 
 
 def model(folder, **train):
+    """Build the model of HMACA+, small, with changes in its section `train`."""
     opt = options.load(ROOT / 'options/train/train_HMACAplus.yml')
     opt.update(
         dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA), auto_resume=False
@@ -368,6 +371,7 @@ def model(folder, **train):
 
 
 def train(m, first, last):
+    """Train from iteration `first` to `last`; return the weights."""
     for i in range(first, last + 1):
         lq, gt, mask = (t.float() for t in batch(b=4, h=32, w=32, seed=i))
         m.update_learning_rate(i)

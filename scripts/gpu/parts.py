@@ -20,6 +20,7 @@ LARGEST = 16 * 2**20 - 100_000
 
 
 def split(source: str, folder: str, half: bool) -> None:
+    """Write the averaged weights in parts, and their digest."""
     states = torch.load(source, map_location='cpu', weights_only=True)
     state = states.get('params_ema') or states['params']
     key = 'params_ema' if 'params_ema' in states else 'params'
@@ -46,6 +47,7 @@ def split(source: str, folder: str, half: bool) -> None:
 
 
 def join(folder: str, target: str) -> None:
+    """Put the parts together, and check their digest."""
     digest = json.loads(Path(folder, 'weights.json').read_text(encoding='utf-8'))
     data = b''.join(
         Path(folder, f'weights.{number}').read_bytes() for number in range(digest['parts'])

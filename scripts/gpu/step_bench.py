@@ -50,11 +50,13 @@ BEGIN = time.time()
 
 
 def sync():
+    """Wait for the GPU."""
     if CUDA:
         torch.cuda.synchronize()
 
 
 def build(cell):
+    """Build the model of a cell, and a random batch."""
     network, precision, *more = cell.split(':')
     opt = options.load(ROOT / FILES[network])
     opt.update(dist=False, rank=0, world_size=1, is_train=True, num_gpu=int(CUDA))
@@ -91,6 +93,7 @@ def build(cell):
 
 
 def step(model, data, n):
+    """Take a step; return its seconds, and those until all was launched."""
     start = time.perf_counter()
     model.feed_data(data)
     model.optimize_parameters(n)

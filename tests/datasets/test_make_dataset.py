@@ -403,7 +403,7 @@ def test_mistakes_end_in_one_line(source, tmp_path, capsys, arguments, message):
 
 def test_inputs_that_are_not_there(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    for name, message in (('gone', 'does not exist'), ('empty', 'holds no pictures')):
+    for name, message in (('gone', 'does not exist'), ('empty', 'holds no images')):
         assert (
             main(
                 [

@@ -217,7 +217,7 @@ def test_incomplete_triplets_are_refused(tmp_path, broken):
 
 def test_missing_and_empty_folders(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    for name, message in (('gone', 'does not exist'), ('empty', 'holds no pictures')):
+    for name, message in (('gone', 'does not exist'), ('empty', 'holds no images')):
         assert main([str(tmp_path / name)]) == 1
         assert message in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
-"""HMACA as an ONNX file: what onnxruntime computes, and what is refused."""
+"""HMACA as an ONNX file: onnxruntime's results, and what is refused."""
 
+import json
 import sys
 
 import numpy as np
@@ -9,8 +10,9 @@ from conftest import status_of
 
 from hmaca_arch import HMACA, HMANet
 from hmaca_arch.compositing import composite
-from hmaca_arch.export import onnx_export
+from hmaca_arch.export import checking, graphs, onnx_export
 from hmaca_arch.messages import how_to_install
+from hmaca_arch.networks.unfolded import Unfolded
 
 SMALL = {
     'embed_dim': 32,
@@ -28,7 +30,7 @@ def save(path, network):
 
 
 def run(tmp_path, network, *arguments):
-    """The script on this network; its exit status and where the file should be."""
+    """Run the command on this network; return its exit status and the path of the file."""
     output = tmp_path / 'net.onnx'
     return status_of(
         'export', '--weights', save(tmp_path / 'net.pth', network), '-o', output, *arguments
@@ -41,14 +43,14 @@ def windowed(**more):
 
 
 def check(path, network, shapes):
-    """onnxruntime's result for a soft mask with an empty border, in a session of its own."""
+    """Compare onnxruntime's result with PyTorch's for a soft mask with an empty border."""
     onnxruntime = pytest.importorskip('onnxruntime')
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for shape in shapes:
         lq, mask = torch.rand(shape), torch.zeros(shape[0], 1, *shape[2:])
         mask[..., 1:-1, 1:-1] = torch.rand(mask[..., 1:-1, 1:-1].shape).round(decimals=1)
         with torch.no_grad():
-            expected = composite(network(lq, mask), lq, mask).numpy()
+            expected = composite(network(lq, mask).clamp(0, 1), lq, mask).numpy()
         (restored,) = session.run(None, {'lq': lq.numpy(), 'mask': mask.numpy()})
         assert restored.dtype == np.float32 and np.abs(restored - expected).max() < 1e-5
         outside = (mask == 0).expand(shape).numpy()
@@ -71,7 +73,7 @@ def test_a_fixed_size(tmp_path, capsys):
     assert (
         status == 0 and '7x4: onnxruntime and PyTorch differ by at most' in capsys.readouterr().out
     )
-    check(output, network, [(1, 3, 7, 4)])
+    check(output, network, [(1, 3, 7, 4), (3, 3, 7, 4)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
 
@@ -80,7 +82,7 @@ def test_any_size(tmp_path, capsys):
     network = windowed(depths=(1, 1), num_heads=(2, 2))  # the second cross attention is shifted
     status, output = run(tmp_path, network, '--dynamic')
     assert status == 0 and 'any sides from 5 pixels on' in capsys.readouterr().out
-    check(output, network, [(1, 3, 5, 5), (1, 3, 8, 21), (1, 3, 31, 16)])
+    check(output, network, [(1, 3, 5, 5), (4, 3, 8, 21), (1, 3, 31, 16)])
 
 
 @pytest.mark.usefixtures('exporter')
@@ -90,7 +92,131 @@ def test_distances_to_the_regions_edge(tmp_path, form):
     network = HMACA(**SMALL, cross_attention=form, mask_position=True).eval()
     status, output = run(tmp_path, network, '--dynamic')
     assert status == 0
-    check(output, network, [(1, 3, 5, 5), (1, 3, 8, 41)])
+    check(output, network, [(1, 3, 5, 5), (2, 3, 8, 41)])
+
+
+def image_and_mask(n, h, w):
+    """(n, h, w, 3) and (n, h, w) of 8 bits; a gray value on each side of the middle."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((n, h, w), np.uint8)
+    mask[:, 1:-2, 2:-1] = 255
+    mask[:, 2, 3], mask[:, 0, 0], mask[:, 3, 3] = 127, 128, 1
+    return rng.integers(0, 256, (n, h, w, 3), dtype=np.uint8), mask
+
+
+def restored_by_pytorch(network, image, mask):
+    """In levels: the network sees a binary mask, and what is outside stays."""
+    lq = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255
+    inside = torch.from_numpy(mask > 127)
+    with torch.no_grad():
+        output = network(lq, inside[:, None].float()).clamp(0, 1)
+    levels = (255 * output).round().permute(0, 2, 3, 1).numpy()
+    return np.where((mask > 127)[..., None], levels, image)
+
+
+@pytest.mark.usefixtures('exporter')
+@pytest.mark.parametrize('more', [[], ['--fp16']])
+def test_images_of_8_bits(tmp_path, more):
+    network = windowed()
+    status, output = run(tmp_path, network, '--dynamic', '--uint8', *more)
+    session = checking.open_session(output)
+    for shape in ((1, 9, 14), (3, 6, 7)):
+        image, mask = image_and_mask(*shape)
+        (restored,) = session.run(None, {'lq': image, 'mask': mask})
+        expected = restored_by_pytorch(network, image, mask)
+        assert restored.dtype == np.uint8 and status == 0
+        assert np.array_equal(restored[mask <= 127], image[mask <= 127])
+        assert np.abs(restored - expected).max() <= (1 if more else 0)
+        assert not np.array_equal(restored, image)
+
+
+@pytest.mark.usefixtures('exporter')
+def test_half_precision_is_half_the_weights_and_exact_outside(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    network = windowed(embed_dim=64)
+    status, output = run(tmp_path, network, '--size', '8', '11', '--fp16')
+    lq, mask = torch.rand(2, 3, 8, 11), torch.zeros(2, 1, 8, 11)
+    mask[..., 2:6, 3:9] = 1
+    session = checking.open_session(output)
+    (restored,) = session.run(None, {'lq': lq.numpy(), 'mask': mask.numpy()})
+    with torch.no_grad():
+        expected = composite(network(lq, mask).clamp(0, 1), lq, mask).numpy()
+    assert status == 0 and restored.dtype == np.float32
+    outside = (mask == 0).expand_as(lq).numpy()
+    assert np.array_equal(restored[outside], lq.numpy()[outside])
+    assert 1e-6 < np.abs(restored - expected).max() < 5e-3
+    kinds = {one.data_type for one in onnx.load(output).graph.initializer if one.dims}
+    assert onnx.TensorProto.FLOAT16 in kinds and onnx.TensorProto.FLOAT not in kinds
+
+
+@pytest.mark.usefixtures('exporter')
+@pytest.mark.parametrize('inner', ['HMACA', 'HMANet'])
+def test_unfolded_restores_what_is_unknown(tmp_path, inner):
+    torch.manual_seed(0)
+    form = {'cross_attention': 'window'} if inner == 'HMACA' else {}
+    network = Unfolded(inner={'type': inner, **SMALL, **form}).eval()
+    status, output = run(tmp_path, network, '--dynamic')
+    assert status == 0
+    session = checking.open_session(output)
+    lq, mask = torch.rand(3, 3, 7, 10), torch.zeros(3, 1, 7, 10)
+    mask[0, :, 1:4, 2:8] = mask[1, :, 3:, :5] = 1
+    with torch.no_grad():
+        expected = network(lq, mask).clamp(0, 1).numpy()
+    (restored,) = session.run(None, {'lq': lq.numpy(), 'mask': mask.numpy()})
+    assert np.abs(restored - expected).max() < 1e-5
+    assert np.array_equal(restored[2], lq[2].numpy()) and not np.array_equal(restored[0], lq[0])
+
+
+@pytest.mark.usefixtures('exporter')
+def test_a_file_says_what_it_is_and_can_be_checked(tmp_path, capsys):
+    onnx = pytest.importorskip('onnx')
+    network = windowed()
+    status, output = run(tmp_path, network, '--dynamic')
+    model = onnx.load(output)
+    onnx.checker.check_model(model, full_check=True)
+    facts = {one.key: one.value for one in model.metadata_props}
+    assert facts.pop('settings') == json.dumps(network.settings)
+    assert facts == {
+        'network': 'HMACA',
+        'images': 'n c h w, float32, 0 to 1',
+        'channels': 'RGB',
+        'precision': 'float32',
+        'shortest_side': '5',
+    }
+    assert model.producer_name == 'hmaca' and model.opset_import[0].version == 18
+    weights = tmp_path / 'net.pth'
+    capsys.readouterr()
+    assert status == status_of('export', '--weights', weights, '-o', output, '--check') == 0
+    shown = capsys.readouterr().out
+    assert shown.count('outside the mask nothing changes') == 3 and 'computes what' in shown
+    other = windowed(image_residual=True)
+    other.conv_last.reset_parameters()
+    assert status_of(
+        'export', '--weights', save(tmp_path / 'other.pth', other), '-o', output, '--check'
+    )
+    assert 'net.onnx: onnxruntime differs from PyTorch by' in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures('exporter')
+def test_files_of_others_are_refused_by_the_check(tmp_path, capsys):
+    onnx = pytest.importorskip('onnx')
+    weights = save(tmp_path / 'net.pth', windowed())
+    text = onnx.helper.make_tensor_value_info
+    one = [text(name, onnx.TensorProto.FLOAT, [1]) for name in ('x', 'y')]
+    node = onnx.helper.make_node('Identity', ['x'], ['y'])
+    graph = onnx.helper.make_graph([node], 'g', one[:1], one[1:])
+    opset = [onnx.helper.make_opsetid('', 18)]
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=opset)
+    onnx.save(model, tmp_path / 'other.onnx')
+    (tmp_path / 'text.onnx').write_bytes(b'no graph')
+    for name, says in (
+        ('other', 'its inputs are x; expected lq and mask'),
+        ('text', 'onnxruntime cannot open it'),
+    ):
+        file = tmp_path / f'{name}.onnx'
+        assert status_of('export', '--weights', weights, '-o', file, '--check') == 1
+        error = capsys.readouterr().err
+        assert f'{name}.onnx: {says}' in error and error.count('\n') == 1
 
 
 def test_norms_of_one_value_are_their_bias():
@@ -105,7 +231,7 @@ def test_norms_of_one_value_are_their_bias():
     for norm in norms:
         torch.nn.init.normal_(norm.bias)
     lq, mask = torch.rand(1, 3, 16, 12).double(), torch.ones(1, 1, 16, 12).double()
-    without = onnx_export.without_norms_of_one(network)
+    without = graphs.without_norms_of_one(network)
     assert not any(
         isinstance(module, torch.nn.LayerNorm) and module.normalized_shape == (1,)
         for module in without.modules()
@@ -136,7 +262,11 @@ def test_the_traced_form_computes_the_same(size):
     [
         (lambda: HMACA(**SMALL), 'cross_attention: global, which cannot be exported'),
         (lambda: windowed(upscale=2), 'enlarges 2 times'),
-        (lambda: HMANet(**SMALL), 'network HMANet; only HMACA can be exported'),
+        (lambda: HMANet(**SMALL), 'network HMANet; only HMACA, and Unfolded around HMACA or'),
+        (
+            lambda: Unfolded(inner={'type': 'HMACA', **SMALL}),
+            'cross_attention: global, which cannot be exported',
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_said(tmp_path, capsys, network, says):
@@ -152,42 +282,38 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
     assert status == 1 and how_to_install('onnx') in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('result', ['off', 'nan', 'outside'])
-def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatch, capsys, result):
+class Wrong(torch.nn.Module):
+    """A graph that computes something else than the network."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, lq, mask):
+        if self.result == 'outside':
+            return lq + 1e-6 * (1 + mask)  # a graph keeps the inputs that it uses
+        return torch.where(mask > 0, lq * (np.nan if self.result == 'nan' else 0.5), lq)
+
+
+@pytest.mark.usefixtures('exporter')
+@pytest.mark.parametrize(
+    ('result', 'says'),
+    [
+        ('off', 'onnxruntime differs from PyTorch by'),
+        ('nan', 'onnxruntime differs from PyTorch by nan'),
+        ('outside', 'onnxruntime changes pixels outside the mask at 9x8'),
+    ],
+)
+def test_a_file_that_computes_something_else_is_not_written(
+    tmp_path, monkeypatch, capsys, result, says
+):
     """The earlier file stays."""
-
-    class Session:
-        def __init__(self, *args, **kwargs):
-            pass
-
-        def run(self, names, inputs):
-            wrong = {'off': 2e-3, 'nan': np.nan, 'outside': 1e-9}[result]
-            where = inputs['mask'] == 0 if result == 'outside' else inputs['mask'] > 0
-            lq = torch.from_numpy(inputs['lq'])
-            with torch.no_grad():
-                right = composite(
-                    network(lq, torch.from_numpy(inputs['mask'])),
-                    lq,
-                    torch.from_numpy(inputs['mask']),
-                ).numpy()
-            return (np.where(where, right.astype(np.float64) + wrong, right),)
-
-    network = windowed()
-    monkeypatch.setattr(
-        onnx_export,
-        'import_onnxruntime',
-        lambda: type('onnxruntime', (), {'InferenceSession': Session}),
-    )
-    monkeypatch.setattr(
-        torch.onnx, 'export', lambda module, args, path, **kwargs: path.write_bytes(b'new')
-    )
+    monkeypatch.setattr(onnx_export, 'graph', lambda network, form: Wrong(result))
     (tmp_path / 'net.onnx').write_bytes(b'old')
-    status, output = run(tmp_path, network, '--size', '9', '8')
-    assert (
-        status == 1
-        and 'is not written' in capsys.readouterr().err
-        and output.read_bytes() == b'old'
-    )
+    status, output = run(tmp_path, windowed(), '--size', '9', '8')
+    error = capsys.readouterr().err
+    assert status == 1 and says in error and error.endswith(': the file is not written\n')
+    assert output.read_bytes() == b'old' and error.count('\n') == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
 
@@ -206,11 +332,14 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
             ['--weights', 'good.pth', '-o', 'x.onnx', '--size', '0', '8'],
             'expected height and width, at least 1 each',
         ),
+        (['--weights', 'good.pth', '-o', 'x.onnx', '--check'], 'expected an ONNX file'),
+        (['--weights', 'good.pth', '-o', 'x.onnx', '--check', '--fp16'], 'the file itself says so'),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(onnx_export, 'import_onnxruntime', lambda: None)
+    monkeypatch.setattr(checking, 'import_onnxruntime', lambda: None)
     (tmp_path / 'bad.pth').write_bytes(b'not a checkpoint')
     torch.save([1], tmp_path / 'list.pth')
     torch.save({'weight': torch.zeros(1)}, tmp_path / 'other.pth')

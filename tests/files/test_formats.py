@@ -1,6 +1,7 @@
 """Formats beside the usual: what is converted, what is kept, what is refused with a hint."""
 
 import io
+import re
 import struct
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from hmaca_arch.files.image_files import (
 )
 from hmaca_arch.files.images import decode
 from hmaca_arch.files.verifying import see
+from hmaca_arch.messages import how_to_install
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(
@@ -124,9 +126,8 @@ def test_heic_is_read_and_written_without_loss(tmp_path):
 
 def test_without_pillow_heif_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(opening.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"a\.heic: .*needs pillow-heif: pip install 'hmaca\[heic\]'"
-    ):
+    wanted = f'HEIC needs pillow-heif: {how_to_install("heic")}'
+    with pytest.raises(ValueError, match=re.escape(wanted)):
         image_of(b'\0\0\0\x18ftypheic\0\0\0\0', 'a.heic')
 
 
@@ -236,7 +237,7 @@ def test_exif_as_imagemagick_writes_it_into_png():
 def test_too_many_pixels_are_refused_in_words_and_more_can_be_allowed(recwarn):
     claims = png(20000, 20000, 8, 2, b'')
     with pytest.raises(
-        ValueError, match=r'^a: .*20000x20000 pixels are more than 268435456; --max'
+        ValueError, match=r'^a: .*20000x20000 pixels are more than 268435456; basicsr restore --max'
     ):
         decode(claims, 'a')
     with pytest.raises(ValueError) as caught:

@@ -103,7 +103,7 @@ def test_transparency_is_refused(picture):
 def test_other_modes_are_refused(picture):
     with pytest.raises(ValueError, match=r'^a\.jpg: .*CMYK'):
         decode_image(saved(Image.fromarray(picture).convert('CMYK'), 'JPEG'), 'a.jpg')
-    with pytest.raises(ValueError, match=r'^a\.tif: .*mode F'):
+    with pytest.raises(ValueError, match=r'^a\.tif: .*floating point numbers are not'):
         decode_image(saved(Image.fromarray(picture[..., 0].astype(np.float32)), 'TIFF'), 'a.tif')
 
 
@@ -168,5 +168,5 @@ def test_list_pictures(tmp_path, picture):
     with pytest.raises(ValueError, match=r'a\.jpg and .*a\.webp have the same name'):
         list_images(tmp_path)
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match='empty holds no pictures'):
+    with pytest.raises(ValueError, match='empty holds no images'):
         list_images(tmp_path / 'empty')

@@ -47,7 +47,7 @@ def hold(folder: Path, before: str = '') -> subprocess.Popen:
 
 
 def end(process: subprocess.Popen) -> None:
-    _, errors = process.communicate('\n', timeout=60)
+    _, errors = process.communicate('\n', timeout=240)
     assert process.returncode == 0, errors
 
 

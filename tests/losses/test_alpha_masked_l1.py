@@ -1,5 +1,6 @@
 import pytest
 import torch
+from conftest import each_device
 from torch.autograd import gradcheck
 
 from losses_ext import AlphaMaskedL1Loss, alpha_masked_l1
@@ -8,8 +9,8 @@ from losses_ext.alpha_masked_l1 import bounding_box
 
 @pytest.fixture
 def batch():
-    generator = torch.Generator().manual_seed(1)
-    pred, target = torch.rand(2, 3, 3, 5, 6, generator=generator, dtype=torch.float64)
+    torch.manual_seed(1)
+    pred, target = torch.rand(2, 3, 3, 5, 6, dtype=torch.float64)
     mask = torch.zeros(3, 1, 5, 6, dtype=torch.float64)
     mask[0, 0, 1:3, 2:5] = 1
     mask[1, 0, 0, 0] = mask[1, 0, 4, 3] = 1  # two regions; the third sample has none
@@ -43,6 +44,7 @@ def by_loops(pred, target, mask, alpha, inside, outside):
 @pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
+@each_device
 def test_against_loops(batch, alpha, inside, outside):
     expected = by_loops(*batch, alpha, inside, outside)
     assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(
@@ -67,6 +69,7 @@ def test_defaults_are_those_of_the_paper(batch):
     )
 
 
+@each_device
 def test_by_hand():
     pred = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     target = torch.zeros(1, 1, 2, 2)
@@ -83,6 +86,7 @@ def test_alpha_zero_over_the_image_is_plain_l1(batch):
     )
 
 
+@each_device
 def test_soft_masks_weight_pixels():
     pred, target = torch.tensor([[[[1.0, 3.0]]]]), torch.zeros(1, 1, 1, 2)
     mask = torch.tensor([[[[0.25, 0.75]]]])
@@ -90,6 +94,7 @@ def test_soft_masks_weight_pixels():
     assert alpha_masked_l1(pred, target, mask, 0.0).item() == pytest.approx(0.75 * 1 + 0.25 * 3)
 
 
+@each_device
 def test_an_empty_region_contributes_zero_and_keeps_the_graph(batch):
     pred, target, mask = batch
     pred = pred.requires_grad_()
@@ -105,6 +110,7 @@ def test_a_full_mask_is_not_renormalised(batch):
     assert full.item() == pytest.approx(0.3 * (pred - target).abs().mean().item())
 
 
+@each_device
 def test_samples_do_not_mix(batch):
     pred, target, mask = batch
     alone = [
@@ -115,6 +121,7 @@ def test_samples_do_not_mix(batch):
 
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
+@each_device
 def test_gradients(batch, inside, outside):
     pred, target, mask = batch
     assert gradcheck(
@@ -122,6 +129,7 @@ def test_gradients(batch, inside, outside):
     )
 
 
+@each_device
 def test_bounding_box_spans_all_regions():
     mask = torch.zeros(1, 1, 4, 5)
     mask[0, 0, 1, 3] = mask[0, 0, 2, 1] = 0.5
@@ -138,6 +146,7 @@ def test_an_area_below_one_pixel_is_divided_by_all_the_same():
 
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('kind', [torch.bool, torch.float16, torch.uint8])
+@each_device
 def test_masks_and_pictures_of_any_type_are_summed_in_float32(kind, inside):
     """90000 pixels are more than float16 can count (65504)."""
     pred, target = (

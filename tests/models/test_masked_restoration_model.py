@@ -7,7 +7,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
-from conftest import tiny_options
+from conftest import each_device, tiny_options
 from samples import as_release
 from torch import nn
 
@@ -51,13 +51,14 @@ def options(tmp_path):
 
 @pytest.fixture
 def batch():
-    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
     mask = torch.zeros(2, 1, 8, 8)
     mask[:, :, 2:5, 2:5] = 1
-    lq, gt = torch.rand(2, 2, 3, 8, 8, generator=generator)
+    lq, gt = torch.rand(2, 2, 3, 8, 8)
     return {'lq': lq, 'gt': gt, 'mask': mask, 'lq_path': ['a.png', 'b.png'], 'gt_path': ['', '']}
 
 
+@each_device
 def test_the_mask_goes_to_networks_that_take_one(options, batch):
     options['network_g'] = {'type': 'Seeing'}
     model = build_model(options)
@@ -73,6 +74,7 @@ def test_building_twice_from_one_dictionary(options):
     assert options == before
 
 
+@each_device
 def test_compositing_in_training_takes_all_gradient_from_the_region(options, batch):
     options['train']['composite'] = True
     model = build_model(options)
@@ -95,6 +97,7 @@ def test_compositing_in_training_takes_all_gradient_from_the_region(options, bat
     assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
 
 
+@each_device
 def test_nan_outside_the_region_reaches_neither_loss_nor_weights(options, batch):
     options['train']['composite'] = True
     model = build_model(options)
@@ -115,6 +118,7 @@ def test_nothing_to_learn_from_is_an_error(options):
         build_model(options)
 
 
+@each_device
 def test_a_loss_that_is_not_finite_names_iteration_and_files(options, batch):
     model = build_model(options)
     before = copy.deepcopy(model.net_g.state_dict())
@@ -127,6 +131,7 @@ def test_a_loss_that_is_not_finite_names_iteration_and_files(options, batch):
 
 @pytest.mark.parametrize('do_composite', [True, False])
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+@each_device
 def test_mixed_precision_keeps_compositing_and_loss_in_float32(options, batch, amp, do_composite):
     options['train'].update(amp=amp, composite=do_composite)
     model = build_model(options)

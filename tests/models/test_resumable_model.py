@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 from basicsr.models import build_model
-from conftest import tiny_options
+from conftest import each_device, tiny_options
 
 import losses_ext  # noqa: F401
 from hmaca_arch.files.torch_files import load_safely, save_atomically
@@ -70,6 +70,7 @@ def step(model, iteration: int = 1) -> None:
     model.optimize_parameters(iteration)
 
 
+@each_device
 def test_what_a_save_writes(make, tmp_path):
     model = make()
     step(model)
@@ -199,6 +200,7 @@ def test_what_is_saved_is_not_saved_again(make, tmp_path, monkeypatch, caplog):
     )
 
 
+@each_device
 def test_a_state_is_taken_back(make, tmp_path):
     first = make()
     first.schedulers[0].milestones.update([1])
@@ -389,6 +391,7 @@ def test_a_state_comes_with_its_weights(make, tmp_path):
     'schedule',
     [
         {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
+        {'type': 'MultiStepRestartLR', 'milestones': [2], 'gamma': 0.5},
         {'type': 'CosineAnnealingRestartLR', 'periods': [9]},
     ],
 )

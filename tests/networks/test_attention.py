@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import pytest
 import reference
 import torch
+from conftest import each_device
 from reference import assert_close, randomised, weights
 from torch import nn
 
@@ -43,6 +44,7 @@ def _seed():
         (8, 8, 4, 3),
     ],
 )
+@each_device
 def test_window_attention(h, w, size, shift):
     layer = randomised(WindowAttention(dim=6, heads=2, size=size, shift=shift))
     qkv = torch.randn(2, h, w, 18, dtype=torch.float64)
@@ -54,6 +56,7 @@ def test_window_attention(h, w, size, shift):
 @pytest.mark.parametrize(
     ('h', 'w', 'size', 'shift'), [(8, 8, 4, 2), (4, 8, 4, 2), (9, 6, 3, 1), (8, 12, 4, 2)]
 )
+@each_device
 def test_strips(h, w, size, shift):
     layer = randomised(WindowAttention(dim=6, heads=2, size=size, shift=shift, strips=True))
     qkv = torch.randn(2, h, w, 18, dtype=torch.float64)
@@ -63,6 +66,7 @@ def test_strips(h, w, size, shift):
     assert (layer(qkv, IDENTITY) - expected).abs().max() > 0.1  # strips are something else
 
 
+@each_device
 def test_window_attention_gradients_equal_the_oracles():
     layer = randomised(WindowAttention(dim=4, heads=2, size=2, shift=1))
     qkv = torch.randn(1, 4, 6, 12, dtype=torch.float64, requires_grad=True)
@@ -91,6 +95,7 @@ def test_training_and_inference_take_different_ways_to_the_same_result(monkeypat
     assert counted.call_count == 1
 
 
+@each_device
 def test_a_bias_in_parts_is_the_whole_one(monkeypatch):
     layer = randomised(WindowAttention(dim=4, heads=2, size=4, shift=2))
     qkv = torch.randn(1, 8, 8, 12, dtype=torch.float64)
@@ -122,6 +127,7 @@ def test_a_bias_never_exists_per_window_or_larger_than_allowed(monkeypatch):
         assert bias.numel() <= 2 * 8 * 16
 
 
+@each_device
 def test_position_mlp():
     mlp = randomised(DynamicPositionBias(hidden=3, heads=2))
     sd = weights(mlp, 'at')
@@ -133,14 +139,15 @@ def test_position_mlp():
     assert_close(bias, torch.stack([torch.stack(row) for row in expected]))
 
 
-def test_position_mlp_is_not_rounded_under_autocast():
+def test_position_mlp_is_not_rounded_under_autocast(on_device):
     mlp = randomised(DynamicPositionBias(hidden=3, heads=2)).float()
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(on_device.type, dtype=torch.bfloat16):
         bias = mlp(9, 9)
     assert torch.equal(bias, mlp(9, 9))
 
 
 @pytest.mark.parametrize(('h', 'w', 'interval'), [(4, 8, 4), (6, 4, 2), (2, 3, 1)])
+@each_device
 def test_grid_attention(h, w, interval):
     layer = randomised(GridAttention(heads=2, interval=interval, hidden=3))
     qkv, grid = (
@@ -162,6 +169,7 @@ def random_masks(*shape, dtype=torch.float64) -> torch.Tensor:
     return (torch.rand(shape) < 0.4).to(dtype)
 
 
+@each_device
 def test_distinct_neighbourhoods_by_hand():
     encoder = MaskEncoder(2).double()
 
@@ -186,6 +194,7 @@ def test_distinct_neighbourhoods_by_hand():
     )
 
 
+@each_device
 def test_leaving_out_absent_neighbourhoods_changes_nothing():
     layer, encoder = randomised(MaskCrossAttention(8, heads=2)), randomised(MaskEncoder(8))
     x = torch.randn(2, 9, 9, 8, dtype=torch.float64)
@@ -196,6 +205,7 @@ def test_leaving_out_absent_neighbourhoods_changes_nothing():
     assert_close(layer(x, *few), layer(x, *all_of_them))
 
 
+@each_device
 def test_the_embedding_of_a_pattern_is_the_convolution_at_a_pixel_that_has_it():
     encoder = MaskEncoder(3).double()
     mask = random_masks(1, 1, 9, 11)
@@ -215,6 +225,7 @@ def cross_attend(layer, encoder, x, mask, dense):
 
 @pytest.mark.parametrize('residual', [True, False])
 @pytest.mark.parametrize('kind', ['square', 'random', 'mixed batch', 'one pixel', 'full', 'empty'])
+@each_device
 def test_distinct_and_dense_cross_attention_agree(kind, residual):
     masks = {
         'square': square(10, 13, 2, 3, 5).expand(2, -1, -1, -1),
@@ -245,6 +256,7 @@ def test_distinct_and_dense_cross_attention_agree(kind, residual):
         )
 
 
+@each_device
 def test_distinct_and_dense_agree_in_float32():
     layer, encoder = (
         randomised(MaskCrossAttention(16, heads=4)).float(),
@@ -262,6 +274,7 @@ def test_distinct_and_dense_agree_in_float32():
         assert (ours - expected).abs().max() <= 1e-5 * scale
 
 
+@each_device
 def test_cross_attention_against_the_oracle():
     layer, encoder = randomised(MaskCrossAttention(8, heads=2)), randomised(MaskEncoder(8))
     x, mask = torch.randn(2, 4, 6, 8, dtype=torch.float64), random_masks(2, 1, 3, 5)
@@ -271,6 +284,7 @@ def test_cross_attention_against_the_oracle():
     assert_close(layer(x, *encoder.keys(mask)), expected)
 
 
+@each_device
 def test_one_soft_mask_sends_the_whole_batch_to_the_dense_form():
     encoder = MaskEncoder(4)
     masks = torch.zeros(3, 1, 6, 6)
@@ -282,14 +296,15 @@ def test_one_soft_mask_sends_the_whole_batch_to_the_dense_form():
     assert encoder.keys(masks).log_count is None
 
 
-def test_numbers_of_patterns_survive_autocast():
+def test_numbers_of_patterns_survive_autocast(on_device):
     encoder, mask = MaskEncoder(4), random_masks(2, 1, 30, 30, dtype=torch.float32)
     expected = encoder.keys(mask).log_count
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(on_device.type, dtype=torch.bfloat16):
         assert torch.equal(encoder.keys(mask).log_count, expected)
 
 
 @pytest.mark.parametrize('shift', [0, 2])
+@each_device
 def test_window_cross_attention_against_the_oracle(shift):
     layer, encoder = (
         randomised(WindowMaskCrossAttention(8, 2, size=4, shift=shift)),
@@ -307,6 +322,7 @@ def test_window_cross_attention_against_the_oracle(shift):
     assert_close(layer(x, encoder.pixels(mask)), expected)
 
 
+@each_device
 def test_moving_the_square_changes_nothing_for_global_and_something_for_window():
     encoder = randomised(MaskEncoder(8))
     over_all, inside = (

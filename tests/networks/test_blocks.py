@@ -3,6 +3,7 @@
 import pytest
 import reference
 import torch
+from conftest import each_device
 from reference import assert_close, randomised, weights
 
 from hmaca_arch.networks import strips as tuning
@@ -18,6 +19,7 @@ def picture(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
+@each_device
 def test_fused_conv():
     layer, x = randomised(FusedConv(8)), picture(2, 5, 7, 8)
     expected = reference.fused_conv(x, weights(layer, 'at'), 'at')
@@ -50,18 +52,21 @@ def test_fused_conv_keeps_half_precision_under_autocast(device, monkeypatch):
 
 
 @pytest.mark.parametrize('shift', [0, 2])
+@each_device
 def test_fab(shift):
     layer, x = randomised(FAB(8, 2, 4, shift, 12, 0.0)), picture(2, 4, 8, 8)
     assert_close(layer(x), reference.fab(x, weights(layer, 'at'), 'at', 4, shift))
 
 
 @pytest.mark.parametrize('strips', [False, True])
+@each_device
 def test_gab(strips):
     layer, x = randomised(GAB(64, 4, 4, 2, 80, strips)), picture(1, 8, 4, 64)
     assert_close(layer(x), reference.gab(x, weights(layer, 'at'), 'at', 4, 4, 2, strips))
 
 
 @pytest.mark.parametrize(('depth', 'conv'), [(3, True), (1, False)])
+@each_device
 def test_rhtb(depth, conv):
     layer = randomised(RHTB(32, 2, 4, 2, 40, False, [0.0] * depth, conv, use_checkpoint=False))
     x = picture(1, 4, 8, 32)
@@ -92,6 +97,7 @@ def test_inference_in_strips_is_the_same(monkeypatch):
             assert_close(layer(x), whole, 1e-12)
 
 
+@each_device
 def test_drop_path_drops_whole_samples_of_a_branch_and_scales_the_rest():
     layer, x = randomised(FAB(8, 2, 4, 0, 12, 0.5)).train(), picture(64, 4, 4, 8)
     attended = x + 2 * layer.attn(layer.norm1(x), layer.qkv)

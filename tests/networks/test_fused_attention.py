@@ -24,8 +24,6 @@ HALF = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 def fused(monkeypatch, device):
     """The module, for CPUs too: interpreted, with bfloat16 as a GPU has it."""
     torch.manual_seed(0)
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
     if device.type == 'cpu':
         if GPU:
             pytest.skip('Triton was imported for the GPU')
@@ -34,7 +32,6 @@ def fused(monkeypatch, device):
         for name, small in {'QUERIES': 16, 'KEYS': 32, 'PARTS': 2}.items():
             monkeypatch.setattr(fused_attention, name, small)  # several tiles in small windows
     yield fused_attention
-    torch.backends.cuda.matmul.allow_tf32 = tf32
     biased_attention.use_fused(False)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import each_device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,11 +40,13 @@ def counted(mask: torch.Tensor, farthest: int) -> torch.Tensor:
     return result
 
 
+@each_device
 def test_any_masked_share_of_a_pixel_is_masked():
     mask = torch.tensor([[0.0, 0.1, 0.5, 1, 0]])[None, None]
     assert edge_distances(mask)[0, 0].tolist() == [[0, 0, 1, 2, 0]]
 
 
+@each_device
 def test_distances_by_hand():
     mask = torch.tensor([[0.0, 1, 1, 1, 0, 1]])[None, None]
     left, right, top, bottom = edge_distances(mask, farthest=9)[0]
@@ -64,6 +67,7 @@ def test_distances_are_those_counted(h, w, farthest, share, seed):
     assert torch.equal(edge_distances(mask, farthest), counted(mask, farthest))
 
 
+@each_device
 def test_a_crop_that_cuts_the_region_sees_no_edge_there():
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., 4:14, 4:14] = 1
@@ -80,6 +84,7 @@ def network(**kwargs) -> HMACA:
 
 
 @pytest.mark.parametrize('form', ['global', 'window', 'none'])
+@each_device
 def test_it_adds_to_the_network_without_it_and_learns(form):
     net = network(cross_attention=form, mask_position=True)
     torch.nn.init.zeros_(net.position_encoder.weight)
@@ -136,6 +141,7 @@ def test_the_network_scales_position_as_its_picture():
     assert network(cross_attention='none', mask_position=True).position_encoder.scale == 1 / 16
 
 
+@each_device
 def test_recomputing_changes_no_gradient():
     grads = []
     for checkpointed in (False, True):
@@ -149,6 +155,7 @@ def test_recomputing_changes_no_gradient():
     assert torch.equal(*grads) and grads[0].abs().max() > 0
 
 
+@each_device
 def test_half_precision_and_soft_masks():
     net = network(cross_attention='none', mask_position=True)
     lq, mask = torch.rand(1, 3, 16, 16), torch.rand(1, 1, 16, 16)

@@ -157,7 +157,7 @@ def test_other_networks_need_their_option_file(tmp_path, name, inside):
     'more',
     [
         {'load_path': '/etc/passwd'}, {'norm_layer': 'LayerNorm'}, {'pretrained': 'https://example.org/x.pth'}, {'upsampler': 'eval'},
-        {'resi_connection': ['1conv', '/tmp/x']}, {'inner': {'type': 'SwinIR'}}, {'img_range': [[1]]}, {'depths': {'type': 'SwinIR'}},
+        {'resi_connection': ['1conv', 'some/path']}, {'inner': {'type': 'SwinIR'}}, {'img_range': [[1]]}, {'depths': {'type': 'SwinIR'}},
         {'embed_dim': [{'a': 1}]}, {'x' * 3000: 'text'}, {'img_range': float('nan')}, {'img_range': float('inf')}, {'qk_scale': HUGE},
         {'embed_dim': 10**400}, {'depths': [1] * 1000}, {'depths': []},
     ],
@@ -629,7 +629,7 @@ def test_spandrel_refuses(tmp_path):
     weights = ours()
     weights['_extra_state'] = description('HMACA', {**OURS, 'depths': [2**20]})
     with pytest.raises(ValueError, match='larger network'):
-        spandrel_support.HMACAArch().load(weights)
+        spandrel_support.MaskedArch('HMACA').load(weights)
     release = as_release(HMANet(**SMALL_OURS))
     release[TABLE] = torch.zeros(())
     with pytest.raises(ValueError, match='shape of layers'):

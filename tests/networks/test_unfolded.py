@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import each_device
 
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation
@@ -26,16 +27,17 @@ TEXTS = ['pix:3:mean', 'pix:4:centre', 'blur:1', 'noise:20', 'unknown', 'none', 
 
 
 def inputs(size: int = 13):
-    generator = torch.Generator().manual_seed(0)
-    lq = torch.rand(len(TEXTS), 3, size, size + 2, generator=generator)
+    torch.manual_seed(0)
+    lq = torch.rand(len(TEXTS), 3, size, size + 2)
     mask = torch.zeros(len(TEXTS), 1, size, size + 2)
     mask[:, :, 3:10, 2:11] = 1
     told = torch.from_numpy(np.stack([Degradation.parse(text).vector() for text in TEXTS]))
-    return lq, mask, told
+    return lq, mask, told.to(lq.device)
 
 
 @pytest.mark.parametrize('inner', [HMACA, SWINIR], ids=['HMACA', 'SwinIR'])
 @pytest.mark.parametrize('steps', [1, 3])
+@each_device
 def test_known_pixels_stay_and_every_weight_learns(inner, steps):
     torch.manual_seed(0)
     network = Unfolded(inner=inner, steps=steps)
@@ -63,6 +65,7 @@ def test_known_pixels_stay_and_every_weight_learns(inner, steps):
     ]
 
 
+@each_device
 def test_what_is_told_reaches_the_result():
     torch.manual_seed(0)
     network = Unfolded(inner=SWINIR, steps=1).eval()
@@ -74,6 +77,7 @@ def test_what_is_told_reaches_the_result():
         assert not torch.equal(unknown[i], network(lq, mask, told)[i])
 
 
+@each_device
 def test_an_image_does_not_depend_on_its_batch():
     network = Unfolded(inner=HMACA, steps=2).eval()
     torch.nn.init.normal_(network.network.conv_last.weight, std=0.01)

@@ -5,8 +5,10 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -14,7 +16,12 @@ from datasets_ext import degradations
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.border import find_area
-from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, quality_of_tables, table_of
+from hmaca_arch.restoring.measuring.jpeg import (
+    quality_of_file,
+    quality_of_pixels,
+    quality_of_tables,
+    table_of,
+)
 from hmaca_arch.restoring.measuring.noise import clipped_variance
 
 TOP, LEFT = 61, 90  # no multiple of a block
@@ -190,8 +197,8 @@ def test_grey_deep_and_transparent_images(clean):
 def test_mistakes_are_named(clean):
     with pytest.raises(ValueError, match=r'mask is \(5, 5\).*equal heights'):
         measure(clean, np.ones((5, 5), bool))
-    with pytest.raises(ValueError, match='expected .* uint8 or uint16'):
-        measure(clean.astype(np.float32), square(clean))
+    with pytest.raises(ValueError, match='expected .* uint8, uint16'):
+        measure(clean.astype(np.int16), square(clean))
     with pytest.raises(ValueError, match='JPEG quality 101'):
         measure(clean, square(clean), jpeg=101)
     assert measure(clean, np.zeros(clean.shape[:2], bool)) == []
@@ -272,3 +279,24 @@ def test_the_command_reads_the_quality_of_a_jpeg_file_and_names_mistakes(tmp_pat
     black = save(tmp_path / 'black.png', np.zeros(clean.shape[:2], np.uint8))
     with pytest.raises(ValueError, match='nothing to measure'):
         estimate.main(['-i', str(tmp_path / 'image.jpg'), '-m', black])
+
+
+def test_floating_point_is_measured_as_its_16_bits_are(clean):
+    mask = square(clean)
+    image = degradations.pixelate(clean, mask, 8, 'mean')
+    wanted = [str(one.degradation) for one in measure(image.astype(np.uint16) * 257, mask)]
+    found = [str(one.degradation) for one in measure(image.astype(np.float32) / 255, mask)]
+    assert found == wanted and wanted[0].startswith('pix:8')
+
+
+@pytest.mark.parametrize('kind', ['float', 'jpeg', 'png', 'none'])
+def test_the_quality_of_a_file(clean, kind):
+    if kind == 'float':
+        file = io.BytesIO()
+        tifffile.imwrite(file, clean.astype(np.float32))
+        data = file.getvalue()
+    else:
+        ending = {'jpeg': '.jpg', 'png': '.png', 'none': '.png'}[kind]
+        data = cv2.imencode(ending, clean, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
+    data = b'' if kind == 'none' else data
+    assert quality_of_file(data) == (70 if kind == 'jpeg' else None)

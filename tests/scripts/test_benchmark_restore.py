@@ -25,11 +25,24 @@ def test_the_table_and_the_exit_status(benchmark, capsys):
     assert benchmark.main([*arguments, '0.001']) == 1
 
 
-def test_both_pictures_have_the_same_region_and_surroundings(benchmark):
+def test_both_images_have_the_same_region_and_surroundings(benchmark):
     crops = []
     for height, width in benchmark.SIZES:
-        picture, mask = benchmark.picture_and_mask(height, width)
+        image, mask = benchmark.image_and_mask(height, width)
         assert mask.sum() == 255 * 64 * 64
         top, left = np.argwhere(mask)[0] - 32
-        crops.append(picture[top : top + 128, left : left + 128])
+        crops.append(image[top : top + 128, left : left + 128])
     np.testing.assert_array_equal(*crops)
+
+
+def test_dust(benchmark, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, 'SCAN', (300, 400))
+    monkeypatch.setattr(benchmark, 'SPOTS', 4)
+    quick = ['--case', 'dust', '--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu']
+    assert benchmark.main(quick) == 0
+    cells = capsys.readouterr().out.splitlines()[-1].strip('| ').split(' | ')
+    regions, crops, batches, pixels = map(int, cells[:4])
+    assert 1 <= batches <= crops == regions <= 4 and pixels <= 4 * 80 * 80
+    assert (
+        float(cells[4]) == pytest.approx(pixels / 120000, abs=1e-3) and 0 < float(cells[5]) < 0.01
+    )

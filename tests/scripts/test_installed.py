@@ -107,7 +107,7 @@ def test_it_is_the_installation_that_runs(installed, run):
 def test_restore(run):
     lq, mask, out = (run.folder / 'photographs' / kind for kind in ('lq', 'mask', 'out'))
     said = run('restore', '-i', lq, '-m', mask, '-o', out, '--verify', '--device', 'cpu')
-    assert '6 of 6 pictures restored' in said and 'and verified' in said
+    assert '6 done, 0 copied, 0 refused, 0 skipped, verified' in said
     for path in lq.iterdir():
         before, after = cv2.imread(str(path)), cv2.imread(str(out / path.name))
         outside = cv2.imread(str(mask / path.name), cv2.IMREAD_GRAYSCALE) == 0
@@ -162,6 +162,10 @@ def test_export(run, trained):
     pytest.importorskip('onnxruntime')
     run('export', '--weights', trained, '-o', 'net.onnx', '--size', 64, 64)
     assert (run.folder / 'net.onnx').stat().st_size > 1000
+
+
+def test_estimate(run):
+    run('estimate', '-i', 'photographs/lq/0000.png', '-m', 'photographs/mask/0000.png')
 
 
 def test_the_source_archive_holds_everything(source, tmp_path):

@@ -14,7 +14,15 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.utils.logger import initialized_logger
-from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
+from conftest import (
+    GPU,
+    basicsr,
+    command_line,
+    environment,
+    make_triplets,
+    tiny_options,
+    write_options,
+)
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
@@ -188,6 +196,28 @@ def test_a_signal_in_the_middle_of_a_validation(whole, tmp_path, monkeypatch):
     assert len(tested) == 3, 'the second picture of the second validation is left out'
     run(tmp_path, options, '--auto_resume')
     assert_same(whole, outcome(tmp_path))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not GPU, reason='needs a GPU')
+@pytest.mark.parametrize('train', [{}, {'amp': 'bf16'}, {'fused_attention': True}])
+def test_a_cut_on_a_gpu(tmp_path, train):
+    """With `deterministic` a GPU repeats bit by bit too. Real processes, as it changes torch."""
+    outcomes = []
+    for name in ('whole', 'cut'):
+        folder = tmp_path / name
+        folder.mkdir()
+        options = options_for(folder)
+        options['num_gpu'] = 1
+        options['train'].update(deterministic=True, **train)
+        if name == 'cut':
+            options['train']['total_iter'] = 6
+            basicsr(folder, 'train', '-opt', write_options(folder / 'options.yml', options))
+            options['train']['total_iter'] = LAST
+        path = write_options(folder / 'options.yml', options)
+        basicsr(folder, 'train', '-opt', path, '--auto_resume')
+        outcomes.append(outcome(folder))
+    assert_same(*outcomes)
 
 
 @pytest.mark.parametrize('torn', ['training_states/6.state', 'models/net_g_6.pth'])

@@ -23,6 +23,7 @@ import torch
 import yaml
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.prefetch_dataloader import CPUPrefetcher
+from basicsr.utils import mkdir_and_rename
 from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
@@ -441,6 +442,15 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
     with pytest.raises(ValueError, match='tiny_archived_20260101_000000: move it back'):
         run(tmp_path, tiny_options(triplets), 'train', '--auto_resume')
     assert not (tmp_path / 'experiments' / 'tiny').exists()
+
+
+def test_runs_that_start_within_a_second_do_not_share_an_archive(tmp_path):
+    """BasicSR names it by the second, and cannot move a folder onto a filled one."""
+    training.install()
+    for _ in range(3):
+        mkdir_and_rename(str(tmp_path / 'run'))
+        (tmp_path / 'run' / 'a').touch()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 HOLD = (

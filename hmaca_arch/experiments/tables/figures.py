@@ -104,7 +104,7 @@ def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | N
             )
         if not all(path.is_file() for path in paths):
             continue  # the data have been moved
-        images = [cv2.imread(str(path)) for path in paths]
+        images = [np.asarray(cv2.imread(str(path))) for path in paths]
         window = crop_of(images[1][..., 0], margin=1)
         rows += [images, [image[window] for image in images]]
     heads = [

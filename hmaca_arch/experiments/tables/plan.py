@@ -70,14 +70,15 @@ def plan(
     own_networks, own_sets, own_alphas = TABLES[table]
     protocol = protocol or ('release' if preset == 'paper' else 'clean')
     names = dict.fromkeys(map(network_name, networks or own_networks))
+    none: list[None] = [None]
     cells = []
     for seed, dataset, name in itertools.product(
         dict.fromkeys(seeds), dict.fromkeys(sets or own_sets), names
     ):
         free = '+' not in name
         losses = itertools.product(
-            dict.fromkeys(outside or [None]) if free else [None],
-            dict.fromkeys(alphas or own_alphas) if free else [None],
+            dict.fromkeys(outside or none) if free else none,
+            dict.fromkeys(alphas or own_alphas) if free else none,
         )
         cells += [
             Cell(name, dataset, preset, protocol, alpha, where, seed, **more)

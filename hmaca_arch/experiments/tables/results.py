@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,7 @@ def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
         ValueError: cells of one data set were tested on different images, which no table may mix.
     """
     found: list[Result] = []
+    tested: dict[str, tuple[Cell, Any]] = {}  # the first cell of each data set, and its images
     for cell in cells:
         done = is_done(folder, cell)
         path = table_of_test(folder, cell)
@@ -90,12 +92,13 @@ def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
         versions = json.loads(file.read_text(encoding='utf-8')) if done and file.is_file() else {}
         table = read_table(path) if done else None
         found.append(Result(cell, read_state(folder, cell), table, versions, paper_figure(cell)))
-        same = [result for result in found if result.table and result.cell.dataset == cell.dataset]
-        if done and fingerprint(same[0].table) != fingerprint(same[-1].table):
-            raise ValueError(
-                f'{same[0].cell.name} and {cell.name} were tested on different images: '
-                f'delete the older one from {folder / "cells"}'
-            )
+        if table:
+            first, images = tested.setdefault(cell.dataset, (cell, fingerprint(table)))
+            if images != fingerprint(table):
+                raise ValueError(
+                    f'{first.name} and {cell.name} were tested on different images: '
+                    f'delete the older one from {folder / "cells"}'
+                )
     for dataset in {cell.dataset for cell in cells}:
         leave_out_together(
             [result.table for result in found if result.table and result.cell.dataset == dataset]

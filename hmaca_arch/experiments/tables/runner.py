@@ -95,7 +95,12 @@ def run(
     say_when(f'{len(cells)} cells, {len(done)} of them done already')
     places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
     running: dict[int, Job] = {}  # by place
-    interrupts.at_last(lambda: [job.kill() for job in list(running.values())])
+
+    def kill() -> None:
+        for job in list(running.values()):
+            job.kill()
+
+    interrupts.at_last(kill)
     told = time.time()
     finished = len(done)
 

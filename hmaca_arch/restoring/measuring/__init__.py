@@ -64,20 +64,27 @@ class Measured(NamedTuple):
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
-    """(h, w) or (h, w, c) uint8 or uint16 as (h, w, 1 or 3) of 0 to 255, without its alpha channel.
+    """Scale an image to (h, w, 1 or 3) of 0 to 255, without its alpha channel.
+
+    Args:
+        image: (h, w) or (h, w, 1 to 4): uint8, uint16, or floating point in [0, 1].
 
     Raises:
         ValueError: another shape or type.
     """
     image = image[..., None] if image.ndim == 2 else image
+    floating = np.issubdtype(image.dtype, np.floating)
     if (
         image.ndim != 3
         or image.shape[2] not in (1, 2, 3, 4)
-        or image.dtype not in (np.uint8, np.uint16)
+        or not (floating or image.dtype in (np.uint8, np.uint16))
     ):
         raise ValueError(
-            f'measure: got an image of shape {image.shape} and type {image.dtype}, expected (h, w, 1 to 4), uint8 or uint16'
+            f'measure: got an image of shape {image.shape} and type {image.dtype}, expected '
+            '(h, w, 1 to 4): uint8, uint16, or floating point in [0, 1]'
         )
+    if floating:
+        image = np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
     image = image[..., : 1 if image.shape[2] < 3 else 3]
     if image.shape[2] == 3 and (image == image[..., :1]).all():
         image = image[..., :1]  # grey
@@ -90,7 +97,7 @@ def measure(
     """Measure each 8-connected region of a mask.
 
     Args:
-        image: (h, w), (h, w, 1 to 4) uint8 or uint16, RGB or grey, an alpha channel last.
+        image: see `as_grey_levels`; RGB or grey, an alpha channel last.
         mask: (h, w) or (h, w, 1), what is not 0 is masked.
         jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was
             none; None to find out.
@@ -108,11 +115,13 @@ def measure(
     mask = (mask[..., 0] if mask.ndim == 3 else mask) > 0
     if mask.shape != levels.shape[:2]:
         raise ValueError(
-            f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal heights and widths'
+            f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal '
+            'heights and widths'
         )
     if jpeg is not None and not 0 <= jpeg <= 100:
         raise ValueError(
-            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None to find out'
+            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None '
+            'to find out'
         )
     labels, boxes = regions(mask)
     found = []
@@ -156,7 +165,8 @@ def _words(one: Measured) -> str:
     text = one.words or {'none': 'nothing wrong', 'unknown': 'something else'}.get(found.kind, '')
     if found.kind == 'pix':
         colour = 'mean' if found.pool == 'mean' else 'middle pixel'
-        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {found.offset[0]},{found.offset[1]}'
+        y, x = found.offset
+        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {y},{x}'
     elif found.kind == 'blur':
         text = f'Gaussian blur of {found.sigma:.2g} pixels'
     elif found.kind == 'noise':
@@ -230,8 +240,9 @@ def _pixelized(
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """(h, w) of how far each pixel's second differences are from 0, in standard deviations of those
-    outside.
+    """Return how far each pixel's second differences are from 0, (h, w).
+
+    The unit is the standard deviation of those outside.
     """
     values = residual(image)
     inverse = np.linalg.inv(covariance(values[outside]) + np.eye(values.shape[2]) / 12)

@@ -16,9 +16,14 @@ FEWEST = 4
 
 
 class Grid(NamedTuple):
-    """A block grid. offset: row and column of a block's corner, below `block`. area: (h, w) bool,
-    the pixels it covers, inside the
-    mask and beyond. spill: pixels by which it reaches beyond the mask."""
+    """A block grid.
+
+    Attributes:
+        block: side of a block in pixels.
+        offset: row and column of a block's corner, below `block`.
+        area: (h, w) bool, the pixels it covers, inside the mask and beyond.
+        spill: pixels by which it reaches beyond the mask.
+    """
 
     block: int
     offset: tuple[int, int]
@@ -27,8 +32,9 @@ class Grid(NamedTuple):
 
 
 def _changes(image: np.ndarray, axis: int) -> np.ndarray:
-    """(h, w) bool: this pixel's colour differs from that of the one before it along the axis. False
-    for the first.
+    """Return where a pixel's colour differs from the one before it along the axis, (h, w) bool.
+
+    The first of each line does not.
     """
     changed = np.zeros(image.shape[:2], bool)
     differs = (np.diff(image, axis=axis) != 0).any(axis=2)
@@ -37,7 +43,7 @@ def _changes(image: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _before(values: np.ndarray, axis: int) -> np.ndarray:
-    """The value of the pixel before each, False for the first."""
+    """Return the value of the pixel before each, False for the first."""
     moved = np.zeros_like(values)
     if axis == 0:
         moved[1:] = values[:-1]
@@ -47,8 +53,10 @@ def _before(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _flat_runs(changed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Label the 4-connected runs of equal pixels: labels (h, w), and the number of pixels of each
-    label.
+    """Label the 4-connected runs of equal pixels.
+
+    Returns:
+        Labels (h, w), and the number of pixels of each label.
     """
     shape = changed[0].shape
     index = np.arange(changed[0].size).reshape(shape)
@@ -61,27 +69,32 @@ def _flat_runs(changed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _extent(labels: np.ndarray, core: np.ndarray, sizes: np.ndarray) -> int:
-    """The longest side of the runs that touch the core."""
+    """Return the longest side of the runs that touch the core."""
     touching = np.unique(labels[core])
     touching = touching[sizes[touching] >= FEWEST]
-    rows, columns = np.indices(labels.shape)
+    places: np.ndarray = np.indices(labels.shape)
     longest = 0
     inside = np.isin(labels, touching)
-    for place in (rows, columns):
-        high, low = np.zeros(len(sizes), int), np.full(len(sizes), max(labels.shape))
+    for place in (places[0], places[1]):
+        high = np.zeros(len(sizes), int)
+        low = np.full(len(sizes), max(labels.shape), int)
         np.maximum.at(high, labels[inside], place[inside])
         np.minimum.at(low, labels[inside], place[inside])
-        longest = max(longest, int((high - low + 1)[touching].max(initial=0)))
+        lengths = np.asarray(high - low + 1)
+        longest = max(longest, int(lengths[touching].max(initial=0)))
     return longest
 
 
 def _fit_lines(counts: list[np.ndarray], longest: int) -> tuple[int, tuple[int, int]] | None:
-    """The largest block, and its offset, on whose lines nearly all colour changes lie. counts: by
-    row, and by column.
+    """Return the largest block, and its offset, on whose lines nearly all colour changes lie.
+
+    Args:
+        counts: of changes, by row and by column.
+        longest: the largest block that is tried.
     """
     total = sum(int(count.sum()) for count in counts)
     for block in range(min(longest, LARGEST), 1, -1):
-        offset, on_grid = [], 0
+        offset, on_grid = [], 0.0
         for count in counts:
             by_phase = np.bincount(np.arange(len(count)) % block, weights=count, minlength=block)
             offset.append(int(by_phase.argmax()))
@@ -101,7 +114,8 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     changed = [_changes(image, axis) for axis in (0, 1)]
     labels, sizes = _flat_runs(changed)
     flat = sizes[labels] >= FEWEST
-    best, most = None, 0.0
+    best: tuple[np.ndarray, int, tuple[int, int]] | None = None
+    most = 0.0
     for core in _cores(mask, sizes[labels]):
         if not core.any() or flat[core].mean() < FLAT or len(np.unique(labels[core])) < FEWEST:
             continue
@@ -110,8 +124,10 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
             for axis, change in enumerate(changed)
         ]
         found = _fit_lines(counts, _extent(labels, core, sizes))
+        if found is None:
+            continue
         changes = sum(int(count.sum()) for count in counts)
-        evidence = changes * np.log(found[0]) if found else 0.0
+        evidence = changes * np.log(found[0])
         if evidence > most and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
     if best is None or _continues(changed, ~mask, *best[1:]):
@@ -121,10 +137,13 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
 
 
 def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
-    """Parts of the mask that may be degraded throughout: what is left if it is too wide, and where
-    the runs of equal pixels are long.
+    """Yield parts of the mask that may be degraded throughout.
 
-    run: (h, w) number of pixels of the run that each pixel belongs to.
+    They are what is left if the mask is too wide, and where the runs of equal pixels are long.
+
+    Args:
+        mask: (h, w) bool.
+        run: (h, w) number of pixels of the run that each pixel belongs to.
     """
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
     for erosion in range(WIDEST + 1):
@@ -148,7 +167,7 @@ def off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> lis
 def _continues(
     changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]
 ) -> bool:
-    """Whether the surroundings lie on the same grid: an enlarged image, and not a degraded region."""
+    """Tell whether the surroundings lie on the same grid, as those of an enlarged image do."""
     away = cv2.erode(outside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     inner = off_grid(outside.shape, block, offset)
     pairs = [away & _before(away, axis) for axis in (0, 1)]
@@ -167,8 +186,9 @@ def _grow(
     block: int,
     offset: tuple[int, int],
 ) -> tuple[np.ndarray, int]:
-    """The pixels that the grid covers, from a core that it does; and by how much they reach beyond
-    the mask.
+    """Return the pixels that the grid covers, from a core that it does.
+
+    The second value is by how much they reach beyond the mask.
     """
     inner = off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]

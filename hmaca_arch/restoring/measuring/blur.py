@@ -40,9 +40,13 @@ BY_SIDE, IN_ALL = 45.0, 250.0
 
 
 class Blurred(NamedTuple):
-    """A blur. sigma: in pixels. confidence: 0 to 1, that there is a blur and sigma is right within
-    10 %. evidence: below 1 there is none. box: top, left, bottom, right, beyond the mask if that is
-    too narrow.
+    """A blur.
+
+    Attributes:
+        sigma: in pixels.
+        confidence: 0 to 1, that there is a blur and sigma is right within 10 %.
+        evidence: below 1 there is none.
+        box: top, left, bottom, right, beyond the mask if that is too narrow.
     """
 
     sigma: float
@@ -70,8 +74,10 @@ class _Region:
         return fits(parts, at, sharp, self.floor, self.weights)
 
     def strips(self, box: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray, int, int, int]:
-        """Turn the image so that the region begins below: values, unclear pixels, the first row of
-        the box, its left and right.
+        """Turn the image so that the region begins below.
+
+        Returns:
+            Values, unclear pixels, the first row of the box, its left and right.
         """
         top, left, bottom, right = box
         height, width = self.values.shape
@@ -114,8 +120,8 @@ def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int)
     found = np.logaddexp(found, found.max(axis=0) + SURPRISE)
     found = np.where(clear, found.reshape(SIDE + 1, *clear.shape), 0).sum(axis=2)
     index = np.arange(len(rows))
-    scores = [found[np.clip(first + move - np.array(rows), 0, SIDE), index].sum() for move in moves]
-    scores = np.array(scores) * (2 * STEP / SIDE**2)
+    at_move = [np.clip(first + move - np.array(rows), 0, SIDE) for move in moves]
+    scores = np.array([found[at, index].sum() for at in at_move]) * (2 * STEP / SIDE**2)
     best = int(scores.argmax())
     return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
 
@@ -151,7 +157,7 @@ def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndar
 
 
 def _sigma(gained: np.ndarray) -> tuple[float, float]:
-    """The mean and the spread of the logarithm of sigma."""
+    """Return the mean and the spread of the logarithm of sigma."""
     fine = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
     curve = TRUST * PchipInterpolator(np.log(SIGMAS), gained)(fine)
     likely = np.exp(curve - curve.max())
@@ -203,4 +209,6 @@ def measure_blur(
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    return Blurred(float(np.exp(mean)) * BIAS, confidence, evidence, tuple(found))
+    return Blurred(
+        float(np.exp(mean)) * BIAS, confidence, evidence, (found[0], found[1], found[2], found[3])
+    )

@@ -1,5 +1,6 @@
-"""Find the degraded part of a mask that is too wide: where the local statistics change along its
-border.
+"""Find the degraded part of a mask that is too wide.
+
+It ends where the local statistics change along its border.
 """
 
 import cv2
@@ -17,8 +18,9 @@ def is_rectangle(mask: np.ndarray) -> bool:
 
 
 def depth_of(mask: np.ndarray) -> np.ndarray:
-    """(h, w) distance in pixels (chessboard) to the nearest pixel outside the mask; outside the
-    image counts as outside.
+    """Return the distance (h, w) in pixels (chessboard) to the nearest pixel outside the mask.
+
+    Outside the image counts as outside.
     """
     return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
 
@@ -94,4 +96,5 @@ def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:
             best = (value, inner)
+    assert best is not None
     return best[1]

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import JpegImagePlugin
 from scipy import fft
 
 # Annex K of the JPEG standard, luminance, row by row; the Independent JPEG Group's library scales
@@ -29,14 +29,15 @@ COARSE = 3  # steps below this are lost in the rounding of the pixels
 
 
 def table_of(quality: int) -> np.ndarray:
-    """The 8x8 luminance table of a quality from 1 to 100."""
+    """Return the 8x8 luminance table of a quality from 1 to 100."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((LUMINANCE * scale + 50) // 100, 1, 255)
 
 
 def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
-    """The quality, 1 to 100, whose luminance table is nearest to a file's first one (as Pillow's
-    `image.quantization` has it).
+    """Return the quality, 1 to 100, whose luminance table is nearest to a file's first one.
+
+    Tables are as Pillow's `image.quantization` has them.
     """
     own = np.sort(
         np.asarray(tables[0], float)
@@ -49,14 +50,17 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
 
 
 def quality_of_file(data: bytes) -> int | None:
-    """The quality of a JPEG file, 1 to 100, from its tables; None for another format."""
-    with Image.open(io.BytesIO(data)) as image:
-        tables = getattr(image, 'quantization', None)
+    """Read the quality of a JPEG file, 1 to 100, from its tables; None for another format."""
+    try:
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+            tables = getattr(image, 'quantization', None)
+    except SyntaxError:  # Pillow's word for another format
+        return None
     return quality_of_tables(tables) if tables else None
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """(h, w) float32 brightness as JPEG defines it, of (h, w, 1 or 3) RGB."""
+    """Return the brightness (h, w) float32, as JPEG defines it, of (h, w, 1 or 3) RGB."""
     values = image.astype(np.float32)
     return (
         values[..., 0]
@@ -66,8 +70,9 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 def coefficients(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(n, 8, 8) DCT of the whole 8x8 blocks, counted from the first pixel, that lie in the area (h,
-    w) bool.
+    """Return the DCT (n, 8, 8) of the whole 8x8 blocks that lie in the area (h, w) bool.
+
+    Blocks are counted from the first pixel.
     """
     height, width = (side // 8 * 8 for side in values.shape)
 
@@ -80,11 +85,11 @@ def coefficients(values: np.ndarray, area: np.ndarray) -> np.ndarray:
 
 
 def quality_of_pixels(image: np.ndarray, area: np.ndarray) -> int:
-    """The quality of the JPEG that the pixels of an area come from, by the steps their coefficients
-    keep to.
+    """Return the quality of the JPEG that the pixels of an area come from.
 
-    Conservative: fine steps (a quality of about 93 and more), another grid than that of the image's
-    corner, and small or flat areas count as no JPEG.
+    It is found by the steps that their coefficients keep to. It is conservative: fine steps (a
+    quality of about 93 and more), another grid than that of the image's corner, and small or flat
+    areas count as no JPEG.
 
     Args:
         image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block.

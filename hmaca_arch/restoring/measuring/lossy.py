@@ -33,7 +33,7 @@ _AVERAGE /= _PER_BLOCK
 
 
 def blur_activity(image: np.ndarray) -> np.ndarray:
-    """(h, w) of what a blur removes first: the Laplacian's Laplacian of the mean of the channels."""
+    """Return what a blur removes first, (h, w): the Laplacian's Laplacian of the brightness."""
     values = image.mean(axis=2, dtype=np.float32)
     for _ in range(2):
         values = cv2.Laplacian(values, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
@@ -41,29 +41,30 @@ def blur_activity(image: np.ndarray) -> np.ndarray:
 
 
 def compressed(values: np.ndarray, quality: int) -> np.ndarray:
-    """(h, w) of 0 to 255 after one round of JPEG, grey."""
+    """Return grey values (h, w) of 0 to 255 after one round of JPEG."""
     pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return cv2.imdecode(
-        cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE
-    ).astype(np.float32)
+    data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32)
 
 
 def _by_block(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(blocks, bands): the mean square of a band's coefficients in each block of the area. The
-    block's mean is left out.
+    """Return the mean square of a band's coefficients in each block of the area.
+
+    It has the shape (blocks, bands). The block's mean is left out.
     """
     found = coefficients(values, area)
     return (found**2).reshape(len(found), 64) @ _AVERAGE + 0.1
 
 
 def _energies(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """(bands,): the mean of `_by_block`."""
+    """Return the mean of `_by_block`, (bands,)."""
     return _by_block(values, area).mean(axis=0)
 
 
 def _classes(energies: np.ndarray) -> np.ndarray:
-    """(classes, bands): the mean of all blocks, and of a third of them each, from smooth to
-    textured.
+    """Return the mean of all blocks, and of a third of them each, from smooth to textured.
+
+    It has the shape (classes, bands).
     """
     order = np.argsort(np.log(energies[:, :4]).sum(axis=1))
     groups = [order, *np.array_split(order, min(3, len(order)))]
@@ -77,7 +78,7 @@ def _cost(observed: np.ndarray, model: np.ndarray, size: np.ndarray) -> np.ndarr
 
 
 def _best(costs: np.ndarray, sigmas: np.ndarray) -> float:
-    """The sigma of least cost, between the ones that were tried."""
+    """Return the sigma of least cost, between the ones that were tried."""
     at = int(costs.argmin())
     if not 0 < at < len(costs) - 1:
         return float(sigmas[at])
@@ -104,13 +105,16 @@ def _blocks_in(area: np.ndarray) -> int:
 def lossy_noise(
     image: np.ndarray, area: np.ndarray, outside: np.ndarray, quality: int
 ) -> tuple[float, float, float]:
-    """Measure noise before JPEG: sigma in grey levels, the cost that it saves against none, and the
-    cost that remains.
+    """Measure noise before JPEG.
 
     Args:
         image: (h, w, c) of 0 to 255; its first pixel begins a block of the JPEG.
-        area, outside: (h, w) bool.
+        area: (h, w) bool, what may be degraded.
+        outside: (h, w) bool, what is not.
         quality: of the JPEG.
+
+    Returns:
+        sigma in grey levels, the cost that it saves against none, and the cost that remains.
     """
     if min(_blocks_in(area), _blocks_in(outside)) < FEWEST_BLOCKS:
         return 0.0, 0.0, 0.0
@@ -138,8 +142,9 @@ def lossy_noise(
             noisy = luma(np.clip(smooth + sigma * draw, 0, 255))
             noise = np.maximum(_energies(compressed(noisy, quality), area) - flat, 0.01)
             costs.append((_cost(observed, texture + noise, size) + prior).min())
-    costs = np.array(costs)
-    return _best(costs[1:], NOISES), float(costs[0] - costs[1:].min()), float(costs[1:].min())
+    plain, *noisier = costs
+    least = float(min(noisier))
+    return _best(np.array(noisier), NOISES), float(plain) - least, least
 
 
 def lossy_blur(
@@ -155,16 +160,13 @@ def lossy_blur(
     for sigma in [0.0, *BLURS]:
         blurred = cv2.GaussianBlur(values, (0, 0), sigma) if sigma else values
         costs.append(_cost(observed, _tried(blurred, mean, outside, quality), size).min())
-    costs = np.array(costs)
-    return (
-        _best(costs[1:], BLURS) / BLUR_BIAS,
-        float(costs[0] - costs[1:].min()),
-        float(costs[1:].min()),
-    )
+    plain, *blurrier = costs
+    least = float(min(blurrier))
+    return _best(np.array(blurrier), BLURS) / BLUR_BIAS, float(plain) - least, least
 
 
 def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
-    """The image with each block's pixels in the area replaced by their mean, float32."""
+    """Return the image with each block's pixels in the area replaced by their mean, float32."""
     rows, columns = np.indices(grid.area.shape)
     across = grid.area.shape[1] // grid.block + 2
     number = (
@@ -181,9 +183,7 @@ def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
-    """Find a block grid, by the energy of the differences between neighbours; None if there is
-    none.
-    """
+    """Find a block grid by the energy of the differences between neighbours, or None."""
     values = luma(image)
     steps = [np.zeros_like(values), np.zeros_like(values)]
     steps[0][1:] = np.abs(
@@ -213,7 +213,7 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
 
 
 def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarray:
-    """A rectangle whose first row and column are moved to a line of the grid if they are near one."""
+    """Move a rectangle's first row and column to a line of the grid that is near."""
     if not is_rectangle(area):
         return area
     corner = np.argwhere(area).min(axis=0)
@@ -224,7 +224,7 @@ def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarra
             first = max(0, int(corner[axis]) - move)
             lines = [slice(None)] * 2
             lines[axis] = slice(min(first, int(corner[axis])), max(first, int(corner[axis])))
-            across = area.any(axis=axis)
+            across = np.asarray(area.any(axis=axis))
             view = area[tuple(lines)]
             view[...] = (across[None] if axis == 0 else across[:, None]) if move > 0 else False
     return area
@@ -233,8 +233,10 @@ def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarra
 def _best_grid(
     steps: list[np.ndarray], core: np.ndarray, corner: np.ndarray
 ) -> tuple[float, int, tuple[int, int]]:
-    """Log likelihood gained, block and offset of the grid on whose lines the differences are
-    largest.
+    """Return the grid on whose lines the differences are largest.
+
+    Returns:
+        The log likelihood gained, the block and the offset.
     """
     sums, counts = [], []
     for axis, step in enumerate(steps):
@@ -245,7 +247,8 @@ def _best_grid(
     plain = number * np.log(total / number + 0.05)
     best = (-np.inf, 0, (0, 0))
     for block in BLOCKS:
-        offset, on, on_count, aligned = [], 0.0, 0, 0
+        offset: list[int] = []
+        on, on_count, aligned = 0.0, 0, 0
         for one, count in zip(sums, counts):
             phase = np.arange(len(one)) % block
             energy, pixels = (

@@ -1,5 +1,7 @@
-"""Measure Gaussian noise: what varies from channel to channel or pixel to pixel, and the
-surroundings' texture does not explain.
+"""Measure Gaussian noise.
+
+It varies from channel to channel or from pixel to pixel, and the surroundings' texture does not
+explain it.
 """
 
 import cv2
@@ -16,11 +18,11 @@ RARE = 0.001  # part of the noise that is left out as edges
 
 
 def residual(image: np.ndarray) -> np.ndarray:
-    """What filters that see no even ground leave of an image: (h, w, 3) of three channels, (h, w,
-    4) of one.
+    """Return what filters that see no even ground leave of an image.
 
-    White noise of the image is white in it, and as strong. Three channels are told from texture by
-    their independence; one channel by four filters, of which texture passes the coarser ones more.
+    It is (h, w, 3) of three channels, (h, w, 4) of one. White noise of the image is white in it,
+    and as strong. Three channels are told from texture by their independence; one channel by four
+    filters, of which texture passes the coarser ones more.
     """
     values = image.astype(np.float32)
     fine, coarse = (
@@ -45,8 +47,9 @@ def covariance(values: np.ndarray) -> np.ndarray:
 
 
 def clipped_variance(mean: np.ndarray, sigma: float) -> np.ndarray:
-    """The variance of clip(x + sigma * n, 0, 255), where `mean` is what the clipped values average
-    to.
+    """Return the variance of clip(x + sigma * n, 0, 255).
+
+    `mean` is what the clipped values average to.
     """
     x = np.linspace(0, 255, 256)
     low, high = -x / sigma, (255 - x) / sigma
@@ -59,9 +62,12 @@ def clipped_variance(mean: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _fit(inside: np.ndarray, texture: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
-    """The best sigma, and the log likelihood by pixel that it gains over no noise.
+    """Return the best sigma, and the log likelihood by pixel that it gains over no noise.
 
-    inside, texture: (c, c) covariances. noise: (sigmas, c) variances by sigma; the first is none.
+    Args:
+        inside: (c, c) covariance of the region.
+        texture: (c, c) covariance of the surroundings.
+        noise: (sigmas, c) variances by sigma; the first is none.
     """
     eye = np.eye(len(inside))
     model = GAINS[None, :, None, None] * texture + (noise[:, None, :, None] + ROUNDING) * eye
@@ -88,7 +94,8 @@ def measure_noise(image: np.ndarray, area: np.ndarray, outside: np.ndarray) -> t
 
     Args:
         image: (h, w, c) in grey levels of 0 to 255.
-        area, outside: (h, w) bool: what may be degraded, and what is not.
+        area: (h, w) bool, what may be degraded.
+        outside: (h, w) bool, what is not.
 
     Returns:
         sigma in grey levels, and the log likelihood by pixel that noise gains over texture alone.

@@ -39,8 +39,9 @@ def cut_patches(values: np.ndarray, inside: np.ndarray, step: int) -> np.ndarray
 
 
 def split(patches: np.ndarray) -> Parts:
-    """Split patches (n, SIDE, SIDE), less their means, in what a left-right flip keeps and what it
-    negates: (n, SIDE * HALF) each. Every covariance keeps the two apart.
+    """Split patches (n, SIDE, SIDE), less their means, into two parts, (n, SIDE * HALF) each.
+
+    A left-right flip keeps one and negates the other. Every covariance keeps the two apart.
     """
     patches = patches.astype(np.float32) - patches.mean(axis=(1, 2), keepdims=True)
     left, right = patches[:, :, :HALF], patches[:, :, : HALF - 1 : -1]
@@ -52,8 +53,9 @@ def split(patches: np.ndarray) -> Parts:
 
 @functools.lru_cache(maxsize=1)
 def _spectra() -> np.ndarray:
-    """(exponents, TORUS, TORUS): power laws whose neighbouring pixels differ by 1, root mean
-    square.
+    """Return power laws (exponents, TORUS, TORUS).
+
+    Their neighbouring pixels differ by 1, root mean square.
     """
     frequency = np.fft.fftfreq(TORUS) * 2 * np.pi
     radius = np.hypot(frequency[:, None], frequency)
@@ -73,8 +75,9 @@ def _response(sigma: float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _covariances(at: int) -> list[np.ndarray]:
-    """(exponents, 2 SIDE - 1, 2 SIDE - 1) by displacement: of two sharp pixels, of a sharp and a
-    blurred one, and of two blurred ones.
+    """Return covariances (exponents, 2 SIDE - 1, 2 SIDE - 1) by displacement.
+
+    They are of two sharp pixels, of a sharp and a blurred one, and of two blurred ones.
     """
     response, shift = _response(SIGMAS[at]), np.arange(1 - SIDE, SIDE)
     return [
@@ -85,15 +88,16 @@ def _covariances(at: int) -> list[np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _without_mean() -> np.ndarray:
-    """An orthonormal basis of the patches that are equal when flipped and whose mean is 0."""
+    """Return an orthonormal basis of the patches that are equal when flipped and have mean 0."""
     size = SIDE * HALF
     return np.linalg.qr(np.c_[np.ones(size), np.eye(size)[:, 1:]])[0][:, 1:]
 
 
 @functools.lru_cache(maxsize=512)
 def _tables(at: int, sharp: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Variances (exponents, n) and axes (exponents, pixels, n), of both parts of a patch whose
-    first `sharp` rows are sharp and whose others are blurred by SIGMAS[at].
+    """Return variances (exponents, n) and axes (exponents, pixels, n) of both parts of a patch.
+
+    Its first `sharp` rows are sharp, the others are blurred by SIGMAS[at].
     """
     row, column = np.divmod(np.arange(SIDE * HALF), HALF)
     blurred = (row >= sharp).astype(int)
@@ -116,6 +120,7 @@ def component_fits(parts: Parts, at: int, sharp: int, floor: float) -> np.ndarra
     """Return the log likelihood (n, COMPONENTS) of patches, see `split`.
 
     Args:
+        parts: of the patches.
         at: the blur, an index of SIGMAS.
         sharp: how many rows are not blurred.
         floor: variance of the rounding.

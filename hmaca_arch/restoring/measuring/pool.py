@@ -21,9 +21,8 @@ SCALES, SCALE_SPREAD = (
 )  # logarithms: the region's variance over that of the surroundings
 OWN = 0.3  # variance of a pixel by itself, such as rounding
 CERTAIN = 50.0  # log likelihood ratio of what is known exactly
-COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt(
-    [[3], [2], [1.5]]
-)  # brightness and two colour differences
+# brightness and two colour differences
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]]) / np.sqrt(np.array([[3], [2], [1.5]]))
 
 
 def _cells(grid: Grid) -> np.ndarray:
@@ -45,8 +44,9 @@ def _middle(block: int) -> tuple[int, int]:
 
 
 def known_middles(image: np.ndarray, grid: Grid) -> float:
-    """The evidence of blocks whose middle is not degraded: positive for `centre`, 0 if there are
-    none.
+    """Return the evidence of blocks whose middle is not degraded.
+
+    It is positive for `centre`, 0 if there are no such blocks.
     """
     first, count = _middle(grid.block)
     equal, tested = 0, 0
@@ -67,8 +67,9 @@ def known_middles(image: np.ndarray, grid: Grid) -> float:
 
 
 def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
-    """Scale and exponent of half the mean squared difference of known pixels at a distance: scale *
-    distance ** exponent.
+    """Return scale and exponent of half the mean squared difference of known pixels.
+
+    At a distance it is scale * distance ** exponent.
     """
     found = []
     for lag in LAGS:
@@ -81,13 +82,16 @@ def _variogram(values: np.ndarray, known: np.ndarray) -> tuple[float, float]:
             found.append((np.log(lag), np.log(max(squares / number / 2 - OWN, 0.05))))
     if len(found) < 3:
         return 1.0, 0.8
-    exponent, constant = np.polyfit(*np.array(found).T, 1)
+    lags, differences = np.array(found, np.float64).T
+    exponent, constant = np.polyfit(lags, differences, 1)
     return float(np.exp(constant)), float(np.clip(exponent, 0.2, 1.8))
 
 
 def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariances (2 reach + 1)^2 by displacement: of two pixels, of a square of `size` (its first
-    pixel counts) with a pixel, of two.
+    """Return covariances by displacement, (2 reach + 1)^2 each.
+
+    They are of two pixels, of a square of `size` (its first pixel counts) with a pixel, and of two
+    squares.
     """
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
@@ -119,8 +123,15 @@ def _likelihood(
     corners: np.ndarray,
     scale: float,
 ) -> float:
-    """log p(cells | known) at the best scale. known (m,), cells (n,): values; points, corners:
-    their places.
+    """Return log p(cells | known) at the best scale.
+
+    Args:
+        known: (m,) values.
+        cells: (n,) values.
+        tables: see `_tables`.
+        points: places of `known`.
+        corners: places of `cells`.
+        scale: of the surroundings.
     """
     pixels, square, squares = tables
     best = -np.inf
@@ -162,9 +173,9 @@ def pool_evidence(
         log likelihood of `centre` less that of `mean`.
     """
     if exact and not cut:
-        exact = known_middles(image, grid)
-        if exact:
-            return exact
+        certain = known_middles(image, grid)
+        if certain:
+            return certain
     block = grid.block
     corners = _cells(grid)
     rows, columns = np.nonzero(grid.area)

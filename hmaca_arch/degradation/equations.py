@@ -1,0 +1,132 @@
+"""All equations of a batch, prepared once and solved at each step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmaca_arch.degradation.blocks import find_blocks, solve_blocks
+from hmaca_arch.degradation.blur import SolveBlur, find_blur
+from hmaca_arch.degradation.description import KINDS, Degradation
+from hmaca_arch.degradation.start import deblurred, smoothest
+
+
+class Equations:
+    """The equations of a batch, prepared once and solved at each step.
+
+    Args:
+        y: (b, c, h, w) in [0, 1], the degraded images.
+        mask: (b, 1, h, w); above 0 is R.
+        degradations: one for each image.
+        weigh_rounding: weigh the rounding error of a block's colour (see `solve_blocks`), instead
+            of taking it for exact.
+    """
+
+    def __init__(
+        self,
+        y: Tensor,
+        mask: Tensor,
+        degradations: Sequence[Degradation],
+        weigh_rounding: bool = True,
+    ) -> None:
+        self.y, self.mask, self.degradations = y, mask > 0, degradations
+        self.rows = {
+            kind: [i for i, d in enumerate(degradations) if d.kind == kind] for kind in KINDS
+        }
+        self.blocks = find_blocks(mask, degradations)
+        blurred = self.rows['blur']
+        self.blur = (
+            find_blur(mask[blurred], [degradations[i] for i in blurred], y.dtype)
+            if blurred
+            else None
+        )
+        jpeg = torch.tensor([d.jpeg > 0 for d in degradations], device=y.device)
+        self.jpeg = jpeg.view(-1, 1, 1, 1)
+        self.variance = torch.tensor(
+            [d.variance if weigh_rounding else 0 for d in degradations],
+            dtype=y.dtype,
+            device=y.device,
+        )
+
+    def known(self) -> Tensor:
+        """Return how far y tells each pixel of R, (b, 1, h, w).
+
+        That is 1 / (number of pixels that it averages) for the pool `centre`, else 0.
+        """
+        known = torch.zeros_like(self.y[:, :1]).reshape(-1)
+        if len(self.blocks.colour):
+            count = torch.bincount(self.blocks.group, minlength=len(self.blocks.colour))
+            centre = torch.tensor(
+                [d.pool == 'centre' for d in self.degradations], device=known.device
+            )
+            pixels = self.y.shape[2] * self.y.shape[3]
+            value = centre[self.blocks.colour // pixels] / count
+            inside = self.blocks.inside
+            known = known.index_add(
+                0, self.blocks.member[inside], value[self.blocks.group[inside]].to(known.dtype)
+            )
+        return known.view_as(self.y[:, :1])
+
+    def solve(self, z: Tensor, w: Tensor) -> Tensor:
+        """Return the images nearest to z (b, c, h, w) that agree with the equations.
+
+        Outside R they are y.
+
+        Args:
+            z: the estimates.
+            w: (b, 1, 1, 1) > 0, the equation's noise variance over the variance of z's error.
+                Pixelization is exact and ignores it, unless JPEG follows.
+        """
+        x = torch.where(self.mask, z, self.y)
+        x = solve_blocks(x, self.y, self.blocks, self.variance, torch.where(self.jpeg, w, 0))
+        for kind in ('blur', 'noise', 'none'):
+            rows = self.rows[kind]
+            if not rows or (kind == 'none' and bool(self.jpeg[rows].all())):
+                continue
+            if kind == 'blur':
+                assert self.blur is not None
+                region = self.mask[rows].to(x.dtype)
+                part = SolveBlur.apply(x[rows], self.y[rows], w[rows], region, *self.blur)
+            elif kind == 'noise':
+                part = torch.where(
+                    self.mask[rows],
+                    (w[rows] * x[rows] + self.y[rows]) / (w[rows] + 1),
+                    self.y[rows],
+                )
+            else:
+                exact = ~self.jpeg[rows]
+                part = torch.where(exact, self.y[rows], x[rows])
+            x = x.index_copy(0, torch.tensor(rows, device=x.device), part)
+        return x
+
+    @torch.no_grad()
+    def start(self) -> Tensor:
+        """Return a first estimate.
+
+        Pixelized regions are interpolated smoothly, blurred ones deblurred. Others are y.
+        """
+        x, rows = self.y, self.rows['blur']
+        if rows:
+            assert self.blur is not None
+            sharp = deblurred(
+                self.y[rows], self.mask[rows], self.blur, [self.degradations[i] for i in rows]
+            )
+            x = x.index_copy(0, torch.tensor(rows, device=x.device), sharp)
+        rows = self.rows['pix']
+        if rows:
+            blocks = find_blocks(
+                self.mask[rows].to(self.y.dtype), [self.degradations[i] for i in rows]
+            )
+            smooth = smoothest(self.y[rows], self.mask[rows], blocks, self.variance[rows])
+            x = x.index_copy(0, torch.tensor(rows, device=x.device), smooth)
+        return x
+
+
+def solve(
+    z: Tensor, y: Tensor, mask: Tensor, degradations: Sequence[Degradation], w: Tensor
+) -> Tensor:
+    """Return the images nearest to z that agree with the equations of y.
+
+    See `Equations`. A block's colour is taken for exact.
+    """
+    return Equations(y, mask, degradations, weigh_rounding=False).solve(z, w)

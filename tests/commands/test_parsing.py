@@ -1,0 +1,21 @@
+"""The command lines' parser: a mistake is one line that says what to do."""
+
+import pytest
+from conftest import basicsr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        (('restore', '-i', 'a', '-o', 'b', '--degredation', 'none'), 'did you mean --degradation?'),
+        (('compare', '.', '--overwite'), 'did you mean --overwrite?'),
+        (('check', '-opt', 'x', '--zzzzzz'), '--zzzzzz; see basicsr check --help'),
+        (('train',), 'required: -opt; see basicsr train --help'),
+        (('make-lmdb', 'a', '\x1b[31m'), r'arguments: \x1b[31m'),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_says_what_to_do(tmp_path, arguments, says):
+    result = basicsr(tmp_path, *arguments, check=False)
+    (line,) = result.stdout.strip().splitlines()
+    assert result.returncode == 2 and line.startswith(f'basicsr {arguments[0]}: error: ')
+    assert says in line
