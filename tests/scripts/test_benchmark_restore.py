@@ -35,11 +35,10 @@ def test_both_images_have_the_same_region_and_surroundings(benchmark):
     np.testing.assert_array_equal(*crops)
 
 
-def test_dust(benchmark, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, 'SCAN', (300, 400))
-    monkeypatch.setattr(benchmark, 'SPOTS', 4)
-    quick = ['--case', 'dust', '--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu']
-    assert benchmark.main(quick) == 0
+@pytest.mark.parametrize('network', ['--quick', '--count'])
+def test_dust(benchmark, capsys, network):
+    case = ['--case', 'dust', '--scan', '400x300', '--spots', '4', network]
+    assert benchmark.main([*case, '--repeats', '1', '--threads', '1', '--device', 'cpu']) == 0
     cells = capsys.readouterr().out.splitlines()[-1].strip('| ').split(' | ')
     regions, crops, batches, pixels = map(int, cells[:4])
     assert 1 <= batches <= crops == regions <= 4 and pixels <= 4 * 80 * 80
