@@ -6,7 +6,8 @@ from datasets_ext import make_dataset, paper_sets
 from datasets_ext.masks import SHAPES
 from datasets_ext.parallel import default_workers
 from datasets_ext.recipe import REGION_SIZE
-from datasets_ext.recipe_settings import DEGRADATIONS
+from datasets_ext.recipe_settings import DEGRADATIONS, require_one_of
+from hmaca_arch.commands.importing import add_imports, import_modules
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.config.schema import PROTOCOLS
 
@@ -59,8 +60,12 @@ def parser() -> argparse.ArgumentParser:
         help='release: as the authors did; clean: lossless, at working size',
     )
     parser.add_argument(
-        '--degradation', choices=DEGRADATIONS, help='required with INPUT; otherwise all three'
+        '--degradation',
+        metavar='NAME',
+        help='pix, blur, noise, kernel, or one that --import registers; required with INPUT; '
+        'otherwise the first three',
     )
+    add_imports(parser)
     parser.add_argument(
         '--pool',
         choices=('centre', 'mean'),
@@ -73,6 +78,13 @@ def parser() -> argparse.ArgumentParser:
         '--sigma',
         type=float,
         help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean',
+    )
+    parser.add_argument(
+        '--kernel',
+        dest='path',
+        metavar='PATH',
+        help='kernel, protocol clean: a small grey image of what a point of light becomes, or a '
+        'folder of them, of which each image gets one',
     )
     parser.add_argument(
         '--size', type=int, default=128, help='working size in pixels (default: %(default)s)'
@@ -130,6 +142,7 @@ def main(argv: list[str]) -> None:
             not go together.
     """
     args = parser().parse_args(argv)
+    import_modules(args.modules)
     if args.horse or args.imagenet:
         _make_paper_sets(args)
         return
@@ -137,7 +150,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(
             'expected INPUT and --degradation, or --horse and/or --imagenet; see --help'
         )
-    given = {key: getattr(args, key) for key in ('pool', 'block', 'sigma')}
+    given = {key: getattr(args, key) for key in ('pool', 'block', 'sigma', 'path')}
     parameters = {key: value for key, value in given.items() if value is not None}
     results = make_dataset.make_dataset(
         args.input,
@@ -162,11 +175,14 @@ def _make_paper_sets(args: argparse.Namespace) -> None:
     changed = [name for name, value in vars(args).items() if value != default(name)]
     foreign = [name for name in changed if name not in WITH_PAPER_SETS]
     if foreign:
-        words = ['INPUT' if name == 'input' else f'--{name.replace("_", "-")}' for name in foreign]
+        options = {'input': 'INPUT', 'path': '--kernel'}
+        words = [options.get(name, f'--{name.replace("_", "-")}') for name in foreign]
         raise ValueError(
             f'{", ".join(words)} cannot be used with --horse and --imagenet, '
             "whose settings are the paper's"
         )
+    if args.degradation:
+        require_one_of('--degradation', args.degradation, DEGRADATIONS)
     sources = {name: getattr(args, name) for name in paper_sets.SIZES if getattr(args, name)}
     paper_sets.make_paper_sets(
         sources,

@@ -158,7 +158,7 @@ def report_of(
     count = Counter(entry['status'] for entry in entries)
     return {
         **facts,
-        'settings': {**request.settings, 'degradation': request.degradation},
+        'settings': {**request.settings, 'degradation': str(request.degradation)},
         'asked': len(plan.jobs) + len(plan.left),
         **{status: count[status] for status in STATUSES},
         'files': list(entries),
