@@ -1,4 +1,4 @@
-"""The queue of restorations: one runs at a time, in a thread of its own."""
+"""The queue of restorations: one runs at a time, in a separate thread."""
 
 import logging
 import math
@@ -167,7 +167,7 @@ class Queue:
             self.changed.notify_all()
 
     def describe(self, job: PageJob) -> dict:
-        """Return what the page is told about a job."""
+        """Describe a job for the page."""
         done, total = job.tiles
         return {
             'id': job.id,
