@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hmaca_arch.degradation import regions
 from hmaca_arch.files.image_files import (
     StoredImage,
     check_output,
@@ -21,7 +22,7 @@ from hmaca_arch.page.jobs import PageJob
 from hmaca_arch.page.uploads import Upload, check_pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
-from hmaca_arch.restoring.regions import find_regions, marked_box
+from hmaca_arch.restoring.regions import marked_box
 from hmaca_arch.restoring.telling import AROUND, MOST
 
 # What is written, with the media types.
@@ -89,7 +90,7 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
         jpeg: quality of the image's JPEG file, None if it is none.
     """
     around = marked_box(mask).grown(AROUND, *mask.shape)
-    if len(find_regions(mask, 0)) > MOST:
+    if len(regions(mask[around.area])[1]) > MOST:
         return []
     found = measure(pixels[around.area], mask[around.area], jpeg)
     return [f'measured: {one.words}' for one in found]

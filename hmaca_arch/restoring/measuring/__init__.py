@@ -40,6 +40,7 @@ LOSSY_NONE, LOSSY_GAIN = (
     6.0,
     8.0,
 )  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
+CARRIED = 7  # pixels by which JPEG carries further what was done
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 
@@ -285,7 +286,7 @@ def _noisy_or_blurred(
 def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:
     """Measure noise or blur before JPEG."""
     band = _band(mask, outside)
-    near_blocks = depth_of(outside) > 7  # JPEG carries what was done up to 7 pixels further
+    near_blocks = depth_of(outside) > CARRIED
     rough, smooth = (
         find_area(_activity(image, outside), mask, band),
         find_area(blur_activity(image), mask, band),
@@ -300,9 +301,10 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(
             Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why'
         )
-    confidence = min(
-        0.5, most / LOSSY_GAIN / 4
-    )  # the kind is surer than sigma, which is often off by a fifth
-    if noisy > blurred:
-        return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, rough, 0, '')
-    return Measured(Degradation('blur', sigma=round(blur, 3)), confidence, smooth, 0, '')
+    if blurred >= noisy:  # sigma is often off by a fifth: too far for the network to be told
+        found = Degradation('blur', sigma=round(blur, 3))
+        return Measured(found, min(0.4, most / LOSSY_GAIN / 4), mask, 0, '')
+    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
+    area = (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
+    confidence = min(0.5, most / LOSSY_GAIN / 4)
+    return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, area, 0, '')

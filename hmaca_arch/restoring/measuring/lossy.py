@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from hmaca_arch.restoring.measuring.blocks import Grid, off_grid
-from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle
+from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import coefficients, luma
 
 BLOCKS = range(3, 33)
 ALONG = 5  # pixels over which differences are averaged along a line
-NEAR_LINE = 2  # pixels
+PART = 0.4  # of a block's masked pixels, above which it belongs to the area
 GRID_GAIN = 0.28  # log likelihood by pixel that a grid must gain; chosen on training images
 AT_CORNER, CORNER_GAIN = 0.1, 0.1  # a grid that begins at the mask's corner is more likely
 NOISES = np.exp(np.linspace(np.log(2.5), np.log(110), 16))
@@ -165,16 +165,16 @@ def lossy_blur(
     return _best(np.array(blurrier), BLURS) / BLUR_BIAS, float(plain) - least, least
 
 
+def _block_numbers(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> np.ndarray:
+    """Give the pixels of each block of a grid a number of its own, (h, w)."""
+    rows, columns = ((np.arange(side) - at) // block + 1 for side, at in zip(shape, offset))
+    return np.asarray(rows[:, None] * (shape[1] // block + 3) + columns)
+
+
 def flattened(image: np.ndarray, grid: Grid) -> np.ndarray:
     """Return the image with each block's pixels in the area replaced by their mean, float32."""
-    rows, columns = np.indices(grid.area.shape)
-    across = grid.area.shape[1] // grid.block + 2
-    number = (
-        ((rows - grid.offset[0]) // grid.block + 1) * across
-        + (columns - grid.offset[1]) // grid.block
-        + 1
-    )
-    number, result = number[grid.area], image.astype(np.float32)
+    number = _block_numbers(grid.area.shape, grid.block, grid.offset)[grid.area]
+    result = image.astype(np.float32)
     count = np.maximum(np.bincount(number), 1)
     for channel in range(image.shape[2]):
         means = np.bincount(number, weights=image[..., channel][grid.area]) / count
@@ -209,25 +209,18 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
         return None
     inner = off_grid(mask.shape, block, offset)
     activity = np.where(inner[0], steps[0], 0) + np.where(inner[1], steps[1], 0)
-    return Grid(block, offset, _snapped(find_area(activity, mask, depth == 0), block, offset), 0)
+    area = find_area(activity, mask, depth == 0)
+    return Grid(block, offset, _whole_blocks(area, mask, block, offset), 0)
 
 
-def _snapped(area: np.ndarray, block: int, offset: tuple[int, int]) -> np.ndarray:
-    """Move a rectangle's first row and column to a line of the grid that is near."""
-    if not is_rectangle(area):
-        return area
-    corner = np.argwhere(area).min(axis=0)
-    for axis in (0, 1):
-        past = int((corner[axis] - offset[axis]) % block)
-        move = past if past <= NEAR_LINE else past - block
-        if move and abs(move) <= NEAR_LINE:
-            first = max(0, int(corner[axis]) - move)
-            lines = [slice(None)] * 2
-            lines[axis] = slice(min(first, int(corner[axis])), max(first, int(corner[axis])))
-            across = np.asarray(area.any(axis=axis))
-            view = area[tuple(lines)]
-            view[...] = (across[None] if axis == 0 else across[:, None]) if move > 0 else False
-    return area
+def _whole_blocks(
+    area: np.ndarray, mask: np.ndarray, block: int, offset: tuple[int, int]
+) -> np.ndarray:
+    """Return the masked pixels of the blocks of which `area` has a good part."""
+    number = _block_numbers(area.shape, block, offset)
+    masked = np.maximum(np.bincount(number[mask], minlength=number.max() + 1), 1)
+    part = np.bincount(number[area & mask], minlength=len(masked)) / masked
+    return (part > PART)[number] & mask
 
 
 def _best_grid(
