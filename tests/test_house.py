@@ -8,7 +8,7 @@ from test_imports import PACKAGES
 
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob('*.py'))
 TREES = {path: ast.parse(path.read_text('utf-8')) for path in FILES}
-LONGEST_FILE, LONGEST_BODY, MOST_BRANCHES = 330, 60, 12
+LONGEST_FILE, LONGEST_BODY, MOST_BRANCHES = 350, 60, 12
 BRANCHES = ast.If | ast.For | ast.While | ast.ExceptHandler
 
 
@@ -53,7 +53,7 @@ def test_no_two_classes_have_one_name():
 
 
 def test_what_breaks_a_rule_is_found():
-    assert long_files({'a.py': 331 * '\n', 'b.py': ''}) == ['a.py: 331 lines']
+    assert long_files({'a.py': 351 * '\n', 'b.py': ''}) == ['a.py: 351 lines']
     long = ast.parse('def f():\n    "Say."\n' + 61 * '    x = 1\n')
     branching = ast.parse('def g():\n' + 13 * '    if x: pass\n')
     assert large_functions(long) == ['f: 61 lines, 0 branches']
