@@ -26,8 +26,8 @@ PAGES = [
 ]
 SITE = [page for page in PAGES if page.is_relative_to(ROOT / 'docs')]
 EXAMPLES = ROOT / 'docs' / 'examples'
-# What stands in a command for something of the reader's.
-PLACEHOLDERS = ('FILE', 'NAME', 'COMMAND', '...')
+# What stands in a command for something of the reader's, such as an own option file.
+PLACEHOLDERS = ('FILE', 'NAME', 'COMMAND', '...', 'my_scratches.yml')
 
 each_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
