@@ -15,6 +15,8 @@ import yaml
 from conftest import ROOT, environment
 from PIL import Image
 
+import datasets_ext  # noqa: F401  (registers what option files name)
+import losses_ext  # noqa: F401
 from hmaca_arch import cli
 from hmaca_arch.config import files, shipped
 
