@@ -41,7 +41,7 @@ from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
-SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'hmaca_plus_light.pth'
+SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
 # Larger crops are tiled: grid attention takes time with the square of the number of pixels.
 TILE = 192
 
