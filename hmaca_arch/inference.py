@@ -19,9 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import UNKNOWN, Degradation
+from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.devices import choose_device
 from hmaca_arch.files.masks import check_mask, read_mask
 from hmaca_arch.networks.adapter import Adapter
+from hmaca_arch.networks.ensemble import Ensemble
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
 from hmaca_arch.restoring.blending import Paste
@@ -75,10 +77,16 @@ class Restorer:
         device: where it runs.
         precision: 'fp32' or 'bf16' (mixed precision). What is not finite in bf16 is computed again
             in fp32.
+        ensemble: restore each crop in its eight orientations and take the mean: about 0.1 dB better
+            in eight times the time.
     """
 
     def __init__(
-        self, network: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32'
+        self,
+        network: nn.Module,
+        device: torch.device | str = 'cpu',
+        precision: str = 'fp32',
+        ensemble: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision is {precision!r}; expected {" or ".join(PRECISIONS)}')
@@ -88,7 +96,8 @@ class Restorer:
         )
         self.network = self.adapter.network
         self.channels = 1 if getattr(self.network, 'in_chans', 3) == 1 else 3
-        self.crops = CropNetwork(self.adapter, self.device, precision, self.channels)
+        run = Ensemble(self.adapter) if ensemble else self.adapter
+        self.crops = CropNetwork(run, self.device, precision, self.channels)
 
     def restore(
         self,
@@ -109,9 +118,10 @@ class Restorer:
             mask: (h, w), white = restore: bool, uint8 0..255, uint16 or floating point 0..1, from
                 NumPy, torch or PIL; it need not be of the image's kind.
             degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5', 'noise:15'
-                or 'noise:15+jpeg:75' (see `Degradation.parse`), 'none' or 'unknown'. The region is
-                then the whole mask. 'auto' measures each region, and restores the part of the mask
-                that is degraded.
+                or 'noise:15+jpeg:75' (see `Degradation.parse`), 'kernel:FILE' (a small grey image:
+                what a point of light becomes), 'none' or 'unknown'. The region is then the whole
+                mask. 'auto' measures each region, and restores the part of the mask that is
+                degraded.
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
                 the start and after each tile. If memory runs out, the count may start again with
                 more tiles. Raise any exception in it to cancel; it reaches the caller.
@@ -273,7 +283,7 @@ def _parsed(degradation: str | Degradation) -> Degradation | None:
     """Return a degradation, None for 'auto'."""
     if isinstance(degradation, Degradation):
         return degradation
-    return None if degradation == 'auto' else Degradation.parse(degradation)
+    return None if degradation == 'auto' else read_degradation(degradation)
 
 
 def check_settings(context: int, feather: int, batch: int, tile: int) -> None:
@@ -293,6 +303,7 @@ def load_restorer(
     device: str | torch.device = 'auto',
     precision: str = 'fp32',
     opt: Mapping[str, Any] | None = None,
+    ensemble: bool = False,
 ) -> Restorer:
     """Return a `Restorer` from a checkpoint.
 
@@ -303,6 +314,7 @@ def load_restorer(
         precision: 'fp32' or 'bf16'.
         opt: for networks whose checkpoints do not describe themselves (SwinIR, HAT, DRCT): the
             options of their training, of which only the section `network_g` is used.
+        ensemble: see `Restorer`.
 
     Raises:
         FileNotFoundError, ValueError: in one line.
@@ -319,7 +331,7 @@ def load_restorer(
             'this installation has no weights of its own, give some (--weights)'
         )
     adapter = load_network(path, None if opt is None else _read_section(opt))
-    return Restorer(adapter, device, precision)
+    return Restorer(adapter, device, precision, ensemble)
 
 
 def _read_section(opt: Mapping[str, Any]) -> Mapping[str, Any]:

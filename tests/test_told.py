@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets_ext import degradations as pixels
 from hmaca_arch import cli
-from hmaca_arch.degradation import Degradation, degradations_of
+from hmaca_arch.degradation import Degradation, degradations_of, pixels
 from hmaca_arch.inference import Restorer
 from hmaca_arch.networks.unfolded import Unfolded
 

@@ -15,7 +15,8 @@ Deviations:
 
 * The start is the mean of a Gaussian process.
 * Levels and w_k are learned, around an annealing.
-* Kind and strength of the degradation are a second condition, which begins at zero.
+* Kind and strength of the degradation are a second condition, which begins at zero. A kernel is
+  described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 """
 
@@ -28,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
+from hmaca_arch.degradation import Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
@@ -38,23 +39,33 @@ from hmaca_arch.networks.wrapping import Wrapping, widened
 MOST_STEPS = 16
 # Levels and w are learned so many times faster than the network's weights.
 FAST = 10
-FACTS = len(KINDS) + 6
-ITERATED = ('pix', 'blur')  # kinds that every step works on; the others end after the first
+# What a network is told of. A kernel is described as the Gaussian of the same second moment, which
+# networks trained without kernels understand. `solve` has the exact kernel.
+DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
+FACTS = len(DESCRIBED) + 6
+ITERATED = (
+    'pix',
+    'blur',
+    'kernel',
+)  # kinds that every step works on; the others end after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
-ANNEALING = {'pix': (30, 2), 'blur': (10, 1)}  # first and last level, in grey levels
+# First and last level, in grey levels.
+ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     """Describe each degradation in numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
-        pix, blur, noise = (d.kind == kind for kind in ('pix', 'blur', 'noise'))
+        described = 'blur' if d.kind == 'kernel' else d.kind
+        sigma = d.sigma if d.kernel is None else d.kernel.sigma
+        pix, blur, noise = (described == kind for kind in ('pix', 'blur', 'noise'))
         rows.append(
             [
-                *(d.kind == kind for kind in KINDS),
+                *(described == kind for kind in DESCRIBED),
                 pix * math.log2(max(d.block, 1)) / 3,
                 pix * (d.pool == 'centre'),
-                blur * math.log2(1 + d.sigma),
+                blur * math.log2(1 + sigma),
                 noise * math.log2(1 + d.sigma) / 4,
                 d.jpeg > 0,
                 (100 - d.jpeg) / 50 if d.jpeg else 0,
