@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--size', default='16320x12240', help='width x height, in pixels')
     parser.add_argument('--depth', type=int, choices=(8, 16), default=8, help='bits; not JPEG')
+    parser.add_argument('--only', choices=tuple(FORMATS), help='one format')
     parser.add_argument('--limit', type=float, default=2500, help='MB beyond the imports')
     parser.add_argument('--folder', help='where the temporary folder is made')
     parser.add_argument('--more', default='', help="options of restore, as '--verify'")
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         make_files(folder, height, width, args.depth)
         for kind, ending in FORMATS.items():
             path = folder / f'image{ending}'
-            if not path.exists():
+            if args.only not in (None, kind) or not path.exists():
                 continue
             used = restore(folder, ending, width * height, args.more.split())
             beyond = used.memory - imports.memory
