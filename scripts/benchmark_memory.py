@@ -78,10 +78,11 @@ def run(*command: str) -> Used:
     return Used(int(done.stdout) * unit / 1e6, time.perf_counter() - start)
 
 
-def restore(folder: Path, ending: str, output: str, pixels: int, more: list[str]) -> Used:
-    """Restore the image with one ending."""
-    paths = ['-i', folder / f'image{ending}', '--mask', folder / 'mask.png', '-o', folder / output]
-    options = ['--device', 'cpu', '--max-pixels', pixels, '--overwrite', *more]
+def restore(folder: Path, ending: str, pixels: int, more: list[str]) -> Used:
+    """Restore the image with one ending, to a file of the same kind."""
+    image, result = (folder / f'{name}{ending}' for name in ('image', 'result'))
+    paths = ['-i', image, '--mask', folder / 'mask.png', '-o', result]
+    options = ['--device', 'cpu', '--max-pixels', pixels, *more]
     return run('-m', 'hmaca_arch', 'restore', *map(str, [*paths, *options]))
 
 
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--size', default='16320x12240', help='width x height, in pixels')
     parser.add_argument('--depth', type=int, choices=(8, 16), default=8, help='bits; not JPEG')
+    parser.add_argument('--only', choices=tuple(FORMATS), help='one format')
     parser.add_argument('--limit', type=float, default=2500, help='MB beyond the imports')
     parser.add_argument('--folder', help='where the temporary folder is made')
     parser.add_argument('--more', default='', help="options of restore, as '--verify'")
@@ -99,22 +101,20 @@ def main(argv: list[str] | None = None) -> int:
     width, height = map(int, args.size.split('x'))
     imports = run('-c', IMPORTS)
     print(f'{args.size}, {args.depth} bits; imports and weights take {imports.memory:.0f} MB\n')
-    print('| from | to | file | beyond the imports | seconds |\n| --- | --- | ---: | ---: | ---: |')
+    print('| format | file | beyond the imports | seconds |\n| --- | ---: | ---: | ---: |')
     most = 0.0
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         make_files(folder, height, width, args.depth)
         for kind, ending in FORMATS.items():
             path = folder / f'image{ending}'
-            if not path.exists():
+            if args.only not in (None, kind) or not path.exists():
                 continue
-            for output in dict.fromkeys(('result.png', f'result{ending}')):
-                used = restore(folder, ending, output, width * height, args.more.split())
-                beyond = used.memory - imports.memory
-                most = max(most, beyond)
-                numbers = f'{path.stat().st_size / 1e6:.0f} MB | {beyond:.0f} MB'
-                line = f'| {kind} | {Path(output).suffix} | {numbers} | {used.seconds:.0f} |'
-                print(line, flush=True)
+            used = restore(folder, ending, width * height, args.more.split())
+            beyond = used.memory - imports.memory
+            most = max(most, beyond)
+            size = path.stat().st_size / 1e6
+            print(f'| {kind} | {size:.0f} MB | {beyond:.0f} MB | {used.seconds:.0f} |', flush=True)
     return int(most > args.limit)
 
 

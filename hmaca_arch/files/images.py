@@ -29,7 +29,7 @@ from hmaca_arch.files.metadata import (
     take_xmp,
     texts_of,
 )
-from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, open_image
+from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_image
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
 from hmaca_arch.files.tiff import (
@@ -190,7 +190,7 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
     if image.format == 'TIFF':
         check_tags(image.tag_v2)  # type: ignore[attr-defined]
     orientation = orientation_of(image)
-    image.load()  # which turns TIFF
+    load_image(image)  # which turns TIFF
     mode, kind = image.mode, image.format or ''
     pixels, done = pixels_of(image, data, convert)
     found = Decoded(

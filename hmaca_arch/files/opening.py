@@ -5,6 +5,7 @@ import importlib.util
 import io
 import struct
 import threading
+from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError, features
 
@@ -21,6 +22,8 @@ AVIF_BRANDS = (b'avif', b'avis')
 MAX_PIXELS = 2**28  # of an image, unless more are allowed
 
 _lock = threading.Lock()
+_inside = 0  # of `_without_pillows_limit`
+_limit: int | None = None  # Pillow's own, meanwhile
 
 
 def open_image(
@@ -73,14 +76,35 @@ def check_pixels(width: int, height: int, most: int) -> None:
         )
 
 
+def load_image(image: Image.Image) -> None:
+    """Decode the pixels of an opened image. Of TIFF Pillow looks at the size here once more."""
+    with _without_pillows_limit():
+        image.load()
+
+
 def _open_unchecked(data: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """Open an image without Pillow's own limit of pixels, which is a setting of all the process."""
+    with _without_pillows_limit():
+        return Image.open(io.BytesIO(data), formats=formats)
+
+
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Switch off Pillow's own limit of pixels, which is a setting of all the process.
+
+    It comes back when the last of several threads leaves.
+    """
+    global _inside, _limit
     with _lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(io.BytesIO(data), formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        if not _inside:
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                Image.MAX_IMAGE_PIXELS = _limit
 
 
 def _formats_with_loss(data: bytes) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, decode, read_file
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
-from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.opening import load_image, open_image
 from hmaca_arch.files.png import PNG, chunks
 from hmaca_arch.files.tiff import MARKS, is_float
 
@@ -226,5 +226,6 @@ def _metadata(data: bytes, name: str) -> Metadata:
 def pillow_reads(data: bytes, path: Path) -> np.ndarray:
     """Return what Pillow reads of an image file (h, w, c), as stored."""
     with open_image(data, str(path), lossy_depth=True, max_pixels=2**62) as image:
+        load_image(image)
         pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1)

@@ -146,14 +146,16 @@ def test_limits_of_pixels(run):
     assert run(saved(PIXELS), 'out.png', '--max-pixels', 3072)[0] == 0
 
 
-def test_pillows_own_limit_of_pixels_is_not_met(run, monkeypatch, recwarn):
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF', 'WEBP'])
+def test_pillows_own_limit_of_pixels_is_not_met(run, monkeypatch, recwarn, kind):
     """Above its limit Pillow warns of a bomb, and above twice of it raises."""
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
     monkeypatch.setattr(pixels, 'ROWS', 1024)  # Pillow looks at the size of strips too
     for output in ('out.png', 'out.tif', 'out.webp'):
-        code, err = run(saved(PIXELS), output)
-        assert code == 0 and 'ecompression' not in err
+        code, err = run(saved(PIXELS, kind), f'{kind}{output}')
+        assert code == 0 and 'ecompression' not in err, err
     assert not [str(one.message) for one in recwarn if 'ecompression' in str(one.message)]
+    assert Image.MAX_IMAGE_PIXELS == 1000
 
 
 def test_quality_of_lossy_formats(run):
