@@ -2,10 +2,13 @@
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation import KINDS, Degradation
+from hmaca_arch.degradation.kernels import Kernel
 from hmaca_arch.messages import one_line, printable
 
 MANIFEST = 'manifest.jsonl'
@@ -31,19 +34,27 @@ def read_records(*manifests: Path) -> dict[str, dict[str, Any]]:
 def degradation_of(record: dict[str, Any]) -> Degradation:
     """Return the degradation of a record, of a manifest's or a `Recipe`'s.
 
-    It is `unknown` under protocol `release` and where several degradations were applied.
+    It is `unknown` under protocol `release`, where several degradations were applied, and where a
+    user's own was.
     """
     applied, jpeg = record.get('degradations', []), record.get('jpeg_after', 0)
     if record.get('protocol') == 'release' or len(applied) != 1:
         return Degradation(jpeg=jpeg)
-    one = applied[0]
-    if one['type'] != 'pix':
-        return Degradation(one['type'], sigma=one.get('sigma', 0), jpeg=jpeg)
-    block, pool = one['block'], one['pool']
-    if 'offset' not in one:
-        return Degradation('pix', block=block, pool=pool, jpeg=jpeg)
-    anchor, offset = ('offset', 'offset'), tuple(one['offset'])
-    return Degradation('pix', block, pool, anchor=anchor, offset=offset, jpeg=jpeg)
+    if applied[0]['type'] not in KINDS:
+        return Degradation(jpeg=jpeg)
+    return replace(as_degradation(applied[0]['type'], applied[0]), jpeg=jpeg)
+
+
+def as_degradation(kind: str, drawn: Mapping[str, Any]) -> Degradation:
+    """Return the degradation of a kind with the parameters that a record has of it."""
+    if kind == 'kernel':
+        return Degradation(kind, kernel=Kernel.from_text(drawn['kernel'], str(drawn['file'])))
+    if kind != 'pix':
+        return Degradation(kind, sigma=drawn.get('sigma', 0))
+    grid: dict[str, Any] = {}
+    if 'offset' in drawn:
+        grid = {'anchor': ('offset', 'offset'), 'offset': tuple(drawn['offset'])}
+    return Degradation('pix', drawn['block'], drawn['pool'], **grid)
 
 
 def read_degradations(folder: str) -> dict[str, Degradation]:

@@ -6,11 +6,13 @@ are made in the same way.
 
 from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets_ext import degradations
+from datasets_ext.manifest import as_degradation
 from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe_settings import (
     NO_COMPRESSION,
@@ -22,6 +24,10 @@ from datasets_ext.recipe_settings import (
     require_one_of,
 )
 from hmaca_arch.config.schema import PROTOCOLS
+from hmaca_arch.degradation import pixels
+from hmaca_arch.degradation.custom import DEGRADERS, Degrader, degrade
+from hmaca_arch.degradation.kernel_files import read_kernel
+from hmaca_arch.degradation.kernels import Kernel, add_kernel
 
 REGION_SIZE = 20 / 128  # of the shorter side: 20 px of 128, 10 of 64; the release's 40 of 256
 
@@ -33,9 +39,10 @@ class Recipe:
         protocol: `clean` or `release` (see `degradations`).
         degradation: `pix`, `blur` or `noise`; or a mapping with that as `type` and its parameters,
             each a number or a range [low, high]: pix {block: 5, pool: centre | mean | both}, blur
-            {sigma: 1.0}, noise {sigma: 7.07}; or a list of these, of which each image gets one
-            (in proportion to the entries' `weight`, default 1) or `degradation_count`, one after
-            the other.
+            {sigma: 1.0}, noise {sigma: 7.07}, kernel {path: an image file, or a folder of which
+            one is drawn}, or what `register_degradation` has registered; or a list of these, of
+            which each image gets one (in proportion to the entries' `weight`, default 1) or
+            `degradation_count`, one after the other.
         degradation_count: how many entries of the list an image gets, a number or a range.
         region: one of masks.SHAPES, or a list to draw from.
         region_size: side of the region, or a range: below 1 as a part of the working image's
@@ -93,6 +100,15 @@ class Recipe:
             raise ValueError(f'jpeg is {jpeg!r}, expected a quality from 1 to 100, or false')
         self.jpeg: int = int(jpeg) if protocol == 'release' else 0
         self.compression: dict[str, Any] = check_compression(compression, protocol)
+        # Kept here, as a worker process may start without them.
+        kinds = [entry['type'] for entry in self.degradations]
+        self.degraders: dict[str, Degrader] = {
+            kind: DEGRADERS[kind] for kind in kinds if kind in DEGRADERS
+        }
+        files = [file for entry in self.degradations for file in entry.get('path', ())]
+        self.kernels: dict[str, Kernel] = {file: read_kernel(file) for file in files}
+        for kernel in self.kernels.values():
+            add_kernel(kernel)
 
     def settings(self) -> dict[str, Any]:
         """Return every setting, with defaults filled in and numbers as ranges."""
@@ -150,7 +166,37 @@ class Recipe:
         if not self.compression[when] or rng.random() >= self.compression[when]:
             return image, 0
         quality = int(draw_number(self.compression['quality'], rng))
-        return degradations.jpeg(image, quality, subsampled=bool(rng.random() < 0.75)), quality
+        return pixels.jpeg(image, quality, subsampled=bool(rng.random() < 0.75)), quality
+
+    def _degrade(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        entry: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Apply one degradation under protocol `clean`; return its parameters too."""
+        kind = entry['type']
+        drawn = self._draw_parameters(entry, rng)
+        if kind in self.degraders:
+            return degrade(self.degraders[kind], image, mask, rng, drawn), drawn
+        return pixels.apply(image, mask, as_degradation(kind, drawn), rng), drawn
+
+    def _draw_parameters(
+        self, entry: Mapping[str, Any], rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Draw the parameters of a degradation from the ranges of its entry."""
+        if entry['type'] == 'kernel':
+            path = _draw_item(entry['path'], rng)
+            return {'file': Path(path).name, 'kernel': self.kernels[path].text}
+        if entry['type'] != 'pix':
+            ranges = {key: ends for key, ends in entry.items() if key not in ('type', 'weight')}
+            return {key: draw_number(ends, rng) for key, ends in ranges.items()}
+        block, pool = int(draw_number(entry['block'], rng)), _draw_item(entry['pool'], rng)
+        drawn: dict[str, Any] = {'block': block, 'pool': pool}
+        if 'offset' in entry:
+            drawn['offset'] = rng.integers(block, size=2).tolist()
+        return drawn
 
     def _working_image(self, image: np.ndarray, factor: int) -> np.ndarray:
         if self.size is not None:
@@ -189,7 +235,7 @@ class Recipe:
         mask, region = self.draw_mask(source.shape[0], source.shape[1], rng, factor)
         source, _ = self._compress(source, 'before', rng)
         lq, applied = source, []
-        degrade = _degrade_as_released if self.protocol == 'release' else _degrade
+        degrade = _degrade_as_released if self.protocol == 'release' else self._degrade
         for entry in self._draw_degradations(rng):
             lq, parameters = degrade(lq, mask, entry, rng)
             applied.append({'type': entry['type'], **parameters})
@@ -201,7 +247,7 @@ class Recipe:
                 source = np.where(mask, source, lq)
             return lq, mask, source, record
         if self.jpeg:
-            lq = degradations.jpeg(lq, self.jpeg)
+            lq = pixels.jpeg(lq, self.jpeg)
         height, width = (side // 2 for side in source.shape[:2])
         lq, gt = (degradations.release_resize(made, height, width) for made in (lq, source))
         return lq, degradations.release_mask(mask, height, width), gt, record
@@ -209,27 +255,6 @@ class Recipe:
 
 def _draw_item(items: tuple[Any, ...], rng: np.random.Generator) -> Any:
     return items[rng.integers(len(items))] if len(items) > 1 else items[0]
-
-
-def _degrade(
-    image: np.ndarray, mask: np.ndarray, entry: Mapping[str, Any], rng: np.random.Generator
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Apply one degradation under protocol `clean`; return its parameters too."""
-    kind = entry['type']
-    if kind == 'none':
-        return image, {}
-    if kind == 'pix':
-        block, pool = int(draw_number(entry['block'], rng)), _draw_item(entry['pool'], rng)
-        drawn: dict[str, Any] = {'block': block, 'pool': pool}
-        if 'offset' not in entry:
-            return degradations.pixelate(image, mask, block, pool), drawn
-        offset = rng.integers(block, size=2).tolist()
-        drawn['offset'] = offset
-        return degradations.pixelate_grid(image, mask, block, pool, offset), drawn
-    sigma = draw_number(entry['sigma'], rng)
-    if kind == 'blur':
-        return degradations.blur(image, mask, sigma), {'sigma': sigma}
-    return degradations.noise(image, mask, rng, sigma), {'sigma': sigma}
 
 
 def _degrade_as_released(

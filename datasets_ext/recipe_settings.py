@@ -1,12 +1,15 @@
 """Check the settings of a `Recipe` and bring each into one form: numbers become (low, high)."""
 
+import os
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from datasets_ext.degradations import POOLS
+from hmaca_arch.degradation import POOLS
+from hmaca_arch.degradation.custom import DEGRADERS, parameters_of
+from hmaca_arch.files.images import list_images
 from hmaca_arch.messages import suggestion
 
 DEGRADATIONS = ('pix', 'blur', 'noise')  # the paper's
@@ -15,8 +18,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     'blur': {'sigma': 1.0},
     'noise': {'sigma': 7.07},
     'none': {},
+    'kernel': {'path': ''},
 }
 _SMALLEST_SIGMA = {'blur': 0.05, 'noise': 0.0}
+_LARGEST_SIGMA = {'blur': 100, 'noise': 255}  # as `Degradation` has them
 NO_COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': (30, 100)}
 
 
@@ -77,7 +82,7 @@ def check_degradation(entry: str | Mapping[str, Any], protocol: str) -> dict[str
         raise ValueError(f'degradation is {entry!r}, expected a name, a mapping or a list of these')
     given: dict[str, Any] = {'type': entry} if isinstance(entry, str) else dict(entry)
     kind, weight = given.pop('type', ''), given.pop('weight', 1.0)
-    require_one_of('degradation', kind, _DEFAULTS)
+    require_one_of('degradation', kind, (*_DEFAULTS, *DEGRADERS))
     if not isinstance(weight, Real) or not 0 < float(weight) < float('inf'):
         raise ValueError(f'degradation {kind}: weight is {weight!r}, expected a number above 0')
     checked = {'type': kind, 'weight': float(weight)}
@@ -89,14 +94,26 @@ def check_degradation(entry: str | Mapping[str, Any], protocol: str) -> dict[str
                 f'remove {", ".join(sorted(given))}'
             )
         return checked
+    defaults = _DEFAULTS[kind] if kind in _DEFAULTS else parameters_of(DEGRADERS[kind], kind)
     for key in given:
-        require_one_of(f'degradation {kind}', key, _DEFAULTS[kind])
-    given = _DEFAULTS[kind] | given
+        require_one_of(f'degradation {kind}', key, defaults)
+    given = defaults | given
     if kind == 'pix':
         return checked | _check_pixelization(given)
+    if kind == 'kernel':
+        return checked | {'path': _kernel_files(given['path'])}
+    if kind in DEGRADERS:
+        return checked | {
+            key: number_range(f'degradation {kind}: {key}', value, float('-inf'))
+            for key, value in given.items()
+        }
     if kind != 'none':
         name = f'degradation {kind}: sigma'
         checked['sigma'] = number_range(name, given['sigma'], _SMALLEST_SIGMA[kind])
+        if checked['sigma'][1] > _LARGEST_SIGMA[kind]:
+            raise ValueError(
+                f'{name} is {given["sigma"]!r}, expected at most {_LARGEST_SIGMA[kind]}'
+            )
     return checked
 
 
@@ -107,6 +124,15 @@ def _check_pixelization(given: Mapping[str, Any]) -> dict[str, Any]:
     pools = POOLS if given['pool'] == 'both' else (given['pool'],)
     checked = {'block': block, 'pool': pools}
     return checked | {'offset': 'any'} if given['offset'] == 'any' else checked
+
+
+def _kernel_files(path: Any) -> tuple[str, ...]:
+    """Return the image files that the setting `path` of a kernel names."""
+    if not isinstance(path, str) or not os.path.exists(path):
+        raise ValueError(
+            f'degradation kernel: path is {path!r}, expected an image file or a folder of them'
+        )
+    return tuple(list_images(path).values()) if os.path.isdir(path) else (path,)
 
 
 def check_compression(entry: Mapping[str, Any] | None, protocol: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from datasets_ext.degradations import pixelate  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
+from hmaca_arch.degradation.pixels import pixelate  # noqa: E402
 from hmaca_arch.experiments.comparison.methods import label_of  # noqa: E402
 from hmaca_arch.experiments.comparison.sheet import CELL, error_map  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402

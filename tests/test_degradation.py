@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_ext import degradations as pixels
 from hmaca_arch.degradation import (
     ANCHORS,
     FIELDS,
@@ -16,10 +15,12 @@ from hmaca_arch.degradation import (
     UNKNOWN,
     Degradation,
     Equations,
+    Kernel,
     blur_matrix,
     degradations_of,
     find_blocks,
     find_blur,
+    pixels,
     solve,
 )
 
@@ -443,8 +444,9 @@ def test_nothing_is_ever_not_finite(seed, kind, block, sigma, jpeg):
     offset = tuple(int(place) for place in rng.integers(-50, 50, 2))
     anchor = tuple(str(rng.choice(ANCHORS)) for _ in range(2))
     pool = str(rng.choice(['mean', 'centre']))
+    kernel = Kernel.of(rng.random((2 * block % 9 + 1, 5)) + 0.01) if kind == 'kernel' else None
     degradation = Degradation(
-        kind, block=block, pool=pool, anchor=anchor, offset=offset, sigma=sigma, jpeg=jpeg
+        kind, block, pool, anchor=anchor, offset=offset, sigma=sigma, jpeg=jpeg, kernel=kernel
     )
     height, width = rng.integers(1, 20, 2)
     mask = torch.from_numpy(rng.random((1, 1, height, width)) < rng.random()).float()

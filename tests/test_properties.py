@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from skimage.filters import gaussian
 from torch import nn
 
-from datasets_ext import degradations
 from datasets_ext.crops import draw_augmentation
 from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe import Recipe
 from datasets_ext.recipe_settings import DEGRADATIONS
 from hmaca_arch.compositing import composite, composite_image
+from hmaca_arch.degradation import POOLS, pixels
 from hmaca_arch.files.images import decode, decode_image, encode_png
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.metadata import upright_exif
@@ -68,27 +68,27 @@ def pixelated(picture: np.ndarray, mask: np.ndarray, block: int, pool: str) -> n
     st.sampled_from(SHAPES),
     st.integers(1, 40),
     st.integers(1, 9),
-    st.sampled_from(degradations.POOLS),
+    st.sampled_from(POOLS),
 )
 @settings(max_examples=60)
 def test_pixelization_is_that_of_the_loops(seed, height, width, shape, side, block, pool):
     picture, mask = drawn(seed, height, width, shape, side)
     before = picture.copy()
-    result = degradations.pixelate(picture, mask, block, pool)
+    result = pixels.pixelate(picture, mask, block, pool)
     expected = pixelated(picture, mask, block, pool)
     assert np.abs(result.astype(int) - expected).max() <= (
         1 if pool == 'mean' else 0
     )  # a mean that ends in a half
     np.testing.assert_array_equal(picture, before)
     if shape == 'square':
-        np.testing.assert_array_equal(degradations.pixelate(result, mask, block, pool), result)
+        np.testing.assert_array_equal(pixels.pixelate(result, mask, block, pool), result)
 
 
 @given(SEEDS, SIDES, SIDES, st.sampled_from(SHAPES), st.integers(1, 40), st.floats(0.3, 4))
 @settings(max_examples=40)
 def test_blur_is_scikit_images_inside_and_nothing_outside(seed, height, width, shape, side, sigma):
     picture, mask = drawn(seed, height, width, shape, side)
-    result = degradations.blur(picture, mask, sigma)
+    result = pixels.blur(picture, mask, sigma)
     outside = ~mask[..., 0]
     np.testing.assert_array_equal(result[outside], picture[outside])
     radius = int(np.ceil(4 * sigma))
@@ -112,7 +112,7 @@ def test_noise_is_added_inside_and_nowhere_else(seed, height, width, shape, side
     picture, mask = drawn(seed, height, width, shape, side)
     numbers = RNG(seed + 1).normal(0, sigma, picture.shape)
     expected = np.where(mask, np.clip(np.rint(picture + numbers), 0, 255), picture)
-    np.testing.assert_array_equal(degradations.noise(picture, mask, RNG(seed + 1), sigma), expected)
+    np.testing.assert_array_equal(pixels.noise(picture, mask, RNG(seed + 1), sigma), expected)
 
 
 @given(

@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 from skimage import data
 
-from datasets_ext import degradations
+from hmaca_arch.degradation import pixels
 from hmaca_arch.inference import SHIPPED_WEIGHTS, load_restorer
 from hmaca_arch.metrics import calculate_masked_psnr
 
 DAMAGES = {  # and the gain in dB that must at least come out: 3.15, 3.13 and 7.90 were measured
-    'pixelized': (lambda picture, mask: degradations.pixelate(picture, mask, 5, 'centre'), 2.5),
-    'blurred': (lambda picture, mask: degradations.blur(picture, mask, 1.5), 2.5),
-    'noisy': (
-        lambda picture, mask: degradations.noise(picture, mask, np.random.default_rng(0), 15),
-        7.0,
-    ),
+    'pixelized': (lambda picture, mask: pixels.pixelate(picture, mask, 5, 'centre'), 2.5),
+    'blurred': (lambda picture, mask: pixels.blur(picture, mask, 1.5), 2.5),
+    'noisy': (lambda picture, mask: pixels.noise(picture, mask, np.random.default_rng(0), 15), 7.0),
 }
 
 

@@ -1,5 +1,6 @@
 """`basicsr check`: check an option file, and its data, before a run does."""
 
+from hmaca_arch.commands.importing import import_modules
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.commands.train import add_option_file
 from hmaca_arch.experiments.check import check_experiment
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> None:
         help='processes that read images (default: one for each core, at most 8)',
     )
     args = parser.parse_args(argv)
+    import_modules(args.modules)
     check_experiment(
         args.opt,
         args.force_yml,

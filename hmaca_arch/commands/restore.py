@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from hmaca_arch import devices
+from hmaca_arch.commands.importing import add_imports, import_modules
 from hmaca_arch.commands.parsing import Parser
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, check_settings, load_restorer
 from hmaca_arch.restoring.mask_sources import MaskSource, parse_box
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     _add_files(made.add_argument_group('files').add_argument)
     _add_masks(made.add_argument_group('masks').add_argument)
     _add_network(made.add_argument_group('network').add_argument)
+    add_imports(made)
     return made
 
 
@@ -125,8 +127,13 @@ def _add_network(add: Any) -> None:
         default='auto',
         metavar='WHAT',
         help='what was done to the region: auto (default; measured), pix:8:mean, '
-        'pix:8:centre@3,5, blur:1.5, noise:15, each with +jpeg:75 if it was saved so; none; '
-        'unknown',
+        'pix:8:centre@3,5, blur:1.5, kernel:FILE (a small grey image: what a point of light '
+        'becomes), noise:15, each with +jpeg:75 if it was saved so; none; unknown',
+    )
+    add(
+        '--ensemble',
+        action='store_true',
+        help='restore in eight orientations and take the mean: a little better, eight times slower',
     )
     add('--device', default='auto', metavar='NAME', help=devices.HELP)
     add('--precision', choices=('fp32', 'bf16'), default='fp32', help='bf16: mixed precision')
@@ -160,11 +167,14 @@ def main(argv: list[str] | None = None) -> int:
         OSError, ValueError: a mistake that concerns everything; nothing was done.
     """
     args = parser().parse_args(argv)
+    import_modules(args.modules)
     weights = args.weights or SHIPPED_WEIGHTS
     return restore_files(
         request_of(args),
-        lambda: load_restorer(args.weights, args.device, args.precision, options_of(args.opt)),
-        facts={'weights': str(weights), 'precision': args.precision},
+        lambda: load_restorer(
+            args.weights, args.device, args.precision, options_of(args.opt), args.ensemble
+        ),
+        facts={'weights': str(weights), 'precision': args.precision, 'ensemble': args.ensemble},
         read=[path for path in (weights, args.opt) if path],
     )
 
@@ -175,11 +185,14 @@ def request_of(args: argparse.Namespace) -> Request:
     Raises:
         ValueError: one of them cannot work.
     """
-    if args.degradation != 'auto':
+    degradation = args.degradation
+    if degradation != 'auto':
         try:
-            Degradation.parse(args.degradation)
+            degradation = read_degradation(degradation)
         except ValueError as error:
-            raise ValueError(f'--{error}; or auto') from None
+            text = str(error)
+            form = text.startswith('degradation: ')  # not a file
+            raise ValueError(f'--{text}; or auto' if form else f'--degradation: {text}') from None
     if args.quality is not None and not 1 <= args.quality <= 100:
         raise ValueError(f'--quality: got {args.quality}; expected 1 to 100')
     boxes = [parse_box(text) for text in args.box]
@@ -203,7 +216,7 @@ def request_of(args: argparse.Namespace) -> Request:
         verify=args.verify,
         report=args.json,
         max_pixels=args.max_pixels,
-        degradation=args.degradation,
+        degradation=degradation,
         settings={**numbers, 'soft_mask': args.soft_mask},
     )
 

@@ -4,10 +4,13 @@ import os
 
 import datasets_ext  # noqa: F401  (registers the data sets)
 import losses_ext  # noqa: F401  (registers the losses)
+from hmaca_arch.commands.importing import import_modules
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.training.pipeline import run_pipeline
 
 
 def main(argv: list[str]) -> None:
     """Test, and write to the current folder; errors as in `run_pipeline`."""
-    run_pipeline('test', arguments(argv, 'test'), root_path=os.getcwd())
+    args = arguments(argv, 'test')
+    import_modules(args.modules)
+    run_pipeline('test', args, root_path=os.getcwd())

@@ -5,6 +5,7 @@ import os
 
 import datasets_ext  # noqa: F401  (registers the data sets)
 import losses_ext  # noqa: F401  (registers the losses)
+from hmaca_arch.commands.importing import add_imports, import_modules
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.config.overrides import add_overrides
 from hmaca_arch.training.pipeline import run_pipeline
@@ -16,7 +17,7 @@ DESCRIPTIONS = {
 
 
 def add_option_file(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments `-opt` and `--force_yml`."""
+    """Add the arguments `-opt`, `--force_yml` and `--import`."""
     parser.add_argument(
         '-opt',
         required=True,
@@ -24,6 +25,7 @@ def add_option_file(parser: argparse.ArgumentParser) -> None:
         help='option file: a path, or the name of a shipped one (train_HMACA1)',
     )
     add_overrides(parser)
+    add_imports(parser)
 
 
 def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namespace:
@@ -53,4 +55,6 @@ def arguments(argv: list[str] | None, command: str = 'train') -> argparse.Namesp
 
 def main(argv: list[str]) -> None:
     """Train, and write to the current folder; errors as in `run_pipeline`."""
-    run_pipeline('train', arguments(argv, 'train'), root_path=os.getcwd())
+    args = arguments(argv, 'train')
+    import_modules(args.modules)
+    run_pipeline('train', args, root_path=os.getcwd())

@@ -7,6 +7,7 @@ degradation says D(x) = y:
   the block's colour;
 * Gaussian blur: y = A x, with the kernel cut at 4 sigma and mirrored at the image's edge
   (REFLECT_101);
+* any other known kernel, such as motion or a disc: y = A x, with the same edges;
 * Gaussian noise: y = x + n e.
 
 `solve(z, y, mask, degradations, w)` returns the image nearest to an estimate z that agrees with the
@@ -19,6 +20,7 @@ Williams for `start`'s prior.
 
 from hmaca_arch.degradation.blocks import Blocks, find_blocks, solve_blocks
 from hmaca_arch.degradation.blur import Blur, blur_matrix, conjugate_gradients, find_blur
+from hmaca_arch.degradation.custom import register_degradation
 from hmaca_arch.degradation.description import (
     ANCHORS,
     FIELDS,
@@ -31,6 +33,7 @@ from hmaca_arch.degradation.description import (
     regions,
 )
 from hmaca_arch.degradation.equations import Equations, solve
+from hmaca_arch.degradation.kernels import Kernel
 from hmaca_arch.degradation.start import Prior, deblurred, smoothest
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     'Blur',
     'Degradation',
     'Equations',
+    'Kernel',
     'Prior',
     'blur_matrix',
     'conjugate_gradients',
@@ -52,6 +56,7 @@ __all__ = [
     'find_blocks',
     'find_blur',
     'regions',
+    'register_degradation',
     'smoothest',
     'solve',
     'solve_blocks',

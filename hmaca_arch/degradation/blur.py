@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,41 +13,73 @@ from hmaca_arch.degradation.description import Degradation
 MOST = 400  # iterations of conjugate gradients in a data step
 
 
+class Operator(Protocol):
+    """A linear map of images (b, c, h, w) that blurs."""
+
+    @property
+    def holds(self) -> Tensor:
+        """Which equations hold, (b, 1, h, w) of 0 and 1."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Blur (b, c, h, w)."""
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        """Apply the transpose, which is not the blur itself at the image's edge."""
+
+    def power(self, laplacian: Tensor) -> Tensor:
+        """Return the squared gains (b, 1, h, w) at the frequencies of a cosine transform.
+
+        Args:
+            laplacian: (h, w), the Laplacian's eigenvalues at these frequencies.
+        """
+
+
+def mirrored(length: int, reach: int) -> np.ndarray:
+    """Return the pixels at -reach .. length + reach - 1 of a line that is mirrored at its ends."""
+    place = np.arange(-reach, length + reach)
+    if length == 1:
+        return np.zeros_like(place)
+    return np.abs((place + length - 1) % (2 * (length - 1)) - (length - 1))
+
+
+def equations_hold(length: int, reach: int, low_edge: bool, high_edge: bool) -> np.ndarray:
+    """Return for each row whether all that its kernel reaches is known, (length,) bool.
+
+    Where an end is no edge of the image, the kernel must not leave the array.
+    """
+    rows = np.arange(length)
+    return ((rows >= reach) | low_edge) & ((rows < length - reach) | high_edge)
+
+
 @functools.lru_cache(maxsize=4096)
 def blur_matrix(
     length: int, sigma: float, low_edge: bool = True, high_edge: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the matrix (length, length) of a Gaussian blur along one side, float64.
 
-    The second array says whether each row's equation holds. The kernel is cut at ceil(4 sigma),
-    normalised, and mirrored at the ends (REFLECT_101). Where an end is no edge of the image, rows
-    whose kernel leaves the array do not hold.
+    The second array is `equations_hold`. The kernel is cut at ceil(4 sigma), normalised, and
+    mirrored at the ends (REFLECT_101).
     """
     reach = int(np.ceil(4 * sigma))
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
-    place = np.arange(length)[:, None] + np.arange(-reach, reach + 1)
-    period = max(1, 2 * (length - 1))
-    mirrored = (
-        np.abs((place + length - 1) % period - (length - 1)) if length > 1 else np.zeros_like(place)
-    )
+    places = np.lib.stride_tricks.sliding_window_view(mirrored(length, reach), 2 * reach + 1)
     matrix = np.zeros((length, length))
-    np.add.at(matrix, (np.arange(length)[:, None], mirrored), kernel)
-    rows = np.arange(length)
-    holds = ((rows >= reach) | low_edge) & ((rows < length - reach) | high_edge)
-    return matrix, holds
+    np.add.at(matrix, (np.arange(length)[:, None], places), kernel)
+    return matrix, equations_hold(length, reach, low_edge, high_edge)
 
 
 class Blur(NamedTuple):
-    """The blurs of a batch.
+    """The Gaussian blurs of a batch, an `Operator`.
 
-    There are matrices along columns (b, h, h) and rows (b, w, w), and which equations hold (b, 1,
-    h, w).
+    There are matrices along columns (b, h, h) and rows (b, w, w), which equations hold (b, 1, h,
+    w), and the sigmas (b, 1, 1, 1).
     """
 
     vertical: Tensor
     horizontal: Tensor
     holds: Tensor
+    sigma: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """Blur (b, c, h, w)."""
@@ -56,6 +88,10 @@ class Blur(NamedTuple):
     def adjoint(self, x: Tensor) -> Tensor:
         """Apply the transpose, which is not the blur itself at the image's edge."""
         return self.vertical[:, None].mT @ x @ self.horizontal[:, None]
+
+    def power(self, laplacian: Tensor) -> Tensor:
+        """Return the squared gains, see `Operator`."""
+        return torch.exp(-(self.sigma**2) * laplacian)
 
 
 def find_blur(mask: Tensor, degradations: Sequence[Degradation], dtype: torch.dtype) -> Blur:
@@ -72,7 +108,8 @@ def find_blur(mask: Tensor, degradations: Sequence[Degradation], dtype: torch.dt
         torch.from_numpy(np.stack(part)).to(mask.device) for part in zip(*parts)
     )
     holds = (rows[:, None, :, None] & columns[:, None, None, :] & (mask > 0)).to(dtype)
-    return Blur(vertical.to(dtype), horizontal.to(dtype), holds)
+    sigma = torch.tensor([d.sigma for d in degradations]).to(holds).view(-1, 1, 1, 1)
+    return Blur(vertical.to(dtype), horizontal.to(dtype), holds, sigma)
 
 
 def conjugate_gradients(
@@ -124,41 +161,26 @@ class SolveBlur(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
-        z: Tensor,
-        y: Tensor,
-        w: Tensor,
-        region: Tensor,
-        vertical: Tensor,
-        horizontal: Tensor,
-        holds: Tensor,
+        ctx: Any, z: Tensor, y: Tensor, w: Tensor, region: Tensor, blur: Operator
     ) -> Tensor:
-        """Solve by conjugate gradients; arguments as `Equations.solve` and `Blur` have them."""
-        blur = Blur(vertical, horizontal, holds)
+        """Solve by conjugate gradients; region (b, 1, h, w), the others as `Equations.solve`."""
         tolerance = 1e-5 if z.dtype == torch.float32 else 1e-13
 
         def normal(x: Tensor) -> Tensor:
-            return region * blur.adjoint(holds * blur(x)) + w * x
+            return region * blur.adjoint(blur.holds * blur(x)) + w * x
 
         x = torch.where(region > 0, z, y)
         change = conjugate_gradients(
-            normal, region * blur.adjoint(holds * (y - blur(x))), tolerance, MOST
+            normal, region * blur.adjoint(blur.holds * (y - blur(x))), tolerance, MOST
         )
         ctx.normal, ctx.tolerance, ctx.region = normal, tolerance, region
         ctx.save_for_backward(w, change)
         return x + change
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients of z and w."""
         w, change = ctx.saved_tensors
-        solved = conjugate_gradients(ctx.normal, ctx.region * gradient, ctx.tolerance, MOST)
-        return (
-            w * solved,
-            None,
-            -(solved * change).sum(dim=(1, 2, 3), keepdim=True),
-            None,
-            None,
-            None,
-            None,
-        )
+        solved = conjugate_gradients(ctx.normal, ctx.region * gradients[0], ctx.tolerance, MOST)
+        of_w = -(solved * change).sum(dim=(1, 2, 3), keepdim=True)
+        return w * solved, None, of_w, None, None

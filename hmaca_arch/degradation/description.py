@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-KINDS = ('unknown', 'none', 'pix', 'blur', 'noise')
+from hmaca_arch.degradation.kernels import Kernel, add_kernel, kernel_of
+
+KINDS = ('unknown', 'none', 'pix', 'blur', 'noise', 'kernel')
 POOLS = ('mean', 'centre')
 # Where a block grid begins: at the top or left of a region's box, at its bottom or right, or at
 # `offset`. Blocks are cut at the box, except with `offset`, where they are whole.
 ANCHORS = ('start', 'end', 'offset', 'offset and box')
 # The vector's layout, here and nowhere else. `edge_*`: 1 where that side of the array is a side of
-# the image, 0 where a crop cut it.
+# the image, 0 where a crop cut it. `kernel_*`: the kernel's number.
 FIELDS = (
     *KINDS,
     'block',
@@ -28,6 +30,8 @@ FIELDS = (
     'edge_left',
     'edge_bottom',
     'edge_right',
+    'kernel_high',
+    'kernel_low',
 )
 FORM = (
     'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, '
@@ -49,6 +53,7 @@ class Degradation:
         sigma: in pixels (blur), or in grey levels of 255 (noise).
         jpeg: quality of the JPEG after it, 1 to 100; 0 without.
         edges: whether the top, left, bottom and right of the array are the image's own.
+        kernel: what blurred the image (kernel).
     """
 
     kind: str = 'unknown'
@@ -59,6 +64,7 @@ class Degradation:
     sigma: float = 0.0
     jpeg: int = 0
     edges: tuple[bool, bool, bool, bool] = (True, True, True, True)
+    kernel: Kernel | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -77,12 +83,19 @@ class Degradation:
             raise ValueError(
                 f'degradation: got noise sigma {self.sigma}, expected 0 to 255 grey levels'
             )
+        if (self.kind == 'kernel') != (self.kernel is not None):
+            raise ValueError(f'degradation: got {self.kind} and {self.kernel}, expected a kernel')
+        if self.kernel is not None:
+            add_kernel(self.kernel)
         if not 0 <= self.jpeg <= 100:
             raise ValueError(f'degradation: got JPEG quality {self.jpeg}, expected 1 to 100')
 
     @classmethod
     def parse(cls, text: str) -> 'Degradation':
         """Read the written form, such as `pix:8:centre@3,5`, `blur:1.5+jpeg:75` or `unknown`.
+
+        It reads no files, so it is safe for text from strangers. `kernel:FILE` is read by
+        `kernel_files.read_degradation`.
 
         Raises:
             ValueError: what was got, and the forms that exist.
@@ -120,6 +133,8 @@ class Degradation:
             text += f':{self.block}:{self.pool}{place}'
         elif self.kind in ('blur', 'noise'):
             text += f':{self.sigma:g}'
+        elif self.kernel is not None:
+            text += f':{self.kernel.name}'
         return text + (f'+jpeg:{self.jpeg}' if self.jpeg else '')
 
     @property
@@ -149,6 +164,9 @@ class Degradation:
                 for side, edge in zip(('top', 'left', 'bottom', 'right'), self.edges)
             }
         )
+        if self.kernel is not None:
+            add_kernel(self.kernel)  # this object may come from another process
+            values['kernel_high'], values['kernel_low'] = self.kernel.number
         return np.array([values.get(name, 0) for name in FIELDS], np.float32)
 
     @classmethod
@@ -182,6 +200,9 @@ class Degradation:
                 values['edge_bottom'] == 1,
                 values['edge_right'] == 1,
             ),
+            kernel=kernel_of((int(values['kernel_high']), int(values['kernel_low'])))
+            if kinds[0] == 'kernel'
+            else None,
         )
 
     def cropped(
@@ -246,13 +267,15 @@ class Degradation:
             edges=(top, left, bottom, right),
             anchor=(anchor[0], anchor[1]),
             offset=(offset[0], offset[1]),
+            kernel=self.kernel and self.kernel.flipped(axis),
         )
 
     def transposed(self) -> 'Degradation':
         """Return what holds after rows and columns are exchanged."""
         (top, left, bottom, right), (y, x) = self.edges, self.anchor
         edges, offset = (left, top, right, bottom), (self.offset[1], self.offset[0])
-        return replace(self, edges=edges, anchor=(x, y), offset=offset)
+        kernel = self.kernel and self.kernel.transposed()
+        return replace(self, edges=edges, anchor=(x, y), offset=offset, kernel=kernel)
 
 
 UNKNOWN = Degradation()

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from hmaca_arch.degradation.blocks import find_blocks, solve_blocks
-from hmaca_arch.degradation.blur import SolveBlur, find_blur
+from hmaca_arch.degradation.blur import Operator, SolveBlur, find_blur
+from hmaca_arch.degradation.convolution import find_convolutions
 from hmaca_arch.degradation.description import KINDS, Degradation
 from hmaca_arch.degradation.start import deblurred, smoothest
+
+FIND = (('blur', find_blur), ('kernel', find_convolutions))
 
 
 class Equations:
@@ -34,12 +37,11 @@ class Equations:
             kind: [i for i, d in enumerate(degradations) if d.kind == kind] for kind in KINDS
         }
         self.blocks = find_blocks(mask, degradations)
-        blurred = self.rows['blur']
-        self.blur = (
-            find_blur(mask[blurred], [degradations[i] for i in blurred], y.dtype)
-            if blurred
-            else None
-        )
+        self.blurs: dict[str, Operator] = {
+            kind: find(mask[self.rows[kind]], self._of(kind), y.dtype)
+            for kind, find in FIND
+            if self.rows[kind]
+        }
         jpeg = torch.tensor([d.jpeg > 0 for d in degradations], device=y.device)
         self.jpeg = jpeg.view(-1, 1, 1, 1)
         self.variance = torch.tensor(
@@ -47,6 +49,10 @@ class Equations:
             dtype=y.dtype,
             device=y.device,
         )
+
+    def _of(self, kind: str) -> list[Degradation]:
+        """Return the degradations of one kind."""
+        return [self.degradations[i] for i in self.rows[kind]]
 
     def known(self) -> Tensor:
         """Return how far y tells each pixel of R, (b, 1, h, w).
@@ -79,14 +85,13 @@ class Equations:
         """
         x = torch.where(self.mask, z, self.y)
         x = solve_blocks(x, self.y, self.blocks, self.variance, torch.where(self.jpeg, w, 0))
-        for kind in ('blur', 'noise', 'none'):
+        for kind in ('blur', 'kernel', 'noise', 'none'):
             rows = self.rows[kind]
             if not rows or (kind == 'none' and bool(self.jpeg[rows].all())):
                 continue
-            if kind == 'blur':
-                assert self.blur is not None
+            if kind in self.blurs:
                 region = self.mask[rows].to(x.dtype)
-                part = SolveBlur.apply(x[rows], self.y[rows], w[rows], region, *self.blur)
+                part = SolveBlur.apply(x[rows], self.y[rows], w[rows], region, self.blurs[kind])
             elif kind == 'noise':
                 part = torch.where(
                     self.mask[rows],
@@ -105,18 +110,14 @@ class Equations:
 
         Pixelized regions are interpolated smoothly, blurred ones deblurred. Others are y.
         """
-        x, rows = self.y, self.rows['blur']
-        if rows:
-            assert self.blur is not None
-            sharp = deblurred(
-                self.y[rows], self.mask[rows], self.blur, [self.degradations[i] for i in rows]
-            )
+        x = self.y
+        for kind, blur in self.blurs.items():
+            rows = self.rows[kind]
+            sharp = deblurred(self.y[rows], self.mask[rows], blur, self._of(kind))
             x = x.index_copy(0, torch.tensor(rows, device=x.device), sharp)
         rows = self.rows['pix']
         if rows:
-            blocks = find_blocks(
-                self.mask[rows].to(self.y.dtype), [self.degradations[i] for i in rows]
-            )
+            blocks = find_blocks(self.mask[rows].to(self.y.dtype), self._of('pix'))
             smooth = smoothest(self.y[rows], self.mask[rows], blocks, self.variance[rows])
             x = x.index_copy(0, torch.tensor(rows, device=x.device), smooth)
         return x

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hmaca_arch.degradation.blocks import Blocks, by_pixel, solve_blocks
-from hmaca_arch.degradation.blur import Blur, conjugate_gradients
+from hmaca_arch.degradation.blur import Operator, conjugate_gradients
 from hmaca_arch.degradation.description import Degradation
 
 # exponent of the Laplacian in the prior of `start`: that of the kernel exp(-(d / L)^0.8) in two
@@ -95,7 +95,9 @@ def smoothest(y: Tensor, mask: Tensor, blocks: Blocks, variance: Tensor) -> Tens
 
 
 @torch.no_grad()
-def deblurred(y: Tensor, mask: Tensor, blur: Blur, degradations: Sequence[Degradation]) -> Tensor:
+def deblurred(
+    y: Tensor, mask: Tensor, blur: Operator, degradations: Sequence[Degradation]
+) -> Tensor:
     """Return the mean of the prior, given the blurred y inside R and y outside.
 
     Inside, y is rounded to 8 bits or compressed.
@@ -104,10 +106,7 @@ def deblurred(y: Tensor, mask: Tensor, blur: Blur, degradations: Sequence[Degrad
     given, y = y, _mixed(y, COLOURS)
     noise = torch.tensor([d.variance / 255**2 for d in degradations]).to(y).view(-1, 1, 1, 1)
     variance = noise / _neighbours(y, ~mask).clamp(min=noise)
-    sigma = torch.tensor([d.sigma for d in degradations]).to(y).view(-1, 1, 1, 1)
-    inverse = 1 / (
-        torch.exp(-(sigma**2) * prior.laplacian) + variance * (prior.precision + prior.least)
-    )
+    inverse = 1 / (blur.power(prior.laplacian) + variance * (prior.precision + prior.least))
 
     def normal(x: Tensor) -> Tensor:
         return mask * (

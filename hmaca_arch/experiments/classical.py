@@ -20,11 +20,12 @@ from scipy.ndimage import distance_transform_edt
 from skimage.measure import label, regionprops
 from skimage.restoration import denoise_nl_means
 
+from hmaca_arch.degradation.pixels import REACH, gaussian
+
 RING = 1.5  # pixels around a region that radial-basis interpolation uses: the 8 neighbours
 # With more than POINTS points each pixel is interpolated from the nearest NEIGHBOURS: no loss, and
 # bounded cost.
 POINTS, NEIGHBOURS = 1000, 64
-REACH = 4  # standard deviations at which a Gaussian is cut off, as when the data were made
 
 
 def block_starts(side: int, block: int, centred: bool) -> np.ndarray:
@@ -107,15 +108,6 @@ def radial_basis(
         )
         result[mask] = interpolate(np.argwhere(mask))
     return np.clip(result, 0, 1)
-
-
-def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur an image as `datasets_ext.degradations.blur` does.
-
-    The kernel is cut off at 4 sigma; the image is mirrored at its edge.
-    """
-    size = 2 * int(np.ceil(REACH * sigma)) + 1
-    return cv2.GaussianBlur(image, (size, size), float(sigma), borderType=cv2.BORDER_REFLECT_101)
 
 
 def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

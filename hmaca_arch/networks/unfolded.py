@@ -15,7 +15,8 @@ Deviations:
 
 * The start is the mean of a Gaussian process.
 * Levels and w_k are learned, around an annealing.
-* Kind and strength of the degradation are a second condition, which begins at zero.
+* Kind and strength of the degradation are a second condition, which begins at zero. A kernel is
+  described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 """
 
@@ -28,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmaca_arch.degradation import KINDS, Degradation, Equations, degradations_of
+from hmaca_arch.degradation import Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
@@ -38,23 +39,33 @@ from hmaca_arch.networks.wrapping import Wrapping, widened
 MOST_STEPS = 16
 # Levels and w are learned so many times faster than the network's weights.
 FAST = 10
-FACTS = len(KINDS) + 6
-ITERATED = ('pix', 'blur')  # kinds that every step works on; the others end after the first
+# What a network is told of. A kernel is described as the Gaussian of the same second moment, which
+# networks trained without kernels understand. `solve` has the exact kernel.
+DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
+FACTS = len(DESCRIBED) + 6
+ITERATED = (
+    'pix',
+    'blur',
+    'kernel',
+)  # kinds that every step works on; the others end after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
-ANNEALING = {'pix': (30, 2), 'blur': (10, 1)}  # first and last level, in grey levels
+# First and last level, in grey levels.
+ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     """Describe each degradation in numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
-        pix, blur, noise = (d.kind == kind for kind in ('pix', 'blur', 'noise'))
+        described = 'blur' if d.kind == 'kernel' else d.kind
+        sigma = d.sigma if d.kernel is None else d.kernel.sigma
+        pix, blur, noise = (described == kind for kind in ('pix', 'blur', 'noise'))
         rows.append(
             [
-                *(d.kind == kind for kind in KINDS),
+                *(described == kind for kind in DESCRIBED),
                 pix * math.log2(max(d.block, 1)) / 3,
                 pix * (d.pool == 'centre'),
-                blur * math.log2(1 + d.sigma),
+                blur * math.log2(1 + sigma),
                 noise * math.log2(1 + d.sigma) / 4,
                 d.jpeg > 0,
                 (100 - d.jpeg) / 50 if d.jpeg else 0,
@@ -90,6 +101,22 @@ def annealed(
         rows.append([math.log(level), math.log(0.5 * variance / error**2)])
     log_level, log_w = torch.tensor(rows, dtype=like.dtype, device=like.device).split(1, dim=1)
     return log_level, log_w
+
+
+# The equations look at values to choose their way, which `torch.compile` cannot follow.
+@torch.compiler.disable
+def started(
+    y: Tensor, region: Tensor, degradations: Sequence[Degradation]
+) -> tuple[Equations, Tensor]:
+    """Set up the equations of a batch and compute where they start, (b, c, h, w)."""
+    equations = Equations(y, region, degradations)
+    return equations, equations.start()
+
+
+@torch.compiler.disable
+def solve(equations: Equations, z: Tensor, w: Tensor) -> Tensor:
+    """Solve the equations for the estimate z (b, c, h, w) with the weights w (b, 1, 1, 1)."""
+    return equations.solve(z, w)
 
 
 @register
@@ -140,8 +167,8 @@ class Unfolded(Wrapping):
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
             precise = torch.promote_types(lq.dtype, torch.float32)
-            equations = Equations(lq.to(precise), region, degradations)
-            x, facts = equations.start(), strengths(degradations, equations.y)
+            equations, x = started(lq.to(precise), region, degradations)
+            facts = strengths(degradations, equations.y)
             constant = self.constant_facts(equations, region, facts)
         kinds = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device)
         iterated = kinds.view(-1, 1, 1, 1)
@@ -152,7 +179,7 @@ class Unfolded(Wrapping):
             more = torch.cat([constant, equations.y - x], dim=1)
             z = self.estimate(x.to(lq.dtype), mask.to(lq.dtype), condition + self.embed_facts(more))
             with torch.autocast(lq.device.type, enabled=False):
-                solved = equations.solve(z.to(equations.y.dtype), w)
+                solved = solve(equations, z.to(equations.y.dtype), w)
             x = solved if step == 0 else torch.where(iterated, solved, x)
         return x
 

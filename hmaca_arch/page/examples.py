@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datasets_ext import degradations
+from hmaca_arch.degradation import pixels
 from hmaca_arch.files.images import encode_png
 
 MILDEST, STRONGEST = 1, 10
@@ -93,10 +93,10 @@ def degrade(image: np.ndarray, mask: np.ndarray, degradation: str, strength: flo
     amount = mildest + (strongest - mildest) * share
     inside = mask[..., None]
     if degradation == 'pixelize':
-        return degradations.pixelate(image, inside, round(amount), 'mean')
+        return pixels.pixelate(image, inside, round(amount), 'mean')
     if degradation == 'blur':
-        return degradations.blur(image, inside, amount)
-    return degradations.noise(image, inside, np.random.default_rng(0), amount)
+        return pixels.blur(image, inside, amount)
+    return pixels.noise(image, inside, np.random.default_rng(0), amount)
 
 
 def make_example(name: str, degradation: str, strength: float) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.image_files import check_output, is_own_output
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
@@ -52,7 +53,7 @@ class Request:
     verify: bool = False
     report: Path | None = None
     max_pixels: int = 2**28
-    degradation: str = 'auto'
+    degradation: str | Degradation = 'auto'
     settings: dict = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from skimage.filters import gaussian
 
 from datasets_ext import degradations
 from datasets_ext.recipe import Recipe
+from hmaca_arch.degradation import pixels
 
 RNG = np.random.default_rng
 
@@ -35,16 +36,16 @@ def test_pixelate_mean_and_centre_by_hand():
     mask = box_mask(4, 4, 0, 0, 4, 4)
     # 2x2 blocks of 0 10 / 40 50 ...: mean 25 = the mean of the middle four of an even block
     expected = gray(np.kron([[25, 45], [105, 125]], np.ones((2, 2))))
-    np.testing.assert_array_equal(degradations.pixelate(image, mask, 2, 'mean'), expected)
-    np.testing.assert_array_equal(degradations.pixelate(image, mask, 2, 'centre'), expected)
+    np.testing.assert_array_equal(pixels.pixelate(image, mask, 2, 'mean'), expected)
+    np.testing.assert_array_equal(pixels.pixelate(image, mask, 2, 'centre'), expected)
     # 3x3 blocks: the middle one, then what is left at the right (two by height: 30 and 40+30 ->
     # rows 0..2, column 3)
-    centre = degradations.pixelate(image, mask, 3, 'centre')
+    centre = pixels.pixelate(image, mask, 3, 'centre')
     assert centre[0, 0, 0] == 50 and centre[2, 2, 0] == 50  # the middle of rows and columns 0..2
     assert centre[1, 3, 0] == 70  # row 1, column 3
     assert centre[3, 1, 0] == 130  # row 3, column 1
     assert centre[3, 3, 0] == 150
-    mean = degradations.pixelate(image, mask, 3, 'mean')
+    mean = pixels.pixelate(image, mask, 3, 'mean')
     assert (
         mean[0, 0, 0] == 50
         and mean[0, 3, 0] == 70
@@ -56,15 +57,13 @@ def test_pixelate_mean_and_centre_by_hand():
 def test_pixelate_centre_of_a_block_of_four_is_the_mean_of_its_middle_2x2():
     image = gray(np.zeros((4, 4)))
     image[1:3, 1:3, 0] = [[10, 20], [30, 44]]
-    assert (
-        degradations.pixelate(image, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26
-    ).all()
+    assert (pixels.pixelate(image, box_mask(4, 4, 0, 0, 4, 4), 4, 'centre')[..., 0] == 26).all()
 
 
 def test_each_region_has_its_own_grid():
     image = gray(np.arange(100).reshape(10, 10))
     mask = box_mask(10, 10, 0, 0, 2, 2) | box_mask(10, 10, 5, 3, 2, 2)
-    result = degradations.pixelate(image, mask, 2, 'mean')
+    result = pixels.pixelate(image, mask, 2, 'mean')
     assert (result[0:2, 0:2, 0] == round((0 + 1 + 10 + 11) / 4)).all()
     assert (result[5:7, 3:5, 0] == round((53 + 54 + 63 + 64) / 4)).all()
     assert (result != image).any(axis=-1).sum() <= 8
@@ -72,7 +71,7 @@ def test_each_region_has_its_own_grid():
 
 def test_blur_is_scikit_images_and_sees_the_surroundings(photograph):
     mask = box_mask(256, 256, 100, 60, 20, 20)
-    result = degradations.blur(photograph, mask, 1.0)
+    result = pixels.blur(photograph, mask, 1.0)
     oracle = gaussian(
         photograph.astype(float),
         sigma=1.0,
@@ -85,14 +84,14 @@ def test_blur_is_scikit_images_and_sees_the_surroundings(photograph):
     black = photograph.copy()
     black[~mask[..., 0]] = 0
     assert (
-        degradations.blur(black, mask, 1.0)[100, 60] < result[100, 60]
+        pixels.blur(black, mask, 1.0)[100, 60] < result[100, 60]
     ).all()  # the black surroundings bleed in
 
 
 def test_noise_has_the_deviation_asked_for_and_is_rounded():
     image = np.full((200, 200, 3), 128, np.uint8)
     mask = box_mask(200, 200, 0, 0, 200, 200)
-    difference = degradations.noise(image, mask, RNG(0), 7.07).astype(float) - 128
+    difference = pixels.noise(image, mask, RNG(0), 7.07).astype(float) - 128
     assert difference.std() == pytest.approx(np.hypot(7.07, 12**-0.5), rel=0.01)
     assert abs(difference.mean()) < 0.06
     channels = difference.reshape(-1, 3)
@@ -113,7 +112,7 @@ def test_noise_is_clipped_not_wrapped():
     image = np.full((50, 50, 3), 250, np.uint8)
     mask = box_mask(50, 50, 0, 0, 50, 50)
     for noisy in (
-        degradations.noise(image, mask, RNG(0), 20.0),
+        pixels.noise(image, mask, RNG(0), 20.0),
         degradations.release_noise(image, mask, RNG(0)),
     ):
         assert noisy.min() > 100 and noisy.max() == 255
@@ -158,7 +157,7 @@ def test_release_jpeg_and_resize_are_the_libraries_own(photograph, tmp_path):
 
     Image.fromarray(photograph).save(tmp_path / 'a.jpg', quality=95)
     np.testing.assert_array_equal(
-        degradations.jpeg(photograph), np.asarray(Image.open(tmp_path / 'a.jpg'))
+        pixels.jpeg(photograph), np.asarray(Image.open(tmp_path / 'a.jpg'))
     )
     save_image(resize(to_tensor(photograph), [128, 128], antialias=True), tmp_path / 'a.png')
     np.testing.assert_array_equal(

@@ -330,7 +330,7 @@ def test_unusable_images_are_all_named_and_the_others_made(source, tmp_path, cap
     ) and error.endswith('Leave them out with --exclude NAME')
     assert (
         f'{source}/n1.png: cannot be read' in error
-        and f'{source}/n3.png: the picture is 20x20' in error
+        and f'{source}/n3.png: the image is 20x20' in error
     )
     assert main([*arguments, '--exclude', 'n1', 'n3']) == 0
     assert (

@@ -415,7 +415,7 @@ def test_images_smaller_than_the_crop_are_named(root):
         ValueError, match=r'p0.png: 24x30 pixels are too few for crops of gt_size 25'
     ):
         build_dataset(paired(root, gt_size=25))[0]
-    with pytest.raises(ValueError, match=r'p0.png: the picture is 24x30 .* 25x25 is needed'):
+    with pytest.raises(ValueError, match=r'p0.png: the image is 24x30 .* 25x25 is needed'):
         build_dataset(clean(root, size=25))[0]
 
 

@@ -9,6 +9,7 @@ from skimage import data
 
 from datasets_ext import degradations
 from datasets_ext.masks import SHAPES, draw_region
+from hmaca_arch.degradation import pixels
 from hmaca_arch.experiments.classical import (
     METHODS,
     around,
@@ -71,7 +72,7 @@ def test_radial_basis_reproduces_a_linear_ramp_from_centres_and_ring(box):
 
 def test_blocks_are_where_pixelization_puts_them(photograph):
     mask = square(128, 10, 20, 18) | square(128, 70, 30, 10)
-    lq = degradations.pixelate(photograph, mask[..., None], 5, 'centre')
+    lq = pixels.pixelate(photograph, mask[..., None], 5, 'centre')
     (rows, columns, colours, inside), second = block_grids(lq, mask, 5, False)
     assert rows.tolist() == [12, 17, 22, 26] and columns.tolist() == [
         22,
@@ -87,7 +88,7 @@ def test_blocks_are_where_pixelization_puts_them(photograph):
 
 def test_bicubic_is_opencv_enlargement_of_the_blocks(photograph):
     mask = square(128, 10, 20, 20)
-    lq = degradations.pixelate(photograph, mask[..., None], 5, 'centre').astype(np.float32) / 255
+    lq = pixels.pixelate(photograph, mask[..., None], 5, 'centre').astype(np.float32) / 255
     expected = cv2.resize(lq[12:30:5, 22:40:5], (20, 20), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     restored = METHODS['bicubic'](lq, mask, KNOWN['pix'])
     assert np.allclose(restored[10:30, 20:40], expected, atol=1e-6)
@@ -127,7 +128,7 @@ def test_landweber_inverts_a_blur_that_was_not_rounded():
 def test_gaussian_is_that_of_the_data(photograph):
     everywhere = np.ones((128, 128, 1), bool)
     ours = np.rint(gaussian(photograph.astype(np.float32), 1.7))
-    assert (ours == degradations.blur(photograph, everywhere, 1.7)).all()
+    assert (ours == pixels.blur(photograph, everywhere, 1.7)).all()
 
 
 def gain(key: str, photograph: np.ndarray, kind: str) -> float:
@@ -137,9 +138,9 @@ def gain(key: str, photograph: np.ndarray, kind: str) -> float:
         rng = np.random.default_rng(number)
         mask = draw_region('square', 128, 128, 20, rng)
         degrade = {
-            'pix': lambda mask=mask: degradations.pixelate(photograph, mask),
-            'blur': lambda mask=mask: degradations.blur(photograph, mask),
-            'noise': lambda mask=mask, rng=rng: degradations.noise(photograph, mask, rng),
+            'pix': lambda mask=mask: pixels.pixelate(photograph, mask),
+            'blur': lambda mask=mask: pixels.blur(photograph, mask),
+            'noise': lambda mask=mask, rng=rng: pixels.noise(photograph, mask, rng),
         }
         lq = degrade[kind]()
         restored = METHODS[key](lq.astype(np.float32) / 255, mask[..., 0], KNOWN[kind])

@@ -13,7 +13,7 @@ from serving import INSIDE, Served, Visitor, colours, pixels_of, png
 from skimage import data
 from torch import nn
 
-from datasets_ext import degradations
+from hmaca_arch.degradation import pixels
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.page import examples, routes
 
@@ -333,10 +333,10 @@ def test_examples_are_degraded_and_compared(real):
 @pytest.mark.parametrize(
     ('degradation', 'strength', 'wanted'),
     [
-        ('pixelize', 1, lambda *given: degradations.pixelate(*given, 3, 'mean')),
-        ('pixelize', 10, lambda *given: degradations.pixelate(*given, 12, 'mean')),
-        ('blur', 4, lambda *given: degradations.blur(*given, 1.4)),
-        ('noise', 10, lambda *given: degradations.noise(*given, np.random.default_rng(0), 25)),
+        ('pixelize', 1, lambda *given: pixels.pixelate(*given, 3, 'mean')),
+        ('pixelize', 10, lambda *given: pixels.pixelate(*given, 12, 'mean')),
+        ('blur', 4, lambda *given: pixels.blur(*given, 1.4)),
+        ('noise', 10, lambda *given: pixels.noise(*given, np.random.default_rng(0), 25)),
     ],
 )
 def test_strengths_of_the_examples(degradation, strength, wanted):

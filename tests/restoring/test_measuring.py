@@ -12,8 +12,7 @@ import tifffile
 from PIL import Image
 from skimage import data
 
-from datasets_ext import degradations
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.border import find_area
 from hmaca_arch.restoring.measuring.jpeg import (
@@ -52,7 +51,7 @@ def only(image: np.ndarray, mask: np.ndarray, jpeg: int | None = None):
 @pytest.mark.parametrize('block', [4, 6, 8])
 def test_blocks_that_fill_the_mask_are_written_from_its_corner(clean, block, pool):
     mask = square(clean)
-    found = only(degradations.pixelate(clean, mask, block, pool), mask)
+    found = only(pixels.pixelate(clean, mask, block, pool), mask)
     assert str(found.degradation) == f'pix:{block}:{pool}'
     assert (found.area == mask[..., 0]).all() and found.spill == 0
     assert (
@@ -63,8 +62,8 @@ def test_blocks_that_fill_the_mask_are_written_from_its_corner(clean, block, poo
 
 def test_blocks_cut_at_the_region_are_told_from_whole_ones(clean):
     mask = square(clean)
-    cut = only(degradations.pixelate(clean, mask, 7, 'mean'), mask).degradation  # 48 = 6 * 7 + 6
-    whole = only(degradations.pixelate_grid(clean, mask, 7, 'mean', (2, 5)), mask).degradation
+    cut = only(pixels.pixelate(clean, mask, 7, 'mean'), mask).degradation  # 48 = 6 * 7 + 6
+    whole = only(pixels.pixelate_grid(clean, mask, 7, 'mean', (2, 5)), mask).degradation
     assert cut.block == 7 and cut.anchor == ('start', 'start')
     assert str(whole) == 'pix:7:mean@2,5'
 
@@ -72,21 +71,21 @@ def test_blocks_cut_at_the_region_are_told_from_whole_ones(clean):
 def test_known_pixels_inside_blocks_tell_the_pool_exactly(clean):
     mask = square(clean, 45)
     for pool in ('mean', 'centre'):
-        found = only(degradations.pixelate_grid(clean, mask, 9, pool, (4, 7)), mask)
+        found = only(pixels.pixelate_grid(clean, mask, 9, pool, (4, 7)), mask)
         assert str(found.degradation) == f'pix:9:{pool}@4,7' and found.confidence > 0.99
 
 
 @pytest.mark.parametrize('wider', [1, 5, 16])
 def test_blocks_inside_a_mask_that_is_too_wide(clean, wider):
     region = square(clean)
-    found = only(degradations.pixelate(clean, region, 8, 'mean'), square(clean, wider=wider))
+    found = only(pixels.pixelate(clean, region, 8, 'mean'), square(clean, wider=wider))
     assert str(found.degradation) == f'pix:8:mean@{TOP % 8},{LEFT % 8}'
     assert (found.area == region[..., 0]).all()
 
 
 def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
     region, mask = square(clean), square(clean, wider=-2)
-    found = only(degradations.pixelate(clean, region, 8, 'mean'), mask)
+    found = only(pixels.pixelate(clean, region, 8, 'mean'), mask)
     assert str(found.degradation) == f'pix:8:mean@{TOP % 8},{LEFT % 8}'
     assert found.spill == 2 and 'the mask is 2 pixels too narrow' in found.words
     assert (found.area == mask[..., 0]).all()
@@ -95,7 +94,7 @@ def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
 @pytest.mark.parametrize('sigma', [6, 20, 60])
 def test_noise(clean, sigma):
     mask = square(clean)
-    found = only(degradations.noise(clean, mask, np.random.default_rng(sigma), sigma), mask)
+    found = only(pixels.noise(clean, mask, np.random.default_rng(sigma), sigma), mask)
     assert found.degradation.kind == 'noise' and found.degradation.sigma == pytest.approx(
         sigma, rel=0.1
     )
@@ -104,7 +103,7 @@ def test_noise(clean, sigma):
 def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimated(clean):
     dark = (clean // 12).astype(np.uint8)
     mask = square(clean)
-    degraded = degradations.noise(dark, mask, np.random.default_rng(0), 30)
+    degraded = pixels.noise(dark, mask, np.random.default_rng(0), 30)
     assert (degraded[mask[..., 0]] == 0).mean() > 0.35 and degraded[mask[..., 0]].std() < 23
     assert only(degraded, mask).degradation.sigma == pytest.approx(30, rel=0.1)
 
@@ -119,7 +118,7 @@ def test_variance_of_clipped_noise_agrees_with_draws():
 @pytest.mark.parametrize('sigma', [0.8, 1.5, 3.0])
 def test_blur(clean, sigma):
     mask = square(clean, 64)
-    found = only(degradations.blur(clean, mask, sigma), mask)
+    found = only(pixels.blur(clean, mask, sigma), mask)
     assert found.degradation.kind == 'blur' and found.degradation.sigma == pytest.approx(
         sigma, rel=0.1
     )
@@ -129,8 +128,8 @@ def test_blur(clean, sigma):
 def test_the_degraded_part_of_a_wide_mask(clean, kind):
     region, mask = square(clean), square(clean, wider=9)
     change = {
-        'noise': lambda: degradations.noise(clean, region, np.random.default_rng(1), 25),
-        'blur': lambda: degradations.blur(clean, region, 2.0),
+        'noise': lambda: pixels.noise(clean, region, np.random.default_rng(1), 25),
+        'blur': lambda: pixels.blur(clean, region, 2.0),
     }
     found = only(change[kind](), mask)
     assert found.degradation.kind == kind
@@ -172,8 +171,8 @@ def test_an_enlarged_image_is_not_a_pixelized_region(clean):
 
 def test_regions_are_measured_one_by_one_from_top_to_bottom(clean):
     first, second = box(clean, 20, 120, 68, 168), box(clean, 110, 30, 158, 78)
-    degraded = degradations.pixelate(clean, first, 8, 'mean')
-    degraded = degradations.noise(degraded, second, np.random.default_rng(0), 20)
+    degraded = pixels.pixelate(clean, first, 8, 'mean')
+    degraded = pixels.noise(degraded, second, np.random.default_rng(0), 20)
     found = measure(degraded, first | second)
     assert [one.degradation.kind for one in found] == ['pix', 'noise']
     assert (found[0].area == first[..., 0]).all() and not (found[1].area & ~second[..., 0]).any()
@@ -181,7 +180,7 @@ def test_regions_are_measured_one_by_one_from_top_to_bottom(clean):
 
 def test_grey_deep_and_transparent_images(clean):
     mask = square(clean)
-    grey = degradations.pixelate(clean, mask, 6, 'mean')[..., 1]
+    grey = pixels.pixelate(clean, mask, 6, 'mean')[..., 1]
     for image in (
         grey,
         grey[..., None],
@@ -190,7 +189,7 @@ def test_grey_deep_and_transparent_images(clean):
     ):
         assert str(only(image, mask).degradation) == 'pix:6:mean'
     assert only(
-        degradations.noise(clean, mask, np.random.default_rng(0), 25)[..., :1], mask
+        pixels.noise(clean, mask, np.random.default_rng(0), 25)[..., :1], mask
     ).degradation.sigma == pytest.approx(25, rel=0.1)
 
 
@@ -216,9 +215,9 @@ def test_quality_of_a_jpeg_file_from_its_tables(clean, quality):
 @pytest.mark.parametrize('quality', [40, 75, 90])
 def test_quality_of_a_jpeg_from_its_pixels(clean, quality):
     everywhere = np.ones(clean.shape[:2], bool)
-    assert abs(quality_of_pixels(degradations.jpeg(clean, quality), everywhere) - quality) <= 1
+    assert abs(quality_of_pixels(pixels.jpeg(clean, quality), everywhere) - quality) <= 1
     assert quality_of_pixels(clean, everywhere) == 0
-    assert quality_of_pixels(degradations.jpeg(clean, quality)[3:, 5:], everywhere[3:, 5:]) == 0, (
+    assert quality_of_pixels(pixels.jpeg(clean, quality)[3:, 5:], everywhere[3:, 5:]) == 0, (
         'another grid than the corner'
     )
 
@@ -226,7 +225,7 @@ def test_quality_of_a_jpeg_from_its_pixels(clean, quality):
 @pytest.mark.parametrize('told', [True, False])
 def test_blocks_before_jpeg(clean, told):
     mask = square(clean)
-    degraded = degradations.jpeg(degradations.pixelate(clean, mask, 12, 'mean'), 75)
+    degraded = pixels.jpeg(pixels.pixelate(clean, mask, 12, 'mean'), 75)
     found = only(degraded, mask, 75 if told else None).degradation
     assert found.kind == 'pix' and found.block == 12 and found.jpeg in (74, 75)
     assert (found.offset[0] % 12, found.offset[1] % 12) == (TOP % 12, LEFT % 12)
@@ -234,10 +233,10 @@ def test_blocks_before_jpeg(clean, told):
 
 def test_noise_and_nothing_before_jpeg(clean):
     mask = square(clean, 64)
-    noisy = degradations.jpeg(degradations.noise(clean, mask, np.random.default_rng(0), 40), 75)
+    noisy = pixels.jpeg(pixels.noise(clean, mask, np.random.default_rng(0), 40), 75)
     found = only(noisy, mask, 75).degradation
     assert found.kind == 'noise' and found.jpeg == 75 and found.sigma == pytest.approx(40, rel=0.15)
-    assert str(only(degradations.jpeg(clean, 75), mask, 75).degradation) == 'none+jpeg:75'
+    assert str(only(pixels.jpeg(clean, 75), mask, 75).degradation) == 'none+jpeg:75'
 
 
 def save(path, pixels: np.ndarray) -> str:
@@ -248,7 +247,7 @@ def save(path, pixels: np.ndarray) -> str:
 def test_the_command_prints_a_line_a_region_and_json(tmp_path, clean):
     mask = square(clean)
     files = [
-        '-i', save(tmp_path / 'image.png', degradations.pixelate(clean, mask, 8, 'mean')),
+        '-i', save(tmp_path / 'image.png', pixels.pixelate(clean, mask, 8, 'mean')),
         '-m', save(tmp_path / 'mask.png', mask[..., 0].astype(np.uint8) * 255),
     ]  # fmt: skip
     command = [sys.executable, '-m', 'hmaca_arch', 'estimate', *files]
@@ -283,7 +282,7 @@ def test_the_command_reads_the_quality_of_a_jpeg_file_and_names_mistakes(tmp_pat
 
 def test_floating_point_is_measured_as_its_16_bits_are(clean):
     mask = square(clean)
-    image = degradations.pixelate(clean, mask, 8, 'mean')
+    image = pixels.pixelate(clean, mask, 8, 'mean')
     wanted = [str(one.degradation) for one in measure(image.astype(np.uint16) * 257, mask)]
     found = [str(one.degradation) for one in measure(image.astype(np.float32) / 255, mask)]
     assert found == wanted and wanted[0].startswith('pix:8')

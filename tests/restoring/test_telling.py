@@ -7,8 +7,7 @@ import pytest
 import torch
 from skimage import data
 
-from datasets_ext import degradations as pixels
-from hmaca_arch.degradation import UNKNOWN, Degradation, degradations_of
+from hmaca_arch.degradation import UNKNOWN, Degradation, degradations_of, pixels
 from hmaca_arch.inference import Restorer
 from hmaca_arch.restoring.regions import Box
 from hmaca_arch.restoring.telling import MOST, Told, look, told_of

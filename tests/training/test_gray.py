@@ -15,6 +15,7 @@ from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks
+from hmaca_arch.degradation import pixels
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.messages import OptionError
 from hmaca_arch.training import pipeline as training
@@ -116,16 +117,14 @@ def test_a_gray_image_is_degraded_as_three_equal_channels(tmp_path):
     mask[3:15, 4:19] = True
     colour = np.repeat(gray, 3, axis=2)
     for change in (
-        lambda image: degradations.blur(image, mask, 1.5), lambda image: degradations.pixelate(image, mask, 4),
-        lambda image: degradations.pixelate_grid(image, mask, 5, 'mean', (1, 2)), lambda image: degradations.release_blur(image, mask),
+        lambda image: pixels.blur(image, mask, 1.5), lambda image: pixels.pixelate(image, mask, 4),
+        lambda image: pixels.pixelate_grid(image, mask, 5, 'mean', (1, 2)), lambda image: degradations.release_blur(image, mask),
         lambda image: degradations.release_pixelate(image, mask), lambda image: degradations.release_resize(image, 12, 10),
         lambda image: degradations.square_of(image, 10),
     ):  # fmt: skip
         result = change(gray)
         assert result.ndim == 3 and np.array_equal(np.repeat(result, 3, axis=2), change(colour))
-    assert (
-        np.abs(degradations.jpeg(gray, 90).astype(int) - degradations.jpeg(colour, 90)).max() <= 2
-    )
+    assert np.abs(pixels.jpeg(gray, 90).astype(int) - pixels.jpeg(colour, 90)).max() <= 2
 
 
 def test_what_cannot_work_is_a_mistake_of_the_option_file(tmp_path):
