@@ -115,7 +115,7 @@ def components(mask: np.ndarray) -> list[tuple[int, int, int, int, np.ndarray]]:
     """Find the connected regions (8 neighbours) of a mask (h, w, 1), from top to bottom.
 
     Returns:
-        For each region the top, left, height and width of its bounding box in pixels, and
+        For each region: top, left, height and width of its bounding box in pixels; and
         (height, width, 1) bool, True where a pixel of the box belongs to the region.
     """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(

@@ -47,7 +47,7 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
         # File names may hold bytes that no text has.
         sys.stdout.reconfigure(errors='backslashreplace')
     keep_logs_printable()
-    # What Pillow finds odd in a file is an error of its own, or a note; in a raw warning there is
+    # What Pillow finds odd in a file is an error or a note here; in a raw warning there is
     # no file's name.
     warnings.filterwarnings('ignore', module=r'PIL\.')
     with interrupts.watched(name):

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hmaca_arch.compositing import composite_image
 from hmaca_arch.degradation import UNKNOWN, Degradation
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.devices import choose_device
@@ -27,6 +26,8 @@ from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.ensemble import Ensemble
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
+from hmaca_arch.restoring.blending import Paste
+from hmaca_arch.restoring.clusters import measure_mask
 from hmaca_arch.restoring.crops import (
     PRECISIONS,
     SMALLEST_TILE,
@@ -35,13 +36,14 @@ from hmaca_arch.restoring.crops import (
     Progress,
     Sizes,
 )
-from hmaca_arch.restoring.image_arrays import as_type, image_array, mask_array, size_of
-from hmaca_arch.restoring.regions import Region, find_regions, marked_box, paste_weights
-from hmaca_arch.restoring.telling import AROUND, Told, look, told_of
+from hmaca_arch.restoring.grouping import EVEN, find_regions
+from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
+from hmaca_arch.restoring.regions import Box, Region, marked_box
+from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
-SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'hmaca_plus_light.pth'
+SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
 # Larger crops are tiled: grid attention takes time with the square of the number of pixels.
 TILE = 192
 
@@ -172,9 +174,6 @@ class Restorer:
             ValueError: see `restore`.
         """
         check_settings(context, feather, batch, tile)
-        measured, told = degradation == 'auto' and 'degradation' in self.adapter.takes, UNKNOWN
-        if degradation != 'auto':
-            told = read_degradation(degradation) if isinstance(degradation, str) else degradation
         pixels, as_given = image_array(image)
         given = check_mask(mask_array(mask))
         if given.shape != pixels.shape[:2]:
@@ -182,52 +181,109 @@ class Restorer:
                 f'the mask has {size_of(given)} pixels, the image {size_of(pixels)}; '
                 'expected equal sizes'
             )
-        # From here on only this part of the image: copies of all of a large one cost more than its
-        # region. One pixel more than the context, so that feathering sees where the region ends.
-        window = marked_box(given).grown(context + 1, *given.shape)
-        marked, doubts = read_mask(given[window.area], soft_mask)
+        settings = _Settings(context, feather, soft_mask, Sizes(batch, tile), jpeg)
+        # From here on only a part of the image: copies of all of a large one cost more than its
+        # region. Crops fit into it, and feathering sees where regions end.
+        window = marked_box(given).grown(context + EVEN, *given.shape)
+        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings)
+        restored = pixels.copy()
+        target = restored[window.area][..., : crops.colours.shape[2]]
+        self._restore_into(target, crops, settings, notes, progress)
+        regions = [region.moved(window.top, window.left) for region in crops.regions]
+        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
+
+    def _crops(
+        self,
+        pixels: np.ndarray,
+        given: np.ndarray,
+        window: Box,
+        told: Degradation | None,
+        settings: '_Settings',
+    ) -> tuple[Crops, list[str]]:
+        """Find the regions and what the network is told about them.
+
+        Args:
+            pixels: (h, w, c), see `image_array`.
+            given: (h, w), see `check_mask`.
+            window: the part that is looked at.
+            told: the degradation; None: measure it, if the network takes it.
+            settings: the numbers of `run`.
+
+        Returns:
+            The crops, in coordinates of the window, and notes.
+        """
+        mask, doubts = read_mask(given[window.area], settings.soft)
         notes = [note.text for note in doubts]
-        seen: list[Told] = []
-        if measured:
-            around = marked_box(given).grown(AROUND, *given.shape)
-            inside = window.within(around).area
-            binary = np.zeros(around.shape, bool)
-            binary[inside] = marked > 0
-            degraded, seen, found = look(pixels[around.area], binary, around, jpeg)
-            marked = marked * degraded[inside].astype(marked.dtype)
+        takes = 'degradation' in self.adapter.takes
+        seen = [Told(Box(0, 0, *given.shape), told or UNKNOWN)]
+        if takes and told is None:
+            mask, seen, found = measure_mask(pixels, mask, window, settings.jpeg)
             notes += found
-        regions = find_regions(marked, context)
-        if not regions and not seen and not (measured and notes):
+        whole = takes and any(counts_from_box(one.degradation) for one in seen)
+        regions = find_regions(mask, settings.context, settings.sizes.tile, whole)
+        explained = bool(regions) or (takes and told is None and bool(notes))
+        notes += self._doubts(mask, given, told or UNKNOWN, explained)
+        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
+        if self.channels < colours.shape[2]:
+            raise ValueError('the network restores gray images, and this one has colours')
+        by_region = [
+            told_of(region.crop.moved(*window[:2]), seen).seen_from(*window, given.shape)
+            for region in regions
+        ]
+        return Crops(colours, mask, regions, by_region), notes
+
+    def _doubts(
+        self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool
+    ) -> list[str]:
+        """Say what is odd: nothing or everything is masked, or the network ignores what is told."""
+        notes = []
+        if not explained:
             notes.append('the mask is empty (black): nothing is restored')
-        elif marked.shape == given.shape and marked.min() == 1:
+        elif mask.shape == given.shape and mask.min(initial=1) == 1:
             notes.append('the mask is full (white): the whole image is restored')
         if told.kind != 'unknown' and 'degradation' not in self.adapter.takes:
             notes.append(
                 f'this network is not told the degradation ({told}); '
                 'it restores as if it were unknown'
             )
-        by_region = [
-            (
-                told_of(region.box.moved(window.top, window.left), seen) if measured else told
-            ).seen_from(*window, given.shape)
-            for region in regions
-        ]
-        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
-        if self.channels < colours.shape[2]:
-            raise ValueError('the network restores gray images, and this one has colours')
-        restored = pixels.copy()
-        target = restored[window.area][..., : colours.shape[2]]
-        crops = Crops(colours, marked, regions, by_region)
-        outputs = self.crops.restore(crops, Sizes(batch, tile), notes, progress)
-        for region, values in zip(regions, outputs):
-            crop = colours[region.crop.area]
-            target[region.crop.area] = composite_image(
-                as_type(values, crop.dtype), crop, paste_weights(marked, region, feather)
-            )
-        regions = [
-            Region(*(box.moved(window.top, window.left) for box in region)) for region in regions
-        ]
-        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
+        return notes
+
+    def _restore_into(
+        self,
+        target: np.ndarray,
+        crops: Crops,
+        settings: '_Settings',
+        notes: list[str],
+        progress: Progress | None,
+    ) -> None:
+        """Send crops through the network, and write the results into target, as `crops.colours`."""
+        pasting: dict[int, Paste] = {}  # of one region at a time: they may be large
+
+        def write(number: int, rows: Box, values: np.ndarray) -> None:
+            if number not in pasting:
+                pasting.clear()
+                region = crops.regions[number]
+                pasting[number] = Paste(crops.colours, crops.mask, region, settings.feather)
+            pasting[number].write(target, rows, values)
+
+        self.crops.restore(crops, settings.sizes, notes, write, progress)
+
+
+class _Settings(NamedTuple):
+    """The numbers of `Restorer.run`."""
+
+    context: int
+    feather: int
+    soft: bool
+    sizes: Sizes
+    jpeg: int | None
+
+
+def _parsed(degradation: str | Degradation) -> Degradation | None:
+    """Return a degradation, None for 'auto'."""
+    if isinstance(degradation, Degradation):
+        return degradation
+    return None if degradation == 'auto' else read_degradation(degradation)
 
 
 def check_settings(context: int, feather: int, batch: int, tile: int) -> None:

@@ -16,6 +16,15 @@ INSIDE = ('mask', 'bbox')
 OUTSIDE = ('complement', 'image')
 
 
+def check_sizes(name: str, pred: Tensor, target: Tensor, mask: Tensor) -> None:
+    """Raise a ValueError unless pred and target are (b, c, h, w) and mask is (b, 1, h, w)."""
+    if pred.shape != target.shape or mask.shape != (pred.shape[0], 1, *pred.shape[2:]):
+        raise ValueError(
+            f'{name}: pred {tuple(pred.shape)}, target {tuple(target.shape)} and mask '
+            f'{tuple(mask.shape)} do not agree: expected (b, c, h, w) twice and (b, 1, h, w)'
+        )
+
+
 def bounding_box(mask: Tensor) -> Tensor:
     """Return the bounding box of each sample's masked pixels, as a mask.
 
@@ -59,11 +68,7 @@ def alpha_masked_l1(
     Raises:
         ValueError: the sizes do not agree.
     """
-    if pred.shape != target.shape or mask.shape != (pred.shape[0], 1, *pred.shape[2:]):
-        raise ValueError(
-            f'alpha_masked_l1: pred {tuple(pred.shape)}, target {tuple(target.shape)} and mask '
-            f'{tuple(mask.shape)} do not agree: expected (b, c, h, w) twice and (b, 1, h, w)'
-        )
+    check_sizes('alpha_masked_l1', pred, target, mask)
     # The area of a large region overflows half precision.
     dtype = torch.promote_types(pred.dtype, torch.float32)
     weight = bounding_box(mask.to(dtype)) if inside == 'bbox' else mask.to(dtype)

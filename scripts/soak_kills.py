@@ -22,11 +22,8 @@ Processes are forked from this one, which has imported everything: so 1000 kills
 import argparse
 import collections
 import json
-import os
 import random
 import shutil
-import signal
-import socket
 import sys
 import tempfile
 import time
@@ -36,16 +33,17 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT), str(ROOT / 'tests')]  # last: an installed package goes first
+folders = (ROOT, ROOT / 'tests', ROOT / 'scripts')
+sys.path += map(str, folders)  # last: an installed package goes first
 
 from conftest import make_triplets, tiny_options  # noqa: E402
+from soak_processes import ALLOWED, PATIENCE, Failed, children, kill, start, wait  # noqa: E402
 
 from hmaca_arch import cli  # noqa: E402
 from hmaca_arch.commands import train  # noqa: E402, F401  (imported before the forks)
 from hmaca_arch.training import resuming  # noqa: E402
 
 ITERATIONS = 40
-PATIENCE = 300  # seconds in which what was not killed has to end by itself
 KINDS = ('group', 'main', 'worker', 'interrupt', 'terminate')
 COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [ITERATIONS], 'restart_weights': [1]}
 # name -> processes, and what differs in the options
@@ -69,10 +67,6 @@ VARIANTS: dict[str, tuple[int, dict]] = {
 }
 
 
-class Failed(Exception):
-    """What must not be, in a line."""
-
-
 def options(data: Path, variant: str) -> dict:
     """A run that saves every iteration, with a worker, drop path, an average and validations."""
     processes, more = VARIANTS[variant]
@@ -85,131 +79,6 @@ def options(data: Path, variant: str) -> dict:
     found['logger'].update(print_freq=100, save_checkpoint_freq=1, keep_last=3, keep_best=True)
     found['dist_params'] = {'timeout': 60}
     return found
-
-
-def start(folder: Path, variant: str) -> list[int]:
-    """Fork the processes of a run, each the leader of a session; returns their ids."""
-    processes = VARIANTS[variant][0]
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return [fork(folder, variant, rank, processes, port) for rank in range(processes)]
-
-
-def fork(folder: Path, variant: str, rank: int, processes: int, port: int) -> int:
-    """Fork one process of a run."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        os.setsid()
-        log = os.open(folder / 'output.txt', os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.chdir(folder)
-        arguments = ['train', '-opt', str(folder.parent / f'{variant}.yml'), '--auto_resume']
-        if processes > 1:
-            os.environ.update(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes),
-                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-            )  # fmt: skip
-            arguments += ['--launcher', 'pytorch']
-        cli.main(arguments)
-    except SystemExit as end:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        os._exit(70)
-    os._exit(0)
-
-
-def children(pid: int) -> list[int]:
-    """The processes of a process's session, but for itself: its loaders' workers."""
-    found = []
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            fields = path.read_text('utf-8').rpartition(')')[2].split()
-        except OSError:
-            continue  # it has ended meanwhile
-        if int(fields[3]) == pid and int(path.parent.name) != pid and fields[0] != 'Z':
-            found.append(int(path.parent.name))
-    return found
-
-
-def running(pid: int) -> bool:
-    """Whether a process has not ended yet; it stays to be waited for."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-
-def wait(pids: list[int], what: str) -> list[int]:
-    """Exit statuses, below 0 for a signal; Failed if one does not end by itself."""
-    deadline = time.time() + PATIENCE
-    while any(map(running, pids)):
-        if time.time() > deadline:
-            for pid in pids:
-                os.killpg(pid, signal.SIGKILL)
-            raise Failed(f'{what}: a process did not end within {PATIENCE} s')
-        time.sleep(0.005)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-
-
-def send(pid: int, number: int) -> None:
-    if running(pid):  # else somebody else may have its number soon
-        os.kill(pid, number)
-
-
-def delivered(pid: int, number: int) -> None:
-    """Wait until a process has a signal: until then a second one of its kind is no second one."""
-    bit = 1 << (number - 1)
-    while running(pid):
-        status = dict(
-            line.split(':\t', 1)
-            for line in Path(f'/proc/{pid}/status').read_text('utf-8').splitlines()
-            if ':\t' in line
-        )
-        if not (int(status.get('SigPnd', '0'), 16) | int(status.get('ShdPnd', '0'), 16)) & bit:
-            return
-        time.sleep(0.001)
-
-
-def kill(kind: str, pids: list[int], rng: random.Random) -> tuple[list[int], float]:
-    """Do it; returns the exit statuses, and the seconds from the last signal to the end."""
-    one = rng.choice(pids)
-    if kind == 'group':
-        for pid in pids:
-            if running(pid):
-                os.killpg(pid, signal.SIGKILL)
-    elif kind == 'main':
-        for pid in pids:
-            send(pid, signal.SIGKILL)
-    elif kind == 'worker':
-        for worker in children(one)[:1]:
-            os.kill(worker, signal.SIGKILL)
-    elif kind == 'rank':
-        send(one, signal.SIGKILL)
-    else:
-        number = signal.SIGINT if kind == 'interrupt' else signal.SIGTERM
-        for pid in pids:
-            send(pid, number)
-        if kind == 'interrupt':
-            for pid in pids:
-                delivered(pid, number)
-            time.sleep(rng.choice((0, 0.05, 0.2, rng.uniform(0, 1))))
-            for pid in pids:
-                send(pid, number)
-    since = time.time()
-    statuses = wait(pids, kind)
-    return statuses, time.time() - since
-
-
-ALLOWED = {  # statuses; 0 where it was at its end already
-    'group': {-signal.SIGKILL, 0}, 'main': {-signal.SIGKILL, 0}, 'worker': {0, 1},
-    'rank': {-signal.SIGKILL, 0, 1}, 'interrupt': {130, 0, 1, -signal.SIGINT},
-    'terminate': {75, 0, -signal.SIGTERM},
-}  # fmt: skip
 
 
 class Soak:
@@ -235,6 +104,11 @@ class Soak:
     def variant(self) -> str:
         return list(VARIANTS)[self.tally['rounds'] % len(VARIANTS)]
 
+    @property
+    def run(self) -> tuple[Path, int]:
+        """The option file and the number of processes."""
+        return self.folder / f'{self.variant}.yml', VARIANTS[self.variant][0]
+
     def whole(self) -> Path:
         """The run left alone, made when it is first needed."""
         path = self.folder / f'whole_{self.variant}'
@@ -242,7 +116,7 @@ class Soak:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
             began = time.time()
-            if any(wait(start(path, self.variant), 'left alone')):
+            if any(wait(start(path, *self.run), 'left alone')):
                 raise Failed(f'left alone: {self.output(path)}')
             (path / 'done').write_text(str(time.time() - began), encoding='utf-8')
         return path
@@ -262,7 +136,7 @@ class Soak:
         self.killed.mkdir(exist_ok=True)
         (self.killed / 'output.txt').write_text('', encoding='utf-8')
         before = self.newest()
-        pids = start(self.killed, self.variant)
+        pids = start(self.killed, *self.run)
         # A kill comes within an eighth of the seconds that the run left alone took.
         time.sleep(rng.uniform(0, float((self.whole() / 'done').read_text('utf-8')) / 8))
         statuses, seconds = kill(kind, pids, rng)
@@ -271,8 +145,10 @@ class Soak:
             raise Failed(f'{kind}: statuses {statuses}: {output}')
         if after < before:
             raise Failed(f'{kind}: newest checkpoint {after}, before it there was {before}')
-        if kind == 'interrupt' and seconds > 5:
-            self.tally['interrupts that took more than 5 s'] += 1
+        if kind == 'interrupt':
+            self.tally['longest second interrupt, ms'] = max(
+                self.tally['longest second interrupt, ms'], round(1000 * seconds)
+            )
         self.tally[kind] += 1
         self.tally['kills'] += 1
         if not any(statuses):

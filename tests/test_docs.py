@@ -51,7 +51,8 @@ def anchors(page: Path) -> set[str]:
 def commands(page: Path) -> list[str]:
     """Lines of code blocks, and code in the text, that begin as a command does."""
     text = page.read_text(encoding='utf-8')
-    blocks = re.findall(r'```\n(.*?)```', text, re.DOTALL)
+    fences = re.findall(r'^ *```(\w*)\n(.*?)^ *```', text, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fences if language in ('', 'sh')]
     lines = [line.strip() for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
     lines += [' '.join(code.split()) for code in re.findall(r'`([^`]+)`', without_code(text))]
     begins = r'(basicsr [a-z-]+( |$)|torchrun |srun |bash scripts/|python (-m hmaca_arch|scripts/|docs/))'

@@ -191,12 +191,13 @@ def test_views_with_any_strides():
 def test_the_crop_is_what_the_network_sees():
     network = Pointwise()
     Restorer(network).restore(picture(300, 400, 3), square(300, 400, top=5), context=16)
-    assert network.seen == [(1, 3, 41, 48)]  # at the top there are 5 pixels, to the left 12
+    # At the top there are 5 pixels, to the left 12. 41 rows are made 48, a multiple of 8.
+    assert network.seen == [(1, 3, 48, 48)]
 
 
 def test_the_network_gets_crop_and_mask_as_one_would_cut_them(tiny):
     image, mask = picture(90, 120, 3), square(90, 120, 30, 40)
-    crop = slice(30 - 9, 50 + 9), slice(40 - 9, 60 + 9)
+    crop = slice(30 - 10, 50 + 10), slice(40 - 10, 60 + 10)
     lq = torch.from_numpy(image[crop]).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         output = (
@@ -205,8 +206,8 @@ def test_the_network_gets_crop_and_mask_as_one_would_cut_them(tiny):
             .numpy()
         )
     expected = image.copy()
-    expected[30:50, 40:60] = np.rint(np.clip(output, 0, 1) * 255)[9:29, 9:29]
-    np.testing.assert_array_equal(tiny.restore(image, mask, context=9), expected)
+    expected[30:50, 40:60] = np.rint(np.clip(output, 0, 1) * 255)[10:30, 10:30]
+    np.testing.assert_array_equal(tiny.restore(image, mask, context=10), expected)
 
 
 def test_every_region_of_equal_size_shares_batches_and_none_is_forgotten(tiny):
@@ -214,7 +215,7 @@ def test_every_region_of_equal_size_shares_batches_and_none_is_forgotten(tiny):
     masks = [square(120, 300, 30, left) for left in (30, 110, 190)] + [square(120, 300, 80, 250, 7)]
     network = Pointwise()
     Restorer(network).restore(image, sum(masks), context=8, batch=2)
-    assert network.seen == [(2, 3, 36, 36), (1, 3, 36, 36), (1, 3, 23, 23)]
+    assert network.seen == [(2, 3, 40, 40), (1, 3, 40, 40), (1, 3, 24, 24)]
     together = tiny.restore(image, sum(masks), context=8)
     for mask in masks:
         alone = tiny.restore(image, mask, context=8)
@@ -242,6 +243,80 @@ def test_soft_and_binary_regions_in_one_picture(form):
     full = restorer.restore(image, mask > 0.4, context=8)
     np.testing.assert_allclose(result[20:30, 20:30], full[20:30, 20:30], atol=1e-6)
     assert not np.array_equal(result[20:30, 80:90], image[20:30, 80:90])
+
+
+def test_spots_whose_crops_overlap_stay_masked_in_each_others():
+    """Each is restored alone, from a crop in which the other is masked too."""
+    seen = []
+
+    class Sees(nn.Module):
+        def forward(self, lq, mask):
+            seen.extend(mask[:, 0].numpy())
+            return 1 - lq
+
+    image, mask = picture(200, 200, 3), np.zeros((200, 200), np.uint8)
+    mask[50:92, 50:92] = mask[98:140, 98:140] = 255
+    mask[60, 60] = 0
+    done = Restorer(Sees()).run(image, mask, context=8)
+    assert len(done.regions) == 2 and len(seen) == 2
+    np.testing.assert_array_equal(seen[0], mask[39:103, 39:103] > 0)
+    np.testing.assert_array_equal(seen[1], mask[87:151, 87:151] > 0)
+    np.testing.assert_array_equal(done.image, np.where(mask[..., None] > 0, 255 - image, image))
+
+
+def dust(height: int, width: int, count: int, seed: int = 0) -> np.ndarray:
+    """Make a mask with spots of 3 to 12 pixels."""
+    rng, mask = np.random.default_rng(seed), np.zeros((height, width), bool)
+    for top, left, rows, columns in zip(
+        rng.integers(0, height - 12, count),
+        rng.integers(0, width - 12, count),
+        *rng.integers(3, 13, (2, count)),
+    ):
+        mask[top : top + rows, left : left + columns] = True
+    return mask
+
+
+def test_dust_goes_through_the_network_as_small_crops_in_batches():
+    network, image, mask = Pointwise(), picture(1200, 1600, 3), dust(1200, 1600, 60)
+    done = Restorer(network).run(image, mask)
+    np.testing.assert_array_equal(done.image, np.where(mask[..., None], 255 - image, image))
+    pixels = sum(count * height * width for count, _, height, width in network.seen)
+    assert pixels <= 60 * 80 * 80 and len(network.seen) <= len(done.regions) / 3
+
+
+class Sums(nn.Module):
+    """Every pixel depends on all others of its crop and of the mask, and on nothing else."""
+
+    def forward(self, lq, mask):
+        colour = (lq * (1 - mask)).mean(dim=(2, 3), keepdim=True)
+        return (0.3 * (1 - lq) + 0.5 * colour + 0.2 * mask.mean()).expand_as(lq)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_a_region_far_from_others_is_restored_as_if_alone(seed):
+    image, mask = picture(500, 700, 3), np.zeros((500, 700), bool)
+    mask[20:31, 30:47] = True
+    alone = Restorer(Sums()).restore(image, mask, batch=1)
+    others = mask.copy()
+    others[130:, 160:] = dust(370, 540, 25, seed)
+    together = Restorer(Sums()).run(image, others, batch=1)
+    assert len(together.regions) > 5
+    np.testing.assert_array_equal(together.image[mask], alone[mask])
+    np.testing.assert_array_equal(together.image[~others], image[~others])
+
+
+def test_batches_and_the_order_of_regions_change_nothing_but_rounding(tiny, monkeypatch):
+    image, mask = picture(300, 400, 3, dtype=np.float32), dust(300, 400, 25)
+    mask[200:300, 250:400] = True
+    settings = {'context': 16, 'tile': 64}
+    alone = tiny.run(image, mask, batch=1, **settings)
+    assert len(alone.regions) > 8
+    together = tiny.restore(image, mask, batch=8, **settings)
+    np.testing.assert_allclose(together, alone.image, atol=1e-5)
+    find = inference.find_regions
+    monkeypatch.setattr(inference, 'find_regions', lambda *given: find(*given)[::-1])
+    turned = tiny.restore(image, mask, batch=1, **settings)
+    np.testing.assert_array_equal(turned, alone.image)
 
 
 def test_soft_masks_blend_and_hard_ones_have_a_threshold():

@@ -41,14 +41,24 @@ def test_the_grid_and_the_edges_are_those_of_each_crop(image):
     restored = Restorer(network).restore(image, mask, context=8, degradation='pix:5:mean@3,4')
     assert np.array_equal(restored, image)
     assert [(str(d), d.edges) for d, _ in network.told] == [
-        ('pix:5:mean@3,-18', (True, False, False, False)),
-        ('pix:5:mean@-89,-68', (False, False, False, False)),
+        ('pix:5:mean@3,-17', (True, False, False, False)),
+        ('pix:5:mean@-86,-66', (False, False, False, False)),
     ]
     network.told.clear()
     Restorer(network).restore(image, mask, context=200, degradation='blur:2+jpeg:80')
     assert [(str(d), d.edges) for d, _ in network.told] == [
         ('blur:2+jpeg:80', (True, True, True, True))
     ]
+
+
+def test_a_crop_cuts_no_other_region_whose_blocks_count_from_its_box(image):
+    """Nobody could tell from a part of the other region where its grid begins."""
+    mask = np.zeros(image.shape[:2], bool)
+    mask[20:60, 20:60] = mask[66:106, 66:106] = True
+    for told, crops in (('pix:8:mean', 1), ('pix:8:mean@0,0', 2), ('blur:2', 2)):
+        network = Recorder()
+        Restorer(network).restore(image, mask, context=8, degradation=told)
+        assert [d.kind for d, _ in network.told] == [told[: told.index(':')]] * crops
 
 
 def test_tiles_of_a_large_region_keep_the_grid_of_its_corner(image):

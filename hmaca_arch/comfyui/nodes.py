@@ -213,11 +213,10 @@ class MeasureDegradation:
         found = [_measured(one, its_mask) for one, its_mask in given]
         kinds = {degradation for degradation, _, _ in found}
         common = kinds.pop() if len(kinds) == 1 else 'unknown'
-        lines = [
-            (f'image {number}: ' if len(given) > 1 else '') + line
-            for number, (_, words, _) in enumerate(found, start=1)
-            for line in words or ['the mask is empty (black)']
-        ]
+        lines = []
+        for number, (_, words, _) in enumerate(found, start=1):
+            head = f'image {number}: ' if len(given) > 1 else ''
+            lines += [head + line for line in words or ['the mask is empty (black)']]
         report = '\n'.join(lines)
         degraded = torch.stack([area for *_, area in found])
         return {'ui': {'text': [report]}, 'result': (common, report, degraded)}

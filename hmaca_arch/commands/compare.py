@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from typing import Any
 
 from hmaca_arch import devices
 from hmaca_arch.commands.parsing import Parser
@@ -21,10 +22,14 @@ def parser() -> argparse.ArgumentParser:
         'degradation (side of blocks, sigma), by the manifest of basicsr make-dataset or by the '
         'options below; networks are not.',
     )
-    parser.add_argument(
-        'data', help='folder of lq/, gt/ and mask/ (or lq.lmdb, gt.lmdb and mask.lmdb)'
-    )
-    parser.add_argument(
+    _add_methods(parser.add_argument_group('methods').add_argument)
+    _add_data(parser.add_argument_group('data').add_argument)
+    _add_results(parser.add_argument_group('results').add_argument)
+    return parser
+
+
+def _add_methods(add: Any) -> None:
+    add(
         '-n',
         '--networks',
         nargs='+',
@@ -32,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         metavar='NETWORK',
         help='[LABEL=]FILE.pth or [LABEL=]FILE.yml[,FILE.pth]',
     )
-    parser.add_argument(
+    add(
         '-c',
         '--classical',
         nargs='+',
@@ -40,61 +45,57 @@ def parser() -> argparse.ArgumentParser:
         metavar='METHOD',
         help='all that fit the degradation (default), none, or names: ' + ', '.join(METHODS),
     )
-    parser.add_argument(
+    add(
+        '--degradation',
+        choices=('pix', 'blur', 'noise'),
+        help='what classical methods are told, instead of the manifest',
+    )
+    add('--block', type=int, help='with --degradation pix: side of the blocks in pixels')
+    add(
+        '--sigma', type=float, help='with --degradation blur (pixels) or noise (grey levels of 255)'
+    )
+
+
+def _add_data(add: Any) -> None:
+    add('data', help='folder of lq/, gt/ and mask/ (or lq.lmdb, gt.lmdb and mask.lmdb)')
+    add(
+        '--paste',
+        choices=('lq', 'gt'),
+        help='what composite dB pastes outside (default: by the manifest, or lq)',
+    )
+    add('--soft-mask', action='store_true', help="keep the masks' gray values")
+    add('--count', type=int, metavar='N', help='only the first N images')
+
+
+def _add_results(add: Any) -> None:
+    add(
         '-o',
         '--output',
         default='comparison',
         help='folder for table.md, pictures.csv, results.json and sheet.png (default: %(default)s)',
     )
-    parser.add_argument(
+    add(
         '--overwrite',
         action='store_true',
         help='replace the results of an earlier comparison there',
     )
-    parser.add_argument(
-        '--degradation',
-        choices=('pix', 'blur', 'noise'),
-        help='what classical methods are told, instead of the manifest',
-    )
-    parser.add_argument(
-        '--block', type=int, help='with --degradation pix: side of the blocks in pixels'
-    )
-    parser.add_argument(
-        '--sigma', type=float, help='with --degradation blur (pixels) or noise (grey levels of 255)'
-    )
-    parser.add_argument(
-        '--paste',
-        choices=('lq', 'gt'),
-        help='what composite dB pastes outside (default: by the manifest, or lq)',
-    )
-    parser.add_argument('--soft-mask', action='store_true', help="keep the masks' gray values")
-    parser.add_argument('--count', type=int, metavar='N', help='only the first N images')
-    parser.add_argument(
+    add(
         '--against',
         metavar='LABEL',
         help='row from which paired differences are taken (default: the unrestored input)',
     )
-    parser.add_argument(
-        '--resamples', type=int, default=10000, help='of the bootstrap (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)'
-    )
-    parser.add_argument(
+    add('--resamples', type=int, default=10000, help='of the bootstrap (default: %(default)s)')
+    add('--confidence', type=float, default=0.95, help='of the intervals (default: %(default)s)')
+    add('--seed', type=int, default=0, help='of the bootstrap (default: %(default)s)')
+    add(
         '--sheet',
         type=int,
         default=4,
         metavar='N',
         help='images on the sheet; 0: no sheet (default: %(default)s)',
     )
-    parser.add_argument('--device', default='auto', metavar='NAME', help=devices.HELP)
-    parser.add_argument(
-        '--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)'
-    )
-    return parser
+    add('--device', default='auto', metavar='NAME', help=devices.HELP)
+    add('--threads', type=int, help='on the CPU (default: as torch and OpenCV choose)')
 
 
 def main(argv: list[str]) -> None:

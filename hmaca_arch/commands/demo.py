@@ -7,7 +7,7 @@ from hmaca_arch import devices
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.page import demo
-from hmaca_arch.page.guard import read_auth, read_host, read_root_path
+from hmaca_arch.page.addresses import read_auth, read_host, read_root_path
 
 DESCRIPTION = """Serve a page in the browser: open an image, paint a region, restore it, save the
 result. Programs send image and mask to api/restore. Without --weights the ones that ship with the

@@ -1,6 +1,7 @@
 """`basicsr make-dataset`: (lq, mask, gt) triplets from clean images."""
 
 import argparse
+from typing import Any
 
 from datasets_ext import make_dataset, paper_sets
 from datasets_ext.masks import SHAPES
@@ -31,68 +32,96 @@ def parser() -> argparse.ArgumentParser:
         description='Make (lq, mask, gt) triplets from clean images: one data set from INPUT, or '
         "the paper's from --horse and --imagenet. The same command continues an interrupted run.",
     )
-    parser.add_argument(
+    _add_files(parser.add_argument_group('files').add_argument)
+    _add_degradation(parser.add_argument_group('degradation').add_argument)
+    add_imports(parser)
+    return parser
+
+
+def _add_files(add: Any) -> None:
+    add(
         'input',
         nargs='?',
         help='folder or zip file of images; splits (trainA and testA, or train and test) are kept',
     )
-    parser.add_argument(
+    add(
         '--horse',
         help='instead of INPUT: horse2zebra, as folder or zip file; '
         'makes horse_{pix,blur,noise} at 128 pixels, and their LMDBs',
     )
-    parser.add_argument(
+    add(
         '--imagenet',
         help='instead of INPUT: images, or train/ and test/ of them; '
         'makes imagenet_{pix,blur,noise} at 64 pixels, and their LMDBs',
     )
-    parser.add_argument(
+    add(
         '-o',
         '--output',
         required=True,
         help='folder for lq/, mask/, gt/ and the manifest, or for train/ and test/ with these; '
         'with --horse or --imagenet for PROTOCOL/SET/{train,test}/',
     )
-    parser.add_argument(
+    add(
+        '--exclude',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='images to leave out, by name with or without ending',
+    )
+    add(
+        '--hold-out',
+        type=int,
+        default=0,
+        metavar='N',
+        help='use every Nth image by name for testing, if INPUT is not split',
+    )
+    add(
+        '--overwrite',
+        action='store_true',
+        help='replace what an earlier run with other settings made there',
+    )
+    add(
+        '--workers',
+        type=int,
+        default=default_workers(),
+        help='processes (default: %(default)s); the result is the same',
+    )
+
+
+def _add_degradation(add: Any) -> None:
+    add(
         '--protocol',
         choices=PROTOCOLS,
         required=True,
         help='release: as the authors did; clean: lossless, at working size',
     )
-    parser.add_argument(
+    add(
         '--degradation',
         metavar='NAME',
         help='pix, blur, noise, kernel, or one that --import registers; required with INPUT; '
         'otherwise the first three',
     )
-    add_imports(parser)
-    parser.add_argument(
+    add(
         '--pool',
         choices=('centre', 'mean'),
         help='pix, protocol clean: colour of a block (default: centre)',
     )
-    parser.add_argument(
-        '--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)'
-    )
-    parser.add_argument(
+    add('--block', type=int, help='pix, protocol clean: side of a block in pixels (default: 5)')
+    add(
         '--sigma',
         type=float,
         help='blur (default 1.0 pixels) and noise (default 7.07 grey levels), protocol clean',
     )
-    parser.add_argument(
+    add(
         '--kernel',
         dest='path',
         metavar='PATH',
         help='kernel, protocol clean: a small grey image of what a point of light becomes, or a '
         'folder of them, of which each image gets one',
     )
-    parser.add_argument(
-        '--size', type=int, default=128, help='working size in pixels (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--region', choices=SHAPES, default='square', help='shape (default: %(default)s)'
-    )
-    parser.add_argument(
+    add('--size', type=int, default=128, help='working size in pixels (default: %(default)s)')
+    add('--region', choices=SHAPES, default='square', help='shape (default: %(default)s)')
+    add(
         '--region-size',
         type=float,
         default=REGION_SIZE,
@@ -100,38 +129,8 @@ def parser() -> argparse.ArgumentParser:
         help='side of the region: part of the working size if below 1, otherwise pixels '
         '(default: 20/128)',
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of all randomness (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=default_workers(),
-        help='processes (default: %(default)s); the result is the same',
-    )
-    parser.add_argument(
-        '--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step'
-    )
-    parser.add_argument(
-        '--exclude',
-        nargs='+',
-        default=[],
-        metavar='NAME',
-        help='images to leave out, by name with or without ending',
-    )
-    parser.add_argument(
-        '--hold-out',
-        type=int,
-        default=0,
-        metavar='N',
-        help='use every Nth image by name for testing, if INPUT is not split',
-    )
-    parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='replace what an earlier run with other settings made there',
-    )
-    return parser
+    add('--seed', type=int, default=0, help='of all randomness (default: %(default)s)')
+    add('--no-jpeg', action='store_true', help='protocol release: leave out the JPEG step')
 
 
 def main(argv: list[str]) -> None:

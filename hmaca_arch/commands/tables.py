@@ -6,6 +6,7 @@ Finished cells are skipped: after a stop or a kill the same command continues.
 import argparse
 import shlex
 from pathlib import Path
+from typing import Any
 
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.experiments.tables import plan
@@ -24,30 +25,35 @@ def positive(text: str) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(prog='basicsr tables', description=__doc__)
-    parser.add_argument(
+    _add_matrix(parser.add_argument_group('experiments').add_argument)
+    _add_training(parser.add_argument_group('training').add_argument)
+    _add_files(parser.add_argument_group('files').add_argument)
+    return parser.parse_args(argv)
+
+
+def _add_matrix(add: Any) -> None:
+    add(
         '--table',
         nargs='+',
         choices=plan.TABLES,
         default=['1'],
         help='1: networks; 2, 3: alpha, Horse and ImageNet (1)',
     )
-    parser.add_argument(
+    add(
         '--preset',
         choices=plan.PRESETS,
         default='light',
         help="the paper's size, one for CPUs, or a try of this command (light)",
     )
-    parser.add_argument(
+    add(
         '--protocol',
         choices=('release', 'clean'),
         help='of the data (paper: release; light, smoke: clean)',
     )
     names = ', '.join([*NETWORKS, *plan.ALIASES])
-    parser.add_argument(
-        '--networks', nargs='+', default=[], metavar='NETWORK', help=f"{names} (the table's)"
-    )
-    parser.add_argument('--sets', nargs='+', choices=SETS, default=[], help="(the table's)")
-    parser.add_argument(
+    add('--networks', nargs='+', default=[], metavar='NETWORK', help=f"{names} (the table's)")
+    add('--sets', nargs='+', choices=SETS, default=[], help="(the table's)")
+    add(
         '--alphas',
         nargs='+',
         type=float,
@@ -55,58 +61,61 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar='ALPHA',
         help="0 to 1; networks with a + keep their own, as it only scales their loss (the table's)",
     )
-    parser.add_argument(
+    add(
         '--outside',
         nargs='+',
         choices=('complement', 'image'),
         default=[],
         help="of the loss (the option file's)",
     )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')
-    parser.add_argument(
-        '--iterations', type=positive, metavar='N', help="of each cell (the option file's)"
-    )
-    parser.add_argument(
+    add('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(0)')
+    add('--iterations', type=positive, metavar='N', help="of each cell (the option file's)")
+
+
+def _add_training(add: Any) -> None:
+    add(
         '--processes',
         type=positive,
         default=1,
         metavar='N',
         help='that share a cell, by torchrun (1)',
     )
-    parser.add_argument(
+    add(
         '--jobs',
         type=positive,
         metavar='N',
         help='cells at a time (as many as the GPUs serve; without GPUs 1)',
     )
-    parser.add_argument(
+    add(
+        '--amp',
+        choices=('bf16', 'fp16', 'false'),
+        default='false',
+        help='mixed precision in training (false); tests are in float32',
+    )
+    add('--tf32', action='store_true', help='round to TF32 in training, on a GPU')
+    add('--compile', action='store_true', help='train compiled networks')
+
+
+def _add_files(add: Any) -> None:
+    add(
         '--data',
         type=Path,
         default=Path('datasets'),
         help='what basicsr make-dataset -o has made (datasets)',
     )
-    parser.add_argument(
+    add(
         '-o',
         '--output',
         type=Path,
         default=Path('tables'),
         help='folder for everything that is written (tables)',
     )
-    parser.add_argument(
-        '--amp',
-        choices=('bf16', 'fp16', 'false'),
-        default='false',
-        help='mixed precision in training (false); tests are in float32',
-    )
-    parser.add_argument('--tf32', action='store_true', help='round to TF32 in training, on a GPU')
-    parser.add_argument('--compile', action='store_true', help='train compiled networks')
-    parser.add_argument(
+    add(
         '--against',
         metavar='NETWORK',
         help='table 1: also show how far the others are ahead of it, with intervals',
     )
-    parser.add_argument('--report', action='store_true', help='train nothing: print what there is')
-    return parser.parse_args(argv)
+    add('--report', action='store_true', help='train nothing: print what there is')
 
 
 def main(argv: list[str]) -> int:

@@ -8,7 +8,8 @@ import threading
 
 from PIL import Image, UnidentifiedImageError, features
 
-from hmaca_arch.files.formats import hint_for
+from hmaca_arch.files.formats import CONVERT, hint_for
+from hmaca_arch.files.jpeg_markers import frame_of
 from hmaca_arch.files.tiff import MARKS, check_tags, read_tags
 from hmaca_arch.messages import how_to_install
 
@@ -57,6 +58,9 @@ def _why_not(data: bytes) -> str:
         with contextlib.suppress(OSError, SyntaxError, KeyError, TypeError, struct.error):
             check_tags(read_tags(data))
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
+    with contextlib.suppress(ValueError):
+        if (bits := frame_of(data).bits) != 8:
+            return f'it is a JPEG of {bits} bits, which nothing here reads; {CONVERT}'
     return 'its content is none of ' + ', '.join(FORMATS)
 
 

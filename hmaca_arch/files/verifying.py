@@ -1,7 +1,7 @@
 """Prove that a written file holds what it should, with another library than the one that wrote it.
 
 This project writes PNG and TIFF itself and the rest by Pillow; Pillow reads the source. Here
-OpenCV and tifffile read both files.
+OpenCV and tifffile read both files. JPEG files of which blocks were replaced: jpeg_verifying.py.
 """
 
 import io
@@ -130,7 +130,7 @@ def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[s
     data, notes = read_file(path), []
     seen = see(data)
     if seen is None:
-        seen = Seen(_pillow_reads(data, path), 'Pillow')
+        seen = Seen(pillow_reads(data, path), 'Pillow')
         notes = [f'{path.name} was read back by the library that wrote it; no other here reads it']
     del data
     found = with_channels(seen.pixels, intended.shape[2])
@@ -223,7 +223,8 @@ def _metadata(data: bytes, name: str) -> Metadata:
         return Metadata(icc, bool(exif_of(image)), bool(xmp), dpi_of(image), turn)
 
 
-def _pillow_reads(data: bytes, path: Path) -> np.ndarray:
+def pillow_reads(data: bytes, path: Path) -> np.ndarray:
+    """Return what Pillow reads of an image file (h, w, c), as stored."""
     with open_image(data, str(path), lossy_depth=True, max_pixels=2**62) as image:
         pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1)

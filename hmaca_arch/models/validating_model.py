@@ -25,7 +25,7 @@ from hmaca_arch.restoring.sheets import strip
 from hmaca_arch.training import distributed, stopping
 
 
-class Measured(NamedTuple):
+class ValidatedImage(NamedTuple):
     """One image of a validation: its number in the data set, name, metrics, and strip to show."""
 
     number: int
@@ -120,7 +120,7 @@ class ValidatingModel(ResumableModel):
         dataset: str,
         current_iter: int,
         save_img: bool,
-    ) -> list[Measured]:
+    ) -> list[ValidatedImage]:
         options, rows, strips = self.opt['val'], [], 0
         if self.is_train and self.opt['logger'].get('use_tb_logger'):
             strips = options.get('tb_images', 4)
@@ -137,7 +137,9 @@ class ValidatingModel(ResumableModel):
             values = self.measure(images, options.get('metrics') or {})
             if save_img:
                 self.save_images(dataset, name, current_iter, images)
-            rows.append(Measured(index, name, values, strip(**images) if index < strips else None))
+            rows.append(
+                ValidatedImage(index, name, values, strip(**images) if index < strips else None)
+            )
             if self.is_train and stopping.received():
                 break
         return rows

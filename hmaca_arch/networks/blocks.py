@@ -182,7 +182,7 @@ class GAB(nn.Module):
         return pointwise(lambda y: y + self.norm2(self.mlp(y)), x, self.mlp.hidden)
 
 
-def run(block: Callable[..., Tensor], *args: Tensor | None, checkpointed: bool) -> Tensor:
+def run_block(block: Callable[..., Tensor], *args: Tensor | None, checkpointed: bool) -> Tensor:
     """Compute block(*args).
 
     Args:
@@ -237,6 +237,6 @@ class RHTB(nn.Module):
         checkpointed = self.use_checkpoint and self.training
         y = x
         for block in self.blocks:
-            y = run(block, y, checkpointed=checkpointed)
-        y = y + self.scale * run(self.gab, y, checkpointed=checkpointed)
+            y = run_block(block, y, checkpointed=checkpointed)
+        y = y + self.scale * run_block(self.gab, y, checkpointed=checkpointed)
         return x + self.conv(y)

@@ -79,15 +79,10 @@ class _FusedAttention(torch.autograd.Function):
             heads, windows = q.shape[:2]
             parts = min(PARTS, windows)
             by_part = table.new_empty(parts, *table.shape)
-            _table_gradient[(heads, table.shape[1], parts)](
-                *inputs,
-                by_part,
-                **shape,
-                WINDOWS_OF_PART=triton.cdiv(windows, parts),
-                WIDTH=_side(ctx.cols),
-                num_warps=1 if ctx.cols <= 32 else 4,
-                num_stages=STAGES,
-            )
+            sums = {'WINDOWS_OF_PART': triton.cdiv(windows, parts), 'WIDTH': _side(ctx.cols)}
+            launch = {'num_warps': 1 if ctx.cols <= 32 else 4, 'num_stages': STAGES}
+            grid = heads, table.shape[1], parts
+            _table_gradient[grid](*inputs, by_part, **shape, **sums, **launch)
         return dq, dk, dv, by_part.sum(0), None, None
 
 
@@ -102,27 +97,17 @@ def _side(n: int) -> int:
 
 def _shape(q: Tensor, rows: int, cols: int) -> dict[str, Any]:
     """Collect the arguments that all kernels share."""
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    return {
-        'windows': q.shape[1],
-        'scale': q.shape[-1] ** -0.5,
-        'ROWS': rows,
-        'COLS': cols,
-        'D': q.shape[-1],
-        'DEPTH': _side(q.shape[-1]),
-        'PRECISION': 'tf32' if tf32 else 'ieee',
-    }
+    d, tf32 = q.shape[-1], torch.backends.cuda.matmul.allow_tf32
+    sizes = {'ROWS': rows, 'COLS': cols, 'D': d, 'DEPTH': _side(d)}
+    precision = {'PRECISION': 'tf32' if tf32 else 'ieee'}
+    return {'windows': q.shape[1], 'scale': d**-0.5, **sizes, **precision}
 
 
 def _tiles(q: Tensor) -> dict[str, int]:
     """Choose the tiles, no larger than the window."""
     most = _side(q.shape[2])
-    return {
-        'QUERIES': min(QUERIES, most),
-        'KEYS': min(KEYS, most),
-        'num_warps': WARPS,
-        'num_stages': STAGES,
-    }
+    tile = {'QUERIES': min(QUERIES, most), 'KEYS': min(KEYS, most)}
+    return {**tile, 'num_warps': WARPS, 'num_stages': STAGES}
 
 
 # In the kernels, `group` numbers the windows of all heads, and `place` is such that two pixels of a
@@ -198,9 +183,7 @@ def _forward(
 
 
 @triton.jit
-def _score_gradient(
-    scores, v, grad, lse, delta, PRECISION: tl.constexpr,
-):  # fmt: skip
+def _score_gradient(scores, v, grad, lse, delta, PRECISION: tl.constexpr):
     """Compute the softmax's weights of a tile, and the gradient of its logits."""
     weights = tl.exp2(scores - lse[:, None])
     d_weights = tl.dot(grad, tl.trans(v), input_precision=PRECISION)

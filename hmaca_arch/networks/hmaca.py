@@ -26,7 +26,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hmaca_arch.networks.attention import MaskCrossAttention, WindowMaskCrossAttention
-from hmaca_arch.networks.blocks import RHTB, Conv3x3, run
+from hmaca_arch.networks.blocks import RHTB, Conv3x3, run_block
 from hmaca_arch.networks.mask_keys import MaskEncoder, MaskKeys
 from hmaca_arch.networks.mask_position import MaskPositionEncoder
 from hmaca_arch.networks.registry import register
@@ -174,20 +174,15 @@ class HMACA(HMANet):
         s = HMACASettings(**settings)
         self.windowed = s.cross_attention == 'window'
         self.mask_encoder = None if s.cross_attention == 'none' else MaskEncoder(s.embed_dim)
-        self.cross_attentions = nn.ModuleList(
-            WindowMaskCrossAttention(
-                s.embed_dim,
-                s.cross_attention_heads,
-                s.window_size,
-                s.window_size // 2 if i % 2 else 0,
-                s.cross_attention_residual,
+        self.cross_attentions = nn.ModuleList()
+        for i in range(len(s.depths) if self.mask_encoder else 0):
+            dim, heads, residual = s.embed_dim, s.cross_attention_heads, s.cross_attention_residual
+            shift = s.window_size // 2 if i % 2 else 0
+            self.cross_attentions.append(
+                WindowMaskCrossAttention(dim, heads, s.window_size, shift, residual)
+                if self.windowed
+                else MaskCrossAttention(dim, heads, residual)
             )
-            if self.windowed
-            else MaskCrossAttention(
-                s.embed_dim, s.cross_attention_heads, s.cross_attention_residual
-            )
-            for i in range(0 if s.cross_attention == 'none' else len(s.depths))
-        )
         self.cross_attentions.apply(init_weights)
         self.position_encoder = (
             MaskPositionEncoder(s.embed_dim, s.img_range) if s.mask_position else None
@@ -214,7 +209,7 @@ class HMACA(HMANet):
             keys = self.mask_encoder.keys(mask)  # of the real pixels alone: padding is never a key
 
         def cross_attend(i: int, x: Tensor) -> Tensor:
-            return run(
+            return run_block(
                 self.cross_attentions[i],
                 x,
                 *keys,
@@ -232,14 +227,11 @@ def upsampler(scale: int, channels: int) -> nn.Sequential:
         channels: of the input and the output.
     """
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    layers = [
-        (
-            nn.Conv2d(channels, factor**2 * channels, kernel_size=3, padding=1),
-            nn.PixelShuffle(factor),
-        )
-        for factor in factors
-    ]
-    return nn.Sequential(*(layer for pair in layers for layer in pair))
+    layers: list[nn.Module] = []
+    for factor in factors:
+        conv = nn.Conv2d(channels, factor**2 * channels, kernel_size=3, padding=1)
+        layers += [conv, nn.PixelShuffle(factor)]
+    return nn.Sequential(*layers)
 
 
 def init_weights(module: nn.Module) -> None:

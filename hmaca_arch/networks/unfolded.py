@@ -103,6 +103,22 @@ def annealed(
     return log_level, log_w
 
 
+# The equations look at values to choose their way, which `torch.compile` cannot follow.
+@torch.compiler.disable
+def started(
+    y: Tensor, region: Tensor, degradations: Sequence[Degradation]
+) -> tuple[Equations, Tensor]:
+    """Set up the equations of a batch and compute where they start, (b, c, h, w)."""
+    equations = Equations(y, region, degradations)
+    return equations, equations.start()
+
+
+@torch.compiler.disable
+def solve(equations: Equations, z: Tensor, w: Tensor) -> Tensor:
+    """Solve the equations for the estimate z (b, c, h, w) with the weights w (b, 1, 1, 1)."""
+    return equations.solve(z, w)
+
+
 @register
 class Unfolded(Wrapping):
     """A network between steps that solve the degradation's equation.
@@ -151,8 +167,8 @@ class Unfolded(Wrapping):
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
             precise = torch.promote_types(lq.dtype, torch.float32)
-            equations = Equations(lq.to(precise), region, degradations)
-            x, facts = equations.start(), strengths(degradations, equations.y)
+            equations, x = started(lq.to(precise), region, degradations)
+            facts = strengths(degradations, equations.y)
             constant = self.constant_facts(equations, region, facts)
         kinds = torch.tensor([d.kind in ITERATED for d in degradations], device=lq.device)
         iterated = kinds.view(-1, 1, 1, 1)
@@ -163,7 +179,7 @@ class Unfolded(Wrapping):
             more = torch.cat([constant, equations.y - x], dim=1)
             z = self.estimate(x.to(lq.dtype), mask.to(lq.dtype), condition + self.embed_facts(more))
             with torch.autocast(lq.device.type, enabled=False):
-                solved = equations.solve(z.to(equations.y.dtype), w)
+                solved = solve(equations, z.to(equations.y.dtype), w)
             x = solved if step == 0 else torch.where(iterated, solved, x)
         return x
 

@@ -16,7 +16,8 @@ from typing import Any
 from hmaca_arch import interrupts
 from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install, printable, say
-from hmaca_arch.page.guard import Guard, is_loopback
+from hmaca_arch.page.addresses import is_loopback
+from hmaca_arch.page.guard import Guard
 from hmaca_arch.page.sessions import Sessions
 
 
@@ -101,7 +102,8 @@ def serve(
         check_installed()
         import uvicorn
 
-        from hmaca_arch.page.routes import Routes, build_app  # late: it needs the extra
+        from hmaca_arch.page.app import build_app  # late: it needs the extra
+        from hmaca_arch.page.routes import Routes
 
         sessions = Sessions(port, root_path)
         routes = Routes(restorer, Path(folder), sessions)

@@ -1,4 +1,4 @@
-"""The queue of restorations: one runs at a time, in a thread of its own."""
+"""The queue of restorations: one runs at a time, in a separate thread."""
 
 import logging
 import math
@@ -41,7 +41,7 @@ class Settings:
 
 
 @dataclass(eq=False)
-class Job:
+class PageJob:
     """The restoration of one region of one image.
 
     Attributes:
@@ -107,15 +107,15 @@ class Queue:
             ValueError or OSError is the user's to read.
     """
 
-    def __init__(self, work: Callable[[Job], None]) -> None:
+    def __init__(self, work: Callable[[PageJob], None]) -> None:
         self.work = work
-        self.waiting: deque[Job] = deque()
-        self.known: OrderedDict[str, Job] = OrderedDict()
+        self.waiting: deque[PageJob] = deque()
+        self.known: OrderedDict[str, PageJob] = OrderedDict()
         self.changed = threading.Condition()
         self.closed = False
         threading.Thread(target=self._run, name='restoring', daemon=True).start()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: PageJob) -> None:
         """Put a job at the end of the queue.
 
         Raises:
@@ -132,7 +132,7 @@ class Queue:
                 del self.known[old.id]
             self.changed.notify_all()
 
-    def get(self, session: str, name: str) -> Job:
+    def get(self, session: str, name: str) -> PageJob:
         """Return a session's job.
 
         Raises:
@@ -144,7 +144,7 @@ class Queue:
         job.asked = time.monotonic()
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: PageJob) -> None:
         """End a job, at its next tile if it runs."""
         with self.changed:
             job.stop.set()
@@ -152,7 +152,7 @@ class Queue:
                 self.waiting.remove(job)
                 self._end(job, CANCELLED)
 
-    def before(self, job: Job) -> int:
+    def before(self, job: PageJob) -> int:
         """Count the jobs that come before one that waits."""
         with self.changed:
             running = any(other.state == RUNNING for other in self.known.values())
@@ -166,8 +166,8 @@ class Queue:
                 job.stop.set()
             self.changed.notify_all()
 
-    def describe(self, job: Job) -> dict:
-        """Return what the page is told about a job."""
+    def describe(self, job: PageJob) -> dict:
+        """Describe a job for the page."""
         done, total = job.tiles
         return {
             'id': job.id,
@@ -183,7 +183,7 @@ class Queue:
             'box': list(job.box),
         }
 
-    def _end(self, job: Job, state: str) -> None:
+    def _end(self, job: PageJob, state: str) -> None:
         """Note that a job has ended. The state comes last, as others read it without the lock."""
         job.upload.users -= 1
         job.mask = job.mask[:0]  # it takes as many bytes as the image has pixels
@@ -203,7 +203,7 @@ class Queue:
                 job.seconds = time.monotonic() - job.started
                 self._end(job, state)
 
-    def _restore(self, job: Job) -> str:
+    def _restore(self, job: PageJob) -> str:
         """Restore a job; returns the state in which it ends."""
         try:
             job.progress(0, 0)

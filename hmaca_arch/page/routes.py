@@ -1,4 +1,4 @@
-"""The page's HTTP interface: a Starlette application. It has to stand behind a `Guard`.
+"""The page's HTTP interface: what each address answers. `app` makes it an application.
 
 The page asks for an image, a mask and a restoration one after the other, and names them by ids that
 belong to its session. Programs send image and mask in one request, POST api/restore.
@@ -7,28 +7,23 @@ belong to its session. Programs send image and mask in one request, POST api/res
 import asyncio
 import gzip
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from starlette.applications import Starlette
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.opening import FORMATS
 from hmaca_arch.inference import Restorer
-from hmaca_arch.messages import one_line
 from hmaca_arch.page import examples, work
 from hmaca_arch.page.forms import attachment, file_of, notes_header, number_of, settings_of, text_of
 from hmaca_arch.page.guard import Refused
-from hmaca_arch.page.jobs import CANCELLED, DONE, Job, Queue, Settings
+from hmaca_arch.page.jobs import CANCELLED, DONE, PageJob, Queue, Settings
 from hmaca_arch.page.sessions import Sessions
 from hmaca_arch.page.uploads import LARGEST_FOLDER, LARGEST_UPLOAD, Upload, Uploads
 
@@ -54,7 +49,7 @@ class Routes:
         self.decoding = asyncio.Semaphore(MOST_DECODED)
         self.arriving = 0  # bytes of requests under way
 
-    def _restore(self, job: Job) -> None:
+    def _restore(self, job: PageJob) -> None:
         work.restore(self.restorer, job)
         self.uploads.grow(job.upload, job.patch.stat().st_size)
 
@@ -72,10 +67,10 @@ class Routes:
     def _upload(self, request: Request) -> Upload:
         return self.uploads.get(self._session(request), request.path_params['id'])
 
-    def _job(self, request: Request) -> Job:
+    def _job(self, request: Request) -> PageJob:
         return self.queue.get(self._session(request), request.path_params['id'])
 
-    def _result(self, request: Request) -> Job:
+    def _result(self, request: Request) -> PageJob:
         job = self._job(request)
         if job.state != DONE:
             raise Refused(409, f'this restoration is {job.state}; it has no result')
@@ -198,11 +193,11 @@ class Routes:
         job = await self._start(upload, data, 'the mask', settings)
         return JSONResponse(self.queue.describe(job), 202)
 
-    async def _start(self, upload: Upload, data: bytes, name: str, settings: Settings) -> Job:
+    async def _start(self, upload: Upload, data: bytes, name: str, settings: Settings) -> PageJob:
         mask, notes = await self._decode(work.read_upload_mask, data, name, upload)
         if not mask.any():
             raise ValueError('nothing is painted: paint over the region to restore, or open a mask')
-        job = Job(upload, mask, settings, notes=notes)
+        job = PageJob(upload, mask, settings, notes=notes)
         self.queue.submit(job)
         return job
 
@@ -226,7 +221,7 @@ class Routes:
         ending = f'.{request.query_params.get("format", "png")}'
         return await self._file(self._result(request), ending)
 
-    async def _file(self, job: Job, ending: str, **headers: str) -> Response:
+    async def _file(self, job: PageJob, ending: str, **headers: str) -> Response:
         data = await self._decode(work.restored_file, job, ending)
         named = attachment(job.upload.file_name('restored', ending))
         return Response(data, 200, {**named, **headers}, work.FORMATS[ending])
@@ -262,7 +257,7 @@ class Routes:
         finally:
             self.uploads.discard(upload)
 
-    async def _wait(self, request: Request, job: Job) -> None:
+    async def _wait(self, request: Request, job: PageJob) -> None:
         """Wait until a job has ended, and cancel it if the client has gone."""
         try:
             while not job.ended:
@@ -272,46 +267,3 @@ class Routes:
                 await asyncio.sleep(CHECKS)
         finally:
             self.queue.cancel(job)
-
-
-def as_answer(request: Request, error: Exception) -> Awaitable[Response] | Response:
-    """Answer an error with one line, as JSON."""
-    if isinstance(error, Refused):
-        headers = {key.decode(): value.decode() for key, value in error.headers}
-        return JSONResponse({'detail': error.message}, error.status, headers)
-    if isinstance(error, HTTPException):
-        return JSONResponse({'detail': error.detail}, error.status_code, error.headers)
-    return JSONResponse({'detail': one_line(error)[:1000]}, 400)
-
-
-def build_app(routes: Routes) -> Starlette:
-    """Return the application."""
-    table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
-        ('GET', '/', routes.page),
-        ('GET', '/api/about', routes.about),
-        ('POST', '/api/images', routes.add_image),
-        ('GET', '/api/images/{id}/file', routes.image),
-        ('GET', '/api/images/{id}/preview', routes.preview),
-        ('GET', '/api/images/{id}/mask', routes.own_mask),
-        ('POST', '/api/images/{id}/mask', routes.read_mask),
-        ('POST', '/api/images/{id}/jobs', routes.add_job),
-        ('POST', '/api/examples', routes.add_example),
-        ('GET', '/api/examples/{name}.jpg', routes.thumbnail),
-        ('GET', '/api/jobs/{id}', routes.job),
-        ('DELETE', '/api/jobs/{id}', routes.cancel),
-        ('GET', '/api/jobs/{id}/patch', routes.patch),
-        ('GET', '/api/jobs/{id}/image', routes.result),
-        ('POST', '/api/jobs/{id}/keep', routes.keep),
-        ('POST', '/api/restore', routes.restore),
-    ]
-    app = Starlette(
-        routes=[
-            *(Route(path, call, methods=[method]) for method, path, call in table),
-            Mount('/static', StaticFiles(directory=STATIC)),
-        ],
-        exception_handlers={
-            kind: as_answer for kind in (Refused, HTTPException, ValueError, OSError, MemoryError)
-        },
-    )
-    app.router.redirect_slashes = False  # it would not know the path that a proxy serves
-    return app

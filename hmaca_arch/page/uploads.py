@@ -91,7 +91,7 @@ class Upload:
             raise ValueError(one_line(error).replace(str(self.path), self.name)) from None
 
     def describe(self) -> dict:
-        """Return what the page is told about the image."""
+        """Describe the image for the page."""
         return {
             'id': self.id,
             'name': self.name,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hmaca_arch.degradation import regions
 from hmaca_arch.files.image_files import (
     StoredImage,
     check_output,
@@ -17,11 +18,11 @@ from hmaca_arch.files.images import read_file, to_8_bit
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
-from hmaca_arch.page.jobs import Job
+from hmaca_arch.page.jobs import PageJob
 from hmaca_arch.page.uploads import Upload, check_pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
-from hmaca_arch.restoring.regions import find_regions, marked_box
+from hmaca_arch.restoring.regions import marked_box
 from hmaca_arch.restoring.telling import AROUND, MOST
 
 # What is written, with the media types.
@@ -49,7 +50,7 @@ def read_upload_mask(data: bytes, name: str, upload: Upload) -> tuple[np.ndarray
     return mask, [inverted if note.doubt is Doubt.MOSTLY_WHITE else note.text for note in notes]
 
 
-def restore(restorer: Restorer, job: Job) -> None:
+def restore(restorer: Restorer, job: PageJob) -> None:
     """Restore a job's region: fills in its box, regions and notes, and writes its patch.
 
     Raises:
@@ -89,13 +90,13 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
         jpeg: quality of the image's JPEG file, None if it is none.
     """
     around = marked_box(mask).grown(AROUND, *mask.shape)
-    if len(find_regions(mask, 0)) > MOST:
+    if len(regions(mask[around.area])[1]) > MOST:
         return []
     found = measure(pixels[around.area], mask[around.area], jpeg)
     return [f'measured: {one.words}' for one in found]
 
 
-def compare(job: Job, before: np.ndarray, after: np.ndarray) -> str:
+def compare(job: PageJob, before: np.ndarray, after: np.ndarray) -> str:
     """Return the PSNR of an example's region, before and after; both (h, w, 3) uint8 of the box."""
     truth = read_image(job.upload.truth).pixels[job.box.area]
     weights = job.mask[job.box.area][..., None].astype(np.float64)
@@ -111,7 +112,7 @@ def preview(upload: Upload) -> bytes:
     return as_png(to_8_bit(image.pixels), image.icc)
 
 
-def show_patch(job: Job) -> bytes:
+def show_patch(job: PageJob) -> bytes:
     """Return the restored box as a PNG of 8 bits that is transparent outside the mask."""
     image = job.upload.read()
     with np.load(job.patch) as patch:
@@ -137,7 +138,7 @@ def check_format(ending: str) -> None:
         raise ValueError(f'format is {ending[1:][:20]!r}; expected {names}')
 
 
-def restored_picture(job: Job) -> StoredImage:
+def restored_image(job: PageJob) -> StoredImage:
     """Return a job's image with its patch, of the same depth and with the same metadata."""
     image = job.upload.read()
     pixels = image.pixels.copy()
@@ -146,13 +147,13 @@ def restored_picture(job: Job) -> StoredImage:
     return image._replace(pixels=pixels)
 
 
-def restored_file(job: Job, ending: str) -> bytes:
+def restored_file(job: PageJob, ending: str) -> bytes:
     """Return the restored image as a file.
 
     Raises:
         ValueError: this format cannot be written, or cannot hold the image.
     """
     check_format(ending)
-    image = restored_picture(job)
+    image = restored_image(job)
     check_output(Path(job.upload.file_name('restored', ending)), image.pixels)
     return encode(ending, image)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import Degradation
+from hmaca_arch.restoring.blending import Blend
 from hmaca_arch.restoring.image_arrays import as_unit
-from hmaca_arch.restoring.regions import Blend, Box, Region, cut
+from hmaca_arch.restoring.regions import Box, Region, cut
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
 SMALLEST_TILE = 48
@@ -49,11 +50,23 @@ class Crops(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A tile of a region, or all of it, and where its output goes."""
+    """A tile of a region, or all of it.
 
-    blend: Blend
+    Attributes:
+        number: of the region.
+        box: of the tile.
+        told: the degradation, as it is in the tile.
+        last: whether it is the region's last.
+    """
+
+    number: int
     box: Box
     told: Degradation
+    last: bool
+
+
+# Takes rows of a region's crop that are final: the region's number, their box, and (h, w, c).
+Rows = Callable[[int, Box, np.ndarray], object]
 
 
 class CropNetwork:
@@ -76,18 +89,23 @@ class CropNetwork:
         self.fitting = Sizes(2**31, 2**31)
 
     def restore(
-        self, crops: Crops, sizes: Sizes, notes: list[str], progress: Progress | None = None
-    ) -> list[np.ndarray]:
+        self,
+        crops: Crops,
+        sizes: Sizes,
+        notes: list[str],
+        rows: Rows,
+        progress: Progress | None = None,
+    ) -> None:
         """Restore the crops of all regions; out of memory, halve the batch and then the tile.
 
         Args:
             crops: what is to be restored.
             sizes: the most that goes through the network at once.
             notes: gets a sentence for each thing that the user should know.
+            rows: called with the number of a region, the box of rows of its crop, and their values
+                (h, w, c) float32, which are 0 where there is no tile. Rows without any tile may be
+                left out. If memory runs out, a region may come again.
             progress: called with the number of tiles done and of all, first (0, all).
-
-        Returns:
-            For each region (h, w, c) float32 of its crop; 0 where nothing is masked.
 
         Raises:
             ValueError: the smallest tile does not fit, the image has values outside [0, 1], or the
@@ -98,7 +116,7 @@ class CropNetwork:
             limit = min(sizes.tile, self.fitting.tile)
             batch = min(sizes.batch, self.fitting.batch)
             try:
-                return self._attempt(crops, Sizes(batch, limit), notes, progress or _ignore)
+                return self._attempt(crops, Sizes(batch, limit), notes, rows, progress or _ignore)
             except OutOfMemory:
                 pass  # leaving the handler frees what the traceback holds
             if limit // 2 < SMALLEST_TILE:
@@ -113,11 +131,12 @@ class CropNetwork:
             self._free_memory()
 
     def _attempt(
-        self, crops: Crops, sizes: Sizes, notes: list[str], progress: Progress
-    ) -> list[np.ndarray]:
+        self, crops: Crops, sizes: Sizes, notes: list[str], rows: Rows, progress: Progress
+    ) -> None:
         """Restore with tiles of `sizes.tile`; raise `OutOfMemory` if one alone does not fit."""
-        blends, piles = _piles(crops, sizes.tile)
+        piles = _piles(crops, sizes.tile)
         done, total, batch = 0, sum(map(len, piles)), sizes.batch
+        blends: dict[int, Blend] = {}
         if total:
             progress(0, total)
         for pile in piles:
@@ -128,11 +147,10 @@ class CropNetwork:
                     batch = self._smaller_batch(len(now), notes)
                     continue
                 for piece, output in zip(now, outputs):
-                    piece.blend.add(piece.box, output)
+                    _blend(blends, crops.regions, piece, output, sizes.tile, rows)
                     done += 1
                     progress(done, total)
                 del pile[:batch]
-        return [blend.result() for blend in blends]
 
     def _smaller_batch(self, tried: int, notes: list[str]) -> int:
         """Halve a batch that did not fit."""
@@ -208,21 +226,52 @@ class CropNetwork:
             torch.mps.empty_cache()
 
 
-def _piles(crops: Crops, limit: int) -> tuple[list[Blend], list[list[Piece]]]:
-    """Cut regions into tiles and pile up what can share a batch.
+def _overlap(tile: int) -> int:
+    return min(OVERLAP, tile // 3)
+
+
+def _blend(
+    blends: dict[int, Blend],
+    regions: Sequence[Region],
+    piece: Piece,
+    output: np.ndarray,
+    tile: int,
+    rows: Rows,
+) -> None:
+    """Add a tile to its region's others, of which `blends` has those that are not complete."""
+    number = piece.number
+    if number not in blends:
+        height, _, channels = output.shape
+        blends[number] = Blend(
+            regions[number],
+            channels,
+            _overlap(tile),
+            height,
+            lambda box, values: rows(number, box, values),
+        )
+    blends[number].add(piece.box, output)
+    if piece.last:
+        blends.pop(number).finish()
+
+
+def _piles(crops: Crops, tile: int) -> list[list[Piece]]:
+    """Cut regions into tiles and pile up what can share a batch, row by row of each region.
 
     Soft masks and binary ones never share a batch: networks treat them in different ways.
     """
-    overlap = min(OVERLAP, limit // 3)
-    blends = [Blend(region, crops.colours.shape[2], overlap) for region in crops.regions]
     piles: dict[tuple, list[Piece]] = {}
-    for region, blend, told in zip(crops.regions, blends, crops.told):
-        for box in cut(region, crops.mask, limit, overlap):
-            values = crops.mask[box.area]
-            binary = values.dtype == np.uint8 or bool(np.isin(values, (0, 1)).all())
-            piece = Piece(blend, box, tile_degradation(told, crops.mask, region, box))
-            piles.setdefault((box.shape, binary), []).append(piece)
-    return blends, list(piles.values())
+    for number, (region, told) in enumerate(zip(crops.regions, crops.told)):
+        boxes = cut(region, crops.mask, tile, _overlap(tile))
+        binary = crops.mask.dtype == np.uint8 or _is_binary(crops.mask, boxes)
+        pile = piles.setdefault((boxes[0].shape, binary), [])
+        for box in boxes:
+            here = tile_degradation(told, crops.mask, region, box)
+            pile.append(Piece(number, box, here, box == boxes[-1]))
+    return list(piles.values())
+
+
+def _is_binary(mask: np.ndarray, boxes: Sequence[Box]) -> bool:
+    return all(np.isin(mask[box.area], (0, 1)).all() for box in boxes)
 
 
 def tile_degradation(told: Degradation, mask: np.ndarray, region: Region, tile: Box) -> Degradation:

@@ -131,8 +131,8 @@ def _subfolder(
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(
-        Path(name).suffix.lower() in IMAGE_ENDINGS and not name.startswith('.')
-        for _, _, names in os.walk(folder)
-        for name in names
-    )
+    for _, _, names in os.walk(folder):
+        shown = (name for name in names if not name.startswith('.'))
+        if any(Path(name).suffix.lower() in IMAGE_ENDINGS for name in shown):
+            return True
+    return False

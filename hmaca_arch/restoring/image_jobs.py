@@ -9,19 +9,12 @@ import numpy as np
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
-from hmaca_arch.files.image_files import (
-    check_output,
-    is_lossy,
-    largest_change,
-    losses,
-    read_image,
-    write_image,
-)
+from hmaca_arch.files.image_files import check_output, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.outputs import output_folder
-from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.planning import Job, Request
+from hmaca_arch.restoring.storing import Stored, store
 
 DONE, COPIED = 'done', 'copied'
 
@@ -81,24 +74,17 @@ def restore_file(
     result = _shown(done.image, mask) if _of_alpha(job, request) else done.image
     if kind == 'gif':
         result = fit_colours(result, mask)
-    notes = [*image.notes, *doubts, *done.notes, *losses(job.output, image)]
-    if is_lossy(job.output, request.quality):
-        notes.append(
-            f'{job.output.name} is stored with loss: pixels outside the mask change as well'
-        )
-    write_image(job.output, image._replace(pixels=result), request.quality)
-    change = largest_change(image.pixels, result, mask)
-    if request.verify:
-        notes += verify(job.output, job.image, image, result, mask)
+    stored = store(job, request, image, result, mask)
+    notes = [*image.notes, *doubts, *done.notes, *stored.notes]
     status = DONE if done.regions else COPIED
-    return _entry(status, job, done.regions, seconds, change, request.verify, notes)
+    return _entry(status, job, done.regions, seconds, stored, request.verify, notes)
 
 
 def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
     """Copy the file, of which nothing is to be restored."""
     output_folder(job.output.parent)
     write_atomically(job.output, read_file(job.image))
-    return _entry(COPIED, job, [], 0.0, 0, True, [*notes, 'copied as it is'])
+    return _entry(COPIED, job, [], 0.0, Stored(0, []), True, [*notes, 'copied as it is'])
 
 
 def _of_alpha(job: Job, request: Request) -> bool:
@@ -118,12 +104,12 @@ def _entry(
     job: Job,
     regions: list[Any],
     seconds: float,
-    change: int | float,
+    stored: Stored,
     verified: bool,
     notes: list[str],
 ) -> dict[str, Any]:
     """Return what the report says about a file that was written."""
-    return {
+    entry = {
         'file': str(job.image),
         'status': status,
         'mask': job.mask and str(job.mask),
@@ -131,7 +117,8 @@ def _entry(
         'regions': len(regions),
         'boxes': [list(region.box) for region in regions],
         'seconds': round(seconds, 3),
-        'max_change_outside': change,
+        'max_change_outside': stored.change,
         'verified': verified,
         'notes': notes,
     }
+    return entry if stored.may_change is None else entry | {'may_change': stored.may_change}

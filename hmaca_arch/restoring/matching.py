@@ -4,6 +4,7 @@ The mask of `photo.jpg` may be `photo.png`, `photo_mask.png` or `photo_mask001.p
 case count alike, and so do the two ways in which systems store an accent (NFC, NFD).
 """
 
+import itertools
 import os
 import re
 import unicodedata
@@ -75,7 +76,8 @@ class Masks:
             return stems.get(normal(stem + self.suffix), [])
         same = [path for path in stems.get(stem, []) if path.resolve() not in self.images]
         pattern = re.compile(re.escape(stem) + CUSTOMARY)
-        return same or [path for name in stems if pattern.fullmatch(name) for path in stems[name]]
+        customary = (paths for name, paths in stems.items() if pattern.fullmatch(name))
+        return same or list(itertools.chain.from_iterable(customary))
 
     def _missing(self, stems: dict[str, list[Path]], image: Found) -> str:
         """Say which names were looked for, and which there are."""
@@ -90,9 +92,9 @@ class Masks:
 
     def unused(self) -> list[Path]:
         """Return the masks that belong to no image."""
-        every = [
-            path for stems in self.by_place.values() for paths in stems.values() for path in paths
-        ]
+        every: list[Path] = []
+        for stems in self.by_place.values():
+            every += itertools.chain.from_iterable(stems.values())
         return [
             path for path in every if path not in self.used and path.resolve() not in self.images
         ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.image_files import check_output, is_own_output
+from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, Listing, find_images
 from hmaca_arch.restoring.mask_sources import MaskSource
 from hmaca_arch.restoring.matching import Masks
@@ -64,12 +65,14 @@ class Job(NamedTuple):
         mask: its file, None if the mask comes from the image itself.
         output: the file to write.
         copied: the image has no mask and is copied.
+        notes: what the user should know, a sentence each.
     """
 
     image: Path
     mask: Path | None
     output: Path
     copied: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -97,8 +100,8 @@ def make_plan(request: Request) -> Plan:
             left.append(Left(image.path, REFUSED, refused[image.path]))
         elif image.path in matched:
             mask, copied = matched[image.path]
-            output = single or _output(request, image, copied)
-            jobs.append(Job(image.path, mask, output, copied))
+            job = Job(image.path, mask, single or _output(request, image, copied), copied)
+            jobs.append(_as_png(job, request))
     jobs, clashes = _without_clashes(jobs, {image.path for image in images})
     if not jobs and not left and not clashes:
         raise ValueError(f'--input: {request.inputs[0].absolute()} holds no images')
@@ -184,6 +187,25 @@ def _output(request: Request, image: Found, copied: bool) -> Path:
         kind = request.format if request.format in FORMATS else 'png'
         name = image.path.stem + FORMATS[kind].endings[0]
     return request.output / image.below / name
+
+
+def _as_png(job: Job, request: Request) -> Job:
+    """Write PNG instead, where a JPEG cannot stay one without being compressed twice.
+
+    A quality asks for compressing it again.
+    """
+    to_jpeg = BY_ENDING.get(job.output.suffix.lower()) == 'jpg'
+    if not to_jpeg or job.copied or request.quality is not None:
+        return job
+    why = obstacle_of_file(job.image)
+    if why is None:
+        return job
+    png = job.output.with_suffix('.png')
+    note = (
+        f'{why}, so that as JPEG all of it would be compressed again; written as {png.name} '
+        '(--quality N writes JPEG)'
+    )
+    return job._replace(output=png, notes=(note,))
 
 
 def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], list[Left]]:

@@ -136,8 +136,10 @@ def check_report(request: Request, plan: Plan, others: Sequence[Path]) -> None:
     """
     path = request.report
     assert path is not None
-    files = {file for job in plan.jobs for file in (job.image, job.mask, job.output) if file}
-    if path.resolve() in {file.resolve() for file in {*files, *others}}:
+    files = [*others]
+    for job in plan.jobs:
+        files += [file for file in (job.image, job.mask, job.output) if file]
+    if path.resolve() in {file.resolve() for file in files}:
         raise ValueError(
             f'--json: {path} is an image, mask, output or checkpoint of this command; '
             'expected a file of its own'

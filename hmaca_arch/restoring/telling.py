@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmaca_arch.degradation import UNKNOWN, Degradation
+from hmaca_arch.degradation import UNKNOWN, Degradation, regions
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.regions import Box
 
@@ -19,6 +19,7 @@ MOST = 24  # regions; more are restored as if their degradation were unknown
 # confidence below which a measurement is not used, except of blocks: taken for the other pool they
 # still gain
 SURE = 0.5
+NOTHING = 'no degradation found: nothing is restored'
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
@@ -57,16 +58,10 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
     """
     masked = mask > 0
     corner = (place.top, place.left)
-    found = measure(image, masked, jpeg, corner) if masked.any() else []
-    if len(found) > MOST:
-        return Look(
-            masked,
-            [],
-            [
-                f'{len(found)} regions are too many to measure: their degradation is taken for '
-                'unknown'
-            ],
-        )
+    count = len(regions(masked)[1])
+    if count > MOST:
+        return Look(masked, [], [too_many(count)])
+    found = measure(image, masked, jpeg, corner) if count else []
     degraded, told, notes = np.zeros_like(masked), [], []
     for one in found:
         rows, columns = np.flatnonzero(one.area.any(axis=1)), np.flatnonzero(one.area.any(axis=0))
@@ -84,8 +79,18 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
         told.append(Told(box, d))
     if found and not degraded.any():
-        notes.append('no degradation found: nothing is restored')
+        notes.append(NOTHING)
     return Look(degraded, told, notes)
+
+
+def too_many(count: int) -> str:
+    """Say that more than `MOST` regions are not measured."""
+    return f'{count} regions are too many to measure: their degradation is taken for unknown'
+
+
+def counts_from_box(told: Degradation) -> bool:
+    """Tell whether blocks are counted from a region's box, which a crop must not cut."""
+    return told.kind == 'pix' and told.anchor != ('offset', 'offset')
 
 
 def told_of(box: Box, told: Sequence[Told]) -> Degradation:

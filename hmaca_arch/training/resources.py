@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,18 +20,12 @@ from hmaca_arch.training.accumulating import SplitCollate, batches_per_step
 from hmaca_arch.training.pipeline import install
 from hmaca_arch.training.sampling import GlobalSampler
 
-resource: ModuleType | None
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 PATIENCE = 60.0  # longest step on a whole batch that is still measured on a CPU, in seconds
 SHOWN = 16  # samples in the image of a batch
 MEASURED = 'measured, the second step on the first batch'
 
 
-class Estimate(NamedTuple):
+class Cost(NamedTuple):
     """What an iteration takes.
 
     Attributes:
@@ -90,15 +83,17 @@ def _row(sample: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
     return [lq, mask, marked, images.get('gt', lq)]
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
     """Return the most bytes that this process has had; None if the system does not say."""
-    if resource is None:
+    try:
+        import resource
+    except ImportError:  # Windows
         return None
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Estimate:
+def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Cost:
     """Take steps of a training on its first batch, and return their cost.
 
     Model, losses and optimizer are the training's, without `compile`. Nothing is written.
@@ -131,7 +126,7 @@ def measure(opt: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Est
     return _measure_on_cpu(take_step, len(samples), math.ceil(len(samples) / split.count))
 
 
-def _measure_on_gpu(take_step: Callable[[int], float], count: int) -> Estimate:
+def _measure_on_gpu(take_step: Callable[[int], float], count: int) -> Cost:
     torch.cuda.reset_peak_memory_stats()
     try:
         take_step(count)
@@ -141,10 +136,10 @@ def _measure_on_gpu(take_step: Callable[[int], float], count: int) -> Estimate:
             f'datasets:train:batch_size_per_gpu: {count} samples do not fit into the memory '
             'of the GPU'
         ) from None
-    return Estimate(seconds, torch.cuda.max_memory_allocated(), MEASURED)
+    return Cost(seconds, torch.cuda.max_memory_allocated(), MEASURED)
 
 
-def _measure_on_cpu(take_step: Callable[[int], float], count: int, batch: int) -> Estimate:
+def _measure_on_cpu(take_step: Callable[[int], float], count: int, batch: int) -> Cost:
     """Measure a step on all samples, or compute it from one sample if it would take too long.
 
     Args:
@@ -152,16 +147,16 @@ def _measure_on_cpu(take_step: Callable[[int], float], count: int, batch: int) -
         count: samples of a step.
         batch: samples of one batch, which are in memory at once.
     """
-    before = _peak_memory()
+    before = peak_memory()
     single = take_step(1)
     if single <= PATIENCE:
         single = take_step(1)  # a process's first step includes its start
     if single * count <= PATIENCE:
         take_step(count)
-        return Estimate(take_step(count), _peak_memory(), MEASURED)
-    after = _peak_memory()
+        return Cost(take_step(count), peak_memory(), MEASURED)
+    after = peak_memory()
     memory = None
     if before is not None and after is not None:
         memory = before + batch * (after - before)
     how = f'computed, {count} times what a step on one sample took'
-    return Estimate(single * count, memory, how)
+    return Cost(single * count, memory, how)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hmaca_arch import cli, inference
 from hmaca_arch.files.image_files import read_image
-from hmaca_arch.restoring import image_jobs
+from hmaca_arch.restoring import image_jobs, storing
 
 
 @pytest.fixture
@@ -197,14 +197,14 @@ def test_jpeg_ends_the_guarantee_and_verify_says_so(run, folder):
 
 
 def test_verify_finds_what_a_broken_writer_did(run, monkeypatch):
-    write = image_jobs.write_image
+    write = storing.write_image
 
     def broken(path, picture, quality):
         pixels = picture.pixels.copy()
         pixels[-1, -1, 0] ^= 1
         write(path, picture._replace(pixels=pixels), quality)
 
-    monkeypatch.setattr(image_jobs, 'write_image', broken)
+    monkeypatch.setattr(storing, 'write_image', broken)
     code, _, err = run('-i', 'pictures/a.png', '-m', 'masks/a.png', '-o', 'out.png', '--verify')
     assert (
         code == 1

@@ -12,6 +12,7 @@ from picture_writers import exif_of, saved, tiff, with_chunk
 from PIL import Image
 
 from hmaca_arch import cli
+from hmaca_arch.files import pixels
 
 DATA = Path(__file__).parents[1] / 'data' / 'files'
 PIXELS = cv2.resize(
@@ -143,6 +144,16 @@ def test_limits_of_pixels(run):
         and '64x48 pixels are more than 3071; basicsr restore --max-pixels allows more' in err
     )
     assert run(saved(PIXELS), 'out.png', '--max-pixels', 3072)[0] == 0
+
+
+def test_pillows_own_limit_of_pixels_is_not_met(run, monkeypatch, recwarn):
+    """Above its limit Pillow warns of a bomb, and above twice of it raises."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    monkeypatch.setattr(pixels, 'ROWS', 1024)  # Pillow looks at the size of strips too
+    for output in ('out.png', 'out.tif', 'out.webp'):
+        code, err = run(saved(PIXELS), output)
+        assert code == 0 and 'ecompression' not in err
+    assert not [str(one.message) for one in recwarn if 'ecompression' in str(one.message)]
 
 
 def test_quality_of_lossy_formats(run):

@@ -26,8 +26,8 @@ from hmaca_arch.experiments.bootstrap import Estimate, bootstrap
 from hmaca_arch.experiments.comparison import compare as compare_module
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.experiments.comparison.data import find_data
-from hmaca_arch.experiments.comparison.measure import Result, lpips_metric, measure
-from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods
+from hmaca_arch.experiments.comparison.measure import MethodFigures, lpips_metric, measure
+from hmaca_arch.experiments.comparison.methods import INPUT, Contender, classical_methods
 from hmaca_arch.experiments.comparison.sheet import CELL, comparison_sheet, crop_of, error_map
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.experiments.markdown import aligned
@@ -219,7 +219,7 @@ def test_multiply_accumulates_and_parameters_by_hand(triplets, checkpoints):
     torch.save({'params': network.state_dict()}, path)
     data = find_data(str(triplets / 'test'))
     section = {'type': 'OneConv', 'window_size': 5}  # 32x32 is padded to 35x35
-    method = Method('conv', {'network_g': section, 'path': {'pretrain_network_g': str(path)}})
+    method = Contender('conv', {'network_g': section, 'path': {'pretrain_network_g': str(path)}})
     result = measure(method, data, 'cpu')
     assert result.parameters == 3 * 3 * 9 + 3 and result.macs == 35 * 35 * 3 * 3 * 9
     assert result.milliseconds > 0 and len(result.seconds) == 2 and result.memory >= 0
@@ -269,9 +269,9 @@ def test_bootstrap_step_by_step_and_by_hand():
     )
 
 
-def result(label: str, *composite: float, **more) -> Result:
+def result(label: str, *composite: float, **more) -> MethodFigures:
     names = [str(number) for number in range(len(composite))]
-    return Result(
+    return MethodFigures(
         label, names, {'composite_psnr': np.array(composite), **more}, [0.002] * len(names)
     )
 
@@ -507,7 +507,7 @@ def test_a_class_of_images_without_regions(inside):
     make_triplets(inside / 'plain', 2)
     for path in (inside / 'plain' / 'mask').iterdir():
         cv2.imwrite(str(path), np.zeros((32, 32), np.uint8))
-    result = measure(Method('telea', 'telea'), find_data('plain'), 'cpu')
+    result = measure(Contender('telea', 'telea'), find_data('plain'), 'cpu')
     assert (
         np.isnan(result.values['masked_psnr']).all()
         and np.isfinite(result.values['composite_psnr']).all()

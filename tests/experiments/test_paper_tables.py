@@ -422,7 +422,7 @@ def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_pat
     write_cell(tmp_path, cell, [30], [31])
 
     def begun():
-        begun = job.Job(cell, tmp_path, data)
+        begun = job.CellJob(cell, tmp_path, data)
         begun.check_identity()
         begun.save()
 
@@ -434,7 +434,7 @@ def test_a_cell_of_another_option_file_or_other_data_is_not_gone_on_with(tmp_pat
         ValueError,
         match=r'HMACA1_.*: was begun with another option file: choose another folder with -o, or delete cells/',
     ):
-        runner.run([cell], tmp_path, data)
+        runner.run_cells([cell], tmp_path, data)
     file.write_text(file.read_text().replace('lr: 1e-4', 'lr: 1e-3'))
     begun()
     manifest.write_text('{"seed": 1}')
@@ -532,8 +532,8 @@ def test_arithmetic_is_part_of_a_cells_identity_and_for_training_alone(
     (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=9, **arithmetic)
     assert cell.name == f'HAT_horse_pix_light_clean_9it{name}_seed0'
     begun = []
-    monkeypatch.setattr(job.Job, 'begin', lambda self, *command: begun.append(command))
-    running = job.Job(cell, tmp_path, tmp_path)
+    monkeypatch.setattr(job.CellJob, 'begin', lambda self, *command: begun.append(command))
+    running = job.CellJob(cell, tmp_path, tmp_path)
     running.start()
     running.save()
     (running.experiment / 'models').mkdir(parents=True)
@@ -548,7 +548,7 @@ def test_arithmetic_is_part_of_a_cells_identity_and_for_training_alone(
     assert not {*entries} & {*tested}
     assert state.known_cells(tmp_path, cell.scale) == [cell]
     if entries:
-        plain = job.Job(
+        plain = job.CellJob(
             plan.plan('1', 'light', networks=['HAT'], iterations=9)[0], tmp_path, tmp_path
         )
         plain.check_identity()
@@ -577,7 +577,7 @@ def test_gpus_are_dealt_to_cells():
 
 def test_progress_is_where_the_checkpoints_are(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], iterations=1200)
-    running = job.Job(cell, tmp_path, tmp_path)
+    running = job.CellJob(cell, tmp_path, tmp_path)
     running.phase, running.state['iterations'] = 'train', 1200
     assert running.progress() == f'{cell.name}: train'
     states = tmp_path / 'experiments' / cell.name / 'training_states'
@@ -589,7 +589,7 @@ def test_progress_is_where_the_checkpoints_are(tmp_path):
 
 def test_several_processes_are_torchruns(tmp_path):
     (cell,) = plan.plan('1', 'light', networks=['HAT'], processes=3)
-    command = job.Job(cell, tmp_path, tmp_path).command('train', ['a=1'], '--auto_resume')
+    command = job.CellJob(cell, tmp_path, tmp_path).command('train', ['a=1'], '--auto_resume')
     assert command[1:3] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=3' in command
     assert command[command.index('hmaca_arch') :][:3] == ['hmaca_arch', 'train', '-opt']
     assert command[-5:] == ['--launcher', 'pytorch', '--auto_resume', '--force_yml', 'a=1']
@@ -708,7 +708,7 @@ def test_a_cell_begun_with_other_settings_is_not_continued(tmp_path):
     with pytest.raises(
         ValueError, match=r'other settings \(.*train:total_iter=3.*train:total_iter=9'
     ):
-        job.Job(cell, tmp_path, tmp_path).start()
+        job.CellJob(cell, tmp_path, tmp_path).start()
 
 
 def test_a_damaged_state_is_named(tmp_path, capsys):

@@ -42,19 +42,23 @@ def test_half_the_error_is_worth_the_same_at_any_strength():
         assert gained.item() == pytest.approx(2 * 20 * math.log10(2), abs=1e-4)
 
 
+@each_device
 def test_outside_does_not_count(batch):
     pred, target, mask = batch
     loss = RegionPSNRLoss()
     assert loss(torch.where(mask > 0, pred, 9), target, mask) == loss(pred, target, mask)
 
 
+@each_device
 def test_gradient(batch):
     pred, target, mask = batch
     assert gradcheck(lambda p: RegionPSNRLoss()(p, target, mask), pred.requires_grad_())
 
 
-def test_half_precision_gives_float32(batch):
-    pred, target, mask = (tensor.half() for tensor in batch)
+@pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16])
+@each_device
+def test_half_precision_gives_float32(batch, kind):
+    pred, target, mask = (tensor.to(kind) for tensor in batch)
     loss = RegionPSNRLoss()(pred, target, mask)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(RegionPSNRLoss()(*batch).item(), abs=0.05)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
-from conftest import tiny_options
+from conftest import each_device, tiny_options
 from samples import SECTIONS
 from torch import nn
 
@@ -55,10 +55,11 @@ def channel(name='SwinIR', seed=0, trained=True, **more) -> nn.Module:
 
 
 def batch(h=8, w=12, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, h, w, generator=generator), (
-        torch.rand(2, 1, h, w, generator=generator) > 0.5
-    ).float()
+    generator = torch.Generator('cpu').manual_seed(seed)
+    lq = torch.rand(2, 3, h, w, generator=generator, device='cpu')
+    mask = torch.rand(2, 1, h, w, generator=generator, device='cpu') > 0.5
+    device = torch.get_default_device()
+    return lq.to(device), mask.float().to(device)
 
 
 class FourChannels(nn.Module):
@@ -79,6 +80,7 @@ class FourChannels(nn.Module):
 
 
 @pytest.mark.parametrize('name', SECTIONS)
+@each_device
 def test_it_computes_what_a_first_convolution_of_four_channels_would(name):
     network = channel(name)
     lq, mask = batch(*((7, 9) if name in PADS_ITSELF else (8, 12)))
@@ -95,6 +97,7 @@ def test_it_computes_what_a_first_convolution_of_four_channels_would(name):
 
 
 @pytest.mark.parametrize('name', SECTIONS)
+@each_device
 def test_it_starts_as_the_network_without_a_mask_and_learns_from_the_first_step(name):
     network = channel(name, trained=False)
     torch.manual_seed(0)

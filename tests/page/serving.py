@@ -15,9 +15,10 @@ import uvicorn
 from browser import Browser
 
 from hmaca_arch.inference import Restorer
+from hmaca_arch.page.app import build_app
 from hmaca_arch.page.demo import listen
 from hmaca_arch.page.guard import Guard
-from hmaca_arch.page.routes import Routes, build_app
+from hmaca_arch.page.routes import Routes
 from hmaca_arch.page.sessions import Sessions
 
 INSIDE = np.zeros((40, 48), bool)

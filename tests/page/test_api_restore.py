@@ -5,6 +5,7 @@ import io
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -88,6 +89,26 @@ def test_api_reads_files_as_the_command_does(real):
     found = pixels_of(answer.body)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, expected(restorer, deep))
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_api_restores_a_turned_jpeg_upright(real, orientation):
+    visitor, _ = real
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.rot90(colours(), 2 if orientation == 3 else 1)
+    Image.fromarray(stored).save(buffer, 'JPEG', exif=exif, quality=95)
+    answer = visitor.post('/api/restore', image=('photo.jpg', buffer.getvalue()), mask=MASK)
+    turned = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), 1)[..., ::-1]
+    changed = (pixels_of(answer.body) != turned).any(axis=2)
+    assert changed[INSIDE].any() and not changed[~INSIDE].any()
+
+
+def test_api_refuses_a_mask_with_white_under_transparent_pixels(visitor):
+    white = np.full((*INSIDE.shape, 4), 255, np.uint8)
+    white[..., 3] *= INSIDE
+    answer = visitor.post('/api/restore', image=png(colours()), mask=png(white))
+    assert answer.status == 400 and 'has transparent pixels' in answer.detail
 
 
 @pytest.mark.parametrize(

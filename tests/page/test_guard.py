@@ -6,7 +6,8 @@ import base64
 import pytest
 
 from hmaca_arch.page import guard as guard_module
-from hmaca_arch.page.guard import Guard, is_loopback, read_auth, read_host, read_root_path
+from hmaca_arch.page.addresses import is_loopback, read_auth, read_host, read_root_path
+from hmaca_arch.page.guard import Guard
 from hmaca_arch.page.sessions import Sessions
 
 OWN = '127.0.0.1:7860'

@@ -8,7 +8,7 @@ import pytest
 
 from hmaca_arch.page import jobs as module
 from hmaca_arch.page.guard import Refused
-from hmaca_arch.page.jobs import Job, Queue, Settings
+from hmaca_arch.page.jobs import PageJob, Queue, Settings
 from hmaca_arch.page.uploads import Upload
 
 
@@ -36,7 +36,7 @@ class Work:
 
 def job(folder, name='a', session='me'):
     upload = Upload(session, name, folder)
-    return Job(upload, np.ones((4, 5), np.uint8), Settings())
+    return PageJob(upload, np.ones((4, 5), np.uint8), Settings())
 
 
 def wait(condition):

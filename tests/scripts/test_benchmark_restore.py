@@ -33,3 +33,15 @@ def test_both_images_have_the_same_region_and_surroundings(benchmark):
         top, left = np.argwhere(mask)[0] - 32
         crops.append(image[top : top + 128, left : left + 128])
     np.testing.assert_array_equal(*crops)
+
+
+@pytest.mark.parametrize('network', ['--quick', '--count'])
+def test_dust(benchmark, capsys, network):
+    case = ['--case', 'dust', '--scan', '400x300', '--spots', '4', network]
+    assert benchmark.main([*case, '--repeats', '1', '--threads', '1', '--device', 'cpu']) == 0
+    cells = capsys.readouterr().out.splitlines()[-1].strip('| ').split(' | ')
+    regions, crops, batches, pixels = map(int, cells[:4])
+    assert 1 <= batches <= crops == regions <= 4 and pixels <= 4 * 80 * 80
+    assert (
+        float(cells[4]) == pytest.approx(pixels / 120000, abs=1e-3) and 0 < float(cells[5]) < 0.01
+    )

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_what_a_soak_takes_for_wrong(
     one = soak.Soak(tmp_path)
     if said is None:
         one.one(kind, random.Random(0))
-        assert one.tally == {kind: 1, 'kills': 1}
+        assert one.tally == Counter({kind: 1, 'kills': 1})
         return
     with pytest.raises(soak.Failed, match=said):
         one.one(kind, random.Random(0))

@@ -48,6 +48,7 @@ def test_only_what_repeats_is_left(device):
         assert enabled == {'math'}
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_attention_with_a_bias_repeats_on_a_gpu():
     arithmetic.repeat_exactly(torch.device('cuda'))

@@ -17,8 +17,12 @@ from basicsr.utils import tensor2img
 from hmaca_arch.devices import choose_device
 from hmaca_arch.experiments.bootstrap import Estimate
 from hmaca_arch.experiments.comparison.data import Data, find_data
-from hmaca_arch.experiments.comparison.measure import Result, clean_processes, measure_in_process
-from hmaca_arch.experiments.comparison.methods import INPUT, Method, classical_methods, network
+from hmaca_arch.experiments.comparison.measure import (
+    MethodFigures,
+    clean_processes,
+    measure_in_process,
+)
+from hmaca_arch.experiments.comparison.methods import INPUT, Contender, classical_methods, network
 from hmaca_arch.experiments.comparison.sheet import comparison_sheet
 from hmaca_arch.experiments.comparison.tables import Comparison
 from hmaca_arch.files.atomic import write_atomically
@@ -54,7 +58,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError(f'--sigma is {args.sigma}, expected a number above 0')
 
 
-def chosen_methods(args: argparse.Namespace, degradations: set[str | None]) -> list[Method]:
+def chosen_methods(args: argparse.Namespace, degradations: set[str | None]) -> list[Contender]:
     """Return the methods of the command line, the unrestored input first.
 
     Raises:
@@ -75,7 +79,7 @@ def chosen_methods(args: argparse.Namespace, degradations: set[str | None]) -> l
     return methods
 
 
-def chosen_images(first: Result, count: int) -> tuple[str, ...]:
+def chosen_images(first: MethodFigures, count: int) -> tuple[str, ...]:
     """Choose images for the sheet, evenly from the hardest to the easiest.
 
     Args:

@@ -1,4 +1,4 @@
-"""Run one method over all images, in a process of its own, and measure it.
+"""Run one method over all images, in a fresh process, and measure it.
 
 A fresh process keeps the memory and caches of one method out of another's figures.
 """
@@ -26,14 +26,16 @@ from tqdm import tqdm
 
 from hmaca_arch.compositing import composite_image
 from hmaca_arch.experiments.comparison.data import Data
-from hmaca_arch.experiments.comparison.methods import Method, NetworkRestorer, Restorer
+from hmaca_arch.experiments.comparison.methods import Contender, NetworkRestorer, ReadyMethod
 from hmaca_arch.messages import one_line, say
-from hmaca_arch.metrics import (
+from hmaca_arch.metrics.masked import (
+    WINDOW,
     calculate_boundary_psnr,
     calculate_composite_psnr,
     calculate_masked_psnr,
     calculate_masked_ssim,
 )
+from hmaca_arch.training import resources
 
 METRICS = {  # key: (title, decimals)
     'composite_psnr': ('composite dB', 2),
@@ -42,11 +44,10 @@ METRICS = {  # key: (title, decimals)
     'masked_ssim': ('SSIM inside', 4),
     'lpips': ('LPIPS', 4),
 }
-SMALLEST_SSIM = 11  # pixels: the side of SSIM's window
 
 
 @dataclass
-class Result:
+class MethodFigures:
     """The figures of one method.
 
     Args:
@@ -116,7 +117,7 @@ def figures(
         paste: what the composite PSNR pastes outside the region, lq or gt.
     """
     images = {'img': restored, 'img2': gt, 'lq': lq, 'mask': mask}
-    large = min(mask.shape) >= SMALLEST_SSIM
+    large = min(mask.shape) >= WINDOW
     return {
         'composite_psnr': calculate_composite_psnr(**images, paste=paste),
         'masked_psnr': calculate_masked_psnr(**images),
@@ -141,17 +142,17 @@ def peak_memory(device: str) -> float:
     """Return the peak memory so far in MiB: of this process, or allocated on the GPU."""
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float('nan')
-    unit = 2**20 if sys.platform == 'darwin' else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    peak = resources.peak_memory()
+    return float('nan') if peak is None else peak / 2**20
 
 
 def measure(
-    method: Method, data: Data, device: str, threads: int | None = None, keep: Collection[str] = ()
-) -> Result:
+    method: Contender,
+    data: Data,
+    device: str,
+    threads: int | None = None,
+    keep: Collection[str] = (),
+) -> MethodFigures:
     """Restore and measure every image, in this process.
 
     Args:
@@ -175,7 +176,7 @@ def measure(
     tensor2img([first['lq']])  # libraries load parts of themselves when first used
     base = peak_memory(device)
     restorer = method.ready(device)
-    result = Result(method.label, names=list(dataset.names), parameters=restorer.parameters)
+    result = MethodFigures(method.label, names=list(dataset.names), parameters=restorer.parameters)
     restorer(first, data.parameters_of(dataset.names[0]))  # the first call sets things up
     result.memory = peak_memory(device) - base
     rows = []
@@ -205,8 +206,8 @@ def measure(
 
 
 def measure_in_process(
-    context: multiprocessing.context.BaseContext, method: Method, *arguments: Any
-) -> Result:
+    context: multiprocessing.context.BaseContext, method: Contender, *arguments: Any
+) -> MethodFigures:
     """Call `measure` in a new process.
 
     Args:
@@ -238,5 +239,5 @@ def clean_processes() -> multiprocessing.context.BaseContext:
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__, Restorer.__module__])
+    context.set_forkserver_preload([__name__, ReadyMethod.__module__])
     return context

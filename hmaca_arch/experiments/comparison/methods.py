@@ -22,7 +22,7 @@ from hmaca_arch.networks.mask_input import section_of
 from hmaca_arch.training import pipeline as training
 
 
-class Restorer:
+class ReadyMethod:
     """A method that is ready to restore; this one returns its input."""
 
     parameters: int | None = None  # of a network
@@ -40,7 +40,7 @@ class Restorer:
         return item['lq']
 
 
-class ClassicalRestorer(Restorer):
+class ClassicalRestorer(ReadyMethod):
     """A classical method."""
 
     def __init__(self, method: classical.Method) -> None:
@@ -55,7 +55,7 @@ class ClassicalRestorer(Restorer):
         return torch.from_numpy(np.ascontiguousarray(restored, dtype=np.float32))[None]
 
 
-class NetworkRestorer(Restorer):
+class NetworkRestorer(ReadyMethod):
     """A network inside the model of `basicsr test`.
 
     The model loads weights, pads, passes the mask and uses mixed precision as it does there.
@@ -76,7 +76,7 @@ class NetworkRestorer(Restorer):
 
 
 @dataclass(frozen=True)
-class Method:
+class Contender:
     """A row of the table.
 
     Args:
@@ -88,7 +88,7 @@ class Method:
     label: str
     settings: str | dict[str, Any] | None = None
 
-    def ready(self, device: str) -> Restorer:
+    def ready(self, device: str) -> ReadyMethod:
         """Build the method on a device. Classical methods run on the CPU.
 
         Args:
@@ -98,16 +98,16 @@ class Method:
             ValueError: weights do not fit.
         """
         if self.settings is None:
-            return Restorer()
+            return ReadyMethod()
         if isinstance(self.settings, str):
             return ClassicalRestorer(classical.METHODS[self.settings])
         return NetworkRestorer(self.settings, device)
 
 
-INPUT = Method('unrestored input')
+INPUT = Contender('unrestored input')
 
 
-def classical_methods(names: list[str], degradations: set[str | None]) -> list[Method]:
+def classical_methods(names: list[str], degradations: set[str | None]) -> list[Contender]:
     """Return the classical methods of these names.
 
     Args:
@@ -140,10 +140,10 @@ def classical_methods(names: list[str], degradations: set[str | None]) -> list[M
                 f'{found}; tell it by --degradation {kind} and '
                 f'{"--block" if kind == "pix" else "--sigma"}'
             )
-    return [Method(classical.METHODS[key].title, key) for key in dict.fromkeys(chosen)]
+    return [Contender(classical.METHODS[key].title, key) for key in dict.fromkeys(chosen)]
 
 
-def network(text: str) -> Method:
+def network(text: str) -> Contender:
     """Return the network of a command line: [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth].
 
     A checkpoint without an option file has to describe itself, as those of HMANet, HMACA and the
@@ -159,12 +159,12 @@ def network(text: str) -> Method:
         raise ValueError(f'{text!r}: expected [LABEL=]FILE.pth, or [LABEL=]FILE.yml[,WEIGHTS.pth]')
     if file.lower().endswith(('.yml', '.yaml')):
         opt = _from_options(file, more)
-        return Method(label if equals else opt['name'], opt)
+        return Contender(label if equals else opt['name'], opt)
     if more:
         raise ValueError(
             f'{text!r}: weights after a comma go with an option file, and {file} is none (.yml)'
         )
-    return Method(label if equals else label_of(Path(file)), _from_checkpoint(file))
+    return Contender(label if equals else label_of(Path(file)), _from_checkpoint(file))
 
 
 def _from_checkpoint(file: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmaca_arch.experiments.bootstrap import Estimate, bootstrap
-from hmaca_arch.experiments.comparison.measure import METRICS, Result
+from hmaca_arch.experiments.comparison.measure import METRICS, MethodFigures
 from hmaca_arch.experiments.markdown import aligned
 
 
@@ -28,7 +28,7 @@ class Comparison:
 
     def __init__(
         self,
-        results: Sequence[Result],
+        results: Sequence[MethodFigures],
         against: str | None = None,
         resamples: int = 10000,
         confidence: float = 0.95,
@@ -104,7 +104,7 @@ class Comparison:
         return file.getvalue()
 
 
-def cost(result: Result) -> list[str]:
+def cost(result: MethodFigures) -> list[str]:
     """Return parameters, GMAC, milliseconds and MiB as text."""
     parameters = '' if result.parameters is None else f'{result.parameters:,}'
     macs = '' if result.macs is None else f'{result.macs / 1e9:.2f}'

@@ -12,13 +12,12 @@ from typing import Any
 from hmaca_arch.config import reading, shipped
 
 SETS = {
-    f'{key}_{kind}': f'{name}-{degradation}'
-    for key, name in (('horse', 'Horse'), ('imagenet', 'ImageNet'))
-    for kind, degradation in (
-        ('pix', 'Pixelization'),
-        ('blur', 'GaussianBlur'),
-        ('noise', 'GaussianNoise'),
-    )
+    'horse_pix': 'Horse-Pixelization',
+    'horse_blur': 'Horse-GaussianBlur',
+    'horse_noise': 'Horse-GaussianNoise',
+    'imagenet_pix': 'ImageNet-Pixelization',
+    'imagenet_blur': 'ImageNet-GaussianBlur',
+    'imagenet_noise': 'ImageNet-GaussianNoise',
 }
 # The option files' names at the paper's size and at the light one, and what is changed in them.
 TWICE = ('network_g:upscale=2', 'network_g:keep_size=true')  # reconstruct at twice the size

@@ -12,7 +12,7 @@ import numpy as np
 from hmaca_arch.experiments.comparison.sheet import crop_of
 from hmaca_arch.experiments.tables.cell import SETS
 from hmaca_arch.experiments.tables.report import grouped, label
-from hmaca_arch.experiments.tables.results import Result
+from hmaca_arch.experiments.tables.results import CellResult
 from hmaca_arch.experiments.tables.state import shown_images, table_of_test
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.restoring.sheets import contact_sheet
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = 160  # of a panel on the sheet, pixels
 
 
-def alpha_plot(results: Sequence[Result]) -> Figure | None:
+def alpha_plot(results: Sequence[CellResult]) -> Figure | None:
     """Plot the gain over the unrestored input (dB, composite PSNR) over alpha.
 
     Each data set, network and `outside` has a line.
@@ -68,7 +68,7 @@ def alpha_plot(results: Sequence[Result]) -> Figure | None:
     return figure
 
 
-def sheet(results: Sequence[Result], folder: Path, data: Path) -> np.ndarray | None:
+def sheet(results: Sequence[CellResult], folder: Path, data: Path) -> np.ndarray | None:
     """Show lq | mask | what each network restored | gt of a few test images, whole and enlarged.
 
     The images are spread over the unrestored input's dB, so that no network chose them. Each

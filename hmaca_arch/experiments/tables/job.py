@@ -26,7 +26,7 @@ from hmaca_arch.files.atomic import write_atomically
 PACKAGES = Path(__file__).resolve().parents[3]  # the folder that this package was imported from
 
 
-class Job:
+class CellJob:
     """A cell that is being run.
 
     Args:

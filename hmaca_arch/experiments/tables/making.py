@@ -15,7 +15,7 @@ import cv2
 
 from hmaca_arch.experiments.tables import figures, plan, report, results, runner, state
 from hmaca_arch.experiments.tables.cell import Cell
-from hmaca_arch.experiments.tables.job import Job
+from hmaca_arch.experiments.tables.job import CellJob
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.messages import one_line, printable, say
 
@@ -50,14 +50,16 @@ def earlier_cells(args: argparse.Namespace, number: str, chosen: list[Cell]) -> 
         if not plan.belongs(number, cell) or cell in chosen:
             continue
         try:
-            Job(cell, args.output, args.data).check_identity()
+            CellJob(cell, args.output, args.data).check_identity()
             cells.append(cell)
         except ValueError as error:
             say(f'left out: {one_line(error)}')
     return cells
 
 
-def write_images(args: argparse.Namespace, stem: str, found: list[results.Result]) -> list[Path]:
+def write_images(
+    args: argparse.Namespace, stem: str, found: list[results.CellResult]
+) -> list[Path]:
     """Write the chart over alpha and the sheets of a table; return their paths."""
     written = []
     try:
@@ -125,7 +127,7 @@ def make(args: argparse.Namespace, command: str) -> int:
     interrupted = False
     try:
         if not args.report:
-            runner.run(every, args.output, args.data, args.jobs)
+            runner.run_cells(every, args.output, args.data, args.jobs)
     except KeyboardInterrupt:
         interrupted = True
     finally:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from hmaca_arch.experiments.markdown import aligned
 from hmaca_arch.experiments.tables.cell import SETS, exact
-from hmaca_arch.experiments.tables.results import METRICS, Result, difference
+from hmaca_arch.experiments.tables.results import METRICS, CellResult, difference
 
 FORMS = {'composite_psnr': '.2f', 'masked_psnr': '.2f', 'masked_ssim': '.4f'}
 HEAD = (
@@ -44,11 +45,11 @@ def shown(value: float | None, form: str = '.2f') -> str:
     return '' if value is None or math.isnan(value) else format(value, form)
 
 
-def table_csv(results: Iterable[Result]) -> str:
+def table_csv(results: Iterable[CellResult]) -> str:
     """Write a line for each cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    figures = [(metric, row) for metric in METRICS for row in ('input', 'result')]
+    figures = list(itertools.product(METRICS, ('input', 'result')))
     head = [*SETTINGS, 'status', 'iterations', 'training_minutes', 'parameters']
     head += [f'{row}_{metric}' for metric, row in figures]
     writer.writerow([*head, 'gain', 'paper', 'option_file', 'error'])
@@ -64,15 +65,15 @@ def table_csv(results: Iterable[Result]) -> str:
     return text.getvalue()
 
 
-def grouped(results: Iterable[Result], *keys: str) -> dict[tuple[Any, ...], list[Result]]:
+def grouped(results: Iterable[CellResult], *keys: str) -> dict[tuple[Any, ...], list[CellResult]]:
     """Group results by these settings of their cells, in the order of the first of each."""
-    groups: dict[tuple[Any, ...], list[Result]] = {}
+    groups: dict[tuple[Any, ...], list[CellResult]] = {}
     for result in results:
         groups.setdefault(tuple(getattr(result.cell, key) for key in keys), []).append(result)
     return groups
 
 
-def over_seeds(group: Sequence[Result], figures: Iterable[float], form: str) -> str:
+def over_seeds(group: Sequence[CellResult], figures: Iterable[float], form: str) -> str:
     """Write the mean, and with several seeds the range; the status if no seed is done."""
     values = [value for value in figures if not math.isnan(value)]
     if not values:
@@ -81,7 +82,7 @@ def over_seeds(group: Sequence[Result], figures: Iterable[float], form: str) -> 
     return f'{mean(values):{form}}{spread}'
 
 
-def distinct(results: Iterable[Result], key: str) -> str:
+def distinct(results: Iterable[CellResult], key: str) -> str:
     """Write '1,500', or several numbers if the cells differ; nothing if it is not known."""
     return ' / '.join(
         f'{number:,}'
@@ -96,7 +97,7 @@ def label(network: str, alpha: float | None, outside: str | None) -> str:
     return ', '.join([network, *parts])
 
 
-def by_network(results: Sequence[Result], against: str | None = None) -> str:
+def by_network(results: Sequence[CellResult], against: str | None = None) -> str:
     """Write a table for each data set, as Table I: a row for each network.
 
     Args:
@@ -120,7 +121,7 @@ def by_network(results: Sequence[Result], against: str | None = None) -> str:
     return '\n\n'.join(parts)
 
 
-def of_network(group: Sequence[Result]) -> list[str]:
+def of_network(group: Sequence[CellResult]) -> list[str]:
     """Write the columns of HEAD for the cells of one network."""
     done = [result for result in group if result.table]
     paper = shown(group[0].paper)
@@ -143,7 +144,7 @@ def of_network(group: Sequence[Result]) -> list[str]:
     ]
 
 
-def lead(group: Sequence[Result], reference: Sequence[Result], against: str) -> str:
+def lead(group: Sequence[CellResult], reference: Sequence[CellResult], against: str) -> str:
     """Write how far one network is ahead of another, or why that is not known."""
     ahead = difference(group, reference)
     if ahead:
@@ -152,7 +153,7 @@ def lead(group: Sequence[Result], reference: Sequence[Result], against: str) -> 
     return 'no common seed' if there else f'{against} not run'
 
 
-def by_alpha(results: Sequence[Result]) -> str:
+def by_alpha(results: Sequence[CellResult]) -> str:
     """Write a table with a column for each alpha, as Tables II and III.
 
     Each data set has rows for the input, the result, its gain, its iterations and the paper's
@@ -179,18 +180,18 @@ def alpha_head(alpha: float | None) -> str:
     return f'{alpha:.1f}' if round(alpha, 1) == alpha else f'{alpha:g}'
 
 
-def rows_by_alpha(name: str, groups: Sequence[Sequence[Result]]) -> list[list[str]]:
+def rows_by_alpha(name: str, groups: Sequence[Sequence[CellResult]]) -> list[list[str]]:
     """Write the rows of one network; `groups` are its results by alpha, some of them empty."""
 
-    def psnr(group: Sequence[Result]) -> str:
+    def psnr(group: Sequence[CellResult]) -> str:
         values = [result.mean('result', 'composite_psnr') for result in group]
         return over_seeds(group, values, '.2f') if group else ''
 
-    def gain(group: Sequence[Result]) -> str:
+    def gain(group: Sequence[CellResult]) -> str:
         done = any(result.table for result in group)
         return over_seeds(group, [result.gain for result in group], '+.2f') if done else ''
 
-    def iterations(group: Sequence[Result]) -> str:
+    def iterations(group: Sequence[CellResult]) -> str:
         return distinct([result for result in group if result.table], 'iterations')
 
     rows = [
@@ -204,7 +205,11 @@ def rows_by_alpha(name: str, groups: Sequence[Sequence[Result]]) -> list[list[st
 
 
 def document(
-    title: str, results: Sequence[Result], command: str, alphas: bool, against: str | None = None
+    title: str,
+    results: Sequence[CellResult],
+    command: str,
+    alphas: bool,
+    against: str | None = None,
 ) -> str:
     """Write a table as Markdown, with what one has to know to read it and to run it again.
 
@@ -247,14 +252,14 @@ def document(
     return '\n'.join(lines) + '\n'
 
 
-def counts(results: Sequence[Result]) -> str:
+def counts(results: Sequence[CellResult]) -> str:
     """Write how many cells there are of each status."""
     found = Counter(result.status for result in results)
     order = ('done', 'not finished', 'failed', 'not run')
     return ', '.join(f'{found[status]} {status}' for status in order if found[status])
 
 
-def machines(done: Sequence[Result]) -> list[str]:
+def machines(done: Sequence[CellResult]) -> list[str]:
     """List what the cells were tested with."""
     keys = ('commit', 'torch', 'gpu', 'machine')
     found = set()

@@ -1,6 +1,7 @@
 """Collect what the finished cells of a plan measured."""
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ METRICS = ('composite_psnr', 'masked_psnr', 'masked_ssim')
 
 
 @dataclass
-class Result:
+class CellResult:
     """A cell's figures, or why there are none.
 
     Args:
@@ -42,7 +43,9 @@ class Result:
         """Done, failed, not finished or not run."""
         if self.table is not None:
             return 'done'
-        return 'failed' if 'error' in self.state else 'not finished' if self.state else 'not run'
+        if 'error' in self.state:
+            return 'failed'
+        return 'not finished' if self.state else 'not run'
 
     def mean(self, row: str, metric: str) -> float:
         """Average a metric of row 'input' or 'result'; nan if the cell is not done.
@@ -62,18 +65,13 @@ def read_table(path: Path) -> ValidationTable:
     table = ValidationTable(METRICS)
     with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for row in csv.DictReader(file):
-            table.add(
-                row['picture'],
-                {
-                    (kind, metric): float(row[f'{kind}_{metric}'])
-                    for kind in table.ROWS
-                    for metric in METRICS
-                },
-            )
+            keys = itertools.product(table.ROWS, METRICS)
+            values = {(kind, metric): float(row[f'{kind}_{metric}']) for kind, metric in keys}
+            table.add(row['picture'], values)
     return table
 
 
-def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
+def collect(cells: Sequence[Cell], folder: Path) -> list[CellResult]:
     """Collect a result for every cell, in their order.
 
     Args:
@@ -83,7 +81,7 @@ def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
     Raises:
         ValueError: cells of one data set were tested on different images, which no table may mix.
     """
-    found: list[Result] = []
+    found: list[CellResult] = []
     tested: dict[str, tuple[Cell, Any]] = {}  # the first cell of each data set, and its images
     for cell in cells:
         done = is_done(folder, cell)
@@ -91,7 +89,9 @@ def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
         file = path.with_name('versions.json')
         versions = json.loads(file.read_text(encoding='utf-8')) if done and file.is_file() else {}
         table = read_table(path) if done else None
-        found.append(Result(cell, read_state(folder, cell), table, versions, paper_figure(cell)))
+        found.append(
+            CellResult(cell, read_state(folder, cell), table, versions, paper_figure(cell))
+        )
         if table:
             first, images = tested.setdefault(cell.dataset, (cell, fingerprint(table)))
             if images != fingerprint(table):
@@ -106,7 +106,7 @@ def collect(cells: Sequence[Cell], folder: Path) -> list[Result]:
     return found
 
 
-def difference(group: Sequence[Result], reference: Sequence[Result]) -> Estimate | None:
+def difference(group: Sequence[CellResult], reference: Sequence[CellResult]) -> Estimate | None:
     """Compare two networks on the same images: the difference in composite PSNR.
 
     Returns:

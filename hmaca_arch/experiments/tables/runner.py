@@ -12,7 +12,7 @@ import torch
 
 from hmaca_arch import interrupts
 from hmaca_arch.experiments.tables.cell import Cell
-from hmaca_arch.experiments.tables.job import Job
+from hmaca_arch.experiments.tables.job import CellJob
 from hmaca_arch.experiments.tables.state import is_done
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import say
@@ -59,7 +59,62 @@ def say_when(text: str) -> None:
     say(f'{time.strftime("%H:%M:%S")} {text}')
 
 
-def run(
+class _Running:
+    """The cells that wait, those that run now, by place, and how many are finished."""
+
+    def __init__(self, cells: Sequence[Cell], folder: Path, data: Path) -> None:
+        self.folder, self.data, self.total = folder, data, len(cells)
+        self.waiting = [cell for cell in cells if not is_done(folder, cell)]
+        self.finished = self.total - len(self.waiting)
+        self.jobs: dict[int, CellJob] = {}
+
+    def fill(self, places: Sequence[str | None]) -> None:
+        """Start a cell at each place that is free; `places` as `shares` returns them."""
+        for place, gpus in enumerate(places):
+            if not self.waiting or place in self.jobs:
+                continue
+            job = CellJob(self.waiting.pop(0), self.folder, self.data, gpus)
+            self.jobs[place] = job
+            try:
+                job.start()
+                say_when(job.progress())
+            except (ValueError, OSError) as error:
+                job.fail(error)
+                self.end(place)
+
+    def look(self) -> None:
+        """See which cells have ended."""
+        for place, job in list(self.jobs.items()):
+            if not job.proceed():
+                self.end(place)
+
+    def end(self, place: int) -> None:
+        """Take the cell of a place out, and say how it went."""
+        job = self.jobs.pop(place)
+        job.process = None
+        self.finished += 1
+        said = job.state.get('error', 'done')
+        say_when(f'{job.cell.name}: {said} ({self.finished} of {self.total})')
+
+    def tell(self) -> None:
+        """Save how far the cells are, delete old checkpoints, and print a line."""
+        for job in self.jobs.values():
+            job.save()
+            job.delete_checkpoints(keep=2)  # two: one may be torn
+        say_when('; '.join(job.progress() for job in self.jobs.values()))
+
+    def kill(self) -> None:
+        """Kill all processes."""
+        for job in list(self.jobs.values()):
+            job.kill()
+
+    def stop(self) -> None:
+        """End all processes, and let trainings save."""
+        for job in self.jobs.values():
+            job.stop()
+
+
+def run_cells(
     cells: Sequence[Cell], folder: Path, data: Path, jobs: int | None = None, every: float = 60
 ) -> None:
     """Run the cells that are not done.
@@ -77,6 +132,32 @@ def run(
         ValueError: another run writes into the folder, or the option file or data of a finished
             cell have changed.
     """
+    _lock(folder)
+    running = _Running(cells, folder, data)
+    for cell in cells:
+        if cell not in running.waiting:
+            job = CellJob(cell, folder, data)
+            job.check_identity()
+            job.save()
+    say_when(f'{len(cells)} cells, {running.finished} of them done already')
+    places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
+    interrupts.at_last(running.kill)
+    told = time.time()
+    try:
+        while running.waiting or running.jobs:
+            running.fill(places)
+            time.sleep(POLL)
+            running.look()
+            if time.time() - told > every:
+                told = time.time()
+                running.tell()
+    finally:
+        running.stop()
+        locking.unlock()
+
+
+def _lock(folder: Path) -> None:
+    """Make the folders, and keep other runs of the command out of them."""
     for name in ('cells', 'logs'):
         output_folder(folder / name)
     try:
@@ -86,54 +167,3 @@ def run(
             f'{folder}: another run of this command writes there; wait for it, or choose another '
             'folder with -o'
         ) from None
-    waiting = [cell for cell in cells if not is_done(folder, cell)]
-    done = [cell for cell in cells if cell not in waiting]
-    for cell in done:
-        job = Job(cell, folder, data)
-        job.check_identity()
-        job.save()
-    say_when(f'{len(cells)} cells, {len(done)} of them done already')
-    places = shares(visible_gpus(), max(cell.processes for cell in cells), jobs)
-    running: dict[int, Job] = {}  # by place
-
-    def kill() -> None:
-        for job in list(running.values()):
-            job.kill()
-
-    interrupts.at_last(kill)
-    told = time.time()
-    finished = len(done)
-
-    def report(job: Job) -> None:
-        nonlocal finished
-        finished += 1
-        say_when(f'{job.cell.name}: {job.state.get("error", "done")} ({finished} of {len(cells)})')
-
-    try:
-        while waiting or running:
-            for place, gpus in enumerate(places):
-                if waiting and place not in running:
-                    job = Job(waiting.pop(0), folder, data, gpus)
-                    running[place] = job
-                    try:
-                        job.start()
-                        say_when(job.progress())
-                    except (ValueError, OSError) as error:
-                        job.fail(error)
-                        report(running.pop(place))
-            time.sleep(POLL)
-            for place, job in list(running.items()):
-                if not job.proceed():
-                    del running[place]
-                    job.process = None
-                    report(job)
-            if time.time() - told > every:
-                told = time.time()
-                for job in running.values():
-                    job.save()
-                    job.delete_checkpoints(keep=2)  # two: one may be torn
-                say_when('; '.join(job.progress() for job in running.values()))
-    finally:
-        for job in running.values():
-            job.stop()
-        locking.unlock()

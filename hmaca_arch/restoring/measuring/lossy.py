@@ -166,7 +166,7 @@ def lossy_blur(
 
 
 def _block_numbers(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> np.ndarray:
-    """Number the blocks of a grid: (h, w), one number for the pixels of a block."""
+    """Give the pixels of each block of a grid a number of its own, (h, w)."""
     rows, columns = ((np.arange(side) - at) // block + 1 for side, at in zip(shape, offset))
     return np.asarray(rows[:, None] * (shape[1] // block + 3) + columns)
 

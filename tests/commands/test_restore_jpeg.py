@@ -1,0 +1,244 @@
+"""`basicsr restore` from JPEG to JPEG: only the blocks of the region are encoded anew."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import jpeglib
+import numpy as np
+import pytest
+from picture_writers import exif_of, saved
+from PIL import Image
+
+from hmaca_arch import cli
+from hmaca_arch.files import jpeg_blocks
+from hmaca_arch.messages import how_to_install
+from hmaca_arch.restoring import storing
+
+PIXELS = cv2.resize(
+    np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8),
+    (64, 48),
+    interpolation=cv2.INTER_CUBIC,
+)
+MASK = np.zeros((48, 64), np.uint8)
+MASK[10:20, 20:40] = 255
+COMMENT = {'comment': b'a comment'}
+
+
+@pytest.fixture
+def run(tmp_path, tiny_checkpoint, monkeypatch, capsys):
+    """Run the command in tmp_path: run(arguments) -> (exit status, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    Path('mask.png').write_bytes(saved(MASK))
+
+    def run(*arguments) -> tuple[int, str]:
+        options = ('-m', 'mask.png', '--weights', tiny_checkpoint, '--device', 'cpu')
+        with pytest.raises(SystemExit) as end:
+            cli.main(['restore', *map(str, (*options, '--context', 4, *arguments))])
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def put(path: str, pixels: np.ndarray | Image.Image = PIXELS, **options) -> bytes:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    data = saved(pixels, 'JPEG', **{'quality': 90, **options})
+    Path(path).write_bytes(data)
+    return data
+
+
+def pixels_of(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_a_jpeg_stays_one(run):
+    put('in.jpg', dpi=(300, 300), progressive=True, **COMMENT)
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify', '--json', 'r.json')
+    assert code == 0
+    # the region touches 2x3 blocks of brightness, and 2x2 of each colour
+    first, second = err.splitlines()
+    assert first == (
+        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded anew, all others are as they were; '
+        'pixels may change in 15,0,34,33 (x,y,w,h), 922 of them outside the mask'
+    )
+    assert second.startswith('basicsr restore: warning: in.jpg: inside, out.jpg is ')
+    assert second.endswith(' dB (PSNR) from what was restored, by its JPEG encoding')
+    (entry,) = json.loads(Path('r.json').read_text('utf-8'))['files']
+    assert entry['may_change'] == [[0, 15, 33, 49]] and entry['verified']
+    before, after = pixels_of('in.jpg'), pixels_of('out.jpg')
+    apart = np.abs(after.astype(int) - before)
+    outside = np.ones(MASK.shape, bool)
+    outside[0:33, 15:49] = False
+    assert not apart[outside].any() and apart[MASK > 0].any()
+    assert entry['max_change_outside'] == apart[MASK == 0].max() > 0
+    with Image.open('in.jpg') as one, Image.open('out.jpg') as other:
+        assert one.applist == other.applist and one.quantization == other.quantization
+        assert other.info['progressive'] and other.info['dpi'] == (300, 300)
+
+
+@pytest.mark.parametrize('turn', [3, 6])
+def test_a_turned_jpeg_stays_turned(run, turn):
+    stored = np.ascontiguousarray(np.rot90(PIXELS, 2 if turn == 3 else 1))
+    put('in.jpg', stored, exif=exif_of(turn))
+    assert run('-i', 'in.jpg', '-o', 'out.jpg', '--verify')[0] == 0
+    before, after = (cv2.imread(name) for name in ('in.jpg', 'out.jpg'))  # turned by OpenCV
+    apart = (before != after).any(axis=2)
+    assert before.shape[:2] == (48, 64) and apart[MASK > 0].mean() > 0.5
+    assert not apart[:, 60:].any() and not apart[40:].any()
+    assert Image.open('out.jpg').getexif()[0x0112] == turn
+
+
+def test_gray_and_all_of_an_image(run):
+    put('in.jpg', PIXELS[..., 0])
+    assert run('-i', 'in.jpg', '-o', 'gray.jpg', '--verify')[0] == 0
+    assert Image.open('gray.jpg').mode == 'L'
+    put('in.jpg')
+    Path('mask.png').write_bytes(saved(np.full((48, 64), 255, np.uint8)))
+    code, err = run('-i', 'in.jpg', '-o', 'all.jpg', '--verify')
+    assert code == 0 and 'pixels may change in 0,0,64,48 (x,y,w,h), 0 of them outside' in err
+
+
+def test_many_regions_are_told_shortly(run):
+    put('in.jpg', subsampling=0)
+    dots = np.zeros((48, 64), np.uint8)
+    dots[4:6, 4::16] = 255
+    Path('mask.png').write_bytes(saved(dots))
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify', '--degradation', 'unknown')
+    assert code == 0
+    assert 'in 0,0,8,8; 16,0,8,8; 32,0,8,8; 1 more (--json lists all) (x,y,w,h)' in err
+
+
+def test_folders_get_png_unless_asked(run):
+    put('in/a.jpg')
+    put('in/b.jpeg')
+    Path('in/c.png').write_bytes(saved(PIXELS))
+    assert run('-i', 'in', '-o', 'png')[0] == 0
+    assert sorted(path.name for path in Path('png').iterdir()) == ['a.png', 'b.png', 'c.png']
+    code, err = run('-i', 'in', '-o', 'jpg', '--format', 'jpg')
+    assert code == 0 and err.count('all others are as they were') == 2
+    assert err.count('stored with loss') == 1 and 'c.jpg is stored with loss' in err
+    code, err = run('-i', 'in', '-o', 'same', '--format', 'same', '--verify')
+    assert code == 0 and err.count('all others are as they were') == 2
+    assert sorted(path.name for path in Path('same').iterdir()) == ['a.jpg', 'b.jpeg', 'c.png']
+    assert Path('same/a.jpg').read_bytes() == Path('jpg/a.jpg').read_bytes()
+
+
+def test_a_black_mask_copies_the_file(run):
+    data = put('in.jpg', **COMMENT)
+    Path('mask.png').write_bytes(saved(MASK * 0))
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify')
+    assert code == 0 and 'copied as it is' in err and Path('out.jpg').read_bytes() == data
+
+
+def test_what_cannot_stay_a_jpeg_becomes_png(run):
+    put('in/cmyk.jpg', Image.fromarray(PIXELS).convert('CMYK'))
+    put('plain.jpg')
+    with jpeglib.version('9f'):
+        jpeglib.read_dct('plain.jpg').write_dct('in/arithmetic.jpg', flags=['+ARITH_CODE'])
+    code, err = run('-i', 'in', '-o', 'out', '--format', 'jpg', '--verify')
+    assert code == 0 and sorted(path.name for path in Path('out').iterdir()) == [
+        'arithmetic.png',
+        'cmyk.png',
+    ]
+    assert (
+        'warning: in/cmyk.jpg: it is CMYK, so that as JPEG all of it would be compressed again; '
+        'written as cmyk.png (--quality N writes JPEG)\n'
+    ) in err
+    assert 'in/arithmetic.jpg: it is coded arithmetically, so that' in err
+    differs = (pixels_of('out/arithmetic.png') != pixels_of('plain.jpg')).any(axis=2)
+    assert not differs[MASK == 0].any() and differs[MASK > 0].any()
+    code, err = run('-i', 'in/cmyk.jpg', '-o', 'one.jpg')
+    assert code == 0 and Path('one.png').exists() and not Path('one.jpg').exists()
+    code, err = run('-i', 'in/cmyk.jpg', '-o', 'one.jpg')
+    assert code == 1 and 'one.png exists; --overwrite replaces it' in err
+    code, err = run('-i', 'in/cmyk.jpg', '-o', 'one.jpg', '--quality', 90)
+    assert code == 0 and 'one.jpg is stored with loss' in err
+    assert Image.open('one.jpg').mode == 'RGB'
+
+
+def test_a_png_that_a_jpeg_becomes_replaces_no_other_output(run):
+    put('in/a.jpg', Image.fromarray(PIXELS).convert('CMYK'))
+    Path('in/a.png').write_bytes(saved(PIXELS))
+    code, err = run('-i', 'in', '-o', 'out', '--format', 'same')
+    assert code == 1 and err.count('out/a.png is the output of another image too') == 2
+    assert not Path('out').exists()
+
+
+def test_12_bits_are_refused_in_one_line(run):
+    data = put('in.jpg')
+    place = data.index(b'\xff\xc0') + 4
+    Path('in.jpg').write_bytes(data[:place] + b'\x0c' + data[place + 1 :])
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+    assert code == 1 and err.count('\n') == 1
+    assert 'in.jpg: cannot be read as an image: it is a JPEG of 12 bits, which nothing here' in err
+    assert sorted(path.name for path in Path().iterdir()) == ['in.jpg', 'mask.png']
+
+
+def test_a_quality_encodes_all_of_it(run):
+    put('in.jpg')
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--quality', 50)
+    assert code == 0 and 'out.jpg is stored with loss: pixels outside the mask change' in err
+    assert Image.open('out.jpg').quantization != Image.open('in.jpg').quantization
+
+
+def test_without_jpeglib_all_of_it_is_encoded_and_the_way_out_is_told(run, monkeypatch):
+    put('in.jpg')
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, 'find_spec', lambda name: None if name == 'jpeglib' else found(name)
+    )
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+    assert code == 0 and 'out.jpg is stored with loss' in err
+    assert 'in.jpg: with jpeglib all other blocks would stay as they are: ' in err
+    assert how_to_install('jpeg') in err
+
+
+def test_files_that_are_cut_off_and_bombs_are_refused(run):
+    data = put('in.jpg', **COMMENT)
+    for end in (3, 100, len(data) // 2, len(data) - 40):
+        Path('in.jpg').write_bytes(data[:end])
+        code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+        assert code == 1 and 'error: in.jpg: cannot be read as an image: ' in err
+    place = data.index(b'\xff\xc0') + 5
+    Path('in.jpg').write_bytes(data[:place] + b'\xff\xdc\xff\xdc' + data[place + 4 :])
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+    assert code == 1 and '65500x65500 pixels are more than 268435456' in err
+    assert sorted(path.name for path in Path().iterdir()) == ['in.jpg', 'mask.png']
+
+
+def test_what_goes_wrong_leaves_the_old_file(run, monkeypatch):
+    put('in.jpg')
+    Path('out.jpg').write_bytes(b'old')
+    command = ('-i', 'in.jpg', '-o', 'out.jpg', '--overwrite')
+
+    def fails(*_):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jpeg_blocks, '_written', fails)
+        code, err = run(*command)
+    assert code == 1 and 'No space left' in err and Path('out.jpg').read_bytes() == b'old'
+    with monkeypatch.context() as patch:  # libjpeg writes something else
+        patch.setattr(jpeg_blocks, '_written', lambda opened, frame: put('x.jpg', PIXELS[::-1]))
+        code, err = run(*command)
+    assert code == 1 and 'libjpeg wrote other blocks than it was given' in err
+    assert Path('out.jpg').read_bytes() == b'old'
+    with monkeypatch.context() as patch:  # a bug in the writer, which --verify finds
+        patch.setattr(storing, 'write_atomically', lambda path, data: put('out.jpg', PIXELS[::-1]))
+        code, err = run(*command, '--verify')
+    assert code == 1 and 'out.jpg: not verified: ' in err
+    assert run(*command, '--verify')[0] == 0
+    assert sorted(path.name for path in Path().iterdir()) == [
+        'in.jpg',
+        'mask.png',
+        'out.jpg',
+        'x.jpg',
+    ]
+
+
+def test_in_place_of_the_source(run):
+    before = put('in.jpg')
+    code, err = run('-i', 'in.jpg', '-o', 'in.jpg', '--overwrite')
+    assert code == 0 and 'all others are as they were' in err
+    assert Path('in.jpg').read_bytes() != before and Image.open('in.jpg').size == (64, 48)
