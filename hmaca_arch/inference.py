@@ -4,8 +4,7 @@
     restorer = load_restorer('net_g_latest.pth')    # or your own
     restored = restorer.restore(image, mask)        # numpy, PIL or torch in, the same out
 
-Only crops around the regions (see `regions`) go through the network, at native resolution. The cost
-follows the regions' area.
+Only crops around the regions go through the network, so the cost follows the regions' area.
 """
 
 import logging
@@ -30,11 +29,11 @@ from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.clusters import measure_mask
 from hmaca_arch.restoring.crops import (
     PRECISIONS,
-    SMALLEST_TILE,
     CropNetwork,
     Crops,
     Progress,
     Sizes,
+    check_settings,
 )
 from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
@@ -77,8 +76,7 @@ class Restorer:
         device: where it runs.
         precision: 'fp32' or 'bf16' (mixed precision). What is not finite in bf16 is computed again
             in fp32.
-        ensemble: restore each crop in its eight orientations and take the mean: about 0.1 dB better
-            in eight times the time.
+        ensemble: restore each crop in its eight orientations and take the mean, see `Ensemble`.
     """
 
     def __init__(
@@ -91,13 +89,12 @@ class Restorer:
         if precision not in PRECISIONS:
             raise ValueError(f'precision is {precision!r}; expected {" or ".join(PRECISIONS)}')
         self.device, self.precision = torch.device(device), precision
-        self.adapter = (
-            (network if isinstance(network, Adapter) else Adapter(network)).to(self.device).eval()
-        )
+        adapter = network if isinstance(network, Adapter) else Adapter(network)
+        self.adapter = adapter.to(self.device).eval()
         self.network = self.adapter.network
         self.channels = 1 if getattr(self.network, 'in_chans', 3) == 1 else 3
-        run = Ensemble(self.adapter) if ensemble else self.adapter
-        self.crops = CropNetwork(run, self.device, precision, self.channels)
+        runs = Ensemble(self.adapter) if ensemble else self.adapter
+        self.crops = CropNetwork(runs, self.device, precision, self.channels)
 
     def restore(
         self,
@@ -117,11 +114,10 @@ class Restorer:
                 same. Or a PIL image of mode L, LA, RGB, RGBA, I;16 or 1. Alpha stays as it is.
             mask: (h, w), white = restore: bool, uint8 0..255, uint16 or floating point 0..1, from
                 NumPy, torch or PIL; it need not be of the image's kind.
-            degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5', 'noise:15'
-                or 'noise:15+jpeg:75' (see `Degradation.parse`), 'kernel:FILE' (a small grey image:
-                what a point of light becomes), 'none' or 'unknown'. The region is then the whole
-                mask. 'auto' measures each region, and restores the part of the mask that is
-                degraded.
+            degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5+jpeg:75',
+                'noise:15', 'kernel:FILE' (see `read_degradation`), 'none' or 'unknown'. The region
+                is then the whole mask. 'auto' measures each region, and restores the part of the
+                mask that is degraded.
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
                 the start and after each tile. If memory runs out, the count may start again with
                 more tiles. Raise any exception in it to cancel; it reaches the caller.
@@ -284,18 +280,6 @@ def _parsed(degradation: str | Degradation) -> Degradation | None:
     if isinstance(degradation, Degradation):
         return degradation
     return None if degradation == 'auto' else read_degradation(degradation)
-
-
-def check_settings(context: int, feather: int, batch: int, tile: int) -> None:
-    """Raise a ValueError for the first number that cannot work."""
-    for name, value, least in (
-        ('context', context, 0),
-        ('feather', feather, 0),
-        ('batch', batch, 1),
-        ('tile', tile, SMALLEST_TILE),
-    ):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f'{name} is {value!r}; expected a whole number, at least {least}')
 
 
 def load_restorer(

@@ -63,11 +63,12 @@ def dense(height: int, width: int, kernel: Kernel) -> np.ndarray:
 
 def inside_of(mask: np.ndarray, kernel: Kernel, edges) -> np.ndarray:
     """Masked pixels whose kernel stays inside the array, or leaves it at the image's own edge."""
-    (down, across), found = (side // 2 for side in kernel.shape), mask.copy()
-    for edge, far in zip(edges, (np.s_[:down], np.s_[:, :across], np.s_[-down:], np.s_[:, -across:])):  # fmt: skip
-        stop = far if isinstance(far, slice) else far[1]
-        if not edge and stop != slice(None, 0) and stop != slice(0, None):
-            found[far] = False
+    (height, width), (down, across) = mask.shape, (side // 2 for side in kernel.shape)
+    top, left, bottom, right = edges
+    found = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        rows = (top or y - down >= 0) and (bottom or y + down < height)
+        found[y, x] = rows and (left or x - across >= 0) and (right or x + across < width)
     return found
 
 

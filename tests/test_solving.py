@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from hmaca_arch.degradation import Degradation, Equations, find_blocks, pixels, solve
+from hmaca_arch.degradation import (
+    Degradation,
+    Equations,
+    Kernel,
+    degradations_of,
+    find_blocks,
+    pixels,
+    solve,
+)
 from hmaca_arch.inference import Restorer
 
 W = torch.full((1, 1, 1, 1), 0.01, dtype=torch.float64)
@@ -137,20 +145,20 @@ def test_float32_agrees_with_the_colours_of_every_depth(rng, depth):
     y = batch(given / np.float32(top)).float()
     z = batch(rng.random((24, 24, 3))).float()
     told = [Degradation('pix', 4)]
-    for equations in (Equations(y, batch(mask).float(), told),):
-        x = equations.solve(z, W.float())
-        made = x[0].reshape(3, 6, 4, 6, 4).mean(dim=(2, 4))[:, 1:5, 1:5]
-        assert (made - y[0, :, ::4, ::4][:, 1:5, 1:5]).abs().max() < 0.1 / 65535
-        outside = ~torch.from_numpy(mask)
-        assert torch.equal(x[..., outside], y[..., outside])
+    x = Equations(y, batch(mask).float(), told).solve(z, W.float())
+    made = x[0].reshape(3, 6, 4, 6, 4).mean(dim=(2, 4))[:, 1:5, 1:5]
+    assert (made - y[0, :, ::4, ::4][:, 1:5, 1:5]).abs().max() < 0.1 / 65535
+    outside = ~torch.from_numpy(mask)
+    assert torch.equal(x[..., outside], y[..., outside])
     blurred = pixels.gaussian(np.where(mask[..., None], 0.5, clean).astype(np.float32), 1.0)
     y = batch(np.where(mask[..., None], blurred, clean)).float()
-    told = [Degradation('blur', sigma=1.0)]
-    x, exact = (
-        solve(z.to(kind), y.to(kind), batch(mask).to(kind), told, W.to(kind))
-        for kind in (torch.float32, torch.float64)
-    )
-    assert (x - exact).abs().max() < 1e-4
+    motion = Degradation('kernel', kernel=Kernel.of(np.eye(5)))
+    for told in (Degradation('blur', sigma=1.0), motion):
+        x, exact = (
+            solve(z.to(kind), y.to(kind), batch(mask).to(kind), [told], W.to(kind))
+            for kind in (torch.float32, torch.float64)
+        )
+        assert (x - exact).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize('depth', list(DEPTHS))
@@ -159,8 +167,6 @@ def test_the_restorer_solves_in_the_images_own_depth(rng, depth):
 
     class Guesser(torch.nn.Module):
         def forward(self, lq, mask, degradation):
-            from hmaca_arch.degradation import degradations_of
-
             guess = lq + 0.2 * torch.rand(lq.shape, generator=torch.Generator().manual_seed(1))
             equations = Equations(lq, mask, degradations_of(degradation, len(lq)))
             return equations.solve(guess - 0.1, torch.ones(len(lq), 1, 1, 1))

@@ -22,6 +22,18 @@ FAILURES = (RuntimeError, TypeError, AssertionError, IndexError, ZeroDivisionErr
 Progress = Callable[[int, int], object]
 
 
+def check_settings(context: int, feather: int, batch: int, tile: int) -> None:
+    """Raise a ValueError for the first number that cannot work."""
+    for name, value, least in (
+        ('context', context, 0),
+        ('feather', feather, 0),
+        ('batch', batch, 1),
+        ('tile', tile, SMALLEST_TILE),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f'{name} is {value!r}; expected a whole number, at least {least}')
+
+
 class OutOfMemory(Exception):
     """One tile alone does not fit."""
 

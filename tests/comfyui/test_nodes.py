@@ -215,6 +215,7 @@ def test_a_degradation_is_checked_before_anything_runs(model):
     assert check() is check(None) is True  # it comes from another node
     assert check('pix:huge').startswith("degradation: got 'pix:huge', expected pix:BLOCK:mean")
     assert check('pix:huge').endswith('; or auto')
+    assert check('kernel:k.png').startswith("degradation: got 'kernel:k.png', expected pix:BLOCK")
     with pytest.raises(ValueError, match="got 'words'"):
         RestoreRegion().restore(model, torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8), 'words')
 

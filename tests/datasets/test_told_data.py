@@ -158,7 +158,7 @@ def test_manifests_that_are_none(tmp_path, caplog):
         '{"name": "a"',
         '[]',
         '{"other": 1}',
-        json.dumps({'name': 'a', 'degradations': [{'type': 'melt'}]}),
+        json.dumps({'name': 'a', 'degradations': [{'type': 'pix'}]}),
     ):
         (tmp_path / 'manifest.jsonl').write_text(text + '\n')
         assert read_degradations(str(tmp_path / 'gt')) == {}

@@ -99,9 +99,9 @@ def test_the_shipped_weights_and_the_command_take_it(monkeypatch, tmp_path):
     mask = np.zeros((24, 30), bool)
     mask[8:16, 9:20] = True
     restorer = load_restorer(device='cpu', ensemble=True)
-    restored = restorer.restore(image, mask)
+    restored = restorer.restore(image, mask, 'noise:20')
     for turn in (lambda a: a[::-1], lambda a: a.swapaxes(0, 1)):
-        again = restorer.restore(np.ascontiguousarray(turn(image)), turn(mask).copy())
+        again = restorer.restore(np.ascontiguousarray(turn(image)), turn(mask).copy(), 'noise:20')
         assert np.abs(turn(again).astype(int) - restored).max() <= 1, 'rounding alone differs'
     taken = []
     monkeypatch.setattr(

@@ -178,6 +178,10 @@ def test_masks_are_read_as_the_command_reads_them(visitor):
         ({'mask': 'text'}, "the request has no file 'mask'"),
         ({'mask': png(0 * INSIDE)}, 'nothing is painted'),
         ({'mask': MASK, 'degradation': 'fog'}, "degradation: got 'fog', expected"),
+        (
+            {'mask': MASK, 'degradation': 'kernel:k.png'},
+            "degradation: got 'kernel:k.png', expected",
+        ),
         ({'mask': MASK, 'context': '-1'}, "context is '-1'; expected a whole number from 0 to"),
         ({'mask': MASK, 'feather': '1.5'}, "feather is '1.5'"),
         ({'mask': MASK, 'context': '9' * 1000}, "context is '99999999999999999999'; expected"),
