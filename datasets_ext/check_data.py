@@ -78,8 +78,7 @@ class _DataSet:
             if not key.startswith('dataroot_') or not isinstance(value, str):
                 continue
             try:
-                expanded = {**self.opt, key: os.path.expanduser(value)}
-                sources[key.removeprefix('dataroot_')] = open_source(expanded, key)
+                sources[key.removeprefix('dataroot_')] = open_source(dict(self.opt), key)
             except (ValueError, OSError) as error:
                 kind = 'unreadable' if self.is_own else 'not looked into'
                 lines[kind].append(f'{self.section}:{key}: {error}')

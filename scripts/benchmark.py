@@ -126,7 +126,7 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
 def in_fresh_process(case: str, arguments: list[str]) -> dict[str, float]:
     """Measure in a new process, as the peak of a process never falls."""
     command = [sys.executable, __file__, *arguments, '--case', case]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, encoding='utf-8', check=True)
     return json.loads(result.stdout.splitlines()[-1])
 
 

@@ -73,7 +73,7 @@ def run(*command: str) -> Used:
     """
     start = time.perf_counter()
     launch = [sys.executable, '-c', LAUNCHER, sys.executable, *command]
-    done = subprocess.run(launch, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(launch, stdout=subprocess.PIPE, encoding='utf-8', check=True)
     unit = 1 if sys.platform == 'darwin' else 1024  # bytes, of ru_maxrss
     return Used(int(done.stdout) * unit / 1e6, time.perf_counter() - start)
 

@@ -45,7 +45,9 @@ def nvidia_driver() -> str | None:
     if Path('/proc/driver/nvidia').exists():
         return '/proc/driver/nvidia'
     if program := shutil.which('nvidia-smi'):
-        listed = subprocess.run([program, '-L'], capture_output=True, text=True, errors='replace')
+        listed = subprocess.run(
+            [program, '-L'], capture_output=True, encoding='utf-8', errors='replace'
+        )
         if listed.returncode == 0 and 'GPU' in listed.stdout:
             return 'nvidia-smi'
     return None

@@ -66,7 +66,10 @@ OPTIONS = ['-p', 'no:cacheprovider', '-m', 'not slow']
 def copy(folder: Path, name: str) -> None:
     """Copy what git tracks, with a configuration of the slice; what has not changed stays."""
     listed = subprocess.run(
-        ['git', '-C', str(ROOT), 'ls-files', '-z'], capture_output=True, text=True, check=True
+        ['git', '-C', str(ROOT), 'ls-files', '-z'],
+        capture_output=True,
+        encoding='utf-8',
+        check=True,
     )
     for file in filter(None, listed.stdout.split('\0')):
         source, target = ROOT / file, folder / file
@@ -91,7 +94,10 @@ def copy(folder: Path, name: str) -> None:
 def mutmut(folder: Path, *arguments: str) -> str:
     """Run mutmut in a slice's folder; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, '-m', 'mutmut', *arguments], cwd=folder, capture_output=True, text=True
+        [sys.executable, '-m', 'mutmut', *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding='utf-8',
     )
     return done.stdout
 
@@ -103,7 +109,7 @@ def run(folder: Path, children: int, seconds: float | None) -> None:
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding='utf-8',
         errors='replace',
     )
     try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a smoke set on the newest Python here that is not $PYTHON's: install, import, restore.
+# Runs a smoke set on the newest Python here that is not $PYTHON's: install, import, restore, train.
 # It says so, and ends well, where there is no other Python or nothing can be fetched for it.
 # SMOKE_VENV: the environment to make or to use again (.venv-smoke).
 set -euo pipefail
@@ -30,5 +30,6 @@ if ! "$python" -c 'import hmaca_arch, basicsr, pytest' 2>/dev/null; then
     fi
 fi
 echo "Smoke set on $("$python" --version)"
-exec "$python" -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_inference.py \
-    tests/files/test_atomic.py tests/commands/test_restore.py tests/scripts/test_install.py
+exec "$python" -m pytest -q -p no:cacheprovider tests/test_smoke.py tests/test_imports.py \
+    tests/test_inference.py tests/files/test_atomic.py tests/commands/test_restore.py \
+    tests/scripts/test_install.py

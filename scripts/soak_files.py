@@ -65,7 +65,7 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
             cwd=folder,
             env=environment,
             capture_output=True,
-            text=True,
+            encoding='utf-8',
             errors='replace',
             timeout=1200,
         )
@@ -89,7 +89,7 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
     )
     report = {
         Path(item['file']).name: item
-        for item in json.loads((folder / 'report.json').read_text())['files']
+        for item in json.loads((folder / 'report.json').read_text('utf-8'))['files']
     }
     for entry in by_stem.values():
         item = report.get(entry.name, {'status': 'refused'})

@@ -181,7 +181,7 @@ def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedPr
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=240,
+        timeout=600,
     )
     if check and result.returncode:
         raise AssertionError(
@@ -213,7 +213,7 @@ def killed(results: int, *arguments) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert result.returncode == -signal.SIGKILL, result.stdout
 

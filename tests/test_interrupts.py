@@ -57,7 +57,7 @@ def start(body: str) -> subprocess.Popen:
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
     """Exit status and stderr."""
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=600)
     return process.returncode, errors
 
 
@@ -101,7 +101,7 @@ def test_children_are_ended_too_and_do_not_answer_a_terminals_signal(tmp_path):
     assert Path(f'/proc/{child}').exists() or not Path('/proc/self').exists()
     os.killpg(process.pid, signal.SIGINT)
     assert ended(process) == (130, LEFT)
-    deadline = time.time() + 240
+    deadline = time.time() + 600
     while alive(child) and time.time() < deadline:
         time.sleep(0.05)
     assert not alive(child)

@@ -1,5 +1,5 @@
-"""Every command that starts processes, with those of Windows and macOS: new interpreters, which
-inherit nothing but what is sent to them.
+"""Every command as on Windows and macOS: the processes that it starts are new interpreters, which
+inherit nothing but what is sent to them, and Windows lacks signals and functions.
 """
 
 import os
@@ -13,7 +13,15 @@ from conftest import environment, make_triplets, tiny_options, write_options
 pytestmark = pytest.mark.slow
 # As `basicsr` starts, on a system that has no fork. The count shows that processes were spawned.
 CODE = """
-import multiprocessing, multiprocessing.popen_spawn_posix as popen, os, sys
+import multiprocessing, multiprocessing.popen_spawn_posix as popen, os, signal, sys
+sys.modules['resource'] = None
+for module, names in (
+    (signal, ('SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGQUIT', 'pthread_sigmask')),
+    (os, ('killpg', 'sched_getaffinity')),
+):
+    for name in names:
+        if hasattr(module, name):  # macOS lacks some too
+            delattr(module, name)
 multiprocessing.set_start_method('spawn')
 multiprocessing.get_all_start_methods = lambda: ['spawn']
 def fork():

@@ -72,9 +72,6 @@ def complete(options: dict, is_train: bool, root_path: str) -> dict:
         opt['path'].update(weights_to_test(options, root_path))
     if opt.get('val'):
         opt['val'].setdefault('save_img', not is_train)
-    for key, value in opt['path'].items():
-        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-            opt['path'][key] = os.path.expanduser(value)
     return opt
 
 
@@ -94,6 +91,3 @@ def _complete_datasets(opt: dict) -> None:
             dataset['scale'] = opt['scale']
         if dataset['type'] in DATASETS and image_channels(opt['network_g']) == GRAY:
             dataset['channels'] = GRAY
-        for key, value in dataset.items():
-            if isinstance(value, str) and key.startswith(('dataroot', 'meta_info_file')):
-                dataset[key] = os.path.expanduser(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hmaca_arch.config.checks import check, check_network
 from hmaca_arch.config.completing import is_training
 from hmaca_arch.config.overrides import override, places
-from hmaca_arch.config.paths import expand_variables
+from hmaca_arch.config.paths import expand_paths
 from hmaca_arch.config.reading import NOT_GIVEN, fill_protocol, read
 from hmaca_arch.config.yaml_files import parse
 
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike, force_yml: Iterable[str] = ()) -> dict:
         FileNotFoundError, ValueError: a file or an entry cannot be read.
     """
     options, _ = _read_changed(path, force_yml)
-    return expand_variables(fill_protocol(options))
+    return expand_paths(fill_protocol(options))
 
 
 def resolve(
@@ -66,7 +66,7 @@ def resolve(
             options = {**fill_protocol({**options, 'protocol': 'clean'}), 'protocol': protocol}
     except RecursionError:
         raise ValueError(f'option file {path}: a section contains itself') from None
-    options = expand_variables(options)
+    options = expand_paths(options)
     check(options, is_training(options) if is_train is None else is_train, created)
     return options
 

@@ -1,4 +1,4 @@
-"""Environment variables in the paths of option files: `${DATA}/horse`."""
+"""Paths in option files: `${DATA}/horse` and `~/horse`."""
 
 import os
 import re
@@ -14,33 +14,57 @@ def is_path(place: str) -> bool:
     """Tell whether a key, such as 'datasets:train:dataroot_gt', names a file or a folder."""
     section, _, key = place.rpartition(':')
     if section.startswith('datasets:'):
-        return key.startswith(('dataroot', 'meta_info'))
+        return key.startswith(('dataroot', 'meta_info')) or key.endswith('_path')
     if section == 'path':
         return key == 'resume_state' or key.startswith('pretrain_network')
     return section.startswith('network_') and key.endswith('path')
 
 
-def expand_variables(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with the environment variables in paths replaced by their values.
+def expand(place: str, path: str) -> str:
+    """Return a path with `${NAME}` and a leading `~` replaced.
+
+    Args:
+        place: where the path stands, for the message.
+        path: as it is written there.
 
     Raises:
-        OptionError: with every variable that is not set.
+        OptionError: an environment variable is not set.
     """
-    lines: list[str] = []
-    expanded = _expand(options, lines)
-    refuse(lines)
-    return expanded
+    refuse(_unset(place, path))
+    return os.path.expanduser(VARIABLE.sub(lambda match: os.environ[match[1]], path))
 
 
-def _expand(options: Mapping[str, Any], lines: list[str], inside: str = '') -> dict[str, Any]:
+def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which every path is expanded.
+
+    Raises:
+        OptionError: with every environment variable that is not set.
+    """
+    refuse(_all_unset(options))
+    return _expand(options)
+
+
+def _all_unset(options: Mapping[str, Any], inside: str = '') -> Iterator[str]:
+    for key, value in options.items():
+        place = f'{inside}{key}'
+        if isinstance(value, dict):
+            yield from _all_unset(value, f'{place}:')
+        elif is_path(place):
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    yield from _unset(place, text)
+
+
+def _expand(options: Mapping[str, Any], inside: str = '') -> dict[str, Any]:
     expanded = {}
     for key, value in options.items():
         place = f'{inside}{key}'
         if isinstance(value, dict):
-            value = _expand(value, lines, f'{place}:')
-        elif isinstance(value, str) and is_path(place):
-            lines += _unset(place, value)
-            value = VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), value)
+            value = _expand(value, f'{place}:')
+        elif is_path(place) and isinstance(value, list):
+            value = [expand(place, item) if isinstance(item, str) else item for item in value]
+        elif is_path(place) and isinstance(value, str):
+            value = expand(place, value)
         expanded[key] = value
     return expanded
 

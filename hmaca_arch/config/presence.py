@@ -88,7 +88,7 @@ def not_in_one_process(opt: Mapping[str, Any]) -> Iterator[str]:
 def absent_folder(place: str, dataset: Mapping[str, Any]) -> str | None:
     """Return a line if folders or files that a data set names do not exist."""
     absent = {
-        key: os.path.abspath(os.path.expanduser(value))
+        key: os.path.abspath(value)
         for key, value in dataset.items()
         if (key.startswith('dataroot') or key == 'meta_info_file') and isinstance(value, str)
     }

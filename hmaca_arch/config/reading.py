@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hmaca_arch.config import shipped
+from hmaca_arch.config.paths import expand
 from hmaca_arch.config.schema import DATA_FILE, PROTOCOLS
 from hmaca_arch.config.yaml_files import read_yaml
 from hmaca_arch.messages import suggestion
@@ -52,7 +53,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict, di
         raise ValueError(f'{path}: base: got {bases!r}, expected an option file or a list of them')
     merged: dict = {}
     for name in bases:
-        base = shipped.find(name, path.parent)
+        base = shipped.find(expand(f'{path}: base', name), path.parent)
         merged = merge(merged, merge(*_read_with_bases(base, (*above, path.resolve()))))
     return merged, own
 
@@ -64,7 +65,7 @@ def _read_data_file(name: Any) -> tuple[str, dict]:
         raise ValueError(
             f'data: got {name!r}, expected the name of a data set ({names}) or a data file'
         )
-    path = shipped.find_data(name)
+    path = shipped.find_data(expand('data', name))
     part = read_yaml(path)
     for key in part:
         if key not in DATA_FILE:

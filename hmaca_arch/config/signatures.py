@@ -115,7 +115,7 @@ def absent_files(section: Mapping[str, Any]) -> list[str]:
 
     def is_absent(key: Any, value: Any) -> bool:
         names_file = str(key).endswith('path') and isinstance(value, str) and value != ''
-        return names_file and not os.path.isfile(os.path.expanduser(value))
+        return names_file and not os.path.isfile(value)
 
     return [key for key, value in section.items() if is_absent(key, value)]
 

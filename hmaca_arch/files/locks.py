@@ -31,9 +31,12 @@ class Lock:
 
     def release(self) -> None:
         """Remove the file first: who opened it meanwhile sees that it is gone, and tries again."""
-        with suppress(OSError):  # Windows does not remove open files
+        if sys.platform == 'win32':  # where a file that anybody has open is not removed
+            os.close(self.descriptor)
+        with suppress(OSError):
             self.path.unlink()
-        os.close(self.descriptor)
+        if sys.platform != 'win32':
+            os.close(self.descriptor)
 
 
 def take(path: Path, refusal: str) -> Lock:
@@ -47,21 +50,19 @@ def take(path: Path, refusal: str) -> Lock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             free = _lock(descriptor)
-            if free is None:
-                os.close(descriptor)
-                path.unlink(missing_ok=True)
-                return _claim(path, refusal)
-            if not free:
-                raise ValueError(f'{refusal} ({_holder(path)})')
-            if _is(path, descriptor):
-                os.truncate(path, 0)
-                os.write(descriptor, _me())
-                return Lock(path, descriptor)
+            is_mine = free and _is(path, descriptor)
         except BaseException:
-            with suppress(OSError):
-                os.close(descriptor)
+            os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder has ended since, and removed it
+        if is_mine:
+            return _signed(path, descriptor)
+        os.close(descriptor)
+        if free is None:
+            path.unlink(missing_ok=True)
+            return _claim(path, refusal)
+        if not free:
+            raise ValueError(f'{refusal} ({_holder(path)})')
+        # Its holder has ended since, and removed it.
 
 
 @contextmanager
@@ -90,10 +91,9 @@ def _lock(descriptor: int) -> bool | None:
         else:
             # Not flock: a worker that outlives a killed process for some seconds would hold it.
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
+    except OSError as error:
+        held = PermissionError if sys.platform == 'win32' else BlockingIOError
+        return False if isinstance(error, held) else None
     return True
 
 
@@ -119,16 +119,29 @@ def _claim(path: Path, refusal: str) -> Lock:
             with suppress(FileNotFoundError):
                 own.unlink()
             continue
-        os.write(descriptor, _me())
+        lock = _signed(own, descriptor)
         time.sleep(SETTLE)
         if _is(own, descriptor):
-            return Lock(own, descriptor)
+            return lock
         os.close(descriptor)
     raise ValueError(f'{refusal} ({_holder(own)})')
 
 
-def _me() -> bytes:
-    return f'{socket.gethostname()} {os.getpid()} {_started(os.getpid())}\n'.encode()
+def _signed(path: Path, descriptor: int) -> Lock:
+    """Write into an open lock file which process holds it.
+
+    Raises:
+        OSError: the disk is full; the file is removed, and the error names it.
+    """
+    lock = Lock(path, descriptor)
+    me = f'{socket.gethostname()} {os.getpid()} {_started(os.getpid())}\n'
+    try:
+        os.truncate(path, 0)
+        os.write(descriptor, me.encode())
+    except OSError as error:
+        lock.release()
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return lock
 
 
 def _started(pid: int) -> str:

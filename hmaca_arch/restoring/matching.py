@@ -62,6 +62,9 @@ class Masks:
         place = normal(image.below.as_posix())
         stems = self.by_place.get(place if place in self.by_place else '.', {})
         found = self._named(stems, normal(image.path.stem))
+        # `a.png` and `A.png` may lie in one folder: the exact name goes first.
+        exact = [path for path in found if path.stem == image.path.stem + (self.suffix or '')]
+        found = exact or found
         if len(found) > 1:
             names = ', '.join(printable(path.name) for path in found)
             raise ValueError(f'several masks could be meant: {names}; --mask-suffix chooses')

@@ -1,5 +1,6 @@
 """Decide which image is restored with which mask and written where, before anything is."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from hmaca_arch.files.image_files import check_output, is_own_output
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, Listing, find_images
 from hmaca_arch.restoring.mask_sources import MaskSource
-from hmaca_arch.restoring.matching import Masks
+from hmaca_arch.restoring.matching import Masks, normal
 
 SAME = 'same'
 
@@ -208,6 +209,23 @@ def _as_png(job: Job, request: Request) -> Job:
     return job._replace(output=png, notes=(note,))
 
 
+def _same_case(path: Path) -> Path:
+    return Path(normal(str(path.resolve())))
+
+
+def ignores_case(jobs: list[Job]) -> bool:
+    """Tell whether outputs differ in case alone, where `A.png` and `a.png` are one file."""
+    exact = {job.output.resolve() for job in jobs}
+    if len({_same_case(path) for path in exact}) == len(exact):
+        return False
+    folder = next(path for path in jobs[0].output.resolve().parents if path.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(prefix='case', dir=folder) as file:
+            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+    except OSError:  # writing there will fail, and say so
+        return False
+
+
 def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], list[Left]]:
     """Leave out jobs that would write over each other, over other images or over masks.
 
@@ -217,7 +235,8 @@ def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], lis
         ValueError: the output is the mask.
     """
     inputs = {path.resolve(): path for path in images}
-    count = Counter(job.output.resolve() for job in jobs)
+    place = _same_case if ignores_case(jobs) else Path.resolve
+    count = Counter(place(job.output) for job in jobs)
     earlier = {
         job.output.resolve()
         for job in jobs
@@ -232,7 +251,7 @@ def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], lis
             raise ValueError(f'--output: {job.output} is the mask; expected another file')
         if job.image.resolve() in earlier:
             left.append(Left(job.image, SKIPPED, 'an output of an earlier run'))
-        elif count[output] - (output in earlier) > 1:
+        elif count[place(job.output)] - (output in earlier) > 1:
             why = f'{job.output} is the output of another image too; rename one, or --format same'
             left.append(Left(job.image, REFUSED, why))
         elif output in inputs and output != job.image.resolve() and output not in earlier:

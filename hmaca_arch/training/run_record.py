@@ -88,7 +88,9 @@ def commit(source: Path) -> str | None:
     def git(*arguments: str) -> str:
         # --no-optional-locks: a kill must not leave a lock behind.
         command = ['git', '--no-optional-locks', '-C', str(source), *arguments]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding='utf-8', errors='replace'
+        ).stdout.strip()
 
     try:
         head = git('rev-parse', '--short', 'HEAD')

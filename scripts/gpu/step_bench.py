@@ -140,7 +140,7 @@ for cell in args.cells:
             step(model, data, 99)
         by = 'self_cuda_time_total' if CUDA else 'self_cpu_time_total'
         table = prof.key_averages().table(sort_by=by, row_limit=45, max_name_column_width=90)
-        Path(args.out).with_name('profile.txt').write_text(table)
+        Path(args.out).with_name('profile.txt').write_text(table, encoding='utf-8')
         events = [e for e in prof.key_averages() if e.self_device_time_total] if CUDA else []
         row['kernels'] = sum(e.count for e in events)
         row['device seconds'] = sum(e.self_device_time_total for e in events) / 1e6

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hmaca_arch import cli
+from hmaca_arch.restoring import planning
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -153,6 +154,21 @@ def test_masks_that_do_not_fit_are_named(run):
     assert 'skipped: masks/typo.png: a mask without an image' in err
     code, out, _ = run('-i', 'in/b.png', '-m', 'masks', '-o', 'b.png', '--mask-suffix', '_m')
     assert code == 0 and restored('b.png')
+
+
+def test_names_that_differ_in_case_alone(run, monkeypatch):
+    for name in ('a', 'A'):
+        put(f'in/{name}.png')
+        put(f'masks/{name}.png', MASK)
+    if len(list(Path('in').iterdir())) < 2:
+        pytest.skip('this system has one file of these names')
+    assert run('-i', 'in', '-m', 'masks', '-o', 'out')[0] == 0
+    assert restored('out/a.png') and restored('out/A.png')
+    # A folder that cannot hold both: FAT, NTFS on Windows, APFS.
+    monkeypatch.setattr(planning, 'ignores_case', lambda jobs: True)
+    code, out, err = run('-i', 'in', '-m', 'masks', '-o', 'out', '--overwrite')
+    assert code == 1 and '0 done, 0 copied, 2 refused' in out
+    assert 'in/a.png: out/a.png is the output of another image too; rename one' in err
 
 
 def test_images_and_masks_in_one_folder(run):

@@ -119,7 +119,7 @@ def at_once(folder: Path, *commands) -> list[subprocess.CompletedProcess]:
     return [
         subprocess.CompletedProcess(process.args, process.wait(), output)
         for process in several
-        for output, _ in [process.communicate(timeout=240)]
+        for output, _ in [process.communicate(timeout=600)]
     ]
 
 

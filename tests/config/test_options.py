@@ -9,8 +9,9 @@ import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.config import checks as option_checks
-from hmaca_arch.config import completing, overrides, reading
 from hmaca_arch.config import files as options
+from hmaca_arch.config import overrides, reading
+from hmaca_arch.config.paths import expand_paths
 from hmaca_arch.config.yaml_files import dump
 from hmaca_arch.messages import OptionError
 from hmaca_arch.training import starting
@@ -356,14 +357,12 @@ def test_the_home_folder_may_be_written_short(tmp_path, triplets, monkeypatch):
     opt['datasets']['train'].update(
         dataroot_lq='~/lq', meta_info_file='~/names.txt', meta_info_files=['~/a']
     )
-    section = completing.complete(opt, True, str(tmp_path))['datasets']['train']
+    section = expand_paths(opt)['datasets']['train']
     assert (section['dataroot_lq'], section['meta_info_file']) == (
         str(tmp_path / 'lq'),
         str(tmp_path / 'names.txt'),
     )
-    assert section['meta_info_files'] == ['~/a'], (
-        'what a data set from elsewhere takes is its own affair'
-    )
+    assert section['meta_info_files'] == [str(tmp_path / 'a')], 'of a data set from elsewhere'
 
 
 def test_a_schedule_ends_with_the_run(tmp_path):

@@ -1,4 +1,4 @@
-"""Environment variables in the paths of option files."""
+"""Environment variables and `~` in the paths of option files."""
 
 import pytest
 from conftest import changed, tiny_options, write_options
@@ -6,6 +6,7 @@ from conftest import changed, tiny_options, write_options
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.config import files
+from hmaca_arch.config.paths import expand_paths
 from hmaca_arch.messages import OptionError
 
 
@@ -14,15 +15,53 @@ def test_variables_in_paths_are_expanded_and_other_texts_are_left(tmp_path, monk
     options = changed(
         tiny_options(tmp_path),
         {
-            'datasets:train:dataroot_gt': '${MY_DATA}/horse/gt', 'datasets:val:meta_info_file': '${MY_DATA}${MY_DATA}.txt',
-            'path:pretrain_network_g': '${MY_DATA}/a.pth', 'datasets:val:prepare': 'echo ${MY_DATA}', 'path:resume_state': '$MY_DATA',
+            'datasets:train:dataroot_gt': '${MY_DATA}/horse/gt',
+            'datasets:val:meta_info_file': '${MY_DATA}${MY_DATA}.txt',
+            'path:pretrain_network_g': '${MY_DATA}/a.pth',
+            'datasets:val:prepare': 'echo ${MY_DATA}',
+            'path:resume_state': '$MY_DATA',
         },
-    )  # fmt: skip
+    )
     found = files.resolve(write_options(tmp_path / 'o.yml', options), [])
     assert found['datasets']['train']['dataroot_gt'] == '/some/where/horse/gt'
     assert found['datasets']['val']['meta_info_file'] == '/some/where/some/where.txt'
     assert found['path'] == {'pretrain_network_g': '/some/where/a.pth', 'resume_state': '$MY_DATA'}
     assert found['datasets']['val']['prepare'] == 'echo ${MY_DATA}'
+
+
+def test_every_kind_of_path(monkeypatch):
+    monkeypatch.setenv('MY_DATA', '/some/where')
+    monkeypatch.setenv('HOME', '/home/me')
+    found = expand_paths(
+        {
+            'network_g': {'type': 'BasicVSR', 'spynet_path': '~/spynet.pth'},
+            'datasets': {'train': {'dataroot_gt': ['${MY_DATA}/a', '~/b'], 'name': '~'}},
+            'path': {'pretrain_network_d': '${MY_DATA}/d.pth', 'strict_load_d': True},
+        }
+    )
+    assert found == {
+        'network_g': {'type': 'BasicVSR', 'spynet_path': '/home/me/spynet.pth'},
+        'datasets': {'train': {'dataroot_gt': ['/some/where/a', '/home/me/b'], 'name': '~'}},
+        'path': {'pretrain_network_d': '/some/where/d.pth', 'strict_load_d': True},
+    }
+
+
+def test_bases_and_data_files_are_paths_too(tmp_path, monkeypatch):
+    monkeypatch.setenv('MY_FILES', str(tmp_path))
+    (tmp_path / 'mine.yml').write_text('datasets: {val: {name: mine}}\n', encoding='utf-8')
+    options = {**tiny_options(tmp_path), 'data': '${MY_FILES}/mine.yml'}
+    del options['datasets']['val']['name']
+    write_options(tmp_path / 'o.yml', options)
+    above = tmp_path / 'above'
+    above.mkdir()
+    (above / 'p.yml').write_text('base: ${MY_FILES}/o.yml\nname: p\n', encoding='utf-8')
+    found = files.resolve(above / 'p.yml')
+    assert found['name'] == 'p' and found['datasets']['val']['name'] == 'mine'
+    monkeypatch.delenv('MY_FILES')
+    with pytest.raises(OptionError, match=r'p.yml: base: .* variable MY_FILES is not set'):
+        files.resolve(above / 'p.yml')
+    with pytest.raises(OptionError, match=r'^data: .* variable MY_FILES is not set'):
+        files.resolve(tmp_path / 'o.yml')
 
 
 def test_a_variable_that_is_not_set_is_named_with_its_key(tmp_path, monkeypatch):

@@ -276,7 +276,7 @@ def test_data_sets_travel_to_spawned_processes(root, make):
     dataset = build_dataset(make(root, gt_size=12))
     here = [dataset[i] for i in range(5)]  # also opens the LMDBs, which must not be in the pickle
     there = DataLoader(
-        dataset, batch_size=None, num_workers=1, multiprocessing_context='spawn', timeout=60
+        dataset, batch_size=None, num_workers=1, multiprocessing_context='spawn', timeout=600
     )
     assert all(same(a, b) for a, b in zip(here, there))
 

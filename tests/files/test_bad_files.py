@@ -206,7 +206,7 @@ def test_names_that_are_no_text_can_be_told(tmp_path, tiny_checkpoint):
         env=strict,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0 and 'not-\\udcff.png: 1 region' in done.stdout
     assert (tmp_path / 'out' / name).is_file()

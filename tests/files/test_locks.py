@@ -47,7 +47,7 @@ def hold(folder: Path, before: str = '') -> subprocess.Popen:
 
 
 def end(process: subprocess.Popen) -> None:
-    _, errors = process.communicate('\n', timeout=240)
+    _, errors = process.communicate('\n', timeout=600)
     assert process.returncode == 0, errors
 
 
@@ -96,7 +96,7 @@ def test_many_at_once_and_one_holds(tmp_path):
         for _ in range(4)
     ]
     for process in several:
-        assert process.communicate(timeout=240)[1] == '' and process.returncode == 0
+        assert process.communicate(timeout=600)[1] == '' and process.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,20 +144,39 @@ def test_a_claim_cut_short_counts_for_a_minute(tmp_path, without_locks):
 
 @posix
 def test_other_errors_of_locking_mean_there_are_none(tmp_path, monkeypatch):
-    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+    numbers = (
+        errno.ENOLCK,
+        errno.EOPNOTSUPP,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EACCES,
+    )
+    for number in numbers:
 
         def refuse(*_, number=number):
             raise OSError(number, 'x')
 
         monkeypatch.setattr(locks.fcntl, 'lockf', refuse)
         assert locks._lock(-1) is None
-    for error in (BlockingIOError(errno.EAGAIN, 'x'), PermissionError(errno.EACCES, 'x')):
 
-        def held(*_, error=error):
-            raise error
+    def held(*_):
+        raise BlockingIOError(errno.EAGAIN, 'x')
 
-        monkeypatch.setattr(locks.fcntl, 'lockf', held)
-        assert locks._lock(-1) is False
+    monkeypatch.setattr(locks.fcntl, 'lockf', held)
+    assert locks._lock(-1) is False
+
+
+@pytest.mark.parametrize('has_locks', [True, False])
+def test_a_full_disk_is_told_with_the_path_and_nothing_is_left(tmp_path, monkeypatch, has_locks):
+    if not has_locks:
+        monkeypatch.setattr(locks, '_lock', lambda descriptor: None)
+    monkeypatch.setattr(
+        locks.os, 'write', lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left'))
+    )
+    with pytest.raises(OSError, match=f'No space left: .{tmp_path / locks.NAME}') as caught:
+        locks.take(tmp_path / locks.NAME, 'taken')
+    assert caught.value.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
 
 
 @posix

@@ -86,7 +86,7 @@ def measured(tmp_path: Path, *arguments, **more) -> tuple[int, str, int]:
         env={**environment(), **more},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=True,
     )
     numbers, errors = done.stdout.split('\n', 1)

@@ -133,7 +133,7 @@ class Visitor:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Send a request; names of headers have _ for -."""
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        connection = http.client.HTTPConnection(self.address, timeout=600)
         given = {name.replace('_', '-'): value for name, value in headers.items()}
         if self.cookie:
             given['Cookie'] = self.cookie
@@ -164,7 +164,7 @@ class Visitor:
 
     def finish(self, job: dict) -> dict:
         """Wait until a restoration has ended."""
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while job['state'] in ('waiting', 'running'):
             assert time.monotonic() < until, job
             time.sleep(0.02)
@@ -276,7 +276,7 @@ class Page(Browser):
 
     def downloaded(self) -> Path:
         """Wait for a download that is complete, and return it."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while True:
             files = [file for file in self.downloads.iterdir() if file.suffix != '.crdownload']
             if files and files[0].stat().st_size:

@@ -130,10 +130,10 @@ def test_api_names_mistakes(visitor, served, fields, said):
 
 def test_api_leaves_nothing_and_a_client_that_goes_ends_its_job(served, network, tmp_path):
     body, kind = form({'image': png(colours()), 'mask': MASK})
-    connection = http.client.HTTPConnection(served.address, timeout=60)
+    connection = http.client.HTTPConnection(served.address, timeout=600)
     connection.request('POST', '/api/restore', body, {'Content-Type': kind})
     known = served.routes.queue.known
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while not any(job.state == 'running' for job in known.values()):
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -40,7 +40,7 @@ def job(folder, name='a', session='me'):
 
 
 def wait(condition):
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)

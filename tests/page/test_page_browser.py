@@ -500,7 +500,7 @@ def test_closing_the_page_ends_its_restoration(served, photo, network, tmp_path)
         page.wait_for("document.querySelector('#progress-text').textContent.includes('of 1 tile')")
         page.call('Page.navigate', url='about:blank')
         (job,) = served.routes.queue.known.values()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while not job.stop.is_set():
             assert time.monotonic() < until
             time.sleep(0.05)

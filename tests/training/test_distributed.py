@@ -45,7 +45,7 @@ training.run_pipeline('train', arguments(sys.argv[1:]), os.getcwd())
 
 
 def launch(
-    cwd: Path, processes: int, *arguments, seconds: int = 300
+    cwd: Path, processes: int, *arguments, seconds: int = 600
 ) -> subprocess.CompletedProcess:
     """torchrun on this machine; output and errors of all processes together in `.stdout`."""
     command = [*TORCHRUN, f'--nproc_per_node={processes}', *map(str, arguments)]
@@ -307,7 +307,7 @@ def test_two_tasks_of_slurm_test_two_sets(alone, tmp_path):
     for folder in folders:
         folder.mkdir()
     tasks = slurm_tasks(folders[1], 'test', opt)
-    outputs = [task.communicate(timeout=120)[0] for task in tasks]
+    outputs = [task.communicate(timeout=600)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], '\n'.join(outputs)
     assert 'Validation single, 1 images' in outputs[0] and outputs[1] == ''
     run_here(folders[0], 'test', opt)
@@ -346,7 +346,7 @@ def test_a_task_that_is_killed_ends_the_other_which_says_so(tmp_path):
     opt.pop('val'), opt['datasets'].pop('val')
     opt['dist_params'] = {'backend': 'gloo', 'port': free_port(), 'timeout': 30}
     first, second = slurm_tasks(tmp_path, 'train', opt)
-    deadline = time.time() + 120
+    deadline = time.time() + 600
     while (
         not list(tmp_path.glob('experiments/tiny/training_states/*.state'))
         and time.time() < deadline
@@ -354,7 +354,7 @@ def test_a_task_that_is_killed_ends_the_other_which_says_so(tmp_path):
         assert first.poll() is None and second.poll() is None
         time.sleep(0.02)
     second.kill()
-    output = first.communicate(timeout=60)[0]
+    output = first.communicate(timeout=600)[0]
     second.communicate()
     assert first.returncode == 1 and 'Traceback' not in output
     assert output.splitlines()[-1].startswith(

@@ -246,7 +246,7 @@ def test_three_kills_of_a_real_run_with_workers(whole, tmp_path):
             command_line('train', '-opt', path, '--auto_resume'), cwd=tmp_path, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.time() + 120
+        deadline = time.time() + 600
         while (
             len(list(states.glob('*.state'))) < 2 * kill + 1
             and process.poll() is None

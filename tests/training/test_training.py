@@ -323,7 +323,7 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
         stderr=subprocess.DEVNULL,
     )
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
-    deadline = time.time() + 120
+    deadline = time.time() + 600
     while len(list(states.glob('*.state'))) < 3 and time.time() < deadline:
         assert process.poll() is None
         time.sleep(0.01)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from hmaca_arch.experiments.comparison.sheet import crop_of
@@ -14,6 +13,7 @@ from hmaca_arch.experiments.tables.cell import SETS
 from hmaca_arch.experiments.tables.report import grouped, label
 from hmaca_arch.experiments.tables.results import CellResult
 from hmaca_arch.experiments.tables.state import shown_images, table_of_test
+from hmaca_arch.files.image_files import read_image
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.restoring.sheets import contact_sheet
 
@@ -80,7 +80,7 @@ def sheet(results: Sequence[CellResult], folder: Path, data: Path) -> np.ndarray
         data: the folder of the data sets.
 
     Returns:
-        (height, width, 3) BGR uint8; None if nothing is done.
+        (height, width, 3) RGB uint8; None if nothing is done.
     """
     done = [
         next(r for r in group if r.table)
@@ -104,7 +104,7 @@ def sheet(results: Sequence[CellResult], folder: Path, data: Path) -> np.ndarray
             )
         if not all(path.is_file() for path in paths):
             continue  # the data have been moved
-        images = [np.asarray(cv2.imread(str(path))) for path in paths]
+        images = [read_image(path).pixels for path in paths]
         window = crop_of(images[1][..., 0], margin=1)
         rows += [images, [image[window] for image in images]]
     heads = [

@@ -11,12 +11,11 @@ import signal
 from pathlib import Path
 from typing import NoReturn
 
-import cv2
-
 from hmaca_arch.experiments.tables import figures, plan, report, results, runner, state
 from hmaca_arch.experiments.tables.cell import Cell
 from hmaca_arch.experiments.tables.job import CellJob
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.images import encode_png
 from hmaca_arch.messages import one_line, printable, say
 
 GO_ON = 'the same command continues from here'
@@ -74,7 +73,7 @@ def write_images(
         sheet = figures.sheet(group, args.output, args.data)
         if sheet is not None:
             written.append(args.output / f'{stem}_{dataset}.png')
-            write_atomically(written[-1], cv2.imencode('.png', sheet)[1].tobytes())
+            write_atomically(written[-1], encode_png(sheet))
     return written
 
 
