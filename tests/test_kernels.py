@@ -203,7 +203,7 @@ def test_a_kernel_turns_with_its_image(rng):
         image, place, expected = (np.ascontiguousarray(turn(a)) for a in (clean, mask, made))
         assert np.array_equal(pixels.apply(image, place, turned), expected)
         again = Degradation.from_vector(turned.vector())
-        assert again == turned and str(again) == 'kernel:k.png'
+        assert again == turned and str(again).startswith('kernel:')
     assert told().flipped(0, 20).flipped(0, 20) == told() != told().flipped(0, 20)
     vector = told().vector()
     vector[-1] += 1

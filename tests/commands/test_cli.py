@@ -139,7 +139,7 @@ def test_a_run_writes_below_the_current_folder_only(tmp_path, triplets):
 
 
 MOVED = {'paper_tables.py': 'basicsr tables', 'export_onnx.py': 'basicsr export'}
-PARTS = {'option_settings.py', 'options_schema.py'}  # of options_reference.py
+PARTS = {'option_settings.py', 'options_schema.py', 'soak_processes.py'}  # of other scripts
 
 
 @pytest.mark.parametrize(
