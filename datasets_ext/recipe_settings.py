@@ -9,6 +9,7 @@ import numpy as np
 
 from hmaca_arch.degradation import POOLS
 from hmaca_arch.degradation.custom import DEGRADERS, parameters_of
+from hmaca_arch.degradation.description import LARGEST_SIGMA
 from hmaca_arch.files.images import list_images
 from hmaca_arch.messages import suggestion
 
@@ -21,7 +22,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     'kernel': {'path': ''},
 }
 _SMALLEST_SIGMA = {'blur': 0.05, 'noise': 0.0}
-_LARGEST_SIGMA = {'blur': 100, 'noise': 255}  # as `Degradation` has them
 NO_COMPRESSION = {'before': 0.0, 'after': 0.0, 'quality': (30, 100)}
 
 
@@ -110,9 +110,9 @@ def check_degradation(entry: str | Mapping[str, Any], protocol: str) -> dict[str
     if kind != 'none':
         name = f'degradation {kind}: sigma'
         checked['sigma'] = number_range(name, given['sigma'], _SMALLEST_SIGMA[kind])
-        if checked['sigma'][1] > _LARGEST_SIGMA[kind]:
+        if checked['sigma'][1] > LARGEST_SIGMA[kind]:
             raise ValueError(
-                f'{name} is {given["sigma"]!r}, expected at most {_LARGEST_SIGMA[kind]}'
+                f'{name} is {given["sigma"]!r}, expected at most {LARGEST_SIGMA[kind]}'
             )
     return checked
 

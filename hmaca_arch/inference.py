@@ -196,7 +196,7 @@ class Restorer:
         told: Degradation | None,
         settings: '_Settings',
     ) -> tuple[Crops, list[str]]:
-        """Find the regions and what the network is told about them.
+        """Find the regions and their degradations.
 
         Args:
             pixels: (h, w, c), see `image_array`.

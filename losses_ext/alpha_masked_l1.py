@@ -44,6 +44,16 @@ def bounding_box(mask: Tensor) -> Tensor:
     return between(rows, 2) * between(columns, 3)
 
 
+def region_mean(error: Tensor, region: Tensor) -> Tensor:
+    """Average errors (b, 1, h, w) over each sample, weighted by a region (b, 1, h, w).
+
+    Returns:
+        (b,): 0 where the region is empty.
+    """
+    area = region.sum(dim=(1, 2, 3))
+    return (region * error).sum(dim=(1, 2, 3)) / torch.where(area > 0, area, 1)
+
+
 def alpha_masked_l1(
     pred: Tensor,
     target: Tensor,
@@ -73,14 +83,8 @@ def alpha_masked_l1(
     dtype = torch.promote_types(pred.dtype, torch.float32)
     weight = bounding_box(mask.to(dtype)) if inside == 'bbox' else mask.to(dtype)
     error = (pred.to(dtype) - target.to(dtype)).abs().mean(dim=1, keepdim=True)
-
-    def region_mean(region: Tensor) -> Tensor:
-        """Average the error over each sample's region: (b,), 0 if the region is empty."""
-        area = region.sum(dim=(1, 2, 3))
-        return (region * error).sum(dim=(1, 2, 3)) / torch.where(area > 0, area, 1)
-
     rest = torch.ones_like(weight) if outside == 'image' else 1 - weight
-    return (alpha * region_mean(weight) + (1 - alpha) * region_mean(rest)).mean()
+    return (alpha * region_mean(error, weight) + (1 - alpha) * region_mean(error, rest)).mean()
 
 
 @LOSS_REGISTRY.register()

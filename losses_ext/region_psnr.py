@@ -8,7 +8,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from losses_ext.alpha_masked_l1 import check_sizes
+from losses_ext.alpha_masked_l1 import check_sizes, region_mean
 
 
 @LOSS_REGISTRY.register()
@@ -52,8 +52,5 @@ class RegionPSNRLoss(nn.Module):
         dtype = torch.promote_types(pred.dtype, torch.float32)
         error = (pred.to(dtype) - target.to(dtype)).square().mean(dim=1, keepdim=True)
         weight = mask.to(dtype)
-        area = weight.sum(dim=(1, 2, 3))
-        masked = area > 0
-        mse = (weight * error).sum(dim=(1, 2, 3)) / torch.where(masked, area, 1)
-        loss = 10 * torch.log10(mse + 10 ** (-self.limit / 10))
-        return self.loss_weight * torch.where(masked, loss, 0).mean()
+        loss = 10 * torch.log10(region_mean(error, weight) + 10 ** (-self.limit / 10))
+        return self.loss_weight * torch.where(weight.sum(dim=(1, 2, 3)) > 0, loss, 0).mean()

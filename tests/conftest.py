@@ -286,3 +286,14 @@ def changed(opt, entries):
         else:
             target[key] = value
     return opt
+
+
+@pytest.fixture
+def region_batch():
+    """Return pred, target and mask of three samples; the second has two regions, the third none."""
+    torch.manual_seed(1)
+    pred, target = torch.rand(2, 3, 3, 5, 6, dtype=torch.float64)
+    mask = torch.zeros(3, 1, 5, 6, dtype=torch.float64)
+    mask[0, 0, 1:3, 2:5] = 1
+    mask[1, 0, 0, 0] = mask[1, 0, 4, 3] = 1
+    return pred, target, mask

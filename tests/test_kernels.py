@@ -30,9 +30,17 @@ COUNTS = np.array([[0, 0, 0, 0, 0], [3, 1, 1, 0, 0], [0, 0, 1, 2, 0]])
 KERNEL = Kernel.of(COUNTS, 'k.png')
 EDGES = [(True, True, True, True), (False, True, True, False), (False, False, False, False)]
 INNER = {
-    'type': 'HMACA', 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1,
-    'cross_attention': 'none', 'mask_position': True, 'image_residual': True,
-}  # fmt: skip
+    'type': 'HMACA',
+    'embed_dim': 32,
+    'depths': [1],
+    'num_heads': [2],
+    'window_size': 4,
+    'interval_size': 2,
+    'mlp_ratio': 1,
+    'cross_attention': 'none',
+    'mask_position': True,
+    'image_residual': True,
+}
 
 
 @pytest.fixture
@@ -100,7 +108,9 @@ def test_other_arrays_are_no_kernels(values, line):
         Kernel.of(values)
 
 
-@pytest.mark.parametrize('text', ['', '3x3', '3x3:????', '3x3:AAAA', '-1x-1:eJwDAAAAAAE=', KERNEL.text[:-9]])  # fmt: skip
+@pytest.mark.parametrize(
+    'text', ['', '3x3', '3x3:????', '3x3:AAAA', '-1x-1:eJwDAAAAAAE=', KERNEL.text[:-9]]
+)
 def test_a_damaged_manifest_has_no_kernel(text):
     with pytest.raises(ValueError, match='kernel: '):
         Kernel.from_text(text)
@@ -254,7 +264,11 @@ def colours() -> np.ndarray:
         ('huge.png', np.ones((2000, 2001), np.uint8), 'pixels'),
         ('even.png', np.ones((4, 4), np.uint8), 'kernel: got 4x4 pixels, expected'),
         ('colour.png', colours(), 'kernel: it has colours'),
-        ('alpha.png', np.dstack([colours()[..., :1], [[9, 9, 0]]]).astype(np.uint8), 'transparency'),
+        (
+            'alpha.png',
+            np.dstack([colours()[..., :1], [[9, 9, 0]]]).astype(np.uint8),
+            'transparency',
+        ),
         ('text.png', b'no image', 'cannot be read as an image'),
         ('missing.png', None, 'cannot be read: No such file'),
     ],

@@ -8,7 +8,7 @@
 
 `basicsr train --import my_degradations` imports `my_degradations.py`. An option file can then say
 `degradation: {type: scratches, count: [1, 9]}`. No file names the module, because importing it runs
-it. A network is told that such a degradation is unknown.
+it. To a network such a degradation is unknown.
 """
 
 import inspect

@@ -10,6 +10,7 @@ from torch import Tensor
 from hmaca_arch.degradation.kernels import Kernel, add_kernel, kernel_of
 
 KINDS = ('unknown', 'none', 'pix', 'blur', 'noise', 'kernel')
+LARGEST_SIGMA = {'blur': 100, 'noise': 255}  # pixels, and grey levels
 POOLS = ('mean', 'centre')
 # Where a block grid begins: at the top or left of a region's box, at its bottom or right, or at
 # `offset`. Blocks are cut at the box, except with `offset`, where they are whole.
@@ -74,12 +75,12 @@ class Degradation:
                 f'degradation: got block {self.block} and pool {self.pool!r}, expected at '
                 'least 1, and mean or centre'
             )
-        if self.kind == 'blur' and not 0 < self.sigma <= 100:
+        if self.kind == 'blur' and not 0 < self.sigma <= LARGEST_SIGMA['blur']:
             raise ValueError(
                 f'degradation: got blur sigma {self.sigma}, expected more than 0 and at most '
                 '100 pixels'
             )
-        if self.kind == 'noise' and not 0 <= self.sigma <= 255:
+        if self.kind == 'noise' and not 0 <= self.sigma <= LARGEST_SIGMA['noise']:
             raise ValueError(
                 f'degradation: got noise sigma {self.sigma}, expected 0 to 255 grey levels'
             )
@@ -102,7 +103,8 @@ class Degradation:
         """
         number = r'(\d{1,4}(?:\.\d{1,6})?)'
         match = re.fullmatch(
-            rf'(?:(unknown|none)|pix:(\d{{1,4}}):(mean|centre)(?:@(\d{{1,6}}),(\d{{1,6}}))?|(blur|noise):{number})(?:\+jpeg:(\d{{1,3}}))?',
+            r'(?:(unknown|none)|pix:(\d{1,4}):(mean|centre)(?:@(\d{1,6}),(\d{1,6}))?|'
+            rf'(blur|noise):{number})(?:\+jpeg:(\d{{1,3}}))?',
             text.strip(),
         )
         if not match:

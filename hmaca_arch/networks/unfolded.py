@@ -39,8 +39,8 @@ from hmaca_arch.networks.wrapping import Wrapping, widened
 MOST_STEPS = 16
 # Levels and w are learned so many times faster than the network's weights.
 FAST = 10
-# What a network is told of. A kernel is described as the Gaussian of the same second moment, which
-# networks trained without kernels understand. `solve` has the exact kernel.
+# The kinds that a network can see. A kernel is described as the Gaussian of the same second moment,
+# which networks trained without kernels understand. `solve` has the exact kernel.
 DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
 FACTS = len(DESCRIBED) + 6
 ITERATED = (

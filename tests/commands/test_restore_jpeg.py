@@ -59,7 +59,8 @@ def test_a_jpeg_stays_one(run):
     # the region touches 2x3 blocks of brightness, and 2x2 of each colour
     first, second = err.splitlines()
     assert first == (
-        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded anew, all others are as they were; '
+        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded anew, '
+        'all others are as they were; '
         'pixels may change in 15,0,34,33 (x,y,w,h), 922 of them outside the mask'
     )
     assert second.startswith('basicsr restore: warning: in.jpg: inside, out.jpg is ')

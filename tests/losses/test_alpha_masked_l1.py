@@ -7,16 +7,6 @@ from losses_ext import AlphaMaskedL1Loss, alpha_masked_l1
 from losses_ext.alpha_masked_l1 import bounding_box
 
 
-@pytest.fixture
-def batch():
-    torch.manual_seed(1)
-    pred, target = torch.rand(2, 3, 3, 5, 6, dtype=torch.float64)
-    mask = torch.zeros(3, 1, 5, 6, dtype=torch.float64)
-    mask[0, 0, 1:3, 2:5] = 1
-    mask[1, 0, 0, 0] = mask[1, 0, 4, 3] = 1  # two regions; the third sample has none
-    return pred, target, mask
-
-
 def by_loops(pred, target, mask, alpha, inside, outside):
     """Eq. 7, sample by sample and pixel by pixel."""
     total = 0.0
@@ -45,27 +35,29 @@ def by_loops(pred, target, mask, alpha, inside, outside):
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
 @each_device
-def test_against_loops(batch, alpha, inside, outside):
-    expected = by_loops(*batch, alpha, inside, outside)
-    assert alpha_masked_l1(*batch, alpha, inside, outside).item() == pytest.approx(
+def test_against_loops(region_batch, alpha, inside, outside):
+    expected = by_loops(*region_batch, alpha, inside, outside)
+    assert alpha_masked_l1(*region_batch, alpha, inside, outside).item() == pytest.approx(
         expected, abs=1e-12
     )
 
 
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
-def test_the_loss_of_an_option_file_is_the_function_with_its_settings(batch, inside, outside):
-    expected = by_loops(*batch, 0.3, inside, outside)
+def test_the_loss_of_an_option_file_is_the_function_with_its_settings(
+    region_batch, inside, outside
+):
+    expected = by_loops(*region_batch, 0.3, inside, outside)
     assert AlphaMaskedL1Loss(alpha=0.3, inside=inside, outside=outside)(
-        *batch
+        *region_batch
     ).item() == pytest.approx(expected)
 
 
-def test_defaults_are_those_of_the_paper(batch):
-    expected = pytest.approx(by_loops(*batch, 0.5, 'mask', 'complement'))
+def test_defaults_are_those_of_the_paper(region_batch):
+    expected = pytest.approx(by_loops(*region_batch, 0.5, 'mask', 'complement'))
     assert (
-        AlphaMaskedL1Loss()(*batch).item() == expected
-        and alpha_masked_l1(*batch).item() == expected
+        AlphaMaskedL1Loss()(*region_batch).item() == expected
+        and alpha_masked_l1(*region_batch).item() == expected
     )
 
 
@@ -79,8 +71,8 @@ def test_by_hand():
     )
 
 
-def test_alpha_zero_over_the_image_is_plain_l1(batch):
-    pred, target, mask = batch
+def test_alpha_zero_over_the_image_is_plain_l1(region_batch):
+    pred, target, mask = region_batch
     assert alpha_masked_l1(pred, target, mask, 0.0, 'mask', 'image').item() == pytest.approx(
         (pred - target).abs().mean().item()
     )
@@ -95,8 +87,8 @@ def test_soft_masks_weight_pixels():
 
 
 @each_device
-def test_an_empty_region_contributes_zero_and_keeps_the_graph(batch):
-    pred, target, mask = batch
+def test_an_empty_region_contributes_zero_and_keeps_the_graph(region_batch):
+    pred, target, mask = region_batch
     pred = pred.requires_grad_()
     empty = alpha_masked_l1(pred, target, torch.zeros_like(mask), 1.0)
     assert empty.item() == 0
@@ -104,15 +96,15 @@ def test_an_empty_region_contributes_zero_and_keeps_the_graph(batch):
     assert torch.equal(pred.grad, torch.zeros_like(pred))
 
 
-def test_a_full_mask_is_not_renormalised(batch):
-    pred, target, mask = batch
+def test_a_full_mask_is_not_renormalised(region_batch):
+    pred, target, mask = region_batch
     full = alpha_masked_l1(pred, target, torch.ones_like(mask), 0.3)
     assert full.item() == pytest.approx(0.3 * (pred - target).abs().mean().item())
 
 
 @each_device
-def test_samples_do_not_mix(batch):
-    pred, target, mask = batch
+def test_samples_do_not_mix(region_batch):
+    pred, target, mask = region_batch
     alone = [
         alpha_masked_l1(pred[i : i + 1], target[i : i + 1], mask[i : i + 1], 0.7) for i in range(3)
     ]
@@ -122,8 +114,8 @@ def test_samples_do_not_mix(batch):
 @pytest.mark.parametrize('inside', ['mask', 'bbox'])
 @pytest.mark.parametrize('outside', ['complement', 'image'])
 @each_device
-def test_gradients(batch, inside, outside):
-    pred, target, mask = batch
+def test_gradients(region_batch, inside, outside):
+    pred, target, mask = region_batch
     assert gradcheck(
         lambda p: alpha_masked_l1(p, target, mask, 0.4, inside, outside), (pred.requires_grad_(),)
     )
@@ -176,23 +168,23 @@ def test_impossible_settings_are_named(settings, message):
     assert str(caught.value) == f'AlphaMaskedL1Loss: {message}'
 
 
-def test_both_ends_of_alpha_are_possible(batch):
+def test_both_ends_of_alpha_are_possible(region_batch):
     for alpha in (0, 1):
-        assert AlphaMaskedL1Loss(alpha=alpha)(*batch).item() == pytest.approx(
-            by_loops(*batch, alpha, 'mask', 'complement')
+        assert AlphaMaskedL1Loss(alpha=alpha)(*region_batch).item() == pytest.approx(
+            by_loops(*region_batch, alpha, 'mask', 'complement')
         )
 
 
 @pytest.mark.parametrize('shape', [(3, 1, 5, 5), (3, 3, 5, 6), (1, 1, 5, 6)])
-def test_sizes_that_do_not_agree_are_refused(batch, shape):
+def test_sizes_that_do_not_agree_are_refused(region_batch, shape):
     with pytest.raises(ValueError) as caught:
-        alpha_masked_l1(batch[0], batch[1], torch.ones(shape))
+        alpha_masked_l1(region_batch[0], region_batch[1], torch.ones(shape))
     assert str(caught.value) == (
         f'alpha_masked_l1: pred (3, 3, 5, 6), target (3, 3, 5, 6) and mask {shape} do not agree: '
         'expected (b, c, h, w) twice and (b, 1, h, w)'
     )
 
 
-def test_pictures_that_do_not_agree_are_refused(batch):
+def test_pictures_that_do_not_agree_are_refused(region_batch):
     with pytest.raises(ValueError, match=r'target \(3, 1, 5, 6\)'):
-        alpha_masked_l1(batch[0], batch[1][:, :1], batch[2])
+        alpha_masked_l1(region_batch[0], region_batch[1][:, :1], region_batch[2])

@@ -8,25 +8,15 @@ from torch.autograd import gradcheck
 from losses_ext import RegionPSNRLoss
 
 
-@pytest.fixture
-def batch():
-    torch.manual_seed(1)
-    pred, target = torch.rand(2, 3, 3, 5, 6, dtype=torch.float64)
-    mask = torch.zeros(3, 1, 5, 6, dtype=torch.float64)
-    mask[0, 0, 1:3, 2:5] = 1
-    mask[1, 0, 0, 0] = mask[1, 0, 4, 3] = 1  # the third sample has no region
-    return pred, target, mask
-
-
 @each_device
-def test_is_minus_the_psnr_of_the_region(batch):
-    pred, target, mask = batch
+def test_is_minus_the_psnr_of_the_region(region_batch):
+    pred, target, mask = region_batch
     by_hand = 0
     for n in range(2):
         inside = mask[n, 0] > 0
         error = (pred[n][:, inside] - target[n][:, inside]).square().mean().item()
         by_hand += 10 * math.log10(error + 1e-5)
-    assert RegionPSNRLoss()(*batch).item() == pytest.approx(by_hand / 3, abs=1e-10)
+    assert RegionPSNRLoss()(*region_batch).item() == pytest.approx(by_hand / 3, abs=1e-10)
 
 
 def test_a_perfect_sample_reaches_the_limit():
@@ -43,29 +33,29 @@ def test_half_the_error_is_worth_the_same_at_any_strength():
 
 
 @each_device
-def test_outside_does_not_count(batch):
-    pred, target, mask = batch
+def test_outside_does_not_count(region_batch):
+    pred, target, mask = region_batch
     loss = RegionPSNRLoss()
     assert loss(torch.where(mask > 0, pred, 9), target, mask) == loss(pred, target, mask)
 
 
 @each_device
-def test_gradient(batch):
-    pred, target, mask = batch
+def test_gradient(region_batch):
+    pred, target, mask = region_batch
     assert gradcheck(lambda p: RegionPSNRLoss()(p, target, mask), pred.requires_grad_())
 
 
 @pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16])
 @each_device
-def test_half_precision_gives_float32(batch, kind):
-    pred, target, mask = (tensor.to(kind) for tensor in batch)
+def test_half_precision_gives_float32(region_batch, kind):
+    pred, target, mask = (tensor.to(kind) for tensor in region_batch)
     loss = RegionPSNRLoss()(pred, target, mask)
     assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(RegionPSNRLoss()(*batch).item(), abs=0.05)
+    assert loss.item() == pytest.approx(RegionPSNRLoss()(*region_batch).item(), abs=0.05)
 
 
-def test_what_does_not_fit_is_refused(batch):
-    pred, target, mask = batch
+def test_what_does_not_fit_is_refused(region_batch):
+    pred, target, mask = region_batch
     with pytest.raises(ValueError, match='limit is 0, expected a number of dB above 0'):
         RegionPSNRLoss(limit=0)
     with pytest.raises(ValueError, match='do not agree'):
