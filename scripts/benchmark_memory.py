@@ -83,7 +83,9 @@ def restore(folder: Path, ending: str, pixels: int, more: list[str]) -> Used:
     image, result = (folder / f'{name}{ending}' for name in ('image', 'result'))
     paths = ['-i', image, '--mask', folder / 'mask.png', '-o', result]
     options = ['--device', 'cpu', '--max-pixels', pixels, *more]
-    return run('-m', 'hmaca_arch', 'restore', *map(str, [*paths, *options]))
+    # Nothing is wrong with the region: measured, it would be left as it is.
+    what = ['--degradation', 'unknown']
+    return run('-m', 'hmaca_arch', 'restore', *map(str, [*paths, *what, *options]))
 
 
 def main(argv: list[str] | None = None) -> int:

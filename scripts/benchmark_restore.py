@@ -90,7 +90,7 @@ def measure_dust(restorer: Restorer, repeats: int, image: np.ndarray, mask: np.n
     for _ in range(repeats):
         seen.clear()
         start = clock()
-        regions = restorer.run(image, mask).regions
+        regions = restorer.run(image, mask, 'unknown').regions
         seconds.append(clock() - start)
     crops, pixels = sum(count for count, _ in seen), sum(count * size for count, size in seen)
     print('| regions | crops | batches | pixels | of the image | masked | seconds |')
@@ -110,7 +110,9 @@ def measure(restorer: Restorer, repeats: int) -> list[float]:
         # in turns, so that both meet the same load of the machine
         for i, (image, mask) in enumerate(cases):
             start = clock()
-            restorer.restore(image, mask)  # the result is on the CPU: nothing to wait for
+            restorer.restore(
+                image, mask, 'unknown'
+            )  # the result is on the CPU: nothing to wait for
             if number:  # the first round warms up
                 best[i] = min(best[i], clock() - start)
     return best

@@ -154,7 +154,10 @@ def _match(
     if not request.mask.is_dir():
         own = request.mask.resolve()
         left += [Left(one.path, SKIPPED, 'the mask') for one in images if one.path.resolve() == own]
-        images[:] = [one for one in images if one.path.resolve() != own]
+        others = [one for one in images if one.path.resolve() != own]
+        if images and not others:
+            raise ValueError(f'--mask: {request.mask} is the image itself; expected another file')
+        images[:] = others
         return {image.path: (request.mask, False) for image in images}, {}
     masks = Masks(request.mask, images, request.mask_suffix)
     matched: dict[Path, tuple[Path | None, bool]] = {}

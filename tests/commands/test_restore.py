@@ -257,6 +257,10 @@ def test_mistakes_that_concern_everything(run, folder, tiny_checkpoint, capsys):
     for arguments, message in (
         (('-i', 'nowhere', '-m', 'masks', '-o', 'out'), '--input: '),
         (('-i', 'pictures', '-m', 'nowhere', '-o', 'out'), '--mask: '),
+        (
+            ('-i', 'pictures/a.png', '-m', 'pictures/a.png', '-o', 'out.png'),
+            '--mask: pictures/a.png is the image itself; expected another file',
+        ),
         (('-i', 'pictures', '-m', 'masks', '-o', 'file'), '--output: file is a file'),
         ((*one, 'out.xyz'), 'cannot write .xyz'),
         (
