@@ -3,7 +3,7 @@
 
     fit.py -opt OPTIONS --seconds 400 --out plan.json --force_yml ENTRY ...
 
-The batch is doubled as long as it fits into the GPU's memory and crops a second grow by a tenth:
+The batch is doubled as long as it fits into the GPU's memory and crops a second grow by half:
 beyond that a larger one only takes iterations away. `--batch` sets it. On a CPU it stays what the
 option file says. Steps are measured on batches of the training's own data, and the data set's
 workers by themselves; an iteration takes as long as the slower of the two.
@@ -34,7 +34,7 @@ from hmaca_arch.experiments.tables.cell import length
 from hmaca_arch.training import pipeline
 
 SHARE = 0.15  # of the time, the most that measuring may take
-PAYS = 1.1  # a batch twice as large has to give so many times the crops a second
+PAYS = 1.5  # a batch twice as large has to give so many times the crops a second
 SLACK = 1.07  # what an iteration takes beyond a measured step: logging, checkpoints
 DIFFERENT = 64  # samples that a measured batch repeats
 

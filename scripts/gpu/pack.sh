@@ -5,7 +5,7 @@
 # 3.12 or older, that builds BasicSR's wheel: the environment of this project.
 set -euo pipefail
 [ $# -ge 1 ] && [ -d "$1" ] && [ -d hmaca_arch ] || { sed -n '3,5p' "$0" >&2; exit 2; }
-IMAGES=$(readlink -f "$1"); PYTHON=${2:-python3}; HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+IMAGES=$(realpath -s "$1"); PYTHON=${2:-python3}; HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if git rev-parse --git-dir >/dev/null 2>&1; then
     exclude=$(git rev-parse --git-path info/exclude); mkdir -p "$(dirname "$exclude")"
     grep -qxF /.gpu/ "$exclude" 2>/dev/null || echo /.gpu/ >> "$exclude"
