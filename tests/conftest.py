@@ -169,7 +169,8 @@ def command_line(*arguments) -> list[str]:
 
 def environment() -> dict[str, str]:
     """For processes of the tests: this checkout is importable from any folder, one thread each."""
-    return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+    return {**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}
 
 
 def basicsr(cwd: Path, *arguments, check: bool = True) -> subprocess.CompletedProcess:

@@ -178,7 +178,6 @@ def plan(args: argparse.Namespace) -> dict:
             raise SystemExit(f'{file.name}: there is no such training here')
         fit = python(HERE / 'fit.py', '-opt', args.options)
         entries = ['--force_yml', *args.entries] if args.entries else []
-        unpack()
         output = subprocess.run([*fit, '--describe', *entries], cwd=RUN, stdout=subprocess.PIPE)
         if output.returncode:
             raise SystemExit(1)
@@ -251,6 +250,7 @@ def main() -> None:
     if given.is_file():
         args.options = str(given.resolve())  # the processes run in $RUN
     install(code)
+    unpack()
     if args.stage == 'probe':
         probe(args)
     else:

@@ -13,7 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+import attention_checks  # noqa: F401  (they register themselves)
 import torch
+import training_checks  # noqa: F401
 from checking import (
     CUDA,
     DEVICE,
@@ -128,19 +130,17 @@ def compiled():
 
 def main() -> int:
     """Run the checks."""
-    import attention_checks  # noqa: F401  (they register themselves)
-    import training_checks  # noqa: F401
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--cpu', action='store_true')
     parser.add_argument('--out', type=Path, default=Path('checks.json'))
+    parser.add_argument('--only', nargs='+', default=[''], help='checks with one of these words')
     parser.add_argument(
         '--compile', action='store_true', help='also torch.compile of a small network (a minute)'
     )
     args = parser.parse_args()
     if args.compile:
         check('compiled: the same output and gradient')(compiled)
-    return min(len(run_checks(args.out)), 100)
+    return min(len(run_checks(args.out, args.only)), 100)
 
 
 if __name__ == '__main__':

@@ -105,7 +105,8 @@ def test_what_a_save_writes(make, tmp_path):
     for key, network in (('params', model.net_g.network), ('params_ema', model.net_g_ema)):
         assert weights[key].keys() == network.state_dict().keys()
         assert all(
-            torch.equal(value, network.state_dict()[name]) for name, value in weights[key].items()
+            torch.equal(value, network.state_dict()[name].cpu())
+            for name, value in weights[key].items()
         )
     model.save(7, 1)
     assert model.saved_at == 2, 'the newest'
