@@ -191,10 +191,10 @@ def plan(args: argparse.Namespace) -> dict:
     return json.loads(file.read_text(encoding='utf-8'))
 
 
-def train(args: argparse.Namespace, planned: dict) -> bool:
-    """Train until it is done or the time is over; say how many crops were seen. True: it is done.
+def train(args: argparse.Namespace, planned: dict) -> None:
+    """Train until it is done or the time is over; say how many crops were seen.
 
-    The last file of a stopped training is a checkpoint, from which the next call continues.
+    A stopped training has saved itself: the next call on this machine continues it.
     """
     say(f'{planned["name"]}: {planned["iterations"]} iterations of {planned["batch"]} crops')
     log = RUN / f'{planned["name"]}.log'
@@ -212,18 +212,25 @@ def train(args: argparse.Namespace, planned: dict) -> bool:
     tail = log.read_text(encoding='utf-8', errors='replace').splitlines()[-4:]
     print('\n'.join(line[:300] for line in tail), flush=True)
     shutil.copy(log, OUT)
-    return status == 0
+
+
+def newest(name: str) -> Path:
+    """Return the newest weights of a training."""
+    models = RUN / 'experiments' / name / 'models'
+    found = sorted(models.glob('net_g_*.pth'), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SystemExit(f'{name} has no weights yet')
+    return found[-1]
 
 
 def finish(args: argparse.Namespace, planned: dict) -> None:
-    """Test in float32, and put weights in parts and logs into $OUT."""
+    """Test in float32, and put weights in parts and logs into $OUT, also of a stopped training."""
     name = planned['name']
-    weights = RUN / 'experiments' / name / 'models' / 'net_g_latest.pth'
-    if not weights.exists():
-        raise SystemExit(f'{name} has no weights yet')
-    say('test')
+    weights = newest(name)
+    say(f'test of {weights.name}')
     test = python('-m', 'hmaca_arch', 'test', '-opt', planned['path'], '--force_yml')
     exact = ['train:amp=false', 'val:pbar=false', 'val:save_img=true']
+    exact.append(f'path:pretrain_network_g={weights}')
     run([*test, *planned['entries'], *exact], left(args, 10), RUN / f'{name}.test.log')
     say('weights and logs')
     half = ['--half'] if args.half else []
@@ -255,8 +262,9 @@ def main() -> None:
         probe(args)
     else:
         planned = plan(args)
-        if args.stage == 'finish' or train(args, planned):
-            finish(args, planned)
+        if args.stage == 'train':
+            train(args, planned)
+        finish(args, planned)
     say('end')
 
 

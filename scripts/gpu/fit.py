@@ -11,6 +11,7 @@ workers by themselves; an iteration takes as long as the slower of the two.
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -35,7 +36,8 @@ from hmaca_arch.training import pipeline
 
 SHARE = 0.15  # of the time, the most that measuring may take
 PAYS = 1.5  # a batch twice as large has to give so many times the crops a second
-SLACK = 1.07  # what an iteration takes beyond a measured step: logging, checkpoints
+SLACK = 1.15  # what an iteration takes beyond a measured step: logging, checkpoints, other work
+EPOCH = 1000  # iterations, at least: workers start anew with each epoch
 DIFFERENT = 64  # samples that a measured batch repeats
 
 
@@ -117,15 +119,16 @@ class Steps:
 
     def loading(self, batch: int) -> float:
         """Return the seconds in which the data set's workers make a batch."""
-        items = max(4 * self.workers, 16)
-        indices = [i % len(self.dataset) for i in range(3 * items)]
-        loader = iter(DataLoader(self.dataset, 1, sampler=indices, num_workers=self.workers))
-        for _ in range(items):  # until the workers are up
+        unit = min(batch, 16)  # as a batch, so that handing it over counts as in training
+        count = max(2 * self.workers, 4)
+        indices = [i % len(self.dataset) for i in range(3 * count * unit)]
+        loader = iter(DataLoader(self.dataset, unit, sampler=indices, num_workers=self.workers))
+        for _ in range(count):  # until the workers are up
             next(loader)
         start = time.perf_counter()
-        for _ in range(items):
+        for _ in range(count):
             next(loader)
-        return (time.perf_counter() - start) / items * batch
+        return (time.perf_counter() - start) / (count * unit) * batch
 
 
 def main() -> None:
@@ -161,6 +164,7 @@ def main() -> None:
         *args.force_yml,
         f'datasets:train:batch_size_per_gpu={batch}',
         f'datasets:train:num_worker_per_gpu={steps.workers}',
+        f'datasets:train:dataset_enlarge_ratio={math.ceil(EPOCH * batch / len(steps.dataset))}',
         *length(opt['train'], iterations),
     ]
     plan = {**described, 'batch': batch, 'crop': train.get('gt_size'), 'iterations': iterations}

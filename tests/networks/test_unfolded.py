@@ -79,14 +79,15 @@ def test_what_is_told_reaches_the_result():
 
 @each_device
 def test_an_image_does_not_depend_on_its_batch():
+    torch.manual_seed(0)
     network = Unfolded(inner=HMACA, steps=2).eval()
     torch.nn.init.normal_(network.network.conv_last.weight, std=0.01)
     lq, mask, told = inputs()
     together = network(lq, mask, told)
     for i in range(len(lq)):
         assert torch.allclose(
-            together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=1e-4
-        )
+            together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=2e-3
+        )  # the start is solved to 1e-3, and rounding decides how many iterations that takes
 
 
 def test_a_checkpoint_describes_itself():
