@@ -25,9 +25,7 @@ from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.ensemble import Ensemble
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
-from hmaca_arch.restoring.blending import Paste
-from hmaca_arch.restoring.clusters import measure_mask
-from hmaca_arch.restoring.crops import (
+from hmaca_arch.restoring.batching import (
     PRECISIONS,
     CropNetwork,
     Crops,
@@ -35,8 +33,10 @@ from hmaca_arch.restoring.crops import (
     Sizes,
     check_settings,
 )
+from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
+from hmaca_arch.restoring.measuring_masks import measure_mask
 from hmaca_arch.restoring.regions import Box, Region, marked_box
 from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 

@@ -10,7 +10,7 @@ from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, load_restorer
-from hmaca_arch.restoring.crops import check_settings
+from hmaca_arch.restoring.batching import check_settings
 from hmaca_arch.restoring.mask_sources import MaskSource, parse_box
 from hmaca_arch.restoring.planning import SAME, Request
 from hmaca_arch.restoring.running import restore_files

@@ -11,7 +11,7 @@ from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.training import distributed
 from hmaca_arch.training.locking import lock_experiment
-from hmaca_arch.training.states import check_state
+from hmaca_arch.training.state_checks import check_state
 
 
 def _iteration(path: Path) -> int:
