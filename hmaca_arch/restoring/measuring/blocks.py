@@ -8,8 +8,10 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from hmaca_arch.restoring.measuring.border import WIDEST, depth_of, is_rectangle
+from hmaca_arch.restoring.regions import marked_box
+
 LARGEST = 64  # longest block side that is looked for, in pixels
-WIDEST = 16  # pixels by which a mask may be too wide
 ON_GRID = 0.97  # part of all colour changes that lie on the lines of a grid
 FLAT = 0.95  # part of the pixels that lie in runs of equal colour, at least FEWEST of them
 FEWEST = 4
@@ -145,7 +147,7 @@ def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
         mask: (h, w) bool.
         run: (h, w) number of pixels of the run that each pixel belongs to.
     """
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
+    depth = depth_of(mask)
     for erosion in range(WIDEST + 1):
         yield depth > erosion
     for length in (FEWEST, 9, 20, 50):
@@ -192,9 +194,7 @@ def _grow(
     """
     inner = off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]
-    rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
-    box = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
-    if core[box[0] : box[2], box[1] : box[3]].mean() < 0.98:  # no rectangle
+    if not is_rectangle(core):
         area = (core | (np.isin(labels, np.unique(labels[core])) & mask)) & mask
         edge = [
             (area & ~_before(mask, axis), ~area & _before(area, axis) & ~mask) for axis in (0, 1)
@@ -203,6 +203,7 @@ def _grow(
         count = sum(int(pair.sum()) for pair in pairs)
         equal = sum(int((pair & ~change).sum()) for pair, change in zip(pairs, changed))
         return area, int(count > 8 and equal > 0.8 * count)
+    box = list(marked_box(core))
     for _ in range(2):
         for side in range(4):
             _push(box, side, torn)
