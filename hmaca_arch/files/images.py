@@ -43,6 +43,7 @@ from hmaca_arch.files.tiff import (
     is_float,
     read_tags,
 )
+from hmaca_arch.messages import reason_of
 
 EXTENSIONS = (
     '.png',
@@ -181,7 +182,7 @@ def decode(data: bytes, name: str, convert: bool = False, max_pixels: int = MAX_
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error
     except Exception as error:
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = reason_of(error) or type(error).__name__
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 

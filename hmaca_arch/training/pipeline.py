@@ -34,6 +34,7 @@ import basicsr.utils.misc
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
 
+from hmaca_arch.messages import reason_of
 from hmaca_arch.training import (
     basicsr_replacements,
     distributed,
@@ -176,7 +177,7 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
 
 def _explanation(error: Exception) -> str | None:
     """Return one line about an error of torch's that has a known cause; None for another."""
-    text = ' '.join(str(error).split())
+    text = reason_of(error)
     # A worker that is killed while it sends a batch shows as a ConnectionError or an EOFError.
     if 'DataLoader' in text or not isinstance(error, RuntimeError):
         return (
