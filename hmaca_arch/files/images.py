@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.metadata import (
     described_exif,
     dpi_of,
@@ -239,7 +240,7 @@ def _decode_float(data: bytes, max_pixels: int) -> Decoded:
 
 def refuse_transparency(found: Decoded, name: str) -> None:
     """Raise a ValueError that starts with `name` if any pixel is transparent."""
-    if found.alpha is not None and found.alpha.min() != np.iinfo(found.pixels.dtype).max:
+    if found.alpha is not None and found.alpha.min() != peak_of(found.pixels.dtype):
         raise ValueError(
             f'{name}: has transparent pixels, whose colour is undefined; flatten it first'
         )

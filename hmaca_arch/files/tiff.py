@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import TiffImagePlugin
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.metadata import exif_tags
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
@@ -103,7 +104,7 @@ def straight(pixels: np.ndarray) -> np.ndarray:
 
     Where all is transparent the colours are black.
     """
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    peak = peak_of(pixels.dtype)
     alpha = pixels[..., -1:].astype(np.float64)
     colours = np.divide(
         pixels[..., :-1] * float(peak), alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
@@ -94,8 +95,7 @@ def _of_alpha(job: Job, request: Request) -> bool:
 
 def _shown(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Make opaque what was restored because it was transparent."""
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
-    pixels[..., -1][mask > 0] = peak
+    pixels[..., -1][mask > 0] = peak_of(pixels.dtype)
     return pixels
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.image_files import StoredImage, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import Doubt, Note, note_mostly_white, read_mask
@@ -139,7 +140,7 @@ def of_alpha(pixels: np.ndarray, name: str, soft: bool) -> tuple[np.ndarray, lis
     if pixels.shape[2] not in (2, 4):
         raise ValueError(f'{name} has no alpha channel, from which the mask was to come')
     alpha = pixels[..., -1]
-    peak = np.iinfo(alpha.dtype).max if alpha.dtype.kind == 'u' else 1
+    peak = peak_of(alpha.dtype)
     notes = []
     if soft:
         mask = 1 - alpha.astype(np.float32) / np.float32(peak)
