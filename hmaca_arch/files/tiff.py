@@ -12,13 +12,12 @@ from hmaca_arch.files.metadata import exif_tags
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
-KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
 TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
 XMP, ICC, DNG = 700, 34675, 50706
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
-REDUCED = 1  # bit of KIND: a smaller copy of another page
 MARKS = (b'II*\0', b'MM\0*')
 STRIP = 1 << 20  # bytes
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory

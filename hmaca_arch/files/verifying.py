@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from hmaca_arch.files.depth import peak_of
-from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.formats import FORMATS, LOSSY
 from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, decode, read_file
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
@@ -22,7 +22,6 @@ from hmaca_arch.files.png import PNG, chunks
 from hmaca_arch.files.tiff import MARKS, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
-LOSSY = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')
 ROWS = 256
 
 

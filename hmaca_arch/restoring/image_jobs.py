@@ -13,13 +13,12 @@ from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.planning import Job, Request
 from hmaca_arch.restoring.storing import Stored, store
 
 DONE, COPIED = 'done', 'copied'
-
-Progress = Callable[[int, int], object]
 
 
 class Restores(Protocol):
