@@ -45,6 +45,7 @@ logger = logging.getLogger('hmaca_arch')
 SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
 # Larger crops are tiled: grid attention takes time with the square of the number of pixels.
 TILE = 192
+CONTEXT = 32  # pixels around a region that the network sees
 
 AnImage = TypeVar('AnImage', np.ndarray, Tensor, Image.Image)
 AMask = np.ndarray | Tensor | Image.Image
@@ -143,7 +144,7 @@ class Restorer:
         degradation: str | Degradation = 'auto',
         progress: Progress | None = None,
         *,
-        context: int = 32,
+        context: int = CONTEXT,
         feather: int = 0,
         soft_mask: bool = False,
         batch: int = 8,
