@@ -31,7 +31,7 @@ def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[s
     Args:
         options: the file's options after inheritance and overrides.
         is_train: whether to require what a training needs, or what a test needs.
-        created: keys that only overrides have; see `Checker`.
+        created: keys added by overrides; see `Checker`.
     """
     checker = Checker(options, is_train, created)
     lines = list(itertools.islice(_mistakes(checker), MOST_LINES + 1))

@@ -12,7 +12,7 @@ from hmaca_arch.config.yaml_files import parse
 
 
 def _read_changed(path: str | os.PathLike, force_yml: Iterable[str]) -> tuple[dict, set[str]]:
-    """Return a file's options with overrides, and the keys that only the overrides have.
+    """Return a file's options with overrides, and the keys added by overrides.
 
     The protocol is not filled in yet.
     """

@@ -29,7 +29,7 @@ def mask_array(mask: np.ndarray | Tensor | Image.Image) -> np.ndarray:
 def image_array(
     image: np.ndarray | Tensor | Image.Image,
 ) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-    """Return an image as (h, w, c), and a function that makes the given kind of such an array.
+    """Return an image as (h, w, c), and a function that converts back to the given type.
 
     Raises:
         ValueError: it is no image.

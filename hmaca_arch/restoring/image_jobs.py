@@ -47,8 +47,8 @@ def restore_file(
         Its entry in the report.
 
     Raises:
-        OSError, ValueError: it was not done. Nothing was written, unless it was written and could
-            not be verified.
+        OSError, ValueError: it was not done. Nothing is left behind, except an output that failed
+            verification.
     """
     if job.output.exists() and not request.overwrite:
         raise ValueError(f'{job.output} exists; --overwrite replaces it')
@@ -93,7 +93,7 @@ def _of_alpha(job: Job, request: Request) -> bool:
 
 
 def _shown(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Make opaque what was restored because it was transparent."""
+    """Set alpha to opaque where transparency was the mask."""
     pixels[..., -1][mask > 0] = peak_of(pixels.dtype)
     return pixels
 

@@ -69,7 +69,7 @@ def print_different_keys(
 
 
 def install() -> None:
-    """Put all of them into place; again does nothing."""
+    """Put all of them into place; calling it again has no effect."""
     basicsr.data.worker_init_fn = init_worker
     CPUPrefetcher.__init__ = keep_loader
     BaseModel.get_optimizer = get_optimizer

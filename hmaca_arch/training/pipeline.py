@@ -117,7 +117,7 @@ def make_dirs(opt: dict) -> None:
 
 
 def install() -> None:
-    """Replace the functions that are listed above; again does nothing.
+    """Replace the functions that are listed above; calling it again has no effect.
 
     Raises:
         ValueError: another BasicSR is installed, whose pipelines may call other functions.

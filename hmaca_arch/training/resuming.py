@@ -170,7 +170,7 @@ def check_sampling(state: dict, now: dict[str, int | str | None]) -> None:
     if changed:
         raise ValueError(
             f'the run to resume was trained with {"; ".join(changed)}: its sequence of samples '
-            'cannot be continued. Restore that (global_batch is batch_size_per_gpu times '
+            'cannot be continued. Set these back (global_batch is batch_size_per_gpu times '
             'accum_iter times the processes), or start a run of another name with '
             'path: pretrain_network_g'
         )

@@ -1,8 +1,8 @@
 """Measure Gaussian blur: sigma, and where it begins.
 
-Patches of the region are compared with sharp ones, see `patches`. Most is told by the patches
-through which the region's border runs: the same edges are sharp outside and blurred inside. So the
-border is looked for first, up to 16 pixels inside the mask and 2 outside of it.
+Patches of the region are compared with sharp ones, see `patches`. The patches across the region's
+border are the most informative: the same edges are sharp outside and blurred inside. So the border
+is looked for first, up to 16 pixels inside the mask and 2 outside of it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ LEAST = 0.62  # sigma below which natural softness is as likely
 SHORTEST = 12  # side of a blurred region in pixels
 STEP, ALONG = 5, 2  # pixels between patches: inside, and along the border
 OUTLIERS = 0.05  # part of the inner patches that may be sharp
-SURPRISE = np.log(1e-5)  # what a single patch may say against a place of the border
+SURPRISE = np.log(1e-5)  # most that one patch may count against a border position
 MOVED = 5.0  # log likelihood that another place than the mask's border must gain
 TRUST = 0.1  # of a log likelihood: patches are not independent, nor images Gaussian
 BIAS = 1.02  # by which sigma is underestimated
@@ -46,7 +46,7 @@ class Blurred(NamedTuple):
     Attributes:
         sigma: in pixels.
         confidence: 0 to 1, that there is a blur and sigma is right within 10 %.
-        evidence: below 1 there is none.
+        evidence: below 1: no blur.
         box: top, left, bottom, right, beyond the mask if that is too narrow.
     """
 
