@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The project's first command. It restores photographs with the weights that ship, then trains a small
-# HMACA on others and shows what that one restores. --cpu and --cuda choose torch's build.
+# HMACA+ on others and shows what that one restores. --cpu and --cuda choose torch's build.
 # Everything it makes lies in quickstart/, which it empties first. All photographs are scikit-image's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ say "2. Images to train on: degraded in a region, packed as LMDB"
 "$PYTHON" scripts/quickstart.py tiles quickstart/images
 "$PYTHON" scripts/make_dataset.py quickstart/images -o quickstart/data --protocol clean --degradation pix
 "$PYTHON" scripts/make_lmdb.py quickstart/data
-say "3. Training: 600 iterations, minutes on two CPU cores"
+say "3. Training: 600 iterations, a few minutes on two CPU cores"
 cd quickstart # experiments/, results/ and tb_logger/ go below the current folder
 basicsr train -opt ../options/train/train_quickstart.yml
 say "4. Testing on held-out images"
