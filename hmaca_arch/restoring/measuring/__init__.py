@@ -25,7 +25,7 @@ from hmaca_arch.restoring.measuring.lossy import (
     lossy_noise,
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
-from hmaca_arch.restoring.measuring.pool import pool_evidence
+from hmaca_arch.restoring.measuring.pool import CERTAIN, pool_evidence
 from hmaca_arch.restoring.regions import marked_box
 
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
@@ -56,6 +56,8 @@ class Measured(NamedTuple):
         spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
             that is not known.
         words: the same for people.
+        open_pool: of blocks whose colours leave it open: the log likelihood that they are those of
+            middle pixels, less that of means. None if nothing is open.
     """
 
     degradation: Degradation
@@ -63,6 +65,7 @@ class Measured(NamedTuple):
     area: np.ndarray
     spill: int
     words: str
+    open_pool: float | None = None
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -237,7 +240,8 @@ def _pixelized(
         1 if exact else 0.85
     )
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
-    return Measured(degradation, confidence, grid.area & mask, grid.spill, '')
+    open_pool = evidence if abs(evidence) < CERTAIN else None
+    return Measured(degradation, confidence, grid.area & mask, grid.spill, '', open_pool)
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
