@@ -17,22 +17,12 @@ POOLS = ('mean', 'centre')
 ANCHORS = ('start', 'end', 'offset', 'offset and box')
 # The vector's layout, here and nowhere else. `edge_*`: 1 where that side of the array is a side of
 # the image, 0 where a crop cut it. `kernel_*`: the kernel's number.
+SIDES = ('top', 'left', 'bottom', 'right')
 FIELDS = (
     *KINDS,
-    'block',
-    'centre',
-    'anchor_y',
-    'anchor_x',
-    'offset_y',
-    'offset_x',
-    'sigma',
-    'jpeg',
-    'edge_top',
-    'edge_left',
-    'edge_bottom',
-    'edge_right',
-    'kernel_high',
-    'kernel_low',
+    *('block', 'centre', 'anchor_y', 'anchor_x', 'offset_y', 'offset_x', 'sigma', 'jpeg'),
+    *(f'edge_{side}' for side in SIDES),
+    *('kernel_high', 'kernel_low'),
 )
 FORM = (
     'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, '
@@ -149,23 +139,11 @@ class Degradation:
 
     def vector(self) -> np.ndarray:
         """Return the float32 vector of FIELDS."""
-        values = {
-            self.kind: 1,
-            'block': self.block,
-            'centre': self.pool == 'centre',
-            'sigma': self.sigma,
-            'jpeg': self.jpeg,
-        }
-        values.update(
-            {f'anchor_{axis}': ANCHORS.index(anchor) for axis, anchor in zip('yx', self.anchor)}
-        )
-        values.update({f'offset_{axis}': offset for axis, offset in zip('yx', self.offset)})
-        values.update(
-            {
-                f'edge_{side}': edge
-                for side, edge in zip(('top', 'left', 'bottom', 'right'), self.edges)
-            }
-        )
+        values: dict[str, float] = {self.kind: 1, 'block': self.block}
+        values |= {'centre': self.pool == 'centre', 'sigma': self.sigma, 'jpeg': self.jpeg}
+        for axis, anchor, offset in zip('yx', self.anchor, self.offset):
+            values |= {f'anchor_{axis}': ANCHORS.index(anchor), f'offset_{axis}': offset}
+        values |= {f'edge_{side}': edge for side, edge in zip(SIDES, self.edges)}
         if self.kernel is not None:
             add_kernel(self.kernel)  # this object may come from another process
             values['kernel_high'], values['kernel_low'] = self.kernel.number
@@ -188,6 +166,8 @@ class Degradation:
             raise ValueError(
                 f'degradation: got a vector with the kinds {kinds}, expected exactly one'
             )
+        top, left, bottom, right = (values[f'edge_{side}'] == 1 for side in SIDES)
+        number = (int(values['kernel_high']), int(values['kernel_low']))
         return cls(
             kinds[0],
             block=int(values['block']),
@@ -196,15 +176,8 @@ class Degradation:
             offset=(int(values['offset_y']), int(values['offset_x'])),
             sigma=values['sigma'],
             jpeg=int(values['jpeg']),
-            edges=(
-                values['edge_top'] == 1,
-                values['edge_left'] == 1,
-                values['edge_bottom'] == 1,
-                values['edge_right'] == 1,
-            ),
-            kernel=kernel_of((int(values['kernel_high']), int(values['kernel_low'])))
-            if kinds[0] == 'kernel'
-            else None,
+            edges=(top, left, bottom, right),
+            kernel=kernel_of(number) if kinds[0] == 'kernel' else None,
         )
 
     def cropped(
@@ -230,13 +203,12 @@ class Degradation:
         box, moved = boxes[0], (top, left)
         rows, columns = np.nonzero(mask[top : top + height, left : left + width])
         seen = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) if len(rows) else ()
-        ends = (
-            max(box[0] - top, 0),
-            max(box[1] - left, 0),
-            min(box[2] - top, height),
-            min(box[3] - left, width),
-        )
-        if len(boxes) > 1 or seen != ends:  # nobody could tell from the crop where the box ends
+        first = (max(box[0] - top, 0), max(box[1] - left, 0))
+        last = (min(box[2] - top, height), min(box[3] - left, width))
+        if len(boxes) > 1 or seen != (
+            *first,
+            *last,
+        ):  # nobody could tell from the crop where the box ends
             return Degradation(jpeg=self.jpeg, edges=inside.edges)
         row, column = (
             {'start': box[axis], 'end': box[axis + 2]}.get(self.anchor[axis], self.offset[axis])
