@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.claims import DAMAGED, refuse_claims, refuse_odd_tensors
+from hmaca_arch.files.claims import refuse_claims, refuse_odd_tensors
+from hmaca_arch.files.pickles import DAMAGED
 from hmaca_arch.messages import reason_of
 
 

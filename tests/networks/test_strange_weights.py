@@ -28,6 +28,7 @@ from hmaca_arch import HMACA, HMANet, build_network_from_state_dict, compat
 from hmaca_arch.config import checks as option_checks
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.files import claims as file_claims
+from hmaca_arch.files import pickles
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.networks import described
@@ -473,7 +474,7 @@ def test_programs_that_ask_for_memory_or_time(tmp_path, name, legacy):
 
 
 def test_a_program_that_is_too_long_is_not_followed_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_claims, 'MOST_STEPS', 100)
+    monkeypatch.setattr(pickles, 'MOST_STEPS', 100)
     with pytest.raises(ValueError, match='takes more than 100 steps'):
         load_safely(
             rewritten(
