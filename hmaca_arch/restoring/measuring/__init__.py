@@ -26,21 +26,17 @@ from hmaca_arch.restoring.measuring.lossy import (
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.pool import CERTAIN, pool_evidence
-from hmaca_arch.restoring.regions import marked_box
+from hmaca_arch.restoring.regions import Box, marked_box
 
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 64  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
 SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
-NOISE_GAIN, NOISE_LEAST = (
-    0.25,
-    2.5,
-)  # log likelihood by pixel, and grey levels, below which there is no noise
+# Log likelihood by pixel, and grey levels, below which there is no noise.
+NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_MOST = 5.0  # pixels
-LOSSY_NONE, LOSSY_GAIN = (
-    6.0,
-    8.0,
-)  # cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above
+# Cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above.
+LOSSY_NONE, LOSSY_GAIN = 6.0, 8.0
 CARRIED = 7  # pixels by which JPEG carries further what was done
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
@@ -130,36 +126,27 @@ def measure(
         )
     labels, boxes = regions(mask)
     found = []
-    for label, (top, left, bottom, right) in sorted(
-        enumerate(boxes, start=1), key=lambda item: item[1]
-    ):
-        rows = slice(
-            max(0, top - CONTEXT) // 8 * 8, min(mask.shape[0], bottom + CONTEXT)
-        )  # at a corner of JPEG's blocks
-        columns = slice(max(0, left - CONTEXT) // 8 * 8, min(mask.shape[1], right + CONTEXT))
-        crop = levels[rows, columns]
-        one = _measure_region(crop, labels[rows, columns] == label, mask[rows, columns], jpeg)
-        found.append(_in_image(one, mask.shape, (rows.start, columns.start), corner))
+    for label, box in sorted(enumerate(boxes, start=1), key=lambda item: item[1]):
+        top, left, bottom, right = Box(*box).grown(CONTEXT, *mask.shape)
+        place = Box(top // 8 * 8, left // 8 * 8, bottom, right)  # from a corner of JPEG's blocks
+        part = place.area
+        one = _measure_region(levels[part], labels[part] == label, mask[part], jpeg)
+        found.append(_in_image(one, mask.shape, place, corner))
     return found
 
 
 def _in_image(
-    one: Measured, shape: tuple[int, int], place: tuple[int, int], corner: tuple[int, int]
+    one: Measured, shape: tuple[int, int], place: Box, corner: tuple[int, int]
 ) -> Measured:
     """Return the measurement of a crop in the coordinates of the image, with the words for it."""
-    top, left = place
     area = np.zeros(shape, bool)
-    area[top : top + one.area.shape[0], left : left + one.area.shape[1]] = one.area
+    area[place.area] = one.area
     degradation = one.degradation
     if degradation.kind == 'pix':
         block = degradation.block
-        degradation = replace(
-            degradation,
-            offset=(
-                (degradation.offset[0] + top + corner[0]) % block,
-                (degradation.offset[1] + left + corner[1]) % block,
-            ),
-        )
+        row, column = degradation.offset
+        row, column = row + place.top + corner[0], column + place.left + corner[1]
+        degradation = replace(degradation, offset=(row % block, column % block))
     one = one._replace(area=area, degradation=degradation)
     return one._replace(words=_words(one))
 
@@ -193,18 +180,13 @@ def _measure_region(
     if grid is not None:
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
+    doubt = ''
     if mask.sum() < SMALLEST or (~near).sum() < SMALLEST:
-        return Measured(
-            Degradation(jpeg=jpeg or 0), 0.0, mask, 0, 'too few pixels to tell what was done'
-        )
-    if not np.ptp(image[mask], axis=0).any():
-        return Measured(
-            Degradation(jpeg=jpeg or 0),
-            0.0,
-            mask,
-            0,
-            'one colour throughout: nothing is left of the image',
-        )
+        doubt = 'too few pixels to tell what was done'
+    elif not np.ptp(image[mask], axis=0).any():
+        doubt = 'one colour throughout: nothing is left of the image'
+    if doubt:
+        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, doubt)
     quality = quality_of_pixels(image, mask) if jpeg is None else jpeg
     if quality:
         grid = lossy_grid(image, mask)
@@ -267,19 +249,14 @@ def _noisy_or_blurred(
     area = find_area(_activity(image, outside), mask, band)
     sigma, gained = measure_noise(image, depth_of(area) > 1, outside)
     if gained > NOISE_GAIN and sigma > NOISE_LEAST:
-        return Measured(
-            Degradation('noise', sigma=round(sigma, 2)),
-            min(1.0, gained / NOISE_GAIN / 2),
-            area,
-            0,
-            '',
-        )
+        found = Degradation('noise', sigma=round(sigma, 2))
+        return Measured(found, min(1.0, gained / NOISE_GAIN / 2), area, 0, '')
     blur = measure_blur(image, mask, every, outside)
     if blur.evidence < 1:
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
     area = np.zeros_like(mask)
-    area[max(0, blur.box[0]) : blur.box[2], max(0, blur.box[1]) : blur.box[3]] = True
+    area[blur.box.grown(0, *area.shape).area] = True
     spill = int(depth_of(~mask)[area].max())
     found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
     if blur.sigma > BLUR_MOST:

@@ -24,7 +24,7 @@ from hmaca_arch.restoring.measuring.patches import (
     learn_weights,
     split,
 )
-from hmaca_arch.restoring.regions import marked_box
+from hmaca_arch.restoring.regions import Box, marked_box
 
 NARROWEST = 2  # pixels by which a mask may be too narrow
 LEAST = 0.62  # sigma below which natural softness is as likely
@@ -47,13 +47,13 @@ class Blurred(NamedTuple):
         sigma: in pixels.
         confidence: 0 to 1, that there is a blur and sigma is right within 10 %.
         evidence: below 1: no blur.
-        box: top, left, bottom, right, beyond the mask if that is too narrow.
+        box: beyond the mask if that is too narrow.
     """
 
     sigma: float
     confidence: float
     evidence: float
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 class _Region:
@@ -127,7 +127,7 @@ def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int)
     return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
 
 
-def _find_box(region: _Region, box: Sequence[int], at: int, margin: int) -> list[int]:
+def _find_box(region: _Region, box: Sequence[int], at: int, margin: int) -> Box:
     """Move each side of the mask's box to where the blur begins."""
     moves = [_place(region, box, side, at, margin) for side in range(4)]
     found = [
@@ -137,7 +137,7 @@ def _find_box(region: _Region, box: Sequence[int], at: int, margin: int) -> list
     for axis in (0, 1):  # two sides that were moved past one another
         if found[axis + 2] - found[axis] < SHORTEST:
             found[axis], found[axis + 2] = box[axis], box[axis + 2]
-    return found
+    return Box(*found)
 
 
 def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndarray, float]:
@@ -190,7 +190,7 @@ def measure_blur(
         # a sigma that is too large explains nothing; one step below it is safe
         found = _find_box(region, box, max(0, at - 1), margin)
         area = np.zeros_like(mask)
-        area[max(0, found[0]) : found[2], max(0, found[1]) : found[3]] = True
+        area[found.grown(0, *area.shape).area] = True
         sides = []
         for side in range(4):
             values, unclear, first, left, right = region.strips(found, side)
@@ -209,6 +209,4 @@ def measure_blur(
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    return Blurred(
-        float(np.exp(mean)) * BIAS, confidence, evidence, (found[0], found[1], found[2], found[3])
-    )
+    return Blurred(float(np.exp(mean)) * BIAS, confidence, evidence, found)
