@@ -34,10 +34,10 @@ LOSSY = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')  # Pillow's names of what may be
 BY_ENDING = {ending: name for name, one in FORMATS.items() for ending in one.endings}
 
 RAW = (
-    '.3fr', '.arw', '.cr2', '.cr3', '.crw', '.dcr', '.dng', '.erf', '.iiq', '.kdc', '.mef', '.mos',
-    '.mrw', '.nef', '.nrw', '.orf', '.pef', '.raf', '.raw', '.rw2', '.rwl', '.sr2', '.srf', '.srw',
-    '.x3f',
-)  # fmt: skip
+    *('.3fr', '.arw', '.cr2', '.cr3', '.crw', '.dcr', '.dng', '.erf', '.iiq', '.kdc', '.mef'),
+    *('.mos', '.mrw', '.nef', '.nrw', '.orf', '.pef', '.raf', '.raw', '.rw2', '.rwl', '.sr2'),
+    *('.srf', '.srw', '.x3f'),
+)
 OTHERS = {
     '.jxl': 'JPEG XL',
     **dict.fromkeys(('.jp2', '.j2k', '.jpf', '.jpx'), 'JPEG 2000'),

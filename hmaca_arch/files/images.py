@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.files.depth import peak_of
+from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.files.metadata import (
     described_exif,
     dpi_of,
@@ -46,19 +47,7 @@ from hmaca_arch.files.tiff import (
 )
 from hmaca_arch.messages import reason_of
 
-EXTENSIONS = (
-    '.png',
-    '.jpg',
-    '.jpeg',
-    '.jpe',
-    '.jfif',
-    '.mpo',
-    '.webp',
-    '.bmp',
-    '.tif',
-    '.tiff',
-    '.gif',
-)
+EXTENSIONS = ('.png', *FORMATS['jpg'].endings, '.webp', '.bmp', *FORMATS['tif'].endings, '.gif')
 
 LARGEST_FILE = 2**31 - 1  # bytes; the largest picture that Pillow opens has 1.4 GB in 16-bit RGBA
 

@@ -43,11 +43,7 @@ FAST = 10
 # which networks trained without kernels understand. `solve` has the exact kernel.
 DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
 FACTS = len(DESCRIBED) + 6
-ITERATED = (
-    'pix',
-    'blur',
-    'kernel',
-)  # kinds that every step works on; the others end after the first
+ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}

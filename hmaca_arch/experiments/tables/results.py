@@ -121,9 +121,8 @@ def difference(group: Sequence[CellResult], reference: Sequence[CellResult]) -> 
     ]
     if not pairs:
         return None
-    values = np.array(
-        [[table.values['result', METRICS[0]] for table in pair] for pair in pairs]
-    )  # (seeds, 2, images)
+    # (seeds, 2, images)
+    values = np.array([[table.values['result', METRICS[0]] for table in pair] for pair in pairs])
     values = (values[:, 0] - values[:, 1]).mean(axis=0)
     return bootstrap(values[None, np.isfinite(values)])[0]
 

@@ -39,9 +39,8 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
 
     Tables are as Pillow's `image.quantization` has them.
     """
-    own = np.sort(
-        np.asarray(tables[0], float)
-    )  # sorted: older versions of Pillow give them in zigzag order
+    # Sorted: older versions of Pillow give them in zigzag order.
+    own = np.sort(np.asarray(tables[0], float))
     distances = [
         np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum()
         for quality in range(1, 101)

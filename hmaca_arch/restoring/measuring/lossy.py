@@ -186,9 +186,8 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     """Find a block grid by the energy of the differences between neighbours, or None."""
     values = luma(image)
     steps = [np.zeros_like(values), np.zeros_like(values)]
-    steps[0][1:] = np.abs(
-        cv2.blur(np.diff(values, axis=0), (ALONG, 1))
-    )  # along a block's side all steps are equal
+    # Along a block's side all steps are equal.
+    steps[0][1:] = np.abs(cv2.blur(np.diff(values, axis=0), (ALONG, 1)))
     steps[1][:, 1:] = np.abs(cv2.blur(np.diff(values, axis=1), (1, ALONG)))
     depth = depth_of(mask)
     best, most = None, 0.0
@@ -202,9 +201,8 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
     if best is None:
         return None
     gained, block, offset = best
-    own = (
-        block % 8 == 0 and offset[0] % 8 == offset[1] % 8 == 0
-    )  # the lines are also those of JPEG's blocks
+    # Whether the lines are also those of JPEG's blocks.
+    own = block % 8 == 0 and offset[0] % 8 == offset[1] % 8 == 0
     if gained < GRID_GAIN * (2 if own else 1):
         return None
     inner = off_grid(mask.shape, block, offset)

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.special import chdtri, ndtr
 
 ROUNDING = 1 / 12  # variance of rounding to whole grey levels
-GAINS = np.exp(
-    np.linspace(np.log(0.02), np.log(20), 29)
-)  # the region's texture over that of its surroundings
+# The region's texture over that of its surroundings.
+GAINS = np.exp(np.linspace(np.log(0.02), np.log(20), 29))
 GAIN_SPREAD = 1.2  # of the logarithm of that, before anything is measured
 SIGMAS = np.exp(np.linspace(np.log(0.5), np.log(110), 90))
 RARE = 0.001  # part of the noise that is left out as edges

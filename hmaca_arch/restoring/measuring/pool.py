@@ -16,10 +16,8 @@ from hmaca_arch.restoring.regions import Box, marked_box
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # distances at which pixels outside are compared
 MOST_CELLS, MOST_KNOWN = 144, 120
-SCALES, SCALE_SPREAD = (
-    np.linspace(-2, 2, 9),
-    0.5,
-)  # logarithms: the region's variance over that of the surroundings
+# Logarithms of the region's variance over that of the surroundings.
+SCALES, SCALE_SPREAD = np.linspace(-2, 2, 9), 0.5
 OWN = 0.3  # variance of a pixel by itself, such as rounding
 CERTAIN = 50.0  # log likelihood ratio of what is known exactly
 # brightness and two colour differences
@@ -97,15 +95,11 @@ def _tables(exponent: float, reach: int, size: int) -> tuple[np.ndarray, np.ndar
     line = np.arange(-reach, reach + 1)
     pixels = 2.0 * (2 * reach) ** exponent - np.hypot(line[:, None], line[None]) ** exponent
     square = pixels
-    for axis in (0, 1):
-        square = uniform_filter1d(
-            square, size, axis, mode='nearest', origin=-(size // 2)
-        )  # from here onwards
+    for axis in (0, 1):  # from here onwards
+        square = uniform_filter1d(square, size, axis, mode='nearest', origin=-(size // 2))
     squares = square
-    for axis in (0, 1):
-        squares = uniform_filter1d(
-            squares, size, axis, mode='nearest', origin=(size - 1) // 2
-        )  # up to here
+    for axis in (0, 1):  # up to here
+        squares = uniform_filter1d(squares, size, axis, mode='nearest', origin=(size - 1) // 2)
     return pixels, square, squares
 
 
