@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.restoring.crops import CropNetwork, Crops, Sizes
+from hmaca_arch.restoring.batching import CropNetwork, Crops, Sizes
 from hmaca_arch.restoring.image_arrays import as_unit
 from hmaca_arch.restoring.regions import Box, Region
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmaca_arch.degradation import Degradation, degradations_of
-from hmaca_arch.restoring.crops import CropNetwork, Crops, Sizes
+from hmaca_arch.restoring.batching import CropNetwork, Crops, Sizes
 from hmaca_arch.restoring.pools import decide_pools, step_at_border
 from hmaca_arch.restoring.regions import Box, Region
 
