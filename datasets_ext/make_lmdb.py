@@ -16,19 +16,19 @@ from typing import Any
 
 import lmdb
 import numpy as np
-from basicsr.utils.lmdb_util import LmdbMaker
 from tqdm import tqdm
 
 from datasets_ext.manifest import MANIFEST
 from datasets_ext.parallel import Workers
 from datasets_ext.triplets import KINDS
-from hmaca_arch.files.atomic import replace
+from hmaca_arch.files.atomic import replace, sync, write_atomically
 from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_images, read_file
 from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
 
 LONGEST_KEY = 511  # bytes, by LMDB
 PAGE = 4096  # bytes
+COMPRESS_LEVEL = 1  # what BasicSR's own LMDBs say; nothing reads it
 
 
 def _key(stem: str, path: str) -> str:
@@ -108,6 +108,25 @@ def _verify(folder: Path, images: dict[str, str], pool: Workers, progress: Progr
         environment.close()
 
 
+def _write(
+    folder: Path, images: Iterable[tuple[str, tuple[bytes, tuple[int, ...]]]], size: int
+) -> None:
+    """Write keys, PNGs and shapes as BasicSR's LmdbMaker does.
+
+    Neither locks nor LMDB's own sync: shares refuse them, and nobody else knows the folder yet.
+    """
+    lines = []
+    with (
+        closing(lmdb.open(str(folder), map_size=size, lock=False, sync=False)) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for key, (data, (h, w, c)) in images:
+            transaction.put(key.encode('ascii'), data)
+            lines.append(f'{key}.png ({h},{w},{c}) {COMPRESS_LEVEL}\n')
+    sync(folder / 'data.mdb')
+    write_atomically(folder / 'meta_info.txt', ''.join(lines).encode('ascii'))
+
+
 def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -> int:
     """Write and verify the LMDB `folder` from the images in `source`.
 
@@ -121,13 +140,12 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
     images = {_key(stem, path): path for stem, path in list_images(source).items()}
     progress = partial(_bar, total=len(images), name=source.name, quiet=quiet)
     sizes = list(progress(pool.map(_encoded_size, images.values()), 'measure'))
+    encoded = progress(pool.map(encode, images.values()), 'write')
     try:
-        with closing(LmdbMaker(str(folder), map_size=map_size(sizes))) as maker:
-            encoded = progress(pool.map(encode, images.values()), 'write')
-            for (data, shape), key in zip(encoded, images):
-                maker.put(data, key, shape)
+        _write(folder, zip(images, encoded), map_size(sizes))
     except lmdb.Error as error:
-        raise OSError(f'{folder} cannot be written: {error}') from None
+        reason = str(error).removeprefix(f'{folder}: ')
+        raise OSError(f'{folder} cannot be written: {reason}') from None
     _verify(folder, images, pool, progress)
     return len(images)
 

@@ -16,7 +16,7 @@ from datasets_ext.manifest import MANIFEST, read_records
 from datasets_ext.parallel import Workers
 from datasets_ext.recipe import Recipe
 from hmaca_arch.config.schema import PROTOCOLS
-from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.atomic import append, write_atomically
 from hmaca_arch.files.images import decode_image, encode_png, to_8_bit
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import printable, say
@@ -192,21 +192,19 @@ def make_split(
         pool.map(make, jobs), total=len(jobs), desc=output.name, unit='image', disable=quiet or None
     )
     records, failures, kept = [], [], 0
-    with open(output / UNFINISHED, 'a', encoding='utf-8') as unfinished:
-        unfinished.write('\n')  # ends a line that a killed run left unfinished
-        for record in bar:
-            if 'error' in record:
-                failures.append(record['error'])
-                if not quiet:
-                    with tqdm.external_write_mode(sys.stderr):
-                        say(printable(f'make-dataset: {record["error"]}'), sys.stderr)
-                continue
-            if record.pop('kept', False):
-                kept += 1
-            else:
-                unfinished.write(json.dumps(record) + '\n')
-                unfinished.flush()
-            records.append(record)
+    append(output / UNFINISHED, '\n')  # ends a line that a killed run left unfinished
+    for record in bar:
+        if 'error' in record:
+            failures.append(record['error'])
+            if not quiet:
+                with tqdm.external_write_mode(sys.stderr):
+                    say(printable(f'make-dataset: {record["error"]}'), sys.stderr)
+            continue
+        if record.pop('kept', False):
+            kept += 1
+        else:
+            append(output / UNFINISHED, json.dumps(record) + '\n')
+        records.append(record)
     if failures:
         more = f' (and {len(failures) - 3} more)' if len(failures) > 3 else ''
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The one way to write a file: the whole of it or nothing, on every system."""
+"""The one way to write a file: the whole of it or nothing, on every system. Logs grow."""
 
 import errno
 import os
@@ -60,8 +60,8 @@ def write_atomically(
             _patiently(os.remove, temporary)
         needed = f'more than {written:,}' if callable(content) else f'{len(content):,}'
         raise _explained(error, path, temporary, needed) from None
-    if durable:
-        _sync_folder(os.path.dirname(os.path.abspath(path)))
+    if durable:  # the rename as well
+        sync(os.path.dirname(os.path.abspath(path)))
 
 
 def replace(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -71,6 +71,39 @@ def replace(source: str | os.PathLike, target: str | os.PathLike) -> None:
         OSError: it is still refused after 1.6 seconds, or fails for another reason.
     """
     _patiently(os.replace, source, target)
+
+
+def append(path: str | os.PathLike, text: str) -> None:
+    """Add text to the end of a log, in one write: a kill tears the last line at most.
+
+    Raises:
+        OSError: it names `path`, and of a full disk the bytes.
+    """
+    data = text.encode()
+    try:
+        with open(path, 'ab') as file:
+            file.write(data)
+    except OSError as error:
+        path = os.fspath(path)
+        raise _explained(error, path, path, f'{len(data):,}') from None
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Wait until the disk has a file or a folder, where the system can say so.
+
+    Raises:
+        OSError: it does not exist, or the disk is broken or full.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+        return
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _patiently(call: Callable[..., Any], *arguments) -> None:
@@ -86,26 +119,11 @@ def _patiently(call: Callable[..., Any], *arguments) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Wait until the disk has it, where the file system can say so."""
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in CANNOT_SYNC:
             raise
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself durable, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise
-        return
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _position(file: BinaryIO) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files import atomic
 
 NAME = 'log.jsonl'
 
@@ -18,7 +18,7 @@ def cut(path: Path, iteration: int) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if _iteration(line) <= iteration]
     if kept != lines:
-        write_atomically(path, b''.join(kept))
+        atomic.write_atomically(path, b''.join(kept))
 
 
 def _iteration(line: bytes) -> float:
@@ -35,6 +35,4 @@ def append(path: Path, values: Mapping[str, Any]) -> None:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in values.items()
     }
-    # One write, then closed: a kill loses one line at most.
-    with open(path, 'a', encoding='utf-8', newline='\n') as file:
-        file.write(json.dumps(finite) + '\n')
+    atomic.append(path, json.dumps(finite) + '\n')

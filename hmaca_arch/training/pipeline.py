@@ -6,6 +6,8 @@ What is replaced, and what is wrong with it in BasicSR 1.4.2:
 - `make_exp_dirs`: one process renames and makes folders while others write to them already.
 - `copy_opt_file`, `get_root_logger`: write in the system's encoding, which on Windows refuses most
   names.
+- `get_root_logger`, `init_tb_logger` (see `logs.py`): a full disk is a traceback for each line, or
+  an error without a path.
 - `init_wandb_logger`: calls a function that wandb no longer has.
 - `load_resume_state` (see `resuming.py`): looks below the source's folder, takes a half-written
   state, needs a GPU, and silently starts over.
@@ -40,6 +42,7 @@ from hmaca_arch.training import (
     distributed,
     loaders,
     locking,
+    logs,
     resuming,
     run_record,
     starting,
@@ -130,9 +133,10 @@ def install() -> None:
     basicsr_replacements.install()
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
     basicsr.train.copy_opt_file = run_record.copy_option_file
-    basicsr.train.get_root_logger = basicsr.test.get_root_logger = run_record.root_logger
+    basicsr.train.get_root_logger = basicsr.test.get_root_logger = logs.root_logger
     for module in (basicsr.train, basicsr.test, basicsr.utils.misc):
         module.get_time_str = time_to_microsecond
+    basicsr.train.init_tb_logger = logs.start_tensorboard
     basicsr.train.init_wandb_logger = run_record.start_wandb
     basicsr.train.load_resume_state = _run.load_resume_state
     basicsr.train.create_train_val_dataloader = _run.create_loaders
@@ -158,7 +162,7 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
     module.parse_options = partial(starting.parse, args=args)
     pipeline = module.train_pipeline if is_train else module.test_pipeline
     try:
-        with stopping.noting_signals() if is_train else nullcontext():
+        with logs.quiet_threads(), stopping.noting_signals() if is_train else nullcontext():
             pipeline(root_path)
     except stopping.Stopped:
         distributed.finish()

@@ -1,10 +1,9 @@
-"""What a run leaves beside its results: its options, its versions and its log.
+"""What a run leaves beside its results: its options and its versions.
 
 Everything is UTF-8, on Windows too.
 """
 
 import json
-import logging
 import os
 import platform
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
@@ -42,15 +40,6 @@ def copy_option_file(path: str, folder: str) -> None:
     head = f'# GENERATE TIME: {time.asctime()}\n# CMD:\n# {command}\n\n'
     target = os.path.join(folder, os.path.basename(path))
     write_atomically(target, head.encode(errors='backslashreplace') + Path(path).read_bytes())
-
-
-def root_logger(*args: Any, **kwargs: Any) -> logging.Logger:
-    """Return BasicSR's root logger, with log files in UTF-8: names need not be ASCII."""
-    logger = get_root_logger(*args, **kwargs)
-    for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
-    return logger
 
 
 @master_only

@@ -1,5 +1,7 @@
 """`make-lmdb`: every pixel survives, bad names are refused, and nothing half made stays."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -250,6 +252,29 @@ def test_verification_sees_a_single_wrong_pixel(images):
     deep[3, 4, 0] ^= 1
     assert module._differs((str(path), cv2.imencode('.png', deep)[1].tobytes()))
     assert module._differs((str(images / 'png.png'), (images / 'deep.png').read_bytes()))
+
+
+def test_shares_without_locks_and_sync(tmp_path, monkeypatch):
+    """Nothing of LMDB's own asks for either; what remains is left out where it is refused."""
+    real = lmdb.open
+    asked = []
+
+    def on_a_share(folder, **settings):
+        asked.append(settings)
+        if settings.get('lock', True) or not (settings.get('readonly') or not settings['sync']):
+            raise lmdb.Error(f'{folder}: Operation not permitted')
+        return real(folder, **settings)
+
+    def refuse(_):
+        raise OSError(errno.EINVAL, 'Invalid argument')
+
+    monkeypatch.setattr(lmdb, 'open', on_a_share)
+    monkeypatch.setattr(os, 'fsync', refuse)
+    folder = make_triplets(tmp_path / 'set', 2) / 'gt'
+    make_lmdb(folder, quiet=True)
+    written = Path(f'{folder}.lmdb')
+    assert len(asked) == 2 and sorted(os.listdir(written)) == ['data.mdb', 'meta_info.txt']
+    assert values(written) == {path.stem: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):

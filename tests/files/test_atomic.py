@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from hmaca_arch.files import atomic
-from hmaca_arch.files.atomic import replace, write_atomically
+from hmaca_arch.files.atomic import append, replace, write_atomically
 
 CANNOT_SYNC = [errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EBADF]
 
@@ -320,6 +320,23 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
     made[0].close()
     assert caught.value.errno == errno.ENOSPC and '(5 bytes to write, ' in str(caught.value)
     assert caught.value.filename == str(tmp_path / 'file') and not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_a_log_on_a_full_disk_is_named(tmp_path, monkeypatch):
+    path = tmp_path / 'log'
+    append(path, 'ö\n')
+    append(path, '2\n')
+    assert path.read_bytes() == 'ö\n2\n'.encode()
+
+    def on_a_full_disk(*_):
+        return open('/dev/full', 'ab')
+
+    monkeypatch.setattr(atomic, 'open', on_a_full_disk, raising=False)
+    with pytest.raises(OSError) as caught:
+        append(path, '12345')
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    assert '(5 bytes to write, ' in str(caught.value) and path.read_bytes() == 'ö\n2\n'.encode()
 
 
 def test_a_read_only_disk_is_named(tmp_path, monkeypatch):

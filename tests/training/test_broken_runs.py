@@ -19,7 +19,6 @@ import lmdb
 import pytest
 import torch
 from basicsr.archs import build_network
-from basicsr.utils.lmdb_util import LmdbMaker
 from conftest import command_line, environment, tiny_options, write_options
 
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
@@ -114,12 +113,14 @@ def test_a_real_limit_of_the_system_in_a_real_process(options, tmp_path):
 
 
 def test_no_space_for_an_lmdb(basicsr_here, triplets, tmp_path, monkeypatch):
-    def put(self, *_):
-        raise lmdb.DiskError('mdb_put: No space left on device')
+    real = lmdb.open
 
-    monkeypatch.setattr(LmdbMaker, 'put', put)
+    def full(folder, **settings):
+        return real(folder, **{**settings, 'map_size': 2 * 4096})
+
+    monkeypatch.setattr(lmdb, 'open', full)
     code, error = basicsr_here('make-lmdb', triplets / 'train', '--workers', 1)
-    assert code == 1 and 'lq.lmdb cannot be written: mdb_put: No space left on device' in error
+    assert code == 1 and 'lq.lmdb cannot be written: mdb_put: MDB_MAP_FULL' in error
     assert not list(tmp_path.rglob('*.lmdb*'))
 
 

@@ -21,7 +21,7 @@ from hmaca_arch.experiments.tables.state import (
     state_file,
     table_of_test,
 )
-from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.atomic import append, write_atomically
 
 PACKAGES = Path(__file__).resolve().parents[3]  # the folder that this package was imported from
 
@@ -179,9 +179,8 @@ class CellJob:
             **where,
             'PYTHONPATH': os.pathsep.join(path for path in paths if path),
         }
-        with open(self.log, 'a', encoding='utf-8') as log:
-            log.write(f'$ {shlex.join(command)}\n')
-            log.flush()
+        append(self.log, f'$ {shlex.join(command)}\n')
+        with open(self.log, 'ab') as log:
             self.start_of_phase = log.tell()
             self.process = subprocess.Popen(
                 command,

@@ -177,6 +177,9 @@ def _measure_region(
 ) -> Measured:
     """Measure one region of a crop. every: (h, w) bool, all masked pixels of the crop."""
     grid = exact_grid(image, mask) if not jpeg else None
+    if grid is not None and grid.everywhere:
+        words = f'blocks of {grid.block} pixels, as all around it: mask all that is pixelized'
+        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, words)
     if grid is not None:
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0

@@ -25,12 +25,15 @@ class Grid(NamedTuple):
         offset: row and column of a block's corner, below `block`.
         area: (h, w) bool, the pixels it covers, inside the mask and beyond.
         spill: pixels by which it reaches beyond the mask.
+        everywhere: whether all that surrounds the mask lies on it as well, as in an enlarged image,
+            or where only a part of what is pixelized was masked.
     """
 
     block: int
     offset: tuple[int, int]
     area: np.ndarray
     spill: int
+    everywhere: bool = False
 
 
 def _changes(image: np.ndarray, axis: int) -> np.ndarray:
@@ -132,8 +135,10 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
         evidence = changes * np.log(found[0])
         if evidence > most and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
-    if best is None or _continues(changed, ~mask, *best[1:]):
+    if best is None:
         return None
+    if _continues(changed, ~mask, *best[1:]):
+        return Grid(*best[1:], mask, 0, everywhere=True)
     area, spill = _grow(changed, labels, mask, *best)
     return Grid(*best[1:], area, spill)
 
@@ -169,7 +174,7 @@ def off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> lis
 def _continues(
     changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]
 ) -> bool:
-    """Tell whether the surroundings lie on the same grid, as those of an enlarged image do."""
+    """Tell whether the surroundings lie on the same grid."""
     away = cv2.erode(outside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     inner = off_grid(outside.shape, block, offset)
     pairs = [away & _before(away, axis) for axis in (0, 1)]

@@ -1,0 +1,96 @@
+"""The log file and TensorBoard's files of a run. What cannot be written ends the run in one line.
+
+Python's logging prints a traceback for each line that a full disk refuses. TensorBoard's thread
+prints another, and no error names a file.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let an OSError that names no file name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+class LogFile(logging.FileHandler):
+    """A log in UTF-8, as names need not be ASCII."""
+
+    def __init__(self, path: str) -> None:
+        """Empty the log."""
+        super().__init__(path, 'w', encoding='utf-8', errors='backslashreplace')
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise the OSError of writing a line; called while it is handled."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        with suppress(OSError):
+            self.close()  # the line is in its buffer, and would be refused again at the end
+        with _naming(self.baseFilename):
+            raise
+
+
+def root_logger(*args: Any, **kwargs: Any) -> logging.Logger:
+    """Return BasicSR's root logger, whose log file is a `LogFile`."""
+    logger = get_root_logger(*args, **kwargs)
+    for handler in list(logger.handlers):
+        if type(handler) is logging.FileHandler:
+            handler.close()
+            logger.removeHandler(handler)
+            ours = LogFile(handler.baseFilename)
+            ours.setFormatter(handler.formatter)
+            ours.setLevel(handler.level)
+            logger.addHandler(ours)
+    return logger
+
+
+@master_only
+def start_tensorboard(log_dir: str) -> Any:
+    """Return TensorBoard's writer, whose errors name its folder."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    class Writer(SummaryWriter):
+        def add_scalar(self, *args: Any, **kwargs: Any) -> None:
+            with _naming(log_dir):
+                super().add_scalar(*args, **kwargs)
+
+        def add_image(self, *args: Any, **kwargs: Any) -> None:
+            with _naming(log_dir):
+                super().add_image(*args, **kwargs)
+
+        def close(self) -> None:
+            with _naming(log_dir):
+                super().close()
+
+    with _naming(log_dir):
+        return Writer(log_dir=log_dir)
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Print no traceback of an OSError in a thread: TensorBoard raises it in the next call too."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
