@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_ext import degradations
+from datasets_ext import release_degradations
 from datasets_ext.manifest import as_degradation
 from datasets_ext.masks import SHAPES, components, draw_region
 from datasets_ext.recipe_settings import (
@@ -200,7 +200,7 @@ class Recipe:
 
     def _working_image(self, image: np.ndarray, factor: int) -> np.ndarray:
         if self.size is not None:
-            return degradations.square_of(image, factor * self.size)
+            return release_degradations.square_of(image, factor * self.size)
         height, width = (side // factor * factor for side in image.shape[:2])
         if not (height and width):
             raise ValueError(
@@ -249,8 +249,8 @@ class Recipe:
         if self.jpeg:
             lq = pixels.jpeg(lq, self.jpeg)
         height, width = (side // 2 for side in source.shape[:2])
-        lq, gt = (degradations.release_resize(made, height, width) for made in (lq, source))
-        return lq, degradations.release_mask(mask, height, width), gt, record
+        lq, gt = (release_degradations.release_resize(made, height, width) for made in (lq, source))
+        return lq, release_degradations.release_mask(mask, height, width), gt, record
 
 
 def _draw_item(items: tuple[Any, ...], rng: np.random.Generator) -> Any:
@@ -263,9 +263,11 @@ def _degrade_as_released(
     """Apply one degradation under protocol `release`; return its parameters too."""
     kind = entry['type']
     if kind == 'noise':
-        noisy = degradations.release_noise(image, mask, rng)
-        return noisy, {'sigma': degradations.RELEASE_NOISE}
+        noisy = release_degradations.release_noise(image, mask, rng)
+        return noisy, {'sigma': release_degradations.RELEASE_NOISE}
     if kind == 'blur':
-        kernel, sigma = degradations.RELEASE_BLUR
-        return degradations.release_blur(image, mask), {'kernel': kernel, 'sigma': sigma}
-    return degradations.release_pixelate(image, mask), {'cells': degradations.RELEASE_CELLS}
+        kernel, sigma = release_degradations.RELEASE_BLUR
+        return release_degradations.release_blur(image, mask), {'kernel': kernel, 'sigma': sigma}
+    return release_degradations.release_pixelate(image, mask), {
+        'cells': release_degradations.RELEASE_CELLS
+    }

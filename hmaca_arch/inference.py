@@ -25,9 +25,7 @@ from hmaca_arch.networks.adapter import Adapter
 from hmaca_arch.networks.ensemble import Ensemble
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.networks.registry import is_section
-from hmaca_arch.restoring.blending import Paste
-from hmaca_arch.restoring.clusters import measure_mask
-from hmaca_arch.restoring.crops import (
+from hmaca_arch.restoring.batching import (
     PRECISIONS,
     CropNetwork,
     Crops,
@@ -35,16 +33,20 @@ from hmaca_arch.restoring.crops import (
     Sizes,
     check_settings,
 )
+from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
+from hmaca_arch.restoring.measuring_masks import measure_mask
+from hmaca_arch.restoring.pools import decide_pools
 from hmaca_arch.restoring.regions import Box, Region, marked_box
-from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
+from hmaca_arch.restoring.telling import Told, counts_from_box, open_pool_of, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
 SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
 # Larger crops are tiled: grid attention takes time with the square of the number of pixels.
 TILE = 192
+CONTEXT = 32  # pixels around a region that the network sees
 
 AnImage = TypeVar('AnImage', np.ndarray, Tensor, Image.Image)
 AMask = np.ndarray | Tensor | Image.Image
@@ -143,7 +145,7 @@ class Restorer:
         degradation: str | Degradation = 'auto',
         progress: Progress | None = None,
         *,
-        context: int = 32,
+        context: int = CONTEXT,
         feather: int = 0,
         soft_mask: bool = False,
         batch: int = 8,
@@ -222,11 +224,12 @@ class Restorer:
         colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray images, and this one has colours')
-        by_region = [
-            told_of(region.crop.moved(*window[:2]), seen).seen_from(*window, given.shape)
-            for region in regions
-        ]
-        return Crops(colours, mask, regions, by_region), notes
+        places = [region.crop.moved(*window[:2]) for region in regions]
+        by_region = [told_of(place, seen).seen_from(*window, given.shape) for place in places]
+        open_pools = [open_pool_of(place, seen) for place in places]
+        crops = Crops(colours, mask, regions, by_region)
+        crops, decided = decide_pools(crops, open_pools, self.crops, settings.sizes)
+        return crops, notes + decided
 
     def _doubts(
         self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool

@@ -118,10 +118,19 @@ def short_repr(value: Any) -> str:
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
+def reason_of(error: BaseException, most: int | None = None) -> str:
+    """Return what another package's error says: lines joined by blanks, at most so many characters.
+
+    The result is not printable yet, and empty if the error says nothing.
+    """
+    return ' '.join(str(error).split())[:most]
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of an error as one printable line.
 
-    torch puts a traceback before an error that a data loader's worker raised; it is left out.
+    Line breaks are escaped, as they may belong to a file's name. torch puts a traceback before an
+    error that a data loader's worker raised; it is left out.
     """
     text, kind = str(error).strip(), type(error).__name__
     if text.startswith('Caught '):

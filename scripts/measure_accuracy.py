@@ -23,6 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.files.images import decode_image, list_images, read_file, to_8_bit
 from hmaca_arch.restoring.measuring import Measured, measure
+from hmaca_arch.restoring.regions import marked_box
 
 KINDS = ('corner blocks', 'other blocks', 'blur', 'noise', 'none')
 MASKS = ('exact', 'wide', 'narrow')
@@ -69,13 +70,12 @@ def painted(mask: np.ndarray, how: str, rng: np.random.Generator) -> np.ndarray:
     """The mask as somebody would paint it: exact, wide or narrow, differently on each side."""
     if how == 'exact':
         return mask
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = marked_box(mask)
     low, high = (1, 16) if how == 'wide' else (-2, -1)
     top, left, bottom, right = (int(more) for more in rng.integers(low, high + 1, 4))
     result = np.zeros_like(mask)
     result[
-        max(0, rows[0] - top) : rows[-1] + 1 + bottom,
-        max(0, columns[0] - left) : columns[-1] + 1 + right,
+        max(0, box.top - top) : box.bottom + bottom, max(0, box.left - left) : box.right + right
     ] = True
     return result
 
@@ -83,9 +83,8 @@ def painted(mask: np.ndarray, how: str, rng: np.random.Generator) -> np.ndarray:
 def grid_of(measured: Measured) -> tuple[int, int]:
     """Row and column of a block's corner, below the block's side."""
     found = measured.degradation
-    corner = found.offset
-    if found.anchor == ('start', 'start'):
-        corner = tuple(int(np.flatnonzero(measured.area.any(axis=1 - axis))[0]) for axis in (0, 1))
+    at_corner = found.anchor == ('start', 'start')
+    corner = marked_box(measured.area) if at_corner else found.offset
     return corner[0] % found.block, corner[1] % found.block
 
 

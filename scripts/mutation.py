@@ -52,7 +52,7 @@ SLICES = {
         ],
     ),
     'config': (['hmaca_arch/config/*'], ['tests/config', 'tests/test_corpus.py']),
-    'states': (['hmaca_arch/training/states.py'], ['tests/training/test_states.py']),
+    'states': (['hmaca_arch/training/state_checks.py'], ['tests/training/test_state_checks.py']),
     'locks': (
         ['hmaca_arch/files/locks.py', 'hmaca_arch/interrupts.py'],
         ['tests/files/test_locks.py', 'tests/test_interrupts.py'],

@@ -23,7 +23,7 @@ import torch
 from corpus import HEIGHT, SIDE, WIDTH, Entry, box_mask, smooth
 from picture_writers import pillow_reads, saved
 
-from datasets_ext import degradations
+from datasets_ext import release_degradations
 from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
@@ -145,7 +145,9 @@ def through_make_dataset(entry: Entry, folder: Path) -> None:
         cut = np.ascontiguousarray(picture[top : top + side, left : left + side])
         if side != HEIGHT:
             cut = cv2.resize(cut, (HEIGHT, HEIGHT), interpolation=cv2.INTER_AREA)
-        expected = cut if protocol == 'clean' else degradations.release_resize(cut, size, size)
+        expected = (
+            cut if protocol == 'clean' else release_degradations.release_resize(cut, size, size)
+        )
         need(
             np.array_equal(gt[..., ::-1], expected),
             f'{protocol} {degradation}: gt is not the picture',

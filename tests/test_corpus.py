@@ -17,7 +17,7 @@ from hmaca_arch.files.images import decode
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.torch_files import load_safely
 from hmaca_arch.inference import load_restorer
-from hmaca_arch.training.states import check_optimizer, check_state
+from hmaca_arch.training.state_checks import check_optimizer, check_state
 
 CORPUS = ROOT / 'tests' / 'data' / 'corpus'
 OPTIONS = {

@@ -6,7 +6,7 @@ import torch
 
 from hmaca_arch.devices import choose_device
 from hmaca_arch.inference import load_restorer
-from hmaca_arch.restoring import crops
+from hmaca_arch.restoring import batching
 
 
 @pytest.fixture
@@ -123,4 +123,4 @@ def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(
     image = np.random.default_rng(0).integers(0, 256, (40, 120, 3), dtype=np.uint8)
     restored = restorer.restore(image, mask, context=4)
     assert calls == [2, 1, 1] and emptied and (restored != image).any()
-    assert not crops._is_out_of_memory(RuntimeError('MPS backend: something else'))
+    assert not batching._is_out_of_memory(RuntimeError('MPS backend: something else'))

@@ -17,7 +17,7 @@ from hmaca_arch.config.files import read_network
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.networks import mask_input, registry
-from hmaca_arch.restoring import crops
+from hmaca_arch.restoring import batching
 
 
 class Pointwise(nn.Module):
@@ -372,7 +372,7 @@ def test_blending_hides_the_borders_of_tiles(tiny, monkeypatch):
         )
 
     blended = largest_step()
-    monkeypatch.setattr(crops, 'OVERLAP', 0)
+    monkeypatch.setattr(batching, 'OVERLAP', 0)
     assert 0 < blended < 0.1 * largest_step()
 
 

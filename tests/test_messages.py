@@ -26,6 +26,7 @@ from hmaca_arch.messages import (
     one_line,
     printable,
     printable_lines,
+    reason_of,
     suggestion,
 )
 
@@ -59,6 +60,11 @@ def test_errors_of_a_loaders_process_are_what_it_said():
     caught = 'Caught ValueError in DataLoader worker process 0.\nTraceback (most recent call last):\n  x\nValueError: a\nb.png: cut short'
     assert one_line(ValueError(caught)) == r'a\nb.png: cut short'
     assert one_line(ValueError('')) == 'ValueError' and one_line(KeyError('x')) == "KeyError 'x'"
+
+
+def test_errors_of_other_packages_are_joined_and_cut():
+    assert reason_of(RuntimeError(' size mismatch:\n\tconv  (3) ')) == 'size mismatch: conv (3)'
+    assert reason_of(RuntimeError('size'), 2) == 'si' and reason_of(RuntimeError()) == ''
 
 
 def test_suggestions():

@@ -4,8 +4,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.images import read_file
@@ -13,6 +11,7 @@ from hmaca_arch.files.masks import read_mask
 from hmaca_arch.messages import say
 from hmaca_arch.restoring.measuring import Measured, measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.regions import marked_box
 
 DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred,
 noisy, nothing, or unknown. Print one line for each region: its box (top, left, bottom, right), the
@@ -34,12 +33,8 @@ def entry(measured: Measured) -> dict:
 
     `box` is the degraded area's top, left, bottom and right.
     """
-    rows, columns = (
-        np.flatnonzero(measured.area.any(axis=1)),
-        np.flatnonzero(measured.area.any(axis=0)),
-    )
     return {
-        'box': [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1],
+        'box': list(marked_box(measured.area)),
         'degradation': str(measured.degradation),
         'confidence': round(float(measured.confidence), 2),
         'degraded_pixels': int(measured.area.sum()),

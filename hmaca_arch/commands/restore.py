@@ -9,8 +9,8 @@ from hmaca_arch.commands.importing import add_imports, import_modules
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.files.formats import FORMATS
-from hmaca_arch.inference import SHIPPED_WEIGHTS, TILE, load_restorer
-from hmaca_arch.restoring.crops import check_settings
+from hmaca_arch.inference import CONTEXT, SHIPPED_WEIGHTS, TILE, load_restorer
+from hmaca_arch.restoring.batching import check_settings
 from hmaca_arch.restoring.mask_sources import MaskSource, parse_box
 from hmaca_arch.restoring.planning import SAME, Request
 from hmaca_arch.restoring.running import restore_files
@@ -141,9 +141,9 @@ def _add_network(add: Any) -> None:
     add(
         '--context',
         type=int,
-        default=32,
+        default=CONTEXT,
         metavar='N',
-        help='pixels around a region that the network sees (32)',
+        help=f'pixels around a region that the network sees ({CONTEXT})',
     )
     add(
         '--batch',

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from hmaca_arch.messages import short_repr
+from hmaca_arch.messages import reason_of, short_repr
 
 LARGEST_FILE = 2**16  # bytes
 MOST_VALUES = 20_000  # in a file, each counted as often as aliases repeat it
@@ -185,7 +185,7 @@ def _value_of(text: str, name: str) -> Any:
         count(node, {})
         return loader.value(node)
     except yaml.YAMLError as error:
-        raise ValueError(f'is not valid YAML: {" ".join(str(error).split())}') from None
+        raise ValueError(f'is not valid YAML: {reason_of(error)}') from None
     except RecursionError:
         raise ValueError('is nested too deeply') from None
 

@@ -21,6 +21,7 @@ from skimage.measure import label, regionprops
 from skimage.restoration import denoise_nl_means
 
 from hmaca_arch.degradation.pixels import REACH, gaussian
+from hmaca_arch.restoring.regions import marked_box
 
 RING = 1.5  # pixels around a region that radial-basis interpolation uses: the 8 neighbours
 # With more than POINTS points each pixel is interpolated from the nearest NEIGHBOURS: no loss, and
@@ -112,13 +113,8 @@ def radial_basis(
 
 def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     """Return the bounding box of a mask (h, w) with `margin` pixels around it."""
-
-    def extent(places: np.ndarray) -> slice:
-        if not len(places):
-            return slice(0)
-        return slice(max(0, places[0] - margin), places[-1] + margin + 1)
-
-    return extent(np.flatnonzero(mask.any(axis=1))), extent(np.flatnonzero(mask.any(axis=0)))
+    box = marked_box(mask)
+    return (box.grown(margin, *mask.shape) if box.bottom else box).area
 
 
 def unsharp(lq: np.ndarray, mask: np.ndarray, *, sigma: float, amount: float = 2.0) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.export.graphs import Form, Size, graph, inner_network, shortest_side
-from hmaca_arch.messages import how_to_install
+from hmaca_arch.messages import how_to_install, reason_of
 
 HALF = 'float16'  # in a file's metadata, under `precision`
 SINGLE = 'float32'
@@ -46,7 +46,7 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime has one class for each kind of failure
-        reason = ' '.join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         raise ValueError(f'{path}: onnxruntime cannot open it ({reason})') from None
 
 

@@ -33,7 +33,7 @@ from hmaca_arch.export.checking import (
 )
 from hmaca_arch.export.graphs import Form, Size, graph, inner_network, shortest_side
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.messages import printable, say
+from hmaca_arch.messages import printable, reason_of, say
 from hmaca_arch.networks.loading import load_network
 
 OPSET = 18
@@ -161,7 +161,7 @@ def check_file(weights: Path, file: Path) -> None:
     except ValueError as error:
         raise ValueError(f'{file}: {error}') from None
     except Exception as error:  # onnxruntime's, where the network has other channels
-        reason = ' '.join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         raise ValueError(f'{file}: onnxruntime cannot run it ({reason})') from None
     _tell(found)
     say(f'{printable(file)}: computes what {printable(weights)} does')

@@ -30,6 +30,7 @@ FORMATS = {
     'heic': Format('HEIF', ('.heic', '.heif'), EVERYTHING[:3]),
 }
 BY_PILLOW = {one.pillow: name for name, one in FORMATS.items()} | {'MPO': 'jpg'}
+LOSSY = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')  # Pillow's names of what may be stored with loss
 BY_ENDING = {ending: name for name, one in FORMATS.items() for ending in one.endings}
 
 RAW = (
@@ -49,7 +50,6 @@ OTHERS = {
 }
 IMAGE_ENDINGS = frozenset((*BY_ENDING, *RAW, *OTHERS))  # of what people call images
 
-READ_HINT = 'PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF are read, and HEIC with the extra heic'
 DEVELOP = "develop it first (darktable, RawTherapee or the camera's own program) and save as TIFF"
 CONVERT = 'convert it to PNG or TIFF first'
 TIFF_MARKS = (b'II*\0', b'MM\0*')

@@ -24,8 +24,6 @@ from hmaca_arch.files.png import HEADER, Chunk, write_png
 from hmaca_arch.files.png import chunks_of_metadata as png_metadata
 from hmaca_arch.files.tiff import write_tiff
 
-LOSSLESS = ('.png', '.tif', '.tiff', '.webp')
-LOSSY = (*FORMATS['jpg'].endings, *FORMATS['avif'].endings)
 QUALITY = 95  # of JPEG and AVIF
 # Pillow's settings. exact: colours under transparent pixels as well.
 WITHOUT_LOSS: dict[str, dict[str, Any]] = {

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.metadata import (
     described_exif,
     dpi_of,
@@ -43,6 +44,7 @@ from hmaca_arch.files.tiff import (
     is_float,
     read_tags,
 )
+from hmaca_arch.messages import reason_of
 
 EXTENSIONS = (
     '.png',
@@ -181,7 +183,7 @@ def decode(data: bytes, name: str, convert: bool = False, max_pixels: int = MAX_
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error
     except Exception as error:
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = reason_of(error) or type(error).__name__
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 
@@ -238,7 +240,7 @@ def _decode_float(data: bytes, max_pixels: int) -> Decoded:
 
 def refuse_transparency(found: Decoded, name: str) -> None:
     """Raise a ValueError that starts with `name` if any pixel is transparent."""
-    if found.alpha is not None and found.alpha.min() != np.iinfo(found.pixels.dtype).max:
+    if found.alpha is not None and found.alpha.min() != peak_of(found.pixels.dtype):
         raise ValueError(
             f'{name}: has transparent pixels, whose colour is undefined; flatten it first'
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
+EOI, SOS, COM = 0xD9, 0xDA, 0xFE
 APP = range(0xE0, 0xF0)
 JFIF, MORE_IMAGES, ADOBE = (0xE0, b'JFIF\0'), (0xE2, b'MPF\0'), (0xEE, b'Adobe')
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # these three are tables, and reserved

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.images import decode, refuse_transparency
 
-PEAKS = {'bool': 1, 'uint8': 255, 'uint16': 65535}  # white, by type; of floating point it is 1
 LOSSY_TINT = 16  # of 255: how far lossy compression may move the channels of black and white apart
 MOSTLY = 0.9  # share of white from which a mask was probably meant the other way round
 
@@ -43,7 +43,7 @@ def check_mask(mask: np.ndarray) -> np.ndarray:
         mask = mask[..., 0]
     if mask.ndim != 2:
         raise ValueError(f'the mask has shape {mask.shape}; expected (h, w), as the image')
-    if mask.dtype.name not in PEAKS and mask.dtype.kind != 'f':
+    if mask.dtype.name not in ('bool', 'uint8', 'uint16') and mask.dtype.kind != 'f':
         raise ValueError(
             f'the mask is of type {mask.dtype}; '
             'expected bool, uint8, uint16 or floating point in [0, 1]'
@@ -75,7 +75,7 @@ def read_mask(
     """
     pixels, notes = _decoded(given, name) if isinstance(given, bytes) else (check_mask(given), [])
     whole = pixels.dtype.kind == 'u'
-    peak, brightest = PEAKS.get(pixels.dtype.name, 1), pixels.max(initial=0)
+    peak, brightest = peak_of(pixels.dtype), pixels.max(initial=0)
     if whole and brightest == 1:
         notes.append(
             Note(

@@ -7,6 +7,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from hmaca_arch.files.depth import peak_of
+
 PNG = b'\x89PNG\r\n\x1a\n'
 HEADER = 33  # bytes of the signature and IHDR
 # No pixel depends on these: damaged ones are left out.
@@ -107,8 +109,7 @@ def chunks_of_metadata(
 
 def with_alpha_of(pixels: np.ndarray, transparent: tuple[int, ...]) -> np.ndarray:
     """Add an alpha channel to pixels (h, w, c) of which one colour (tRNS) is transparent."""
-    peak = np.iinfo(pixels.dtype).max
-    alpha = np.full((*pixels.shape[:2], 1), peak, pixels.dtype)
+    alpha = np.full((*pixels.shape[:2], 1), peak_of(pixels.dtype), pixels.dtype)
     alpha[(pixels == np.array(transparent, pixels.dtype)).all(axis=2)] = 0
     return np.concatenate([pixels, alpha], axis=2)
 

@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from PIL import TiffImagePlugin
 
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.metadata import exif_tags
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
-KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
 TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
 XMP, ICC, DNG = 700, 34675, 50706
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
-REDUCED = 1  # bit of KIND: a smaller copy of another page
 MARKS = (b'II*\0', b'MM\0*')
 STRIP = 1 << 20  # bytes
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
@@ -103,7 +103,7 @@ def straight(pixels: np.ndarray) -> np.ndarray:
 
     Where all is transparent the colours are black.
     """
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    peak = peak_of(pixels.dtype)
     alpha = pixels[..., -1:].astype(np.float64)
     colours = np.divide(
         pixels[..., :-1] * float(peak), alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.claims import DAMAGED, refuse_claims, refuse_odd_tensors
+from hmaca_arch.messages import reason_of
 
 
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
@@ -40,7 +41,7 @@ def load_safely(path: str | os.PathLike) -> Any:
         except (OSError, MemoryError):
             raise
         except Exception as error:  # whatever a torn file makes the reader raise
-            text = ' '.join(str(error).split())
+            text = reason_of(error)
     if 'weights_only' in text:  # torch goes on with advice to load it all the same
         raise ValueError(DAMAGED)
     raise ValueError(text[:120] or DAMAGED)

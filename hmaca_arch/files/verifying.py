@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import tifffile
 
-from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.depth import peak_of
+from hmaca_arch.files.formats import FORMATS, LOSSY
 from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, decode, read_file
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
@@ -21,7 +22,6 @@ from hmaca_arch.files.png import PNG, chunks
 from hmaca_arch.files.tiff import MARKS, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
-LOSSY = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')
 ROWS = 256
 
 
@@ -76,14 +76,14 @@ def _with_transparent_colour(pixels: np.ndarray, data: bytes) -> np.ndarray:
     if colour is None or len(colour) != 2 * pixels.shape[2]:
         return pixels
     values = np.frombuffer(colour, '>u2').astype(pixels.dtype)
-    peak = np.iinfo(pixels.dtype).max
     shown = (pixels != values).any(axis=2, keepdims=True)
-    return np.concatenate([pixels, np.where(shown, peak, 0).astype(pixels.dtype)], axis=2)
+    alpha = np.where(shown, peak_of(pixels.dtype), 0).astype(pixels.dtype)
+    return np.concatenate([pixels, alpha], axis=2)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray | None:
     """Return pixels (h, w, c) with another number of channels, if they hold the same."""
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    peak = peak_of(pixels.dtype)
     colours, alpha = pixels, None
     if pixels.shape[2] in (2, 4):
         colours, alpha = pixels[..., :-1], pixels[..., -1:]
@@ -179,7 +179,7 @@ def _verify_against_source(
 
 def _multiplied(pixels: np.ndarray) -> np.ndarray:
     """Multiply colours (h, w, 2 or 4) by alpha, as such a TIFF stores them."""
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
+    peak = peak_of(pixels.dtype)
     colours = pixels[..., :-1] * (pixels[..., -1:].astype(np.float64) / peak)
     if pixels.dtype.kind == 'u':
         colours = np.rint(colours)

@@ -15,7 +15,7 @@ from torch import nn
 from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
 from hmaca_arch.messages import printable, short_repr
 from hmaca_arch.training import distributed, resuming, stopping
-from hmaca_arch.training.states import check_optimizer
+from hmaca_arch.training.state_checks import check_optimizer
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # optimizer settings that only some versions have
 MISFITS = (KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError)

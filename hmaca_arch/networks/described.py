@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hmaca_arch.messages import short_repr
+from hmaca_arch.messages import reason_of, short_repr
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.registry import find, is_section
 from hmaca_arch.networks.settings import require
@@ -202,7 +202,7 @@ def _construct(description: Mapping[str, Any]) -> nn.Module:
         raise
     # Another package's constructor may raise anything.
     except Exception as error:
-        reason = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+        reason = f'{type(error).__name__}: {reason_of(error, 200)}'
         raise ValueError(
             f'the checkpoint describes a network that cannot be built ({reason})'
         ) from None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.files.claims import refuse_odd_tensors
 from hmaca_arch.files.torch_files import read_checkpoint
+from hmaca_arch.messages import reason_of
 from hmaca_arch.networks import baselines, described
 from hmaca_arch.networks.adapter import Adapter, padding
 from hmaca_arch.networks.channels import image_channels
@@ -51,7 +52,7 @@ def load_network(path: Path, section: Mapping[str, Any] | None = None) -> Adapte
         return Adapter(network, padding(section)).eval()
     except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a setting is missing
         hint = '' if section or DESCRIPTION in state_dict else f'; {UNDESCRIBED}'
-        raise ValueError(f'{path}: {" ".join(str(error).split())[:700]}{hint}') from None
+        raise ValueError(f'{path}: {reason_of(error, 700)}{hint}') from None
 
 
 def build_network_from_state_dict(state_dict: Mapping[str, Tensor]) -> Any:

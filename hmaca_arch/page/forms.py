@@ -53,7 +53,8 @@ def settings_of(form: FormData) -> Settings:
         except ValueError as error:
             raise ValueError(f'{error}; or auto') from None
     context, feather = (
-        number_of(form, name, default, 512) for name, default in (('context', 32), ('feather', 0))
+        number_of(form, name, default, 512)
+        for name, default in (('context', Settings.context), ('feather', Settings.feather))
     )
     return Settings(degradation, context, feather)
 

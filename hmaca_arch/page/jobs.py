@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmaca_arch.inference import CONTEXT
 from hmaca_arch.messages import one_line
 from hmaca_arch.page.guard import Refused
 from hmaca_arch.page.uploads import Upload
@@ -36,7 +37,7 @@ class Settings:
     """How to restore: as `Restorer.restore` takes it."""
 
     degradation: str = 'auto'
-    context: int = 32
+    context: int = CONTEXT
     feather: int = 0
 
 

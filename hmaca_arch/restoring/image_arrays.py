@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hmaca_arch.files.depth import peak_of
+
 PIL_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')
 
 
@@ -92,13 +94,11 @@ def _of_numpy(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.
 
 def as_unit(pixels: np.ndarray) -> np.ndarray:
     """Scale to float32 in [0, 1]."""
-    return pixels.astype(np.float32) / np.float32(
-        np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
-    )
+    return pixels.astype(np.float32) / np.float32(peak_of(pixels.dtype))
 
 
 def as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Scale float32 in [0, 1] to the image's own depth."""
     if dtype.kind != 'u':
         return values.astype(dtype)
-    return np.rint(values * np.float64(np.iinfo(dtype).max)).astype(dtype)
+    return np.rint(values * np.float64(peak_of(dtype))).astype(dtype)

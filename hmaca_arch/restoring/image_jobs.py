@@ -7,18 +7,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.planning import Job, Request
 from hmaca_arch.restoring.storing import Stored, store
 
 DONE, COPIED = 'done', 'copied'
-
-Progress = Callable[[int, int], object]
 
 
 class Restores(Protocol):
@@ -94,8 +94,7 @@ def _of_alpha(job: Job, request: Request) -> bool:
 
 def _shown(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Make opaque what was restored because it was transparent."""
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == 'u' else 1
-    pixels[..., -1][mask > 0] = peak
+    pixels[..., -1][mask > 0] = peak_of(pixels.dtype)
     return pixels
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hmaca_arch.files.depth import peak_of
+from hmaca_arch.files.formats import LOSSY
 from hmaca_arch.files.image_files import StoredImage, read_image
 from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import Doubt, Note, note_mostly_white, read_mask
@@ -15,7 +17,6 @@ from hmaca_arch.restoring.image_arrays import size_of
 from hmaca_arch.restoring.regions import marked_box
 
 LOSSY_COLOUR = 24  # of 255: how far lossy compression may move a channel of a painted colour
-LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP', 'AVIF', 'HEIF')
 
 Boxes = Sequence[tuple[int, int, int, int]]
 
@@ -139,7 +140,7 @@ def of_alpha(pixels: np.ndarray, name: str, soft: bool) -> tuple[np.ndarray, lis
     if pixels.shape[2] not in (2, 4):
         raise ValueError(f'{name} has no alpha channel, from which the mask was to come')
     alpha = pixels[..., -1]
-    peak = np.iinfo(alpha.dtype).max if alpha.dtype.kind == 'u' else 1
+    peak = peak_of(alpha.dtype)
     notes = []
     if soft:
         mask = 1 - alpha.astype(np.float32) / np.float32(peak)
@@ -160,7 +161,7 @@ def of_colour(
     scale = {1: 1, 2: 257}.get(pixels.itemsize if pixels.dtype.kind == 'u' else 0)
     if scale is None:
         raise ValueError(f'{name} is of floating point: a colour cannot be looked for in it')
-    lossy = source.format in LOSSY_FORMATS
+    lossy = source.format in LOSSY
     far = (LOSSY_COLOUR if lossy else 0) * scale
     mask = np.ones(pixels.shape[:2], bool)
     gray = pixels.shape[2] < 3

@@ -25,8 +25,6 @@ from hmaca_arch.restoring.planning import Job, Request
 
 MOST_BOXES = 3  # that a line names; the report has all
 
-Boxes = Sequence[tuple[int, int, int, int]]
-
 
 class Stored(NamedTuple):
     """What became of an image that was written.
@@ -40,7 +38,7 @@ class Stored(NamedTuple):
 
     change: int | float
     notes: list[str]
-    may_change: Boxes | None = None
+    may_change: Sequence[tuple[int, int, int, int]] | None = None
 
 
 def store(
@@ -103,7 +101,9 @@ def _store_blocks(
     return Stored(largest_change(image.pixels, found, mask), notes, boxes)
 
 
-def _said_of_blocks(done: jpeg_blocks.Replaced, boxes: Boxes, mask: np.ndarray) -> str:
+def _said_of_blocks(
+    done: jpeg_blocks.Replaced, boxes: Sequence[tuple[int, int, int, int]], mask: np.ndarray
+) -> str:
     """Say which pixels may differ."""
     count = sum(int(touched.sum()) for touched in done.replaced)
     total = sum(touched.size for touched in done.replaced)

@@ -12,7 +12,7 @@ import numpy as np
 
 from hmaca_arch.degradation import UNKNOWN, Degradation, regions
 from hmaca_arch.restoring.measuring import measure
-from hmaca_arch.restoring.regions import Box
+from hmaca_arch.restoring.regions import Box, marked_box
 
 AROUND = 72  # pixels around the regions that measuring looks at
 MOST = 24  # regions; more are restored as if their degradation were unknown
@@ -26,11 +26,12 @@ ALIKE = 1.15  # ratio of two sigmas that are taken for one
 class Told(NamedTuple):
     """One region's degradation and the box around its degraded pixels.
 
-    Both are in the image's coordinates.
+    Both are in the image's coordinates. `open_pool` is that of `Measured`.
     """
 
     box: Box
     degradation: Degradation
+    open_pool: float | None = None
 
 
 class Look(NamedTuple):
@@ -64,11 +65,9 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
     found = measure(image, masked, jpeg, corner) if count else []
     degraded, told, notes = np.zeros_like(masked), [], []
     for one in found:
-        rows, columns = np.flatnonzero(one.area.any(axis=1)), np.flatnonzero(one.area.any(axis=0))
-        if not len(rows):
+        if not one.area.any():
             continue
-        box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        box = box.moved(place.top, place.left)
+        box = marked_box(one.area).moved(*corner)
         notes.append(f'measured at {box.left},{box.top}: {one.words}')
         if (
             one.degradation.kind == 'none' and one.confidence >= SURE and not one.degradation.jpeg
@@ -77,7 +76,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(Told(box, d))
+        told.append(Told(box, d, one.open_pool))
     if found and not degraded.any():
         notes.append(NOTHING)
     return Look(degraded, told, notes)
@@ -95,7 +94,7 @@ def counts_from_box(told: Degradation) -> bool:
 
 def told_of(box: Box, told: Sequence[Told]) -> Degradation:
     """Return what holds of all regions inside a box, or unknown if they differ."""
-    inside = [one.degradation for one in told if _overlap(one.box, box)]
+    inside = [one.degradation for one in told if one.box.common(box)]
     if not inside:
         return UNKNOWN
     first = inside[0]
@@ -108,10 +107,7 @@ def told_of(box: Box, told: Sequence[Told]) -> Degradation:
     return UNKNOWN
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return (
-        one.top < other.bottom
-        and other.top < one.bottom
-        and one.left < other.right
-        and other.left < one.right
-    )
+def open_pool_of(box: Box, told: Sequence[Told]) -> float | None:
+    """Return `open_pool` of the only region inside a box; None if there are several."""
+    inside = [one.open_pool for one in told if one.box.common(box)]
+    return inside[0] if len(inside) == 1 else None

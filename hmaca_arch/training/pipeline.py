@@ -17,7 +17,7 @@ What is replaced, and what is wrong with it in BasicSR 1.4.2:
   second empties the log of the one before, or cannot move its folder aside.
 - `MessageLogger` (see `progress.py`): its estimated time is wrong, and ends at "-1 day, 23:59:59".
 - `worker_init_fn`: a signal to all processes ends the workers while training still needs them.
-- `CPUPrefetcher`, and some methods of `BaseModel`: see `patches.py`.
+- `CPUPrefetcher`, and some methods of `BaseModel`: see `basicsr_replacements.py`.
 
 BasicSR's version is checked before anything is replaced.
 """
@@ -36,12 +36,13 @@ import basicsr.utils.misc
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
 
+from hmaca_arch.messages import reason_of
 from hmaca_arch.training import (
+    basicsr_replacements,
     distributed,
     loaders,
     locking,
     logs,
-    patches,
     resuming,
     run_record,
     starting,
@@ -129,7 +130,7 @@ def install() -> None:
             f'BasicSR {basicsr.__version__} is installed; '
             f'training needs {BASICSR}: pip install basicsr=={BASICSR}'
         )
-    patches.install()
+    basicsr_replacements.install()
     basicsr.train.make_exp_dirs = basicsr.test.make_exp_dirs = make_dirs
     basicsr.train.copy_opt_file = run_record.copy_option_file
     basicsr.train.get_root_logger = basicsr.test.get_root_logger = logs.root_logger
@@ -180,7 +181,7 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
 
 def _explanation(error: Exception) -> str | None:
     """Return one line about an error of torch's that has a known cause; None for another."""
-    text = ' '.join(str(error).split())
+    text = reason_of(error)
     # A worker that is killed while it sends a batch shows as a ConnectionError or an EOFError.
     if 'DataLoader' in text or not isinstance(error, RuntimeError):
         return (

@@ -8,10 +8,10 @@ from basicsr.utils import check_resume
 
 from hmaca_arch.files.atomic import replace
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint
-from hmaca_arch.messages import one_line, printable, say
+from hmaca_arch.messages import one_line, printable, reason_of, say
 from hmaca_arch.training import distributed
 from hmaca_arch.training.locking import lock_experiment
-from hmaca_arch.training.states import check_state
+from hmaca_arch.training.state_checks import check_state
 
 
 def _iteration(path: Path) -> int:
@@ -113,7 +113,7 @@ def _read_state(path: str | Path) -> dict:
         check_state(state)
         return state
     except Exception as error:  # reading another kind of file may raise anything
-        reason = f'{type(error).__name__}: {" ".join(str(error).split())[:150]}'
+        reason = f'{type(error).__name__}: {reason_of(error, 150)}'
         raise ValueError(
             f'path:resume_state: {path} is not a whole training state ({reason})'
         ) from error

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 from skimage.filters import gaussian
 
-from datasets_ext import degradations
+from datasets_ext import release_degradations
 from datasets_ext.recipe import Recipe
 from hmaca_arch.degradation import pixels
 
@@ -101,7 +101,9 @@ def test_noise_has_the_deviation_asked_for_and_is_rounded():
 def test_release_noise_is_truncated():
     image = np.full((200, 200, 3), 128, np.uint8)
     difference = (
-        degradations.release_noise(image, box_mask(200, 200, 0, 0, 200, 200), RNG(0)).astype(float)
+        release_degradations.release_noise(
+            image, box_mask(200, 200, 0, 0, 200, 200), RNG(0)
+        ).astype(float)
         - 128
     )
     assert difference.mean() == pytest.approx(-0.5, abs=0.2)
@@ -113,14 +115,14 @@ def test_noise_is_clipped_not_wrapped():
     mask = box_mask(50, 50, 0, 0, 50, 50)
     for noisy in (
         pixels.noise(image, mask, RNG(0), 20.0),
-        degradations.release_noise(image, mask, RNG(0)),
+        release_degradations.release_noise(image, mask, RNG(0)),
     ):
         assert noisy.min() > 100 and noisy.max() == 255
 
 
 def test_release_pixelization_takes_the_middle_2x2_of_each_10_pixel_cell(photograph):
     mask = box_mask(256, 256, 31, 77, 40, 40)
-    result = degradations.release_pixelate(photograph, mask)
+    result = release_degradations.release_pixelate(photograph, mask)
     cut = photograph[31:71, 77:117].astype(float)
     for row in range(4):
         for column in range(4):
@@ -137,8 +139,10 @@ def test_release_blur_does_not_see_the_surroundings(photograph):
     black = photograph.copy()
     black[~mask[..., 0]] = 0
     inside = slice(31, 71), slice(77, 117)
-    result = degradations.release_blur(photograph, mask)
-    np.testing.assert_array_equal(result[inside], degradations.release_blur(black, mask)[inside])
+    result = release_degradations.release_blur(photograph, mask)
+    np.testing.assert_array_equal(
+        result[inside], release_degradations.release_blur(black, mask)[inside]
+    )
     oracle = gaussian(
         photograph[inside].astype(float),
         sigma=2.0,
@@ -161,7 +165,7 @@ def test_release_jpeg_and_resize_are_the_libraries_own(photograph, tmp_path):
     )
     save_image(resize(to_tensor(photograph), [128, 128], antialias=True), tmp_path / 'a.png')
     np.testing.assert_array_equal(
-        degradations.release_resize(photograph, 128, 128),
+        release_degradations.release_resize(photograph, 128, 128),
         np.asarray(Image.open(tmp_path / 'a.png')),
     )
 
@@ -171,8 +175,8 @@ def test_release_mask_marks_exactly_what_the_resize_carries_from_the_region(top)
     image = np.zeros((256, 256, 3), np.uint8)
     mask = box_mask(256, 256, top, 50, 40, 40)
     changed = np.where(mask, np.uint8(255), image)
-    reached = degradations.release_resize(changed, 128, 128).any(axis=-1, keepdims=True)
-    np.testing.assert_array_equal(degradations.release_mask(mask, 128, 128), reached)
+    reached = release_degradations.release_resize(changed, 128, 128).any(axis=-1, keepdims=True)
+    np.testing.assert_array_equal(release_degradations.release_mask(mask, 128, 128), reached)
 
 
 @pytest.mark.parametrize('kind', ['pix', 'blur', 'noise'])
@@ -197,7 +201,7 @@ def test_clean_leaves_every_pixel_outside_as_it_was(photograph, kind, region):
 def test_release_differs_outside_too_unless_jpeg_is_off(photograph, kind):
     make = Recipe(protocol='release', degradation=kind, size=128)
     lq, mask, gt, record = make(photograph, RNG(3))
-    np.testing.assert_array_equal(gt, degradations.release_resize(photograph, 128, 128))
+    np.testing.assert_array_equal(gt, release_degradations.release_resize(photograph, 128, 128))
     outside = ~mask[..., 0]
     mse = np.mean((lq[outside].astype(float) - gt[outside]) ** 2)
     assert 42 < 10 * np.log10(255**2 / mse) < 52

@@ -14,7 +14,7 @@ from skimage import data
 from torch import nn
 
 from hmaca_arch.degradation import pixels
-from hmaca_arch.inference import Restorer, load_restorer
+from hmaca_arch.inference import CONTEXT, Restorer, load_restorer
 from hmaca_arch.page import examples, routes
 
 MASK = png(INSIDE)
@@ -60,6 +60,11 @@ def real(tmp_path_factory, tiny_checkpoint):
 
 def expected(restorer, image, mask=INSIDE, **more):
     return restorer.run(image, mask, batch=1, **more).image
+
+
+def test_the_page_begins_with_the_default_context():
+    page = (routes.STATIC / 'index.html').read_text(encoding='utf-8')
+    assert f'<input id="context" type="number" min="0" max="512" value="{CONTEXT}"' in page
 
 
 def test_an_image_is_opened_painted_restored_and_saved(real):

@@ -166,7 +166,14 @@ def test_one_colour_and_too_few_pixels_are_unknown(clean):
 
 def test_an_enlarged_image_is_not_a_pixelized_region(clean):
     large = np.repeat(np.repeat(clean[:100, :100], 3, axis=0), 3, axis=1)
-    assert only(large, square(large)).degradation.kind != 'pix'
+    found = only(large, square(large))
+    assert found.degradation.kind == 'unknown' and 'mask all that is pixelized' in found.words
+
+
+def test_a_mask_of_a_part_of_what_is_pixelized_is_noticed(clean):
+    degraded = pixels.pixelate(clean, np.ones_like(clean[..., :1], bool), 8, 'mean')
+    found = only(degraded, box(clean, 61, 70, 103, 133))
+    assert found.degradation.kind == 'unknown' and 'blocks of 8 pixels, as all' in found.words
 
 
 def test_regions_are_measured_one_by_one_from_top_to_bottom(clean):

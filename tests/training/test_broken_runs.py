@@ -25,7 +25,7 @@ from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.files import atomic
 from hmaca_arch.files.torch_files import save_atomically
 from hmaca_arch.models import MaskedRestorationModel
-from hmaca_arch.training import loaders, patches
+from hmaca_arch.training import basicsr_replacements, loaders
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 
@@ -264,7 +264,7 @@ def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
 
 
 def _hand_over(pipe) -> None:
-    patches.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
+    basicsr_replacements.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
     pipe.send(resource_sharer.DupFd(0))
     pipe.recv()
 

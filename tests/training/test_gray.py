@@ -10,7 +10,7 @@ from basicsr.utils.logger import initialized_logger
 from conftest import changed, make_triplets, tiny_options, write_options
 
 import losses_ext  # noqa: F401
-from datasets_ext import degradations
+from datasets_ext import release_degradations
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.commands.train import arguments
@@ -118,9 +118,9 @@ def test_a_gray_image_is_degraded_as_three_equal_channels(tmp_path):
     colour = np.repeat(gray, 3, axis=2)
     for change in (
         lambda image: pixels.blur(image, mask, 1.5), lambda image: pixels.pixelate(image, mask, 4),
-        lambda image: pixels.pixelate_grid(image, mask, 5, 'mean', (1, 2)), lambda image: degradations.release_blur(image, mask),
-        lambda image: degradations.release_pixelate(image, mask), lambda image: degradations.release_resize(image, 12, 10),
-        lambda image: degradations.square_of(image, 10),
+        lambda image: pixels.pixelate_grid(image, mask, 5, 'mean', (1, 2)), lambda image: release_degradations.release_blur(image, mask),
+        lambda image: release_degradations.release_pixelate(image, mask), lambda image: release_degradations.release_resize(image, 12, 10),
+        lambda image: release_degradations.square_of(image, 10),
     ):  # fmt: skip
         result = change(gray)
         assert result.ndim == 3 and np.array_equal(np.repeat(result, 3, axis=2), change(colour))

@@ -30,7 +30,7 @@ from conftest import basicsr, command_line, environment, make_triplets, tiny_opt
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
-from hmaca_arch.training import locking, patches, resuming
+from hmaca_arch.training import basicsr_replacements, locking, resuming
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
 
@@ -348,11 +348,11 @@ def test_a_killed_run_resumes_on_the_cpu(tmp_path, triplets):
 def test_any_optimizer_of_torch(tmp_path):
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     assert isinstance(
-        patches.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01),
+        basicsr_replacements.get_optimizer(None, 'AdamW', parameters, lr=1e-4, weight_decay=0.01),
         torch.optim.AdamW,
     )
     with pytest.raises(ValueError, match='did you mean AdamW'):
-        patches.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
+        basicsr_replacements.get_optimizer(None, 'Adamw', parameters, lr=1e-4)
 
 
 def test_another_basicsr_is_refused(monkeypatch):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from hmaca_arch.messages import printable
+from hmaca_arch.restoring.regions import Box, marked_box
 from hmaca_arch.restoring.sheets import contact_sheet
 
 CELL = 192  # side of a cell in pixels
@@ -20,15 +21,15 @@ def crop_of(mask: np.ndarray, margin: float = 0.6) -> tuple[slice, slice]:
         mask: (h, w), above 0 inside the region. An empty one counts as full.
         margin: surroundings, in units of the region's longer side.
     """
-    region = mask > 0 if (mask > 0).any() else np.ones(mask.shape, bool)
-    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    side = int(np.ceil((1 + margin) * (max(np.ptp(rows), np.ptp(columns)) + 1)))
+    box = marked_box(mask) if mask.any() else Box(0, 0, *mask.shape)
+    side = int(np.ceil((1 + margin) * max(box.shape)))
 
-    def extent(places: np.ndarray, whole: int) -> slice:
-        start = int(np.clip((places[0] + places[-1] + 1 - side) // 2, 0, max(0, whole - side)))
+    def extent(first: int, last: int, whole: int) -> slice:
+        start = int(np.clip((first + last - side) // 2, 0, max(0, whole - side)))
         return slice(start, start + side)
 
-    return extent(rows, mask.shape[0]), extent(columns, mask.shape[1])
+    height, width = mask.shape
+    return extent(box.top, box.bottom, height), extent(box.left, box.right, width)
 
 
 def error_map(image: np.ndarray, gt: np.ndarray, peak: float) -> np.ndarray:

@@ -25,7 +25,8 @@ from hmaca_arch.restoring.measuring.lossy import (
     lossy_noise,
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
-from hmaca_arch.restoring.measuring.pool import pool_evidence
+from hmaca_arch.restoring.measuring.pool import CERTAIN, pool_evidence
+from hmaca_arch.restoring.regions import marked_box
 
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 64  # pixels around a region that are looked at
@@ -55,6 +56,8 @@ class Measured(NamedTuple):
         spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
             that is not known.
         words: the same for people.
+        open_pool: of blocks whose colours leave it open: the log likelihood that they are those of
+            middle pixels, less that of means. None if nothing is open.
     """
 
     degradation: Degradation
@@ -62,6 +65,7 @@ class Measured(NamedTuple):
     area: np.ndarray
     spill: int
     words: str
+    open_pool: float | None = None
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -186,6 +190,9 @@ def _measure_region(
 ) -> Measured:
     """Measure one region of a crop. every: (h, w) bool, all masked pixels of the crop."""
     grid = exact_grid(image, mask) if not jpeg else None
+    if grid is not None and grid.everywhere:
+        words = f'blocks of {grid.block} pixels, as all around it: mask all that is pixelized'
+        return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, words)
     if grid is not None:
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
@@ -219,8 +226,7 @@ def _pixelized(
     image: np.ndarray, mask: np.ndarray, every: np.ndarray, grid: Grid, exact: bool = True
 ) -> Measured:
     """Complete a grid: where its blocks are cut, and how they were coloured."""
-    rows, columns = np.flatnonzero(grid.area.any(axis=1)), np.flatnonzero(grid.area.any(axis=0))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    box = marked_box(grid.area)
     block, offset = grid.block, grid.offset
     at_corner = all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
     cut = at_corner and any((box[axis + 2] - offset[axis]) % block for axis in (0, 1))
@@ -237,7 +243,8 @@ def _pixelized(
         1 if exact else 0.85
     )
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
-    return Measured(degradation, confidence, grid.area & mask, grid.spill, '')
+    open_pool = evidence if abs(evidence) < CERTAIN else None
+    return Measured(degradation, confidence, grid.area & mask, grid.spill, '', open_pool)
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:

@@ -8,8 +8,10 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from hmaca_arch.restoring.measuring.border import WIDEST, depth_of, is_rectangle
+from hmaca_arch.restoring.regions import marked_box
+
 LARGEST = 64  # longest block side that is looked for, in pixels
-WIDEST = 16  # pixels by which a mask may be too wide
 ON_GRID = 0.97  # part of all colour changes that lie on the lines of a grid
 FLAT = 0.95  # part of the pixels that lie in runs of equal colour, at least FEWEST of them
 FEWEST = 4
@@ -23,12 +25,15 @@ class Grid(NamedTuple):
         offset: row and column of a block's corner, below `block`.
         area: (h, w) bool, the pixels it covers, inside the mask and beyond.
         spill: pixels by which it reaches beyond the mask.
+        everywhere: whether all that surrounds the mask lies on it as well, as in an enlarged image,
+            or where only a part of what is pixelized was masked.
     """
 
     block: int
     offset: tuple[int, int]
     area: np.ndarray
     spill: int
+    everywhere: bool = False
 
 
 def _changes(image: np.ndarray, axis: int) -> np.ndarray:
@@ -130,8 +135,10 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
         evidence = changes * np.log(found[0])
         if evidence > most and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
-    if best is None or _continues(changed, ~mask, *best[1:]):
+    if best is None:
         return None
+    if _continues(changed, ~mask, *best[1:]):
+        return Grid(*best[1:], mask, 0, everywhere=True)
     area, spill = _grow(changed, labels, mask, *best)
     return Grid(*best[1:], area, spill)
 
@@ -145,7 +152,7 @@ def _cores(mask: np.ndarray, run: np.ndarray) -> Iterator[np.ndarray]:
         mask: (h, w) bool.
         run: (h, w) number of pixels of the run that each pixel belongs to.
     """
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
+    depth = depth_of(mask)
     for erosion in range(WIDEST + 1):
         yield depth > erosion
     for length in (FEWEST, 9, 20, 50):
@@ -167,7 +174,7 @@ def off_grid(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> lis
 def _continues(
     changed: list[np.ndarray], outside: np.ndarray, block: int, offset: tuple[int, int]
 ) -> bool:
-    """Tell whether the surroundings lie on the same grid, as those of an enlarged image do."""
+    """Tell whether the surroundings lie on the same grid."""
     away = cv2.erode(outside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     inner = off_grid(outside.shape, block, offset)
     pairs = [away & _before(away, axis) for axis in (0, 1)]
@@ -192,9 +199,7 @@ def _grow(
     """
     inner = off_grid(mask.shape, block, offset)
     torn = [change & inside for change, inside in zip(changed, inner)]
-    rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
-    box = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
-    if core[box[0] : box[2], box[1] : box[3]].mean() < 0.98:  # no rectangle
+    if not is_rectangle(core):
         area = (core | (np.isin(labels, np.unique(labels[core])) & mask)) & mask
         edge = [
             (area & ~_before(mask, axis), ~area & _before(area, axis) & ~mask) for axis in (0, 1)
@@ -203,6 +208,7 @@ def _grow(
         count = sum(int(pair.sum()) for pair in pairs)
         equal = sum(int((pair & ~change).sum()) for pair, change in zip(pairs, changed))
         return area, int(count > 8 and equal > 0.8 * count)
+    box = list(marked_box(core))
     for _ in range(2):
         for side in range(4):
             _push(box, side, torn)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.special import erf, expit
 
-from hmaca_arch.restoring.measuring.border import depth_of
+from hmaca_arch.restoring.measuring.border import WIDEST, depth_of
 from hmaca_arch.restoring.measuring.patches import (
     HALF,
     SIDE,
@@ -24,8 +24,9 @@ from hmaca_arch.restoring.measuring.patches import (
     learn_weights,
     split,
 )
+from hmaca_arch.restoring.regions import marked_box
 
-WIDEST, NARROWEST = 16, 2  # pixels by which a mask may be too wide or too narrow
+NARROWEST = 2  # pixels by which a mask may be too narrow
 LEAST = 0.62  # sigma below which natural softness is as likely
 SHORTEST = 12  # side of a blurred region in pixels
 STEP, ALONG = 5, 2  # pixels between patches: inside, and along the border
@@ -178,9 +179,8 @@ def measure_blur(
         outside: (h, w) bool, pixels that are not degraded.
     """
     region = _Region(image, mask, every, outside)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-    short = min(box[2] - box[0], box[3] - box[1])
+    box = marked_box(mask)
+    short = min(box.shape)
     margin = min(WIDEST, short // 4)
     core = split(cut_patches(region.values, depth_of(mask) > margin, STEP if short > 50 else 2))
     sharp = region.fits(core, 0, SIDE) + np.log(OUTLIERS)

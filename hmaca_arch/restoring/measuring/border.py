@@ -3,8 +3,12 @@
 It ends where the local statistics change along its border.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+
+from hmaca_arch.restoring.regions import Box, marked_box
 
 WIDEST = 16  # pixels by which a mask may be too wide
 LEAST = 12  # shortest side that is left of it, in pixels
@@ -12,9 +16,8 @@ GAINED = 20.0  # log likelihood that a smaller area must gain; chosen on trainin
 
 
 def is_rectangle(mask: np.ndarray) -> bool:
-    """Whether the mask (h, w) bool fills its bounding box."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return bool(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.98)
+    """Tell whether a mask (h, w) bool, not empty, fills its bounding box."""
+    return bool(mask[marked_box(mask).area].mean() > 0.98)
 
 
 def depth_of(mask: np.ndarray) -> np.ndarray:
@@ -55,25 +58,23 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
             best, at = value, erosion
     if not is_rectangle(mask):
         return depth > at if plain - best > GAINED else mask
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1]
     sums = cv2.integral(activity.astype(np.float64))
     area = np.zeros_like(mask)
-    found = _best_box(box, at, sums, cost)
+    found = _best_box(marked_box(mask), at, sums, cost)
     gained = plain - cost(*_box_sum(found, sums))
     if gained <= GAINED:
         return mask
-    area[found[0] : found[2], found[1] : found[3]] = True
+    area[found.area] = True
     return area & mask
 
 
-def _box_sum(box: list[int], sums: np.ndarray) -> tuple[float, int]:
+def _box_sum(box: Box, sums: np.ndarray) -> tuple[float, int]:
     top, left, bottom, right = box
     total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
     return float(total), (bottom - top) * (right - left)
 
 
-def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
+def _best_box(box: Box, start: int, sums: np.ndarray, cost: Callable[..., float]) -> Box:
     """Move the four sides inwards, one after the other, to where the cost is least."""
     best = None
     for at in {start, 0}:
@@ -83,15 +84,11 @@ def _best_box(box: list[int], start: int, sums: np.ndarray, cost) -> list[int]:
                 options = []
                 for inset in range(WIDEST + 1):
                     tried = [*insets[:side], inset, *insets[side + 1 :]]
-                    inner = [
-                        box[0] + tried[0],
-                        box[1] + tried[1],
-                        box[2] - tried[2],
-                        box[3] - tried[3],
-                    ]
-                    if min(inner[2] - inner[0], inner[3] - inner[1]) >= min(
-                        LEAST, box[2] - box[0], box[3] - box[1]
-                    ):
+                    top, left, bottom, right = tried
+                    inner = Box(
+                        box.top + top, box.left + left, box.bottom - bottom, box.right - right
+                    )
+                    if min(inner.shape) >= min(LEAST, *box.shape):
                         options.append((cost(*_box_sum(inner, sums)), inset, inner))
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:

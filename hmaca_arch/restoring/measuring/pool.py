@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import uniform_filter1d
 
 from hmaca_arch.restoring.measuring.blocks import Grid
+from hmaca_arch.restoring.regions import Box, marked_box
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # distances at which pixels outside are compared
 MOST_CELLS, MOST_KNOWN = 144, 120
@@ -178,12 +179,7 @@ def pool_evidence(
             return certain
     block = grid.block
     corners = _cells(grid)
-    rows, columns = np.nonzero(grid.area)
-    limits = (
-        (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-        if cut
-        else (0, 0, *grid.area.shape)
-    )
+    limits = marked_box(grid.area) if cut else Box(0, 0, *grid.area.shape)
     whole = (corners >= limits[:2]).all(axis=1) & (corners + block <= limits[2:]).all(axis=1)
     corners = corners[whole]
     if len(corners) < 4:

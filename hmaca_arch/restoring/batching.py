@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import Degradation
+from hmaca_arch.messages import reason_of
 from hmaca_arch.restoring.blending import Blend
 from hmaca_arch.restoring.image_arrays import as_unit
 from hmaca_arch.restoring.regions import Box, Region, cut
@@ -226,7 +227,7 @@ class CropNetwork:
         except FAILURES as error:
             if _is_out_of_memory(error):
                 raise
-            reason = ' '.join(str(error).split())[:200]
+            reason = reason_of(error, 200)
             raise ValueError(
                 f'the network failed on this image ({type(error).__name__}: {reason})'
             ) from error

@@ -14,7 +14,7 @@ import losses_ext  # noqa: F401
 from hmaca_arch.config.training_checks import optimizers
 from hmaca_arch.files.torch_files import load_safely
 from hmaca_arch.training import pipeline
-from hmaca_arch.training.states import check_optimizer, check_state
+from hmaca_arch.training.state_checks import check_optimizer, check_state
 
 STATE = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
 BEST = {'better': 'higher', 'val': 3.0, 'iter': 2}
