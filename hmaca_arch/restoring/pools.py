@@ -19,6 +19,7 @@ from hmaca_arch.restoring.regions import Box, Region
 # case: hence the offset.
 EVIDENCE, STEP, OFFSET = 1.8, 3.1, -1.3
 LARGE = 10.0  # log likelihood ratio beyond which more evidence hardly counts
+TILES = 2  # on a side: larger regions take long, and have many blocks to tell from
 LEAST = 1e-4  # root mean square of a step; smaller ones are rounding
 
 
@@ -46,14 +47,15 @@ def decide_pools(
         crops: what is to be restored.
         open_pools: `Measured.open_pool` by region.
         network: restores both ways.
-        sizes: the most that goes through the network at once. Larger regions stay as they are.
+        sizes: the most that goes through the network at once. Regions of more than `TILES` tiles
+            a side stay as they are.
 
     Returns:
         The crops with what was decided, and a note if a pool has changed.
     """
     told, notes = list(crops.told), []
     for number, (region, evidence) in enumerate(zip(crops.regions, open_pools)):
-        if evidence is None or max(region.crop.shape) > sizes.tile:
+        if evidence is None or max(region.crop.shape) > TILES * sizes.tile:
             continue
         mean, centre = (replace(told[number], pool=pool) for pool in ('mean', 'centre'))
         steps = _steps(crops, region, [mean, centre], network, sizes)

@@ -46,5 +46,5 @@ def test_what_fits_the_surroundings_is_chosen(wrong, right):
     decided, notes = decide_pools(crops, [0.0, None], restores, Sizes(8, 192))
     assert [one.pool for one in decided.told] == [right, wrong], 'the second is not open'
     assert network.calls == 1 and len(notes) == 1 and 'restored both ways' in notes[0]
-    small = Sizes(8, 31)
+    small = Sizes(8, 15)
     assert decide_pools(crops, [0.0, None], restores, small) == (crops, []), 'too large'
