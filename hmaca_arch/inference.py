@@ -121,8 +121,9 @@ class Restorer:
                 is then the whole mask. 'auto' measures each region, and restores the part of the
                 mask that is degraded.
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
-                the start and after each tile. If memory runs out, the count may start again with
-                more tiles. Raise any exception in it to cancel; it reaches the caller.
+                the start and after each tile. The count may start again: if memory runs out, or
+                after blocks were restored both ways to see how they were coloured. Raise any
+                exception in it to cancel; it reaches the caller.
             settings: see `run`.
 
         Returns:
@@ -183,7 +184,7 @@ class Restorer:
         # From here on only a part of the image: copies of all of a large one cost more than its
         # region. Crops fit into it, and feathering sees where regions end.
         window = marked_box(given).grown(context + EVEN, *given.shape)
-        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings)
+        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings, progress)
         restored = pixels.copy()
         target = restored[window.area][..., : crops.colours.shape[2]]
         self._restore_into(target, crops, settings, notes, progress)
@@ -197,6 +198,7 @@ class Restorer:
         window: Box,
         told: Degradation | None,
         settings: '_Settings',
+        progress: Progress | None,
     ) -> tuple[Crops, list[str]]:
         """Find the regions and their degradations.
 
@@ -206,6 +208,7 @@ class Restorer:
             window: the part that is looked at.
             told: the degradation; None: measure it, if the network takes it.
             settings: the numbers of `run`.
+            progress: see `decide_pools`.
 
         Returns:
             The crops, in coordinates of the window, and notes.
@@ -228,7 +231,7 @@ class Restorer:
         by_region = [told_of(place, seen).seen_from(*window, given.shape) for place in places]
         open_pools = [open_pool_of(place, seen) for place in places]
         crops = Crops(colours, mask, regions, by_region)
-        crops, decided = decide_pools(crops, open_pools, self.crops, settings.sizes)
+        crops, decided = decide_pools(crops, open_pools, self.crops, settings.sizes, progress)
         return crops, notes + decided
 
     def _doubts(

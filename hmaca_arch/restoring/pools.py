@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.restoring.batching import CropNetwork, Crops, Sizes
+from hmaca_arch.restoring.batching import CropNetwork, Crops, Progress, Sizes
 from hmaca_arch.restoring.image_arrays import as_unit
 from hmaca_arch.restoring.regions import Box, Region
 
@@ -39,7 +39,11 @@ def step_at_border(image: np.ndarray, region: np.ndarray) -> float:
 
 
 def decide_pools(
-    crops: Crops, open_pools: Sequence[float | None], network: CropNetwork, sizes: Sizes
+    crops: Crops,
+    open_pools: Sequence[float | None],
+    network: CropNetwork,
+    sizes: Sizes,
+    progress: Progress | None = None,
 ) -> tuple[Crops, list[str]]:
     """Decide the pool of the regions for which it is open.
 
@@ -49,6 +53,7 @@ def decide_pools(
         network: restores both ways.
         sizes: the most that goes through the network at once. Regions of more than `TILES` tiles
             a side stay as they are.
+        progress: called as `progress(0, tiles)` after each tile, so that it can cancel.
 
     Returns:
         The crops with what was decided, and a note if a pool has changed.
@@ -58,7 +63,7 @@ def decide_pools(
         if evidence is None or max(region.crop.shape) > TILES * sizes.tile:
             continue
         mean, centre = (replace(told[number], pool=pool) for pool in ('mean', 'centre'))
-        steps = _steps(crops, region, [mean, centre], network, sizes)
+        steps = _steps(crops, region, [mean, centre], network, sizes, progress)
         ratio = np.log((steps[0] + LEAST**2) / (steps[1] + LEAST**2))
         score = EVIDENCE * np.tanh(evidence / LARGE) + STEP * ratio + OFFSET
         chosen = centre if score > 0 else mean
@@ -70,7 +75,12 @@ def decide_pools(
 
 
 def _steps(
-    crops: Crops, region: Region, ways: list[Degradation], network: CropNetwork, sizes: Sizes
+    crops: Crops,
+    region: Region,
+    ways: list[Degradation],
+    network: CropNetwork,
+    sizes: Sizes,
+    progress: Progress | None,
 ) -> list[float]:
     """Restore a region in several ways; return `step_at_border` of each."""
     area = region.crop.area
@@ -80,6 +90,10 @@ def _steps(
     def keep(way: int, box: Box, values: np.ndarray) -> None:
         restored[way][box.within(region.crop).area] = values
 
+    def begun(done: int, total: int) -> None:
+        if progress is not None:
+            progress(0, total)
+
     same = Crops(crops.colours, crops.mask, [region] * len(ways), ways)
-    network.restore(same, sizes, [], keep)
+    network.restore(same, sizes, [], keep, begun)
     return [step_at_border(np.where(mask[..., None], one, image), mask) for one in restored]

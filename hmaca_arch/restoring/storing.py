@@ -112,7 +112,7 @@ def _said_of_blocks(
     if len(boxes) > MOST_BOXES:
         named.append(f'{len(boxes) - MOST_BOXES} more (--json lists all)')
     return (
-        f'{count} of {total} JPEG blocks were encoded anew, all others are as they were; '
+        f'{count} of {total} JPEG blocks were encoded again, all others are as they were; '
         f'pixels may change in {"; ".join(named) or "no place"} (x,y,w,h), '
         f'{outside} of them outside the mask'
     )

@@ -37,7 +37,7 @@ from hmaca_arch.training import pipeline
 SHARE = 0.15  # of the time, the most that measuring may take
 PAYS = 1.5  # a batch twice as large has to give so many times the crops a second
 SLACK = 1.15  # what an iteration takes beyond a measured step: logging, checkpoints, other work
-EPOCH = 1000  # iterations, at least: workers start anew with each epoch
+EPOCH = 1000  # iterations, at least: each epoch starts the workers again
 DIFFERENT = 64  # samples that a measured batch repeats
 
 

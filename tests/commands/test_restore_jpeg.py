@@ -1,4 +1,4 @@
-"""`basicsr restore` from JPEG to JPEG: only the blocks of the region are encoded anew."""
+"""`basicsr restore` from JPEG to JPEG: only the blocks of the region are encoded again."""
 
 import importlib.util
 import json
@@ -59,7 +59,7 @@ def test_a_jpeg_stays_one(run):
     # the region touches 2x3 blocks of brightness, and 2x2 of each colour
     first, second = err.splitlines()
     assert first == (
-        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded anew, '
+        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded again, '
         'all others are as they were; '
         'pixels may change in 15,0,34,33 (x,y,w,h), 922 of them outside the mask'
     )

@@ -25,9 +25,10 @@ from hmaca_arch.restoring.measuring.lossy import (
     lossy_noise,
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
-from hmaca_arch.restoring.measuring.pool import CERTAIN, pool_evidence
+from hmaca_arch.restoring.measuring.pool import pool_evidence
 from hmaca_arch.restoring.regions import Box, marked_box
 
+OPEN = 8.0  # log likelihood ratio from which the pool is not open
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 64  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
@@ -225,7 +226,7 @@ def _pixelized(
         1 if exact else 0.85
     )
     degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
-    open_pool = evidence if abs(evidence) < CERTAIN else None
+    open_pool = evidence if abs(evidence) < OPEN else None
     return Measured(degradation, confidence, grid.area & mask, grid.spill, '', open_pool)
 
 
