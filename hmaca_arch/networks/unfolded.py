@@ -172,8 +172,13 @@ class Unfolded(Wrapping):
             with torch.autocast(lq.device.type, enabled=False):
                 level, w = self.level_and_trust(degradations, facts, step)
             condition = self.embed_condition(region, level, facts)
-            more = torch.cat([constant, equations.y - x], dim=1)
-            z = self.estimate(x.to(lq.dtype), mask.to(lq.dtype), condition + self.embed_facts(more))
+            condition = condition + self.embed_facts(torch.cat([constant, equations.y - x], dim=1))
+            inputs = x.to(lq.dtype), mask.to(lq.dtype), condition
+            if step == 0 or bool(kinds.all()):
+                z = self.estimate(*inputs)
+            else:
+                z = self.estimate(*(value[kinds] for value in inputs))
+                z = x.index_put((kinds,), z.to(x.dtype))
             with torch.autocast(lq.device.type, enabled=False):
                 solved = solve(equations, z.to(equations.y.dtype), w)
             x = solved if step == 0 else torch.where(iterated, solved, x)
