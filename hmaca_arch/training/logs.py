@@ -26,7 +26,19 @@ def _naming(path: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, path) from None
 
 
-class LogFile(logging.FileHandler):
+class _Passing(logging.Handler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what torch's signal handler raises in the middle of a line: a worker is gone."""
+        if isinstance(sys.exc_info()[1], RuntimeError):
+            raise
+        super().handleError(record)
+
+
+class Console(_Passing, logging.StreamHandler):
+    """A log on the terminal."""
+
+
+class LogFile(_Passing, logging.FileHandler):
     """A log in UTF-8, as names need not be ASCII."""
 
     def __init__(self, path: str) -> None:
@@ -45,16 +57,21 @@ class LogFile(logging.FileHandler):
 
 
 def root_logger(*args: Any, **kwargs: Any) -> logging.Logger:
-    """Return BasicSR's root logger, whose log file is a `LogFile`."""
+    """Return BasicSR's root logger, whose handlers are a `Console` and a `LogFile`."""
     logger = get_root_logger(*args, **kwargs)
     for handler in list(logger.handlers):
+        ours: logging.Handler
         if type(handler) is logging.FileHandler:
             handler.close()
-            logger.removeHandler(handler)
             ours = LogFile(handler.baseFilename)
-            ours.setFormatter(handler.formatter)
-            ours.setLevel(handler.level)
-            logger.addHandler(ours)
+        elif type(handler) is logging.StreamHandler:
+            ours = Console(handler.stream)
+        else:
+            continue
+        logger.removeHandler(handler)
+        ours.setFormatter(handler.formatter)
+        ours.setLevel(handler.level)
+        logger.addHandler(ours)
     return logger
 
 

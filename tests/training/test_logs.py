@@ -34,6 +34,25 @@ def test_other_errors_of_logging_stay_pythons_own(tmp_path, capfd):
     assert (tmp_path / 'log').read_bytes() == 'ü\\udc80\n'.encode()
 
 
+@pytest.mark.parametrize('handler', [logs.Console, logs.LogFile])
+def test_a_worker_that_ends_while_a_line_is_written(handler, tmp_path, monkeypatch, capfd):
+    """torch's handler of SIGCHLD raises wherever the process is."""
+    monkeypatch.setattr('basicsr.utils.logger.initialized_logger', {})
+    logger = logs.root_logger(handler.__name__, log_file=str(tmp_path / 'log'))
+    kinds = [type(each) for each in logger.handlers]
+    assert sorted(kinds, key=str) == sorted([logs.Console, logs.LogFile], key=str)
+
+    def killed(text):
+        raise RuntimeError('DataLoader worker (pid 1) is killed by signal: Killed.')
+
+    ours = logger.handlers[kinds.index(handler)]
+    monkeypatch.setattr(ours, 'stream', type('Stream', (), {'write': staticmethod(killed)})())
+    with pytest.raises(RuntimeError, match='worker'):
+        logger.info('a line')
+    logger.handlers.clear()
+    assert 'Traceback' not in capfd.readouterr().err
+
+
 def test_tensorboard_names_its_folder(tmp_path, capfd):
     """The system's own limit on a file's size ends its thread; the next call raises that error."""
     folder = str(tmp_path / 'tb')
