@@ -1,7 +1,7 @@
 """Test what the page is asked over HTTP: images, masks, restorations, files, and api/restore."""
 
-import importlib.util
 import gzip
+import importlib.util
 import io
 import threading
 import time
