@@ -63,9 +63,7 @@ def answers(index: str) -> bool:
         return False
 
 
-def choose(
-    wanted: str | None, platform: str = sys.platform, processor: str = machine()
-) -> Choice:
+def choose(wanted: str | None, platform: str = sys.platform, processor: str = machine()) -> Choice:
     """Choose torch's build: `wanted` (cpu, cuda), or the one that fits the machine."""
     if platform == 'darwin':
         if processor == 'x86_64':

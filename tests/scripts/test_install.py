@@ -63,7 +63,9 @@ def test_no_cuda_on_macos(install):
 
 
 def test_intel_macs_are_told_before_anything_is_fetched(install):
-    with pytest.raises(SystemExit, match='a Python for Intel Macs, and torch 2.4 and later have no'):
+    with pytest.raises(
+        SystemExit, match='a Python for Intel Macs, and torch 2.4 and later have no'
+    ):
         install.choose(None, 'darwin', 'x86_64')
     assert install.choose(None, 'linux', 'x86_64').build == 'cpu'
 
