@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from hmaca_arch import __version__, interrupts
+from hmaca_arch import __version__, interrupts, streams
 from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
 
 COMMANDS = {
@@ -43,6 +43,7 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     The exit status is what `command` returns (None: 0), 1 after a mistake of the user's, which is
     printed as one line, or 130 after Ctrl-C.
     """
+    streams.complete()
     if hasattr(sys.stdout, 'reconfigure'):
         # File names may hold bytes that no text has.
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -52,10 +53,9 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     warnings.filterwarnings('ignore', module=r'PIL\.')
     with interrupts.watched(name):
         status = _status_of(name, command)
+        status = _status_of(name, streams.flush) or status
         if interrupts.asked():
             # Python's own way out could still be interrupted, and would show a traceback.
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
             interrupts.leave(status)
     sys.exit(status)
 

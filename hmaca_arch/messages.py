@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, TextIO
 
+from hmaca_arch import streams
+
 # Control characters (escape sequences begin with one), line separators, marks that change the
 # direction of text, and lone surrogates, which stand for bytes that are no text.
 UNPRINTABLE = re.compile(
@@ -30,8 +32,12 @@ def printable_lines(text: str) -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a text to stdout, or to `file`. Nothing else in the package prints."""
-    print(printable_lines(text), file=file or sys.stdout, flush=True)
+    """Print a text to stdout, or to `file`. Nothing else in the package prints.
+
+    Raises:
+        OSError: stdout cannot be written, for example to a full disk.
+    """
+    streams.write_line(file or sys.stdout, printable_lines(text))
 
 
 class PrintableRecords(logging.Filter):

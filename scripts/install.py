@@ -18,6 +18,7 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from platform import machine
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,9 +63,14 @@ def answers(index: str) -> bool:
         return False
 
 
-def choose(wanted: str | None, platform: str = sys.platform) -> Choice:
+def choose(wanted: str | None, platform: str = sys.platform, processor: str = machine()) -> Choice:
     """Choose torch's build: `wanted` (cpu, cuda), or the one that fits the machine."""
     if platform == 'darwin':
+        if processor == 'x86_64':
+            raise SystemExit(
+                'install.py: error: this is a Python for Intel Macs, and torch 2.4 and later have '
+                'no build for them; expected a Mac with Apple silicon and a Python for it'
+            )
         if wanted == 'cuda':
             raise SystemExit(
                 'install.py: error: torch has no CUDA build for macOS; leave --cuda away'

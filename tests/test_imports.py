@@ -27,6 +27,7 @@ FLOORS = [
         'hmaca_arch.compositing',
         'hmaca_arch.messages',
         'hmaca_arch.interrupts',
+        'hmaca_arch.streams',
         'hmaca_arch.compat',
         'hmaca_arch.devices',
     ),

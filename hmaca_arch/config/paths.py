@@ -1,4 +1,4 @@
-"""Paths in option files: `${DATA}/horse` and `~/horse`."""
+"""Paths in option files: `${DATA}/horse`, `${DATA:-datasets}/horse` and `~/horse`."""
 
 import os
 import re
@@ -7,7 +7,8 @@ from typing import Any
 
 from hmaca_arch.messages import refuse
 
-VARIABLE = re.compile(r'\$\{(\w+)\}')
+# As shells write it; after `:-` stands what is taken if the variable is not set, or empty.
+VARIABLE = re.compile(r'\$\{(\w+)(?::-([^{}]*))?\}')
 
 
 def is_path(place: str) -> bool:
@@ -31,7 +32,12 @@ def expand(place: str, path: str) -> str:
         OptionError: an environment variable is not set.
     """
     refuse(_unset(place, path))
-    return os.path.expanduser(VARIABLE.sub(lambda match: os.environ[match[1]], path))
+    return os.path.expanduser(VARIABLE.sub(_value, path))
+
+
+def _value(match: re.Match) -> str:
+    value = os.environ.get(match[1], '')
+    return value if value or match[2] is None else match[2]
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,8 +76,9 @@ def _expand(options: Mapping[str, Any], inside: str = '') -> dict[str, Any]:
 
 
 def _unset(place: str, text: str) -> Iterator[str]:
-    for name in VARIABLE.findall(text):
-        if name not in os.environ:
+    for match in VARIABLE.finditer(text):
+        name, default = match.groups()
+        if name not in os.environ and default is None:
             yield (
                 f'{place}: {text}: the environment variable {name} is not set; '
                 f'export {name}=..., or write the path itself'

@@ -219,7 +219,10 @@ def read_yaml(path: Path) -> dict:
     try:
         options = _value_of(path.read_text(encoding='utf-8'), str(path))
     except UnicodeDecodeError as error:
-        raise ValueError(f'option file {path} is not valid YAML: {error}') from None
+        raise ValueError(
+            f'option file {path} is not UTF-8: byte {error.object[error.start]:#04x} at position '
+            f'{error.start}; save it as UTF-8'
+        ) from None
     except ValueError as error:
         colon = '' if str(error).startswith(('is ', 'has ')) else ':'
         raise ValueError(f'option file {path}{colon} {error}') from None

@@ -14,7 +14,7 @@ from torch import nn
 
 from hmaca_arch.files.torch_files import read_checkpoint, save_atomically
 from hmaca_arch.messages import printable, short_repr
-from hmaca_arch.training import distributed, resuming, stopping
+from hmaca_arch.training import distributed, resuming, schedules, stopping
 from hmaca_arch.training.state_checks import check_optimizer
 
 ADDED_BY_TORCH = {'decoupled_weight_decay'}  # optimizer settings that only some versions have
@@ -130,8 +130,7 @@ class ResumableModel(SRModel):
     def resume_training(self, resume_state: dict) -> None:
         """Continue from a training state.
 
-        The state says where the learning rate stands. The option file says how it goes on (a run
-        may be made longer), and how the optimizer is set.
+        The option file says how the optimizer and its schedule are set: a run may be made longer.
 
         Raises:
             ValueError: the state is of another optimizer, or is no state.
@@ -158,8 +157,14 @@ class ResumableModel(SRModel):
             for state in resume_state['schedulers']
         ]
         super().resume_training({**resume_state, 'schedulers': schedulers})
-        for optimizer, scheduler, ours in zip(self.optimizers, self.schedulers, settings):
+        warmup = self.opt['train'].get('warmup_iter', -1)
+        for optimizer, scheduler, ours, saved in zip(
+            self.optimizers, self.schedulers, settings, resume_state['schedulers']
+        ):
             _configure(optimizer, ours)
+            if changed := schedules.go_on(scheduler, saved, warmup):
+                name = type(scheduler).__name__
+                get_root_logger().warning(f'{name} goes on with other settings: {changed}')
             scheduler._last_lr = [group['lr'] for group in optimizer.param_groups]
         self.saved_at = resume_state['iter']
         metrics = set((self.opt.get('val') or {}).get('metrics') or {})

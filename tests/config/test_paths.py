@@ -76,3 +76,18 @@ def test_a_variable_that_is_not_set_is_named_with_its_key(tmp_path, monkeypatch)
     assert caught.value.lines[0].startswith(
         'datasets:train:dataroot_lq: ${MY_DATA}/lq: the environment variable MY_DATA is not set; '
     )
+
+
+def test_a_default_stands_in_for_a_variable_as_in_shells(monkeypatch):
+    monkeypatch.setenv('SET', '/set')
+    monkeypatch.setenv('EMPTY', '')
+    monkeypatch.delenv('MY_DATA', raising=False)
+    for text, path in (
+        ('${MY_DATA:-datasets}/horse', 'datasets/horse'),
+        ('${MY_DATA:-/a b}/${SET:-x}', '/a b//set'),
+        ('${EMPTY:-y}', 'y'),
+        ('${MY_DATA:-}x', 'x'),
+        ('${EMPTY}x', 'x'),
+        ('${MY_DATA-y}', '${MY_DATA-y}'),  # no form that is known
+    ):
+        assert expand_paths({'path': {'resume_state': text}}) == {'path': {'resume_state': path}}

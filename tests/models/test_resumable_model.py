@@ -213,7 +213,7 @@ def test_a_state_is_taken_back(make, tmp_path):
     }
     first.save(3, 2)
     second = make()
-    second.schedulers[0].milestones.update([100])
+    second.schedulers[0].milestones.update([1, 100])
     second.resume_training(load_safely(tmp_path / 'training_states' / '2.state'))
     assert second.saved_at == 2 and second.best_metric_results == BEST, (
         'results of other metrics are forgotten'
@@ -424,3 +424,77 @@ def test_a_changed_learning_rate_is_taken_by_every_schedule(make, tmp_path, sche
     assert rates(1e-4, 5, 6, resume=4) == pytest.approx(wanted[4:])
     rates(1e-3, 1, 4)
     assert rates(1e-3, 5, 6, resume=4) == pytest.approx([10 * rate for rate in wanted[4:]])
+
+
+MULTI = {'type': 'MultiStepLR', 'gamma': 0.5}
+COSINE = {'type': 'CosineAnnealingRestartLR', 'eta_min': 1e-7}
+
+
+@pytest.mark.parametrize('warmup', [-1, 3])
+@pytest.mark.parametrize(
+    ('before', 'now', 'told'),
+    [
+        ({**MULTI, 'milestones': [7]}, {**MULTI, 'milestones': [3]}, 'milestones [7], now [3]'),
+        ({**MULTI, 'milestones': [3]}, {**MULTI, 'milestones': [6]}, 'milestones [3], now [6]'),
+        (
+            {**MULTI, 'milestones': [3]},
+            {**MULTI, 'milestones': [3, 3], 'gamma': 0.1},
+            'gamma 0.5, now 0.1',
+        ),
+        (
+            {**MULTI, 'milestones': [2]},
+            {**MULTI, 'milestones': [5], 'restarts': [0, 3], 'restart_weights': [1, 0.3]},
+            'restarts [0], now [0, 3]',
+        ),
+        ({**COSINE, 'periods': [4]}, {**COSINE, 'periods': [8]}, 'periods [4], now [8]'),
+        ({**MULTI, 'milestones': [3]}, {**COSINE, 'periods': [8]}, 'periods None, now [8]'),
+        ({**MULTI, 'milestones': [3]}, {**MULTI, 'milestones': [3]}, ''),
+    ],
+)
+def test_a_changed_schedule_is_taken(make, tmp_path, caplog, before, now, told, warmup):
+    """From the resumed iteration on the rates are those of a run that had it from its start."""
+
+    def rates(schedule: dict, last: int, resume: int = 0) -> list[float]:
+        model = make()
+        model.schedulers.clear()
+        for group in model.optimizers[0].param_groups:
+            group.update(lr=1e-3, initial_lr=1e-3)
+        model.opt['train'].update(scheduler=dict(schedule), warmup_iter=warmup)
+        model.setup_schedulers()
+        if resume:
+            model.resume_training(load_safely(tmp_path / 'training_states' / f'{resume}.state'))
+        found = []
+        for iteration in range(resume + 1, last + 1):
+            model.update_learning_rate(iteration, warmup)
+            step(model, iteration)
+            found.append(model.get_current_learning_rate()[0])
+        model.save(0, last)
+        return found
+
+    wanted = rates(now, 8)
+    rates(before, 4)
+    logging.getLogger('basicsr').addHandler(caplog.handler)
+    try:
+        assert rates(now, 8, resume=4) == pytest.approx(wanted[4:], rel=1e-12)
+    finally:
+        logging.getLogger('basicsr').removeHandler(caplog.handler)
+    assert told in caplog.text and bool(told) == ('goes on with other settings' in caplog.text)
+
+
+def test_a_schedule_that_had_stopped_learning_goes_on(make, tmp_path):
+    """A rate of 0 cannot be multiplied back."""
+    schedule = {**MULTI, 'milestones': [2], 'gamma': 0}
+    for resume in (0, 4):
+        model = make()
+        model.schedulers.clear()
+        model.opt['train']['scheduler'] = {**schedule, 'gamma': 0.5 if resume else 0}
+        model.setup_schedulers()
+        if resume:
+            model.resume_training(load_safely(tmp_path / 'training_states' / '4.state'))
+            assert model.get_current_learning_rate()[0] == pytest.approx(5e-4)
+            return
+        for iteration in range(1, 5):
+            model.update_learning_rate(iteration)
+            step(model, iteration)
+        assert model.get_current_learning_rate()[0] == 0
+        model.save(0, 4)

@@ -47,7 +47,7 @@ def install(monkeypatch):
 )
 def test_which_torch(install, monkeypatch, driver, wanted, platform, build, index):
     monkeypatch.setattr(install, 'nvidia_driver', lambda: driver)
-    choice = install.choose(wanted, platform)
+    choice = install.choose(wanted, platform, 'arm64')
     assert (
         choice.build == build
         and (index is None) == (choice.index is None)
@@ -59,7 +59,15 @@ def test_which_torch(install, monkeypatch, driver, wanted, platform, build, inde
 
 def test_no_cuda_on_macos(install):
     with pytest.raises(SystemExit, match='no CUDA build for macOS'):
-        install.choose('cuda', 'darwin')
+        install.choose('cuda', 'darwin', 'arm64')
+
+
+def test_intel_macs_are_told_before_anything_is_fetched(install):
+    with pytest.raises(
+        SystemExit, match='a Python for Intel Macs, and torch 2.4 and later have no'
+    ):
+        install.choose(None, 'darwin', 'x86_64')
+    assert install.choose(None, 'linux', 'x86_64').build == 'cpu'
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='the stand-in is a shell script')

@@ -25,6 +25,14 @@ SWINIR = {
     'img_size': 16, 'upscale': 1, 'upsampler': '', 'resi_connection': '1conv',
 }  # fmt: skip
 
+UNFOLDED = {
+    'type': 'Unfolded', 'steps': 1,
+    'inner': {
+        'type': 'HMACA', 'in_chans': 1, 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'interval_size': 4,
+        'drop_path_rate': 0,
+    },
+}  # fmt: skip
+
 
 def run(folder, command, options):
     initialized_logger.clear()  # BasicSR opens a log file only once a process
@@ -36,12 +44,13 @@ def run(folder, command, options):
     )
 
 
-@pytest.mark.parametrize('network', ['HMACA', 'SwinIR'])
+@pytest.mark.parametrize('network', ['HMACA', 'SwinIR', 'Unfolded'])
 def test_from_training_to_a_restored_gray_file(tmp_path, network):
     make_triplets(tmp_path / 'data' / 'train', 3)
     make_triplets(tmp_path / 'data' / 'test', 1, seed=1)
     options = tiny_options(tmp_path / 'data')
-    options['network_g'] = {**options['network_g'], 'in_chans': 1} if network == 'HMACA' else SWINIR
+    sections = {'HMACA': {**options['network_g'], 'in_chans': 1}, 'SwinIR': SWINIR}
+    options['network_g'] = {**sections, 'Unfolded': UNFOLDED}[network]
     options['train']['total_iter'] = 2
     options['val'].update(val_freq=2, save_img=True)
     run(tmp_path, 'train', options)
@@ -54,7 +63,7 @@ def test_from_training_to_a_restored_gray_file(tmp_path, network):
     lq, mask = cv2.cvtColor(lq, cv2.COLOR_BGR2GRAY), mask[..., 0]
     assert restored.ndim == 2 and np.array_equal(restored[mask == 0], lq[mask == 0])
     weights = tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
-    restorer = load_restorer(weights, 'cpu', opt=None if network == 'HMACA' else options)
+    restorer = load_restorer(weights, 'cpu', opt=options if network == 'SwinIR' else None)
     assert restorer.channels == 1
     image = restorer.restore(lq, mask)
     assert image.shape == lq.shape and np.array_equal(image[mask == 0], lq[mask == 0])
@@ -141,3 +150,6 @@ def test_what_cannot_work_is_a_mistake_of_the_option_file(tmp_path):
             checks.check(changed(options, changes))
         assert len(caught.value.lines) == 1 and caught.value.lines[0].startswith(line)
     checks.check(changed(options, {'network_g:in_chans': 1}))
+    inner = {**UNFOLDED['inner'], 'in_chans': 2}
+    with pytest.raises(OptionError, match='^network_g:inner:in_chans: got 2, expected 1'):
+        checks.check(changed(options, {'network_g': {**UNFOLDED, 'inner': inner}}))
