@@ -15,6 +15,8 @@ LARGEST = 64  # longest block side that is looked for, in pixels
 ON_GRID = 0.97  # part of all colour changes that lie on the lines of a grid
 FLAT = 0.95  # part of the pixels that lie in runs of equal colour, at least FEWEST of them
 FEWEST = 4
+# Evidence by pixel of the mask that a few flat pixels reach by chance, where black or white is cut.
+CHANCE = 0.025
 
 
 class Grid(NamedTuple):
@@ -133,7 +135,8 @@ def exact_grid(image: np.ndarray, mask: np.ndarray) -> Grid | None:
             continue
         changes = sum(int(count.sum()) for count in counts)
         evidence = changes * np.log(found[0])
-        if evidence > most and changes >= max(12, 3 * found[0]):
+        least = CHANCE * mask.sum()
+        if evidence > max(most, least) and changes >= max(12, 3 * found[0]):
             best, most = (core, *found), evidence
     if best is None:
         return None
