@@ -3,6 +3,7 @@ tiny triplets.
 """
 
 import csv
+import errno
 import json
 import logging
 import math
@@ -23,13 +24,14 @@ import torch
 import yaml
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.prefetch_dataloader import CPUPrefetcher
-from basicsr.utils import mkdir_and_rename
+from basicsr.utils import misc
 from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
+from hmaca_arch.files import atomic
 from hmaca_arch.training import basicsr_replacements, locking, resuming
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
@@ -448,9 +450,27 @@ def test_runs_that_start_within_a_second_do_not_share_an_archive(tmp_path):
     """BasicSR names it by the second, and cannot move a folder onto a filled one."""
     training.install()
     for _ in range(3):
-        mkdir_and_rename(str(tmp_path / 'run'))
+        misc.mkdir_and_rename(str(tmp_path / 'run'))
         (tmp_path / 'run' / 'a').touch()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_earlier_run_that_a_scanner_reads_is_moved_aside_later(tmp_path, monkeypatch):
+    """On Windows a folder is not renamed while a file in it is open."""
+    training.install()
+    (tmp_path / 'run').mkdir()
+    monkeypatch.setattr(atomic, 'WAITS', (0, 0, 0))
+    refusals, real = [1, 2], os.replace
+
+    def replace(*paths):
+        if refusals:
+            refusals.pop()
+            raise PermissionError(errno.EACCES, 'Permission denied', paths[0])
+        real(*paths)
+
+    monkeypatch.setattr(os, 'replace', replace)
+    misc.mkdir_and_rename(str(tmp_path / 'run'))
+    assert not refusals and len(list(tmp_path.iterdir())) == 2
 
 
 HOLD = (
