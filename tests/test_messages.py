@@ -211,7 +211,7 @@ def test_names_through_restore(tmp_path, tiny_checkpoint):
         and f'no mask: masks{SHOWN} has no image' in text
     )
     assert (
-        f'warning: in/{SHOWN}2.png: the mask holds 0 and 1' in text
+        f'note: in/{SHOWN}2.png: the mask holds 0 and 1' in text
         and f'out{SHOWN}: 1 done, 0 copied, 2 refused, 0 skipped' in text
     )
     report = json.loads((tmp_path / 'report.json').read_text())

@@ -99,7 +99,7 @@ def read_file(path: str | os.PathLike) -> bytes:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             found = 'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe, socket or device'
-            raise ValueError(f'{path}: cannot be read as a image: it is {found}, expected a file')
+            raise ValueError(f'{path}: cannot be read as an image: it is {found}, expected a file')
         if status.st_size > LARGEST_FILE:
             raise ValueError(
                 f'{path}: cannot be read as an image: it has {status.st_size} bytes, '

@@ -124,6 +124,16 @@ def _formats_with_loss(data: bytes) -> tuple[str, ...]:
     return ()
 
 
+def readable() -> list[str]:
+    """Name the formats that are read here, the most frequent first."""
+    names = ['JPEG', *(name for name in FORMATS if name != 'JPEG')]
+    if features.check('avif'):
+        names.append('AVIF')
+    if importlib.util.find_spec('pillow_heif') is not None:
+        names.append('HEIC')
+    return names
+
+
 def need_heic() -> None:
     """Make Pillow read and write HEIC.
 

@@ -23,13 +23,13 @@ def output_folder(folder: Path, option: str = '--output') -> None:
 
 
 def output_image(path: Path, option: str = '--output') -> None:
-    """Raise a ValueError for a file that OpenCV could not write a picture to."""
+    """Raise a ValueError for a file that OpenCV could not write an image to."""
     if (
         not cv2.haveImageWriter(str(path.absolute()))
         or path.is_dir()
         or not path.absolute().parent.is_dir()
     ):
         raise ValueError(
-            f'{option}: {path} cannot be written; expected the name of a picture, as a.png, in '
+            f'{option}: {path} cannot be written; expected the name of an image, as a.png, in  '
             'a folder that exists'
         )

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hmaca_arch.files.images import read_file
-from hmaca_arch.files.opening import FORMATS
+from hmaca_arch.files.opening import readable
 from hmaca_arch.inference import Restorer
 from hmaca_arch.page import examples, work
 from hmaca_arch.page.forms import attachment, file_of, notes_header, number_of, settings_of, text_of
@@ -113,7 +113,7 @@ class Routes:
         """Say what the page needs to know of this server (GET api/about)."""
         return JSONResponse(
             {
-                'formats': ['JPEG', *(name for name in FORMATS if name != 'JPEG'), 'AVIF'],
+                'formats': readable(),
                 'largest': LARGEST_UPLOAD,
                 'network': type(self.restorer.network).__name__,
                 'device': str(self.restorer.device),

@@ -73,7 +73,7 @@ def attempt(job: Job, restorer: Restores, request: Request, progress: Progress) 
         tell(f'error: {shown}: {reason}')
         return {'file': str(job.image), 'status': REFUSED, 'reason': reason}
     for note in entry['notes']:
-        tell(f'warning: {shown}: {note}')
+        tell(f'note: {shown}: {note}')
     return entry
 
 

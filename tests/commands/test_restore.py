@@ -181,7 +181,7 @@ def test_mask_sense(run, folder):
 def test_doubtful_masks_are_said(run, folder, pixels, ending, message):
     cv2.imwrite(f'm.{ending}', pixels)
     code, _, err = run('-i', 'pictures/c.png', '-m', f'm.{ending}', '-o', 'out.png', '--verify')
-    assert code == 0 and 'warning: pictures/c.png: ' in err and message in err
+    assert code == 0 and 'note: pictures/c.png: ' in err and message in err
     if 'instead' in message:
         assert differs(folder / 'pictures' / 'c.png', folder / 'out.png')[pixels == 1].any()
 

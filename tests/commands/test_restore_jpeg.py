@@ -59,11 +59,11 @@ def test_a_jpeg_stays_one(run):
     # the region touches 2x3 blocks of brightness, and 2x2 of each colour
     first, second = err.splitlines()
     assert first == (
-        'basicsr restore: warning: in.jpg: 14 of 72 JPEG blocks were encoded again, '
+        'basicsr restore: note: in.jpg: 14 of 72 JPEG blocks were encoded again, '
         'all others are as they were; '
         'pixels may change in 15,0,34,33 (x,y,w,h), 922 of them outside the mask'
     )
-    assert second.startswith('basicsr restore: warning: in.jpg: inside, out.jpg is ')
+    assert second.startswith('basicsr restore: note: in.jpg: inside, out.jpg is ')
     assert second.endswith(' dB (PSNR) from what was restored, by its JPEG encoding')
     (entry,) = json.loads(Path('r.json').read_text('utf-8'))['files']
     assert entry['may_change'] == [[0, 15, 33, 49]] and entry['verified']
@@ -143,7 +143,7 @@ def test_what_cannot_stay_a_jpeg_becomes_png(run):
         'cmyk.png',
     ]
     assert (
-        'warning: in/cmyk.jpg: it is CMYK, so that as JPEG all of it would be compressed again; '
+        'note: in/cmyk.jpg: it is CMYK, so that as JPEG all of it would be compressed again; '
         'written as cmyk.png (--quality N writes JPEG)\n'
     ) in err
     assert 'in/arithmetic.jpg: it is coded arithmetically, so that' in err

@@ -1,6 +1,7 @@
 """Test what the page is asked over HTTP: images, masks, restorations, files, and api/restore."""
 
 import gzip
+import importlib.util
 import io
 import threading
 import time
@@ -311,6 +312,8 @@ def test_a_result_becomes_the_image(visitor):
 def test_examples_are_degraded_and_compared(real):
     visitor, _ = real
     about = visitor.ask('GET', '/api/about').json
+    heic = importlib.util.find_spec('pillow_heif') is not None
+    assert about['formats'][0] == 'JPEG' and ('HEIC' in about['formats']) == heic
     assert [one['name'] for one in about['examples']] == ['chelsea', 'coffee', 'rocket']
     image = visitor.post('/api/examples', name='chelsea', degradation='noise', strength=6).json
     assert image['has_mask'] and image['name'] == 'chelsea.png'
