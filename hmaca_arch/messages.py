@@ -32,7 +32,7 @@ def printable_lines(text: str) -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a text to stdout, or to `file`. Nothing else in the package prints.
+    """Print a text to stdout, or to `file`. Nothing else in the package does.
 
     Raises:
         OSError: stdout cannot be written, for example to a full disk.
