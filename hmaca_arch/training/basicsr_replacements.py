@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from hmaca_arch.config.training_checks import optimizers
 from hmaca_arch.files.atomic import replace
-from hmaca_arch.messages import say, suggestion
+from hmaca_arch.messages import printable, say, suggestion
 from hmaca_arch.training import stopping
 
 _model_to_device = BaseModel.model_to_device
@@ -75,7 +75,7 @@ def move_aside_and_make(path: str) -> None:
     """Make a run's folder; an earlier run's is renamed, as soon as nothing in it is in use."""
     if os.path.exists(path):
         new_name = f'{path}_archived_{misc.get_time_str()}'
-        say(f'Path already exists. Rename it to {new_name}')
+        say(f'Path already exists. Rename it to {printable(new_name)}')
         replace(path, new_name)
     os.makedirs(path, exist_ok=True)
 

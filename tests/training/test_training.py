@@ -4,6 +4,7 @@ tiny triplets.
 
 import csv
 import errno
+import hashlib
 import json
 import logging
 import math
@@ -32,6 +33,7 @@ import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
 from hmaca_arch.files import atomic
+from hmaca_arch.models.validating_model import shortened
 from hmaca_arch.training import basicsr_replacements, locking, resuming
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
@@ -444,6 +446,27 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
     with pytest.raises(ValueError, match='tiny_archived_20260101_000000: move it back'):
         run(tmp_path, tiny_options(triplets), 'train', '--auto_resume')
     assert not (tmp_path / 'experiments' / 'tiny').exists()
+
+
+def test_names_are_shortened_to_what_a_file_system_takes():
+    assert shortened('name', 4) == 'name'
+    assert shortened('a' * 30, 20) == f'{"a" * 11}_{hashlib.sha256(b"a" * 30).hexdigest()[:8]}'
+    assert shortened('ü' * 15, 20).startswith('ü' * 5 + '_')  # 11 bytes hold five of them
+    assert shortened('a' * 30, 20) != shortened('a' * 31, 20)
+
+
+def test_images_with_the_longest_names_are_validated_and_saved(tmp_path, triplets):
+    """Such a name has no room left for the run's."""
+    for kind in ('lq', 'mask', 'gt'):
+        path = triplets / 'test' / kind / '0000.png'
+        path.rename(path.with_name(f'{"x" * 251}.png'))
+    options = tiny_options(triplets)
+    options['train']['total_iter'] = 1
+    options['val'].update(val_freq=1, save_img=True)
+    run(tmp_path, options)
+    run(tmp_path, options, 'test')
+    found = [path.name for path in (tmp_path / 'results').rglob('x*.png')]
+    assert len(found) == 2 and max(map(len, found)) == 255
 
 
 def test_runs_that_start_within_a_second_do_not_share_an_archive(tmp_path):
