@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any
@@ -216,8 +217,13 @@ def refuse_missing(wanted: list[str], present: Collection[str], place: str) -> N
     missing = [name for name in wanted if name not in present]
     if missing:
         more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
+        composed = {unicodedata.normalize('NFC', name) for name in present}
+        hint = ''
+        if any(unicodedata.normalize('NFC', name) in composed for name in missing):
+            hint = '; files of this name are there, with accents stored in another way: rename them'
         raise ValueError(
-            f'{place}: {len(missing)} of {len(wanted)} missing: {", ".join(missing[:5])}{more}'
+            f'{place}: {len(missing)} of {len(wanted)} missing: '
+            f'{", ".join(missing[:5])}{more}{hint}'
         )
 
 

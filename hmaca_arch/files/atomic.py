@@ -92,7 +92,7 @@ def sync(path: str | os.PathLike) -> None:
     """Wait until the disk has a file or a folder, where the system can say so.
 
     Raises:
-        OSError: it does not exist, or the disk is broken or full.
+        OSError: it does not exist, or the disk is broken or full. It names `path`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -102,6 +102,8 @@ def sync(path: str | os.PathLike) -> None:
         return
     try:
         _sync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     finally:
         os.close(descriptor)
 

@@ -1,5 +1,6 @@
 """Validation and test: measure the unrestored input and the result on every image."""
 
+import hashlib
 import inspect
 import itertools
 import json
@@ -23,6 +24,8 @@ from hmaca_arch.metrics.summary import ValidationTable
 from hmaca_arch.models.resumable_model import ResumableModel
 from hmaca_arch.restoring.sheets import strip
 from hmaca_arch.training import distributed, stopping
+
+LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
 class ValidatedImage(NamedTuple):
@@ -173,8 +176,9 @@ class ValidatingModel(ResumableModel):
             folder = os.path.join(folder, dataset)
             label = self.opt['val'].get('suffix') or self.opt['name']
         os.makedirs(folder, exist_ok=True)
+        stem = shortened(name, LONGEST_NAME - len(os.fsencode(f'_{label}_strip.png')))
         for suffix, image in (('', images['output']), ('_strip', strip(**images))):
-            target = os.path.join(folder, f'{name}_{label}{suffix}.png')
+            target = os.path.join(folder, f'{stem}_{label}{suffix}.png')
             write_atomically(target, cv2.imencode('.png', image)[1].tobytes())
 
     def write_results(
@@ -232,3 +236,12 @@ class ValidatingModel(ResumableModel):
             f'{metric} {best[metric]["val"]:.4f} @ {best[metric]["iter"]}'
             for metric in table.metrics
         )
+
+
+def shortened(name: str, room: int) -> str:
+    """Return a name of at most `room` bytes: if it is longer, its start and a digest."""
+    data = os.fsencode(name)
+    if len(data) <= room:
+        return name
+    digest = f'_{hashlib.sha256(data).hexdigest()[:8]}'
+    return data[: max(room - len(digest), 0)].decode(errors='ignore') + digest

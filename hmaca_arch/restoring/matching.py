@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from hmaca_arch.files.formats import BY_ENDING
 from hmaca_arch.messages import closest_to, printable
@@ -35,6 +36,7 @@ class Masks:
 
     Raises:
         ValueError: the folder holds no images.
+        OSError: it, or a subfolder, cannot be listed.
     """
 
     def __init__(self, folder: Path, images: Iterable[Found], suffix: str | None = None) -> None:
@@ -42,7 +44,7 @@ class Masks:
         self.images = {image.path.resolve() for image in images}
         self.by_place: dict[str, dict[str, list[Path]]] = {}
         self.used: dict[Path, Path] = {}  # the image of each mask
-        for here, folders, names in os.walk(folder):
+        for here, folders, names in os.walk(folder, onerror=_refuse):
             folders.sort()
             place = normal(Path(here).relative_to(folder).as_posix())
             for name in sorted(names):
@@ -101,3 +103,7 @@ class Masks:
         return [
             path for path in every if path not in self.used and path.resolve() not in self.images
         ]
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error

@@ -1,16 +1,19 @@
 """Methods and functions of BasicSR that training replaces, apart from its pipelines' own."""
 
+import os
 from typing import Any
 
 import basicsr.data
 import torch
 from basicsr.data.prefetch_dataloader import CPUPrefetcher
 from basicsr.models.base_model import BaseModel
+from basicsr.utils import misc
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from hmaca_arch.config.training_checks import optimizers
-from hmaca_arch.messages import suggestion
+from hmaca_arch.files.atomic import replace
+from hmaca_arch.messages import printable, say, suggestion
 from hmaca_arch.training import stopping
 
 _model_to_device = BaseModel.model_to_device
@@ -68,9 +71,19 @@ def print_different_keys(
     _print_different_keys(self, crt_net, load_net, strict)
 
 
+def move_aside_and_make(path: str) -> None:
+    """Make a run's folder; an earlier run's is renamed, as soon as nothing in it is in use."""
+    if os.path.exists(path):
+        new_name = f'{path}_archived_{misc.get_time_str()}'
+        say(f'Path already exists. Rename it to {printable(new_name)}')
+        replace(path, new_name)
+    os.makedirs(path, exist_ok=True)
+
+
 def install() -> None:
     """Put all of them into place; calling it again has no effect."""
     basicsr.data.worker_init_fn = init_worker
+    misc.mkdir_and_rename = move_aside_and_make
     CPUPrefetcher.__init__ = keep_loader
     BaseModel.get_optimizer = get_optimizer
     BaseModel.model_to_device = model_to_device

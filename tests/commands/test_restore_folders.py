@@ -1,6 +1,8 @@
 """`basicsr restore` on folders as people have them: odd endings, odd names, subfolders, masks."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -154,6 +156,21 @@ def test_masks_that_do_not_fit_are_named(run):
     assert 'skipped: masks/typo.png: a mask without an image' in err
     code, out, _ = run('-i', 'in/b.png', '-m', 'masks', '-o', 'b.png', '--mask-suffix', '_m')
     assert code == 0 and restored('b.png')
+
+
+def test_a_folder_of_masks_that_cannot_be_listed_is_named(run, monkeypatch):
+    """Otherwise its masks would be missing without a word."""
+    put('in/a.png'), put('masks/a.png', MASK), put('masks/sub/b.png', MASK)
+    real = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('sub'):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return real(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    status, _, errors = run('-i', 'in', '-m', 'masks', '-o', 'out')
+    assert status == 1 and 'masks/sub' in errors and 'Permission denied' in errors
 
 
 def test_names_that_differ_in_case_alone(run, monkeypatch):

@@ -3,6 +3,7 @@
 import copy
 import logging
 import shutil
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 import datasets_ext
 from datasets_ext.make_lmdb import make_lmdb
+from datasets_ext.sources import refuse_missing
 from hmaca_arch.training.sampling import SampleIndex
 
 KINDS = ('lq', 'mask', 'gt')
@@ -460,3 +462,13 @@ def test_options_of_the_other_data_set_are_unknown(root):
         build_dataset(paired(root, dataroot_lq=None))
     with pytest.raises(ValueError, match='is a file'):
         build_dataset(paired(root, dataroot_gt=str(root / 'gt' / 'p0.png')))
+
+
+def test_names_that_look_the_same_are_explained():
+    composed, apart = (unicodedata.normalize(form, 'é') for form in ('NFC', 'NFD'))
+    refuse_missing([composed], [composed], 'there')
+    for wanted, present in ((composed, apart), (apart, composed)):
+        with pytest.raises(ValueError, match='1 of 1 missing: .*stored in another way: rename'):
+            refuse_missing([wanted], [present], 'there')
+    with pytest.raises(ValueError, match='1 of 1 missing: e$'):
+        refuse_missing(['e'], [composed], 'there')

@@ -269,6 +269,21 @@ def test_a_disk_that_breaks_while_it_is_synced_is_an_error(tmp_path, monkeypatch
     )
 
 
+def test_a_disk_that_breaks_while_a_folder_is_synced_is_named(tmp_path, monkeypatch):
+    """The file is in place by then, but a power cut may still take its name away."""
+    real = os.fsync
+
+    def fail(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, 'Input/output error')
+        real(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / 'file', b'1')
+    assert str(caught.value) == f"[Errno {errno.EIO}] Input/output error: '{tmp_path}'"
+
+
 def test_no_hard_links_are_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'link', failing(errno.EPERM)[0])
     write_atomically(tmp_path / 'file', b'1')

@@ -3,6 +3,8 @@ tiny triplets.
 """
 
 import csv
+import errno
+import hashlib
 import json
 import logging
 import math
@@ -23,13 +25,15 @@ import torch
 import yaml
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.prefetch_dataloader import CPUPrefetcher
-from basicsr.utils import mkdir_and_rename
+from basicsr.utils import misc
 from basicsr.utils.logger import initialized_logger
 from conftest import basicsr, command_line, environment, make_triplets, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.commands.train import arguments
+from hmaca_arch.files import atomic
+from hmaca_arch.models.validating_model import shortened
 from hmaca_arch.training import basicsr_replacements, locking, resuming
 from hmaca_arch.training import pipeline as training
 from hmaca_arch.training.sampling import GlobalSampler, SampleIndex
@@ -444,13 +448,52 @@ def test_auto_resume_does_not_overlook_a_run_that_was_moved_aside(trained, tmp_p
     assert not (tmp_path / 'experiments' / 'tiny').exists()
 
 
+def test_names_are_shortened_to_what_a_file_system_takes():
+    assert shortened('name', 4) == 'name'
+    assert shortened('a' * 30, 20) == f'{"a" * 11}_{hashlib.sha256(b"a" * 30).hexdigest()[:8]}'
+    assert shortened('ü' * 15, 20).startswith('ü' * 5 + '_')  # 11 bytes hold five of them
+    assert shortened('a' * 30, 20) != shortened('a' * 31, 20)
+
+
+def test_images_with_the_longest_names_are_validated_and_saved(tmp_path, triplets):
+    """Such a name has no room left for the run's."""
+    for kind in ('lq', 'mask', 'gt'):
+        path = triplets / 'test' / kind / '0000.png'
+        path.rename(path.with_name(f'{"x" * 251}.png'))
+    options = tiny_options(triplets)
+    options['train']['total_iter'] = 1
+    options['val'].update(val_freq=1, save_img=True)
+    run(tmp_path, options)
+    run(tmp_path, options, 'test')
+    found = [path.name for path in (tmp_path / 'results').rglob('x*.png')]
+    assert len(found) == 2 and max(map(len, found)) == 255
+
+
 def test_runs_that_start_within_a_second_do_not_share_an_archive(tmp_path):
     """BasicSR names it by the second, and cannot move a folder onto a filled one."""
     training.install()
     for _ in range(3):
-        mkdir_and_rename(str(tmp_path / 'run'))
+        misc.mkdir_and_rename(str(tmp_path / 'run'))
         (tmp_path / 'run' / 'a').touch()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_earlier_run_that_a_scanner_reads_is_moved_aside_later(tmp_path, monkeypatch):
+    """On Windows a folder is not renamed while a file in it is open."""
+    training.install()
+    (tmp_path / 'run').mkdir()
+    monkeypatch.setattr(atomic, 'WAITS', (0, 0, 0))
+    refusals, real = [1, 2], os.replace
+
+    def replace(*paths):
+        if refusals:
+            refusals.pop()
+            raise PermissionError(errno.EACCES, 'Permission denied', paths[0])
+        real(*paths)
+
+    monkeypatch.setattr(os, 'replace', replace)
+    misc.mkdir_and_rename(str(tmp_path / 'run'))
+    assert not refusals and len(list(tmp_path.iterdir())) == 2
 
 
 HOLD = (
