@@ -124,6 +124,13 @@ def test_blur(clean, sigma):
     )
 
 
+def test_a_few_flat_pixels_where_white_is_cut_are_no_blocks():
+    bright = np.clip(data.rocket()[126:246, 37:157] * 1.8, 0, 255).astype(np.uint8)
+    mask = box(bright, 40, 40, 80, 80)
+    given = pixels.apply(bright, mask, Degradation.parse('blur:1.5'), np.random.default_rng(0))
+    assert only(given, mask, 0).degradation.kind == 'blur'
+
+
 @pytest.mark.parametrize('kind', ['noise', 'blur'])
 def test_the_degraded_part_of_a_wide_mask(clean, kind):
     region, mask = square(clean), square(clean, wider=9)
