@@ -8,8 +8,16 @@ from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from hmaca_arch import __version__, interrupts, streams
-from hmaca_arch.messages import keep_logs_printable, one_line, printable, say, suggestion
+from hmaca_arch import __version__, interrupts
+from hmaca_arch.messages import (
+    complete_streams,
+    flush_streams,
+    keep_logs_printable,
+    one_line,
+    printable,
+    say,
+    suggestion,
+)
 
 COMMANDS = {
     'train': 'train the network of an option file',
@@ -43,7 +51,7 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     The exit status is what `command` returns (None: 0), 1 after a mistake of the user's, which is
     printed as one line, or 130 after Ctrl-C.
     """
-    streams.complete()
+    complete_streams()
     if hasattr(sys.stdout, 'reconfigure'):
         # File names may hold bytes that no text has.
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -53,7 +61,7 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     warnings.filterwarnings('ignore', module=r'PIL\.')
     with interrupts.watched(name):
         status = _status_of(name, command)
-        status = _status_of(name, streams.flush) or status
+        status = _status_of(name, flush_streams) or status
         if interrupts.asked():
             # Python's own way out could still be interrupted, and would show a traceback.
             interrupts.leave(status)

@@ -5,14 +5,14 @@ logged or shown on the page goes through this module.
 """
 
 import difflib
+import errno
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, TextIO
-
-from hmaca_arch import streams
 
 # Control characters (escape sequences begin with one), line separators, marks that change the
 # direction of text, and lone surrogates, which stand for bytes that are no text.
@@ -32,12 +32,53 @@ def printable_lines(text: str) -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a text to stdout, or to `file`. Nothing else in the package does.
+    """Print a text to stdout, or to `file`, now. Nothing else in the package prints.
+
+    If the stream's reader has gone (`| head`), nothing is written.
 
     Raises:
         OSError: stdout cannot be written, for example to a full disk.
     """
-    streams.write_line(file or sys.stdout, printable_lines(text))
+    stream = file or sys.stdout
+    try:
+        print(printable_lines(text), file=stream, flush=True)
+    except OSError as error:
+        _refused(stream, error)
+
+
+def complete_streams() -> None:
+    """Open the streams that are closed (`2>&-`, services, pythonw), so that they lead nowhere.
+
+    Otherwise a file would get the number of a stream, and C libraries would write messages into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
+
+
+def flush_streams() -> None:
+    """Write what stdout and stderr still hold, with the errors of `say`."""
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:
+            _refused(stream, error)
+
+
+def _refused(stream: TextIO, error: OSError) -> None:
+    """Let the stream lead nowhere, and raise the error if it matters.
+
+    Work goes on without a reader. Nobody can be told that stderr is full.
+    """
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+    reader_has_gone = error.errno in (errno.EPIPE, errno.EINVAL)  # the latter on Windows
+    if not reader_has_gone and stream is not sys.stderr:
+        raise OSError(error.errno, error.strerror, stream.name) from None
 
 
 class PrintableRecords(logging.Filter):

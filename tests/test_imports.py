@@ -27,7 +27,6 @@ FLOORS = [
         'hmaca_arch.compositing',
         'hmaca_arch.messages',
         'hmaca_arch.interrupts',
-        'hmaca_arch.streams',
         'hmaca_arch.compat',
         'hmaca_arch.devices',
     ),

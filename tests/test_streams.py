@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import command_line, environment
 
-from hmaca_arch import streams
+from hmaca_arch import messages
 
 HELP = ['--help'], ['--version']
 
@@ -60,7 +60,7 @@ def test_images_are_restored_with_closed_streams(tmp_path, triplets, tiny_checkp
 
 def test_no_file_gets_the_number_of_a_stream():
     code = (
-        'import os; from hmaca_arch import streams; streams.complete()\n'
+        'import os; from hmaca_arch import messages; messages.complete_streams()\n'
         'assert os.open(os.devnull, os.O_RDONLY) > 2\n'
         'import sys; print("x"); print("x", file=sys.stderr)\n'
     )
@@ -80,6 +80,6 @@ def test_windows_says_it_with_another_number(tmp_path):
             raise OSError(errno.EINVAL, 'Invalid argument')
 
     with open(tmp_path / 'file', 'w', encoding='utf-8') as file:
-        streams.write_line(Gone(file), 'text')
+        messages.say('text', Gone(file))
         file.write('text')  # which goes nowhere now
     assert not (tmp_path / 'file').read_text('utf-8')
