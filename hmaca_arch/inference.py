@@ -37,9 +37,8 @@ from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
 from hmaca_arch.restoring.measuring_masks import measure_mask
-from hmaca_arch.restoring.pools import decide_pools
 from hmaca_arch.restoring.regions import Box, Region, marked_box
-from hmaca_arch.restoring.telling import Told, counts_from_box, open_pool_of, told_of
+from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -121,8 +120,7 @@ class Restorer:
                 is then the whole mask. 'auto' measures each region, and restores the part of the
                 mask that is degraded.
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
-                the start and after each tile. The count may start again: if memory runs out, or
-                after blocks were restored both ways to see how they were coloured. Raise any
+                the start and after each tile. The count starts again if memory runs out. Raise any
                 exception in it to cancel; it reaches the caller.
             settings: see `run`.
 
@@ -184,7 +182,7 @@ class Restorer:
         # From here on only a part of the image: copies of all of a large one cost more than its
         # region. Crops fit into it, and feathering sees where regions end.
         window = marked_box(given).grown(context + EVEN, *given.shape)
-        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings, progress)
+        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings)
         restored = pixels.copy()
         target = restored[window.area][..., : crops.colours.shape[2]]
         self._restore_into(target, crops, settings, notes, progress)
@@ -198,7 +196,6 @@ class Restorer:
         window: Box,
         told: Degradation | None,
         settings: '_Settings',
-        progress: Progress | None,
     ) -> tuple[Crops, list[str]]:
         """Find the regions and their degradations.
 
@@ -208,7 +205,6 @@ class Restorer:
             window: the part that is looked at.
             told: the degradation; None: measure it, if the network takes it.
             settings: the numbers of `run`.
-            progress: see `decide_pools`.
 
         Returns:
             The crops, in coordinates of the window, and notes.
@@ -229,10 +225,7 @@ class Restorer:
             raise ValueError('the network restores gray images, and this one has colours')
         places = [region.crop.moved(*window[:2]) for region in regions]
         by_region = [told_of(place, seen).seen_from(*window, given.shape) for place in places]
-        open_pools = [open_pool_of(place, seen) for place in places]
-        crops = Crops(colours, mask, regions, by_region)
-        crops, decided = decide_pools(crops, open_pools, self.crops, settings.sizes, progress)
-        return crops, notes + decided
+        return Crops(colours, mask, regions, by_region), notes
 
     def _doubts(
         self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool

@@ -24,14 +24,10 @@ ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
 class Told(NamedTuple):
-    """One region's degradation and the box around its degraded pixels.
-
-    Both are in the image's coordinates. `open_pool` is that of `Measured`.
-    """
+    """One region's degradation and the box around its degraded pixels, in the image."""
 
     box: Box
     degradation: Degradation
-    open_pool: float | None = None
 
 
 class Look(NamedTuple):
@@ -76,7 +72,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(Told(box, d, one.open_pool))
+        told.append(Told(box, d))
     if found and not degraded.any():
         notes.append(NOTHING)
     return Look(degraded, told, notes)
@@ -105,9 +101,3 @@ def told_of(box: Box, told: Sequence[Told]) -> Degradation:
     if first.kind in ('blur', 'noise') and same_kind and max(sigmas) <= ALIKE * min(sigmas):
         return replace(first, sigma=float(np.mean(sigmas)))
     return UNKNOWN
-
-
-def open_pool_of(box: Box, told: Sequence[Told]) -> float | None:
-    """Return `open_pool` of the only region inside a box; None if there are several."""
-    inside = [one.open_pool for one in told if one.box.common(box)]
-    return inside[0] if len(inside) == 1 else None

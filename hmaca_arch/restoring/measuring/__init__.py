@@ -26,9 +26,9 @@ from hmaca_arch.restoring.measuring.lossy import (
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.pool import pool_evidence
+from hmaca_arch.restoring.measuring.starts import LONGEST, OPEN, decide_pool
 from hmaca_arch.restoring.regions import Box, marked_box
 
-OPEN = 8.0  # log likelihood ratio from which the pool is not open
 POOL_TRUST = 0.3  # of the evidence about how blocks are coloured
 CONTEXT = 64  # pixels around a region that are looked at
 GAP = 3  # pixels around a mask that may be degraded as well
@@ -53,8 +53,6 @@ class Measured(NamedTuple):
         spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
             that is not known.
         words: the same for people.
-        open_pool: of blocks whose colours leave it open: the log likelihood that they are those of
-            middle pixels, less that of means. None if nothing is open.
     """
 
     degradation: Degradation
@@ -62,7 +60,6 @@ class Measured(NamedTuple):
     area: np.ndarray
     spill: int
     words: str
-    open_pool: float | None = None
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -214,20 +211,19 @@ def _pixelized(
     at_corner = all((box[axis] - offset[axis]) % block == 0 for axis in (0, 1))
     cut = at_corner and any((box[axis + 2] - offset[axis]) % block for axis in (0, 1))
     known = ~(every & ~mask) & ~grid.area
-    evidence = pool_evidence(image.astype(np.float32), grid, known, cut, exact)
-    pool = 'centre' if evidence > 0 else 'mean'
     same_box = bool((grid.area == mask).all())
     anchor = (
         ('start', 'start')
         if not grid.spill and (cut or (at_corner and same_box))
         else ('offset', 'offset')
     )
-    confidence = float(1 / (1 + np.exp(-min(abs(evidence) * POOL_TRUST, 30)))) * (
-        1 if exact else 0.85
-    )
-    degradation = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
-    open_pool = evidence if abs(evidence) < OPEN else None
-    return Measured(degradation, confidence, grid.area & mask, grid.spill, '', open_pool)
+    evidence = pool_evidence(image.astype(np.float32), grid, known, cut, exact)
+    pool, odds = 'centre' if evidence > 0 else 'mean', POOL_TRUST * abs(evidence)
+    found = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
+    if abs(evidence) < OPEN and max(box.shape) <= LONGEST:
+        pool, odds = decide_pool(image / 255, grid.area, found, evidence)
+    confidence = float(1 / (1 + np.exp(-min(odds, 30)))) * (1 if exact else 0.85)
+    return Measured(replace(found, pool=pool), confidence, grid.area & mask, grid.spill, '')
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
