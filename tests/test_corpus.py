@@ -36,7 +36,7 @@ OPTIONS = {
     'key_twice': "key 'name' is given twice",
     'map_of_a_text': 'network_g (line 1): ',
     'merge_bomb': 'holds more than 20000 values, aliases resolved',
-    'not_utf8': "can't decode byte 0xff",
+    'not_utf8': 'is not UTF-8: byte 0xff at position 6',
     'nul_character': 'unacceptable character #x0000',
     'object': 'name (line 1): it is given as ',
     'set_of_a_list': 'region (line 1): it is given as ',
