@@ -18,7 +18,7 @@ EVIDENCE, STEP, OFFSET = 5.2, 11.2, -2.4
 CALIBRATED = 0.4  # of the score: the logarithm of the odds
 LARGE = 10.0  # log likelihood ratio beyond which more evidence hardly counts
 OPEN = 16.0  # log likelihood ratio from which the pool is not open
-LONGEST = 128  # side in pixels: larger regions take long, and have many blocks to tell from
+LONGEST = 256  # side in pixels: larger regions take long, and have many blocks to tell from
 LEAST = 1e-4  # root mean square of a step; smaller ones are rounding
 
 
