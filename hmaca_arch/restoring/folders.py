@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmaca_arch.files.formats import IMAGE_ENDINGS, hint_for_ending
+from hmaca_arch.files.outputs import real_path
 
 SKIPPED, REFUSED = 'skipped', 'refused'
 
@@ -60,7 +61,7 @@ def find_images(
     Raises:
         FileNotFoundError: an input does not exist, or no file matches it.
     """
-    reasons = {path.resolve(): reason for path, reason in apart}
+    reasons = {real_path(path): reason for path, reason in apart}
     images: dict[Path, Found] = {}
     left: dict[Path, Left] = {}
     for path in _expanded(inputs):
@@ -118,8 +119,8 @@ def _subfolder(
 ) -> Iterator[Found | Left]:
     """Yield what a subfolder holds, or one line about it."""
     path = root / below
-    if path.resolve() in apart:
-        yield Left(path, SKIPPED, apart[path.resolve()])
+    if (real := real_path(path)) in apart:
+        yield Left(path, SKIPPED, apart[real])
     elif path.is_symlink() and recursive:
         yield Left(path, SKIPPED, 'a link to a folder; name it as an input of its own')
     elif recursive:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hmaca_arch.files.formats import BY_ENDING
+from hmaca_arch.files.outputs import real_path
 from hmaca_arch.messages import closest_to, printable
 from hmaca_arch.restoring.folders import Found
 
@@ -41,7 +42,7 @@ class Masks:
 
     def __init__(self, folder: Path, images: Iterable[Found], suffix: str | None = None) -> None:
         self.folder, self.suffix = folder, suffix
-        self.images = {image.path.resolve() for image in images}
+        self.images = {real_path(image.path) for image in images}
         self.by_place: dict[str, dict[str, list[Path]]] = {}
         self.used: dict[Path, Path] = {}  # the image of each mask
         for here, folders, names in os.walk(folder, onerror=_refuse):
@@ -79,7 +80,7 @@ class Masks:
         """Return what could be meant: with the suffix; else of the same name, else customary."""
         if self.suffix:
             return stems.get(normal(stem + self.suffix), [])
-        same = [path for path in stems.get(stem, []) if path.resolve() not in self.images]
+        same = [path for path in stems.get(stem, []) if real_path(path) not in self.images]
         pattern = re.compile(re.escape(stem) + CUSTOMARY)
         customary = (paths for name, paths in stems.items() if pattern.fullmatch(name))
         return same or list(itertools.chain.from_iterable(customary))
@@ -101,7 +102,7 @@ class Masks:
         for stems in self.by_place.values():
             every += itertools.chain.from_iterable(stems.values())
         return [
-            path for path in every if path not in self.used and path.resolve() not in self.images
+            path for path in every if path not in self.used and real_path(path) not in self.images
         ]
 
 

@@ -11,6 +11,7 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.image_files import check_output, is_own_output
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
+from hmaca_arch.files.outputs import real_path
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, Listing, find_images
 from hmaca_arch.restoring.mask_sources import MaskSource
 from hmaca_arch.restoring.matching import Masks, normal
@@ -137,8 +138,8 @@ def _apart(request: Request) -> list[tuple[Path, str]]:
     apart = [(request.output, "the output's folder")]
     if request.mask is not None:
         apart.append((request.mask, 'the folder of masks'))
-    named = {path.resolve() for path in request.inputs if path.exists()}
-    return [(path, reason) for path, reason in apart if path.resolve() not in named]
+    named = {real_path(path) for path in request.inputs if path.exists()}
+    return [(path, reason) for path, reason in apart if real_path(path) not in named]
 
 
 def _match(
@@ -152,9 +153,11 @@ def _match(
     if request.mask is None:
         return {image.path: (None, False) for image in images}, {}
     if not request.mask.is_dir():
-        own = request.mask.resolve()
-        left += [Left(one.path, SKIPPED, 'the mask') for one in images if one.path.resolve() == own]
-        others = [one for one in images if one.path.resolve() != own]
+        own = real_path(request.mask)
+        left += [
+            Left(one.path, SKIPPED, 'the mask') for one in images if real_path(one.path) == own
+        ]
+        others = [one for one in images if real_path(one.path) != own]
         if images and not others:
             raise ValueError(f'--mask: {request.mask} is the image itself; expected another file')
         images[:] = others
@@ -167,9 +170,9 @@ def _match(
             matched[image.path] = (masks.of(image), False)
         except ValueError as error:
             refused[image.path] = str(error)
-    used = {mask.resolve(): image for mask, image in masks.used.items()}
+    used = {real_path(mask): image for mask, image in masks.used.items()}
     for image in list(images):
-        owner = used.get(image.path.resolve())
+        owner = used.get(real_path(image.path))
         if owner is not None:
             images.remove(image)
             left.append(Left(image.path, SKIPPED, f'the mask of {owner.name}'))
@@ -213,15 +216,15 @@ def _as_png(job: Job, request: Request) -> Job:
 
 
 def _same_case(path: Path) -> Path:
-    return Path(normal(str(path.resolve())))
+    return Path(normal(str(real_path(path))))
 
 
 def ignores_case(jobs: list[Job]) -> bool:
     """Tell whether outputs differ in case alone, where `A.png` and `a.png` are one file."""
-    exact = {job.output.resolve() for job in jobs}
+    exact = {real_path(job.output) for job in jobs}
     if len({_same_case(path) for path in exact}) == len(exact):
         return False
-    folder = next(path for path in jobs[0].output.resolve().parents if path.is_dir())
+    folder = next(path for path in real_path(jobs[0].output).parents if path.is_dir())
     try:
         with tempfile.NamedTemporaryFile(prefix='case', dir=folder) as file:
             return Path(file.name).with_name(Path(file.name).name.upper()).exists()
@@ -237,27 +240,27 @@ def _without_clashes(jobs: list[Job], images: set[Path]) -> tuple[list[Job], lis
     Raises:
         ValueError: the output is the mask.
     """
-    inputs = {path.resolve(): path for path in images}
+    inputs = {real_path(path): path for path in images}
     place = _same_case if ignores_case(jobs) else Path.resolve
     count = Counter(place(job.output) for job in jobs)
     earlier = {
-        job.output.resolve()
+        real_path(job.output)
         for job in jobs
-        if job.output.resolve() in inputs
-        and job.output.resolve() != job.image.resolve()
+        if real_path(job.output) in inputs
+        and real_path(job.output) != real_path(job.image)
         and is_own_output(job.output)
     }
     kept, left = [], []
     for job in jobs:
-        output = job.output.resolve()
-        if job.mask is not None and output == job.mask.resolve():
+        output = real_path(job.output)
+        if job.mask is not None and output == real_path(job.mask):
             raise ValueError(f'--output: {job.output} is the mask; expected another file')
-        if job.image.resolve() in earlier:
+        if real_path(job.image) in earlier:
             left.append(Left(job.image, SKIPPED, 'an output of an earlier run'))
         elif count[place(job.output)] - (output in earlier) > 1:
             why = f'{job.output} is the output of another image too; rename one, or --format same'
             left.append(Left(job.image, REFUSED, why))
-        elif output in inputs and output != job.image.resolve() and output not in earlier:
+        elif output in inputs and output != real_path(job.image) and output not in earlier:
             why = f'its output {job.output} is another image of the input; choose another folder'
             left.append(Left(job.image, REFUSED, why))
         else:

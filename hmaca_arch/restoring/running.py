@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.files.outputs import output_folder, real_path
 from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Left
 from hmaca_arch.restoring.image_jobs import COPIED, DONE, Progress, Restores, restore_file
@@ -139,7 +139,7 @@ def check_report(request: Request, plan: Plan, others: Sequence[Path]) -> None:
     files = [*others]
     for job in plan.jobs:
         files += [file for file in (job.image, job.mask, job.output) if file]
-    if path.resolve() in {file.resolve() for file in files}:
+    if real_path(path) in {real_path(file) for file in files}:
         raise ValueError(
             f'--json: {path} is an image, mask, output or checkpoint of this command; '
             'expected a file of its own'

@@ -363,3 +363,12 @@ def test_a_format_for_all(run):
         assert run(*command)[0] == 0 and outputs(kind) == [f'a.{kind}', f'b.{kind}']
     code, _, err = run('-i', 'in/a.png', '-m', 'mask.png', '-o', 'o.png', '--format', 'tif')
     assert code == 1 and '--format: tif does not fit the ending of o.png' in err
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='links need rights on Windows')
+def test_a_link_to_itself_is_refused_and_the_others_are_done(run):
+    put('mask.png', MASK)
+    put('in/a.png')
+    Path('in/loop.png').symlink_to('loop.png')
+    code, _, err = run('-i', 'in', '-m', 'mask.png', '-o', 'out')
+    assert code == 1 and outputs() == ['a.png'] and 'error: in/loop.png: ' in err

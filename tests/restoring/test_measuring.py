@@ -313,3 +313,17 @@ def test_the_quality_of_a_file(clean, kind):
         data = cv2.imencode(ending, clean, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
     data = b'' if kind == 'none' else data
     assert quality_of_file(data) == (70 if kind == 'jpeg' else None)
+
+
+@pytest.mark.parametrize('shape', [(3, 200), (200, 9), (1, 200)])
+def test_images_narrower_than_a_patch_are_unknown(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mask = np.zeros((*shape, 1), bool)
+    mask[shape[0] // 3 : -(shape[0] // 3) or None, shape[1] // 3 : -(shape[1] // 3)] = True
+    assert only(image, mask, 0).degradation.kind == 'unknown'
+
+
+@pytest.mark.parametrize('at', [(57, 3, 60, 57), (0, 57, 60, 60), (0, 0, 3, 60)])
+def test_narrow_regions_at_an_edge_are_measured(at):
+    image = np.random.default_rng(0).normal(128, 6, (60, 60, 3)).cumsum(0) % 256
+    measure(image.astype(np.uint8), box(image, *at))

@@ -25,6 +25,7 @@ from hmaca_arch.restoring.measuring.lossy import (
     lossy_noise,
 )
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
+from hmaca_arch.restoring.measuring.patches import SIDE
 from hmaca_arch.restoring.measuring.pool import pool_evidence
 from hmaca_arch.restoring.measuring.starts import LONGEST, OPEN, decide_pool
 from hmaca_arch.restoring.regions import Box, marked_box
@@ -182,7 +183,7 @@ def _measure_region(
         return _pixelized(image, mask, every, grid)
     near = cv2.dilate(every.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
     doubt = ''
-    if mask.sum() < SMALLEST or (~near).sum() < SMALLEST:
+    if min(mask.shape) < SIDE or min(mask.sum(), (~near).sum()) < SMALLEST:
         doubt = 'too few pixels to tell what was done'
     elif not np.ptp(image[mask], axis=0).any():
         doubt = 'one colour throughout: nothing is left of the image'

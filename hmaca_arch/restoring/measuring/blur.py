@@ -101,7 +101,7 @@ def _at(values: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> np.n
 def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int) -> int:
     """How far inside the mask's box the blur begins on one side; below 0: outside."""
     values, unclear, first, left, right = region.strips(box, side)
-    margin = min(margin, (right - left - SIDE) // 2)
+    margin = max(0, min(margin, (right - left - SIDE) // 2))
     columns = range(left + margin, right - margin - SIDE + 1, STEP)
     rows = [
         row
