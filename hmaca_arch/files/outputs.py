@@ -1,6 +1,5 @@
 """Places to write to, tried out before the work."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -31,11 +30,6 @@ def output_image(path: Path, option: str = '--output') -> None:
         or not path.absolute().parent.is_dir()
     ):
         raise ValueError(
-            f'{option}: {path} cannot be written; expected the name of an image, as a.png, in  '
+            f'{option}: {path} cannot be written; expected the name of an image, as a.png, in '
             'a folder that exists'
         )
-
-
-def real_path(path: Path) -> Path:
-    """Follow links. A link to itself, at which `Path.resolve` raises, stays as it is."""
-    return Path(os.path.realpath(path))

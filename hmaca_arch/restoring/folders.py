@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmaca_arch.files.formats import IMAGE_ENDINGS, hint_for_ending
-from hmaca_arch.files.outputs import real_path
 
 SKIPPED, REFUSED = 'skipped', 'refused'
 
@@ -43,6 +42,11 @@ class Listing(NamedTuple):
 
     images: list[Found]
     left: list[Left]
+
+
+def real_path(path: Path) -> Path:
+    """Follow links. A link to itself, at which `Path.resolve` raises, stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def find_images(

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from hmaca_arch.files.formats import BY_ENDING
-from hmaca_arch.files.outputs import real_path
 from hmaca_arch.messages import closest_to, printable
-from hmaca_arch.restoring.folders import Found
+from hmaca_arch.restoring.folders import Found, real_path
 
 CUSTOMARY = r'[_-]mask\d*'  # as LaMa, IOPaint and others name masks
 SHOWN = 3  # names in a message

@@ -11,8 +11,15 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.image_files import check_output, is_own_output
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
-from hmaca_arch.files.outputs import real_path
-from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, Listing, find_images
+from hmaca_arch.restoring.folders import (
+    REFUSED,
+    SKIPPED,
+    Found,
+    Left,
+    Listing,
+    find_images,
+    real_path,
+)
 from hmaca_arch.restoring.mask_sources import MaskSource
 from hmaca_arch.restoring.matching import Masks, normal
 

@@ -11,9 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.outputs import output_folder, real_path
+from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import one_line, printable, say
-from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Left
+from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Left, real_path
 from hmaca_arch.restoring.image_jobs import COPIED, DONE, Progress, Restores, restore_file
 from hmaca_arch.restoring.planning import Job, Plan, Request, make_plan
 

@@ -26,12 +26,19 @@ SWINIR = {
 }  # fmt: skip
 
 UNFOLDED = {
-    'type': 'Unfolded', 'steps': 1,
+    'type': 'Unfolded',
+    'steps': 1,
     'inner': {
-        'type': 'HMACA', 'in_chans': 1, 'embed_dim': 32, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'interval_size': 4,
+        'type': 'HMACA',
+        'in_chans': 1,
+        'embed_dim': 32,
+        'depths': [1],
+        'num_heads': [2],
+        'window_size': 8,
+        'interval_size': 4,
         'drop_path_rate': 0,
     },
-}  # fmt: skip
+}
 
 
 def run(folder, command, options):
