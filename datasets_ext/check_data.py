@@ -1,5 +1,6 @@
 """Check every image and mask of an option file's data sets, before a training reads them."""
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -184,10 +185,7 @@ class _DataSet:
 
     def all_places(self) -> list[Place]:
         """Return the places of all images."""
-        found: list[Place] = []
-        for places in self.places.values():
-            found += places.values()
-        return found
+        return list(itertools.chain.from_iterable(map(dict.values, self.places.values())))
 
 
 def scan(

@@ -10,7 +10,6 @@ there after every image was read back and compared.
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,11 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
         ValueError: an image cannot be read or has no usable name, or a value does not read back.
     """
     images = {_key(stem, path): path for stem, path in list_images(source).items()}
-    progress = partial(_bar, total=len(images), name=source.name, quiet=quiet)
+
+    def progress(items: Iterable[Any], what: str) -> Iterable[Any]:
+        name, hidden = f'{source.name}: {what}', quiet or None
+        return tqdm(items, desc=name, total=len(images), unit='image', disable=hidden)
+
     sizes = list(progress(pool.map(_encoded_size, images.values()), 'measure'))
     encoded = progress(pool.map(encode, images.values()), 'write')
     try:
@@ -148,10 +151,6 @@ def build_lmdb(source: Path, folder: Path, pool: Workers, quiet: bool = False) -
         raise OSError(f'{folder} cannot be written: {reason}') from None
     _verify(folder, images, pool, progress)
     return len(images)
-
-
-def _bar(items: Iterable[Any], what: str, total: int, name: str, quiet: bool) -> Iterable[Any]:
-    return tqdm(items, desc=f'{name}: {what}', total=total, unit='image', disable=quiet or None)
 
 
 def _check_triplets(folder: Path) -> None:

@@ -7,6 +7,7 @@
 Only crops around the regions go through the network, so the cost follows the regions' area.
 """
 
+import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,54 +179,38 @@ class Restorer:
                 f'the mask has {size_of(given)} pixels, the image {size_of(pixels)}; '
                 'expected equal sizes'
             )
-        settings = _Settings(context, feather, soft_mask, Sizes(batch, tile), jpeg)
         # From here on only a part of the image: copies of all of a large one cost more than its
         # region. Crops fit into it, and feathering sees where regions end.
-        window = marked_box(given).grown(context + EVEN, *given.shape)
-        crops, notes = self._crops(pixels, given, window, _parsed(degradation), settings)
-        restored = pixels.copy()
-        target = restored[window.area][..., : crops.colours.shape[2]]
-        self._restore_into(target, crops, settings, notes, progress)
-        regions = [region.moved(window.top, window.left) for region in crops.regions]
-        return Restoration(as_given(restored), regions, list(dict.fromkeys(notes)))
-
-    def _crops(
-        self,
-        pixels: np.ndarray,
-        given: np.ndarray,
-        window: Box,
-        told: Degradation | None,
-        settings: '_Settings',
-    ) -> tuple[Crops, list[str]]:
-        """Find the regions and their degradations.
-
-        Args:
-            pixels: (h, w, c), see `image_array`.
-            given: (h, w), see `check_mask`.
-            window: the part that is looked at.
-            told: the degradation; None: measure it, if the network takes it.
-            settings: the numbers of `run`.
-
-        Returns:
-            The crops, in coordinates of the window, and notes.
-        """
-        mask, doubts = read_mask(given[window.area], settings.soft)
+        window: Box = marked_box(given).grown(context + EVEN, *given.shape)
+        marked, doubts = read_mask(given[window.area], soft_mask)
         notes = [note.text for note in doubts]
-        takes = 'degradation' in self.adapter.takes
+        told, takes = _parsed(degradation), 'degradation' in self.adapter.takes
         seen = [Told(Box(0, 0, *given.shape), told or UNKNOWN)]
         if takes and told is None:
-            mask, seen, found = measure_mask(pixels, mask, window, settings.jpeg)
+            marked, seen, found = measure_mask(pixels, marked, window, jpeg)
             notes += found
         whole = takes and any(counts_from_box(one.degradation) for one in seen)
-        regions = find_regions(mask, settings.context, settings.sizes.tile, whole)
+        regions = find_regions(marked, context, tile, whole)
         explained = bool(regions) or (takes and told is None and bool(notes))
-        notes += self._doubts(mask, given, told or UNKNOWN, explained)
-        colours = pixels[window.area][..., : 1 if pixels.shape[2] < 3 else 3]  # without alpha
+        notes += self._doubts(marked, given, told or UNKNOWN, explained)
+        restored = pixels.copy()
+        without_alpha = (*window.area, slice(1 if pixels.shape[2] < 3 else 3))
+        colours, target = pixels[without_alpha], restored[without_alpha]
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray images, and this one has colours')
-        places = [region.crop.moved(*window[:2]) for region in regions]
-        by_region = [told_of(place, seen).seen_from(*window, given.shape) for place in places]
-        return Crops(colours, mask, regions, by_region), notes
+        in_image = [region.moved(*window[:2]) for region in regions]
+        by_region = [told_of(r.crop, seen).seen_from(*window, given.shape) for r in in_image]
+        crops = Crops(colours, marked, regions, by_region)
+
+        @functools.lru_cache(maxsize=1)  # of one region at a time: they may be large
+        def paste_of(number: int) -> Paste:
+            return Paste(colours, marked, regions[number], feather)
+
+        def write(number: int, rows: Box, values: np.ndarray) -> None:
+            paste_of(number).write(target, rows, values)
+
+        self.crops.restore(crops, Sizes(batch, tile), notes, write, progress)
+        return Restoration(as_given(restored), in_image, list(dict.fromkeys(notes)))
 
     def _doubts(
         self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool
@@ -242,36 +227,6 @@ class Restorer:
                 'it restores as if it were unknown'
             )
         return notes
-
-    def _restore_into(
-        self,
-        target: np.ndarray,
-        crops: Crops,
-        settings: '_Settings',
-        notes: list[str],
-        progress: Progress | None,
-    ) -> None:
-        """Send crops through the network, and write the results into target, as `crops.colours`."""
-        pasting: dict[int, Paste] = {}  # of one region at a time: they may be large
-
-        def write(number: int, rows: Box, values: np.ndarray) -> None:
-            if number not in pasting:
-                pasting.clear()
-                region = crops.regions[number]
-                pasting[number] = Paste(crops.colours, crops.mask, region, settings.feather)
-            pasting[number].write(target, rows, values)
-
-        self.crops.restore(crops, settings.sizes, notes, write, progress)
-
-
-class _Settings(NamedTuple):
-    """The numbers of `Restorer.run`."""
-
-    context: int
-    feather: int
-    soft: bool
-    sizes: Sizes
-    jpeg: int | None
 
 
 def _parsed(degradation: str | Degradation) -> Degradation | None:

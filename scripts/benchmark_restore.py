@@ -28,6 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 import hmaca_arch
 from hmaca_arch.cli import end
+from hmaca_arch.devices import choose_device
 from hmaca_arch.inference import Restorer, load_restorer
 
 SIZES = ((256, 256), (3000, 4000))
@@ -148,11 +149,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.weights:
         restorer = load_restorer(args.weights, args.device)
     else:
-        device = (
-            args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-        )
         random = hmaca_arch.HMACA(**(QUICK if args.quick else LIGHT))
-        restorer = Restorer(Unchanged() if args.count else random, device)
+        restorer = Restorer(Unchanged() if args.count else random, choose_device(args.device))
     where = (
         torch.cuda.get_device_name()
         if restorer.device.type == 'cuda'

@@ -281,13 +281,9 @@ def main() -> None:
         p for p in PRECISIONS if args.device == 'cuda' or p != 'tf32'
     ]
     torch.set_num_threads(args.threads)
-    sizes = (
-        [args.size]
-        if args.size != 'auto'
-        else ['light', 'paper']
-        if args.device == 'cuda'
-        else ['light']
-    )
+    sizes = [args.size]
+    if args.size == 'auto':
+        sizes = ['light', 'paper'] if args.device == 'cuda' else ['light']
     for args.size in sizes:
         report(args)
         print()

@@ -133,7 +133,8 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
     wrong, peaks = [], collections.Counter()
     for entry, consumer in pairs:
         verdict, why, peak = in_process(entry, consumer)
-        table[entry.kind, consumer][verdict] += 1
+        for kind in (entry.kind, 'all'):
+            table[kind, consumer][verdict] += 1
         peaks[consumer] = max(peaks[consumer], peak)
         if verdict == 'WRONG':
             wrong.append(f'{consumer}: {entry.kind}: {entry.name[:60]!a}: {why}')
@@ -142,22 +143,11 @@ def soak(entries: list[Entry], folder: Path | None) -> int:
     print('\n'.join(faults))
     width = max(len(entry.kind) for entry in entries)
     print(f'{"accepted / refused / WRONG":{width}} ' + ''.join(f'{name:>14}' for name in CONSUMERS))
-    for kind in dict.fromkeys(entry.kind for entry in entries):
+    for kind in (*dict.fromkeys(entry.kind for entry in entries), 'all'):
         cells = [table[kind, name] for name in CONSUMERS]
         verdicts = ('accepted', 'refused', 'WRONG')
         texts = [' / '.join(str(cell[v]) for v in verdicts) if cell else '' for cell in cells]
         print(f'{kind:{width}} ' + ''.join(f'{text:>14}' for text in texts))
-    sums = [
-        sum((table[key] for key in table if key[1] == name), collections.Counter())
-        for name in CONSUMERS
-    ]
-    print(
-        f'{"all":{width}} '
-        + ''.join(
-            f'{" / ".join(str(cell[v]) for v in ("accepted", "refused", "WRONG")):>14}'
-            for cell in sums
-        )
-    )
     print(
         f'peak of memory, MB: {dict(peaks)}; before: '
         f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}'

@@ -9,6 +9,7 @@ from hmaca_arch.commands.importing import add_imports, import_modules
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.opening import MAX_PIXELS
 from hmaca_arch.inference import CONTEXT, SHIPPED_WEIGHTS, TILE, load_restorer
 from hmaca_arch.restoring.batching import check_settings
 from hmaca_arch.restoring.mask_sources import MaskSource, parse_box
@@ -62,7 +63,7 @@ def _add_files(add: Any) -> None:
     add(
         '--max-pixels',
         type=int,
-        default=2**28,
+        default=MAX_PIXELS,
         metavar='N',
         help='refuse larger images (268 million pixels)',
     )

@@ -13,10 +13,10 @@ from hmaca_arch.messages import one_line, short_repr, suggestion
 from hmaca_arch.networks import baselines
 from hmaca_arch.networks.described import quiet_construction
 
-REMOVED = {  # keys of older option files, and what to do about them
-    key: 'is no longer an option, worker processes read ahead by themselves; leave it out'
-    for key in ('prefetch_mode', 'num_prefetch_queue')
-}
+REMOVED = dict.fromkeys(  # keys of older option files, and what to do about them
+    ('prefetch_mode', 'num_prefetch_queue'),
+    'is no longer an option, worker processes read ahead by themselves; leave it out',
+)
 
 
 def find(name: Any, known: registry.Registry) -> Any:

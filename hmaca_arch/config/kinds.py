@@ -3,6 +3,7 @@
 A kind says which values are accepted, how an error names them and how a JSON schema says it.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -97,13 +98,10 @@ def choice(*values: Any) -> Kind:
 
 def either(*kinds: Kind) -> Kind:
     """Return the kind of values that any of `kinds` accepts."""
-    names: list[str] = []
-    for kind in kinds:
-        names += kind.names
     return Kind(
         ', or '.join(dict.fromkeys(kind.words for kind in kinds)),
         lambda value: any(kind.accepts(value) for kind in kinds),
-        tuple(names),
+        tuple(itertools.chain.from_iterable(kind.names for kind in kinds)),
         {'anyOf': [dict(kind.json) for kind in kinds]},
     )
 

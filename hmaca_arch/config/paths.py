@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hmaca_arch.messages import refuse
@@ -31,8 +31,10 @@ def expand(place: str, path: str) -> str:
     Raises:
         OptionError: an environment variable is not set.
     """
-    refuse(_unset(place, path))
-    return os.path.expanduser(VARIABLE.sub(_value, path))
+    lines: list[str] = []
+    expanded = _expand_text(place, path, lines)
+    refuse(lines)
+    return expanded
 
 
 def _value(match: re.Match) -> str:
@@ -46,40 +48,35 @@ def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: with every environment variable that is not set.
     """
-    refuse(_all_unset(options))
-    return _expand(options)
+    lines: list[str] = []
+    expanded = _expand(options, '', lines)
+    refuse(lines)
+    return expanded
 
 
-def _all_unset(options: Mapping[str, Any], inside: str = '') -> Iterator[str]:
-    for key, value in options.items():
-        place = f'{inside}{key}'
-        if isinstance(value, dict):
-            yield from _all_unset(value, f'{place}:')
-        elif is_path(place):
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str):
-                    yield from _unset(place, text)
-
-
-def _expand(options: Mapping[str, Any], inside: str = '') -> dict[str, Any]:
+def _expand(options: Mapping[str, Any], inside: str, lines: list[str]) -> dict[str, Any]:
+    """Expand the paths of a section; `lines` gets a line for each variable that is not set."""
     expanded = {}
     for key, value in options.items():
         place = f'{inside}{key}'
         if isinstance(value, dict):
-            value = _expand(value, f'{place}:')
+            value = _expand(value, f'{place}:', lines)
         elif is_path(place) and isinstance(value, list):
-            value = [expand(place, item) if isinstance(item, str) else item for item in value]
-        elif is_path(place) and isinstance(value, str):
-            value = expand(place, value)
+            value = [_expand_text(place, item, lines) for item in value]
+        elif is_path(place):
+            value = _expand_text(place, value, lines)
         expanded[key] = value
     return expanded
 
 
-def _unset(place: str, text: str) -> Iterator[str]:
+def _expand_text(place: str, text: Any, lines: list[str]) -> Any:
+    if not isinstance(text, str):
+        return text
     for match in VARIABLE.finditer(text):
         name, default = match.groups()
         if name not in os.environ and default is None:
-            yield (
+            lines.append(
                 f'{place}: {text}: the environment variable {name} is not set; '
                 f'export {name}=..., or write the path itself'
             )
+    return os.path.expanduser(VARIABLE.sub(_value, text))

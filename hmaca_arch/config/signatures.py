@@ -112,12 +112,12 @@ def parameters(called: Callable) -> dict[str, inspect.Parameter]:
 
 def absent_files(section: Mapping[str, Any]) -> list[str]:
     """Return the keys of a network's section that name files (weights) which do not exist."""
-
-    def is_absent(key: Any, value: Any) -> bool:
-        names_file = str(key).endswith('path') and isinstance(value, str) and value != ''
-        return names_file and not os.path.isfile(value)
-
-    return [key for key, value in section.items() if is_absent(key, value)]
+    files = {key: value for key, value in section.items() if str(key).endswith('path')}
+    return [
+        key
+        for key, value in files.items()
+        if isinstance(value, str) and value and not os.path.isfile(value)
+    ]
 
 
 def built(section: Mapping[str, Any]) -> torch.nn.Module:

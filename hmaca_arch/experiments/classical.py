@@ -11,6 +11,7 @@ protocol `clean`, by composite PSNR.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -164,16 +165,6 @@ def inpaint(lq: np.ndarray, mask: np.ndarray, *, flags: int) -> np.ndarray:
     return cv2.inpaint(eight_bits, mask.astype(np.uint8), 3, flags).astype(np.float32) / 255
 
 
-def telea(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Inpaint by Telea's method."""
-    return inpaint(lq, mask, flags=cv2.INPAINT_TELEA)
-
-
-def navier_stokes(lq: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Inpaint by the Navier-Stokes equations."""
-    return inpaint(lq, mask, flags=cv2.INPAINT_NS)
-
-
 @dataclass(frozen=True)
 class Method:
     """A classical method.
@@ -205,8 +196,8 @@ METHODS = {
     'landweber': Method('Landweber deblurring', landweber, 'blur', SIGMA),
     'bilateral': Method('bilateral filter', bilateral, 'noise', SIGMA),
     'non-local-means': Method('non-local means', non_local_means, 'noise', SIGMA),
-    'telea': Method('Telea inpainting', telea),
-    'navier-stokes': Method('Navier-Stokes inpainting', navier_stokes),
+    'telea': Method('Telea inpainting', partial(inpaint, flags=cv2.INPAINT_TELEA)),
+    'navier-stokes': Method('Navier-Stokes inpainting', partial(inpaint, flags=cv2.INPAINT_NS)),
 }
 
 

@@ -6,9 +6,8 @@ refused if it is pixels, and said if it is something else.
 """
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -16,10 +15,9 @@ from PIL import Image
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.gif import as_palette
-from hmaca_arch.files.images import MAX_PIXELS, decode, read_file
+from hmaca_arch.files.images import MAX_PIXELS, StoredImage, decode, read_file
 from hmaca_arch.files.metadata import upright_exif, upright_xmp
 from hmaca_arch.files.opening import need_heic
-from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import HEADER, Chunk, write_png
 from hmaca_arch.files.png import chunks_of_metadata as png_metadata
 from hmaca_arch.files.tiff import write_tiff
@@ -39,40 +37,8 @@ ALPHA = ('png', 'tif', 'webp', 'gif', 'avif', 'heic')
 LARGEST_SIDE = {'jpg': 65500, 'webp': 16383, 'gif': 65535}
 
 
-class StoredImage(NamedTuple):
-    """An image with what has to survive a restoration.
-
-    Attributes:
-        pixels: (h, w, c) uint8, uint16 or float32: gray, gray and alpha, RGB or RGBA; upright.
-        exif: the block with orientation 1, or None.
-        icc: the profile, or None.
-        notes: what is not as in the file, a sentence each.
-        turned: whether the file stores it in another orientation.
-        dpi: dots per inch, across and down, or None.
-        format: Pillow's name of the file's format.
-        xmp: the packet, or None.
-        chunks: of a PNG: what another PNG keeps.
-        texts: names of what no copy keeps.
-        orientation: of the file's EXIF, already undone.
-        converted: whether the colours were converted.
-    """
-
-    pixels: np.ndarray
-    exif: bytes | None
-    icc: bytes | None
-    notes: list[str]
-    turned: bool
-    dpi: tuple[float, float] | None = None
-    format: str = ''
-    xmp: bytes | None = None
-    chunks: Sequence[Chunk] = ()
-    texts: Sequence[str] = ()
-    orientation: int = 1
-    converted: bool = False
-
-
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> StoredImage:
-    """Read an image.
+    """Read an image; its EXIF and XMP say that it is upright.
 
     Raises:
         ValueError: it cannot be read, is damaged or of a kind that is not supported; in one line
@@ -88,20 +54,10 @@ def image_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> StoredImag
         'P': ['a palette image, written with full colours'],
         '1': ['a 1-bit image, written as 8-bit gray'],
     }
-    turned = found.orientation != 1
-    return StoredImage(
-        pixels=found.pixels,
+    return found._replace(
         exif=upright_exif(found.exif),
-        icc=found.icc,
         notes=[*kind.get(found.mode, []), *found.notes],
-        turned=turned,
-        dpi=found.dpi,
-        format=found.format,
-        xmp=upright_xmp(found.xmp, turned),
-        chunks=found.chunks,
-        texts=found.texts,
-        orientation=found.orientation,
-        converted=found.mode in CONVERTED,
+        xmp=upright_xmp(found.xmp, found.turned),
     )
 
 

@@ -110,35 +110,40 @@ def read_file(path: str | os.PathLike) -> bytes:
         raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
 
 
-class Decoded(NamedTuple):
+class StoredImage(NamedTuple):
     """An image file's content.
 
     Attributes:
         pixels: (h, w, c) uint8 or uint16, or float32 if that is converted: gray, gray and alpha,
             RGB or RGBA; upright. Palettes are resolved.
+        exif: the block, or None.
+        icc: the profile, or None.
+        notes: what is not as in the file, a sentence each.
+        dpi: dots per inch, across and down, or None.
         mode: Pillow's name of what the file holds.
         format: Pillow's name of the file's format.
         orientation: of EXIF, already undone.
-        exif: as in the file, or None.
-        icc: the profile, or None.
-        dpi: dots per inch, across and down, or None.
-        notes: what is not as in the file, a sentence each.
-        xmp: as in the file, or None.
+        xmp: the packet, or None.
         chunks: of a PNG: what a copy keeps.
         texts: names of what is kept in no copy.
     """
 
     pixels: np.ndarray
-    mode: str
-    format: str
-    orientation: int
     exif: bytes | None
     icc: bytes | None
-    dpi: tuple[float, float] | None
     notes: list[str]
+    dpi: tuple[float, float] | None = None
+    mode: str = ''
+    format: str = ''
+    orientation: int = 1
     xmp: bytes | None = None
     chunks: Sequence[Chunk] = ()
     texts: Sequence[str] = ()
+
+    @property
+    def turned(self) -> bool:
+        """Whether the file stores the pixels in another orientation."""
+        return self.orientation != 1
 
     @property
     def alpha(self) -> np.ndarray | None:
@@ -151,7 +156,9 @@ class Decoded(NamedTuple):
         return self.pixels if self.alpha is None else self.pixels[..., :-1]
 
 
-def decode(data: bytes, name: str, convert: bool = False, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    data: bytes, name: str, convert: bool = False, max_pixels: int = MAX_PIXELS
+) -> StoredImage:
     """Decode an image file, with everything that is kept of it.
 
     Args:
@@ -176,7 +183,7 @@ def decode(data: bytes, name: str, convert: bool = False, max_pixels: int = MAX_
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 
-def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: bool) -> Decoded:
+def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: bool) -> StoredImage:
     xmp, is_png = take_xmp(image), data.startswith(PNG)
     if image.format == 'TIFF':
         check_tags(image.tag_v2)  # type: ignore[attr-defined]
@@ -184,15 +191,15 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
     load_image(image)  # which turns TIFF
     mode, kind = image.mode, image.format or ''
     pixels, done = pixels_of(image, data, convert)
-    found = Decoded(
+    found = StoredImage(
         pixels if kind == 'TIFF' else UPRIGHT.get(orientation, lambda as_is: as_is)(pixels),
+        exif_of(image),
+        None if done else image.info.get('icc_profile') or None,
+        [*notes, *done, *depth_note(image, data)],
+        dpi_of(image),
         mode,
         kind,
         orientation,
-        exif_of(image),
-        None if done else image.info.get('icc_profile') or None,
-        dpi_of(image),
-        [*notes, *done, *depth_note(image, data)],
         xmp_of(data) if is_png else xmp,
         kept_chunks(data) if is_png else (),
         texts_of(image),
@@ -205,7 +212,7 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
     return found
 
 
-def _decode_float(data: bytes, max_pixels: int) -> Decoded:
+def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
     """Decode a TIFF of floating point numbers, of which Pillow reads gray only."""
     tags = read_tags(data)
     check_pixels(tags.get(WIDTH, 0), tags.get(HEIGHT, 0), max_pixels)
@@ -214,20 +221,20 @@ def _decode_float(data: bytes, max_pixels: int) -> Decoded:
     pixels, exif = decode_float(data), Image.Exif()
     exif.load(data)
     dpi = tuple(float(tags.get(side, 0)) for side in (0x011A, 0x011B))
-    return Decoded(
+    return StoredImage(
         pixels,
+        described_exif(exif),
+        tags.get(ICC),
+        [],
+        (dpi[0], dpi[1]) if all(dpi) and tags.get(0x0128, 2) == 2 else None,
         f'{pixels.shape[2]} channels of floating point',
         'TIFF',
         tags.get(ORIENTATION, 1),
-        described_exif(exif),
-        tags.get(ICC),
-        (dpi[0], dpi[1]) if all(dpi) and tags.get(0x0128, 2) == 2 else None,
-        [],
         tags.get(XMP),
     )
 
 
-def refuse_transparency(found: Decoded, name: str) -> None:
+def refuse_transparency(found: StoredImage, name: str) -> None:
     """Raise a ValueError that starts with `name` if any pixel is transparent."""
     if found.alpha is not None and found.alpha.min() != peak_of(found.pixels.dtype):
         raise ValueError(
@@ -250,7 +257,7 @@ def decode_as_stored(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     refuse_transparency(image, name)
     return (
         image.colours,
-        image.orientation == 1 and image.alpha is None and image.mode not in ('1', 'P'),
+        not image.turned and image.alpha is None and image.mode not in ('1', 'P'),
     )
 
 

@@ -3,7 +3,7 @@
 import re
 import struct
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 ORIENTATION = 0x0112
 EXIF, GPS = 0x8769, 0x8825
@@ -62,12 +62,7 @@ def exif_of(image: Image.Image) -> bytes | None:
 def described_exif(exif: Image.Exif) -> bytes | None:
     """Return a block of what describes the image, of a TIFF's directory or another block."""
     kept = Image.Exif()
-    for tag in TIFF_DESCRIPTION:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    for block in (EXIF, GPS):
-        if exif.get_ifd(block):
-            kept[block] = dict(exif.get_ifd(block))
+    kept.update(_described(exif))
     return kept.tobytes() if kept else None
 
 
@@ -112,9 +107,10 @@ def exif_tags(exif: bytes | None) -> dict[int, object]:
     block = Image.Exif()
     if exif:
         block.load(exif)
-    tags: dict[int, object] = {tag: block[tag] for tag in TIFF_DESCRIPTION if tag in block}
-    for directory in (EXIF, GPS):
-        if found := block.get_ifd(directory):
-            known = ExifTags.IFD(directory)
-            tags[known.value] = dict(found)
-    return tags
+    return _described(block)
+
+
+def _described(exif: Image.Exif) -> dict[int, object]:
+    tags: dict[int, object] = {tag: exif[tag] for tag in TIFF_DESCRIPTION if tag in exif}
+    directories = {directory: dict(exif.get_ifd(directory)) for directory in (EXIF, GPS)}
+    return tags | {directory: found for directory, found in directories.items() if found}

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError, features
 
-from hmaca_arch.files.formats import CONVERT, hint_for
+from hmaca_arch.files.formats import CONVERT, TIFF_MARKS, hint_for
 from hmaca_arch.files.jpeg_markers import frame_of
-from hmaca_arch.files.tiff import MARKS, check_tags, read_tags
+from hmaca_arch.files.tiff import check_tags, read_tags
 from hmaca_arch.messages import how_to_install
 
 # What is tried on a file's content. Others that Pillow knows take any bytes for an image (TGA),
@@ -46,7 +46,8 @@ def open_image(
         raise ValueError(hint)
     formats = (*FORMATS, *_formats_with_loss(data)) if lossy_depth else FORMATS
     try:
-        image = _open_unchecked(data, formats)
+        with _without_pillows_limit():
+            image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         raise ValueError(_why_not(data)) from None
     check_pixels(image.width, image.height, max_pixels)
@@ -57,7 +58,7 @@ def _why_not(data: bytes) -> str:
     """Say why Pillow does not know a file."""
     if not data:
         return 'the file is empty'
-    if data[:4] in MARKS:
+    if data[:4] in TIFF_MARKS:
         with contextlib.suppress(OSError, SyntaxError, KeyError, TypeError, struct.error):
             check_tags(read_tags(data))
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
@@ -80,11 +81,6 @@ def load_image(image: Image.Image) -> None:
     """Decode the pixels of an opened image. Of TIFF Pillow looks at the size here once more."""
     with _without_pillows_limit():
         image.load()
-
-
-def _open_unchecked(data: bytes, formats: tuple[str, ...]) -> Image.Image:
-    with _without_pillows_limit():
-        return Image.open(io.BytesIO(data), formats=formats)
 
 
 @contextlib.contextmanager

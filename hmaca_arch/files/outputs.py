@@ -22,7 +22,7 @@ def output_folder(folder: Path, option: str = '--output') -> None:
         ) from None
 
 
-def output_image(path: Path, option: str = '--output') -> None:
+def output_image(path: Path) -> None:
     """Raise a ValueError for a file that OpenCV could not write an image to."""
     if (
         not cv2.haveImageWriter(str(path.absolute()))
@@ -30,6 +30,6 @@ def output_image(path: Path, option: str = '--output') -> None:
         or not path.absolute().parent.is_dir()
     ):
         raise ValueError(
-            f'{option}: {path} cannot be written; expected the name of an image, as a.png, in '
+            f'--output: {path} cannot be written; expected the name of an image, as a.png, in '
             'a folder that exists'
         )

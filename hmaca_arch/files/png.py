@@ -114,16 +114,13 @@ def with_alpha_of(pixels: np.ndarray, transparent: tuple[int, ...]) -> np.ndarra
     return np.concatenate([pixels, alpha], axis=2)
 
 
-def write_png(
-    file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk] = (), level: int = 4
-) -> None:
+def write_png(file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk]) -> None:
     """Write a PNG, strip by strip.
 
     Args:
         file: open for writing.
         pixels: (h, w, 1 to 4) uint8 or uint16: gray, gray and alpha, RGB or RGBA.
         before: chunks that stand before the pixels.
-        level: zlib's, 1 to 9.
     """
     height, width, channels = pixels.shape
     header = struct.pack(
@@ -132,7 +129,7 @@ def write_png(
     file.write(PNG + Chunk(b'IHDR', header).packed())
     for chunk in before:
         file.write(chunk.packed())
-    packer = zlib.compressobj(level, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    packer = zlib.compressobj(4, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
     row = width * channels * pixels.itemsize
     rows = max(1, STRIP // row)
     above = np.zeros((1, row), np.uint8)

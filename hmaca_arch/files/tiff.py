@@ -8,6 +8,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from hmaca_arch.files.depth import peak_of
+from hmaca_arch.files.formats import TIFF_MARKS
 from hmaca_arch.files.metadata import exif_tags
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
@@ -18,7 +19,6 @@ TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
 XMP, ICC, DNG = 700, 34675, 50706
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
-MARKS = (b'II*\0', b'MM\0*')
 STRIP = 1 << 20  # bytes
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
 
@@ -55,7 +55,7 @@ def check_tags(tags: Tags) -> None:
 
 def is_float(data: bytes) -> bool:
     """Tell whether a file is a TIFF of floating point numbers."""
-    if data[:4] not in MARKS:
+    if data[:4] not in TIFF_MARKS:
         return False
     try:
         return set(read_tags(data).get(FORMAT, ())) == {FLOAT}
@@ -116,10 +116,10 @@ def straight(pixels: np.ndarray) -> np.ndarray:
 def write_tiff(
     file: BinaryIO,
     pixels: np.ndarray,
-    exif: bytes | None = None,
-    icc: bytes | None = None,
-    xmp: bytes | None = None,
-    dpi: tuple[float, float] | None = None,
+    exif: bytes | None,
+    icc: bytes | None,
+    xmp: bytes | None,
+    dpi: tuple[float, float] | None,
 ) -> None:
     """Write an uncompressed TIFF.
 
@@ -139,7 +139,7 @@ def write_tiff(
     if row * height > LARGEST:
         raise ValueError(f'{row * height} bytes are too many for a TIFF file; choose PNG')
     tags, rows = Tags(), max(1, STRIP // row)
-    content: dict[int, Any] = dict(exif_tags(exif))
+    content: dict[int, Any] = exif_tags(exif)
     starts = range(0, height, rows)
     content |= {
         WIDTH: width,

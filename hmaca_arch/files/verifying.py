@@ -13,13 +13,14 @@ import numpy as np
 import tifffile
 
 from hmaca_arch.files.depth import peak_of
-from hmaca_arch.files.formats import FORMATS, LOSSY
-from hmaca_arch.files.image_files import StoredImage, format_of, largest_change
-from hmaca_arch.files.images import UPRIGHT, decode, read_file
+from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
+from hmaca_arch.files.image_files import format_of, largest_change
+from hmaca_arch.files.images import UPRIGHT, StoredImage, decode, read_file
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import load_image, open_image
+from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks
-from hmaca_arch.files.tiff import MARKS, is_float
+from hmaca_arch.files.tiff import is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
 ROWS = 256
@@ -41,7 +42,7 @@ class Seen(NamedTuple):
 
 def see(data: bytes) -> Seen | None:
     """Read an image file with tifffile or OpenCV; None if neither can."""
-    if data[:4] in MARKS:
+    if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
     pixels = cv2.imdecode(
         np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -153,7 +154,7 @@ def _verify_against_source(
     path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
 ) -> list[str]:
     """Compare with the source, as another library reads it."""
-    seen = None if before.converted else see(read_file(source))
+    seen = None if before.mode in CONVERTED else see(read_file(source))
     if seen is None or seen.pixels.dtype != intended.dtype:
         return ['the input was read by Pillow alone; no other library here reads it']
     turned = UPRIGHT.get(before.orientation, lambda as_is: as_is)(seen.pixels)

@@ -26,22 +26,26 @@ WINDOW = 11  # side of SSIM's window, in pixels
 
 
 def _prepare(
-    images: list[np.ndarray],
+    img: np.ndarray,
+    img2: np.ndarray,
+    lq: np.ndarray,
     mask: np.ndarray,
     crop_border: int,
     input_order: str,
     test_y_channel: bool,
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the images as (h, w, c) float64 in [0, 255], and the mask as (h, w, 1) in [0, 1].
+    paste: str = 'lq',
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Paste `img` into lq or img2 as `paste` says; crop, and convert to luma, as asked.
 
-    Both are cropped, and the images converted to luma, as asked.
+    Returns:
+        The composite and img2, (h, w, c) float64 in [0, 255]; and the mask, (h, w, 1) in [0, 1].
 
     Raises:
         ValueError: the sizes do not agree.
     """
     images = [
         reorder_image(np.asarray(image), input_order=input_order).astype(np.float64)
-        for image in images
+        for image in (img, img2, lq)
     ]
     shapes = {image.shape for image in images}
     if len(shapes) > 1 or mask is None or np.shape(mask)[:2] != images[0].shape[:2]:
@@ -55,7 +59,8 @@ def _prepare(
         images, mask = [image[inner, inner] for image in images], mask[inner, inner]
     if test_y_channel:
         images = [to_y_channel(image) for image in images]
-    return images, mask
+    img, img2, lq = images
+    return composite_image(img, lq if paste == 'lq' else img2, mask), img2, mask
 
 
 def _psnr(mse: float) -> float:
@@ -96,10 +101,7 @@ def calculate_composite_psnr(
     """
     if paste not in ('lq', 'gt'):
         raise ValueError(f'calculate_composite_psnr: paste is {paste!r}, expected lq or gt')
-    (img, img2, lq), mask = _prepare(
-        [img, img2, lq], mask, crop_border, input_order, test_y_channel
-    )
-    pasted = composite_image(img, lq if paste == 'lq' else img2, mask)
+    pasted, img2, _ = _prepare(img, img2, lq, mask, crop_border, input_order, test_y_channel, paste)
     return _psnr(float(np.mean((pasted - img2) ** 2)))
 
 
@@ -124,10 +126,8 @@ def calculate_masked_psnr(
     Raises:
         ValueError: the sizes do not agree.
     """
-    (img, img2, lq), mask = _prepare(
-        [img, img2, lq], mask, crop_border, input_order, test_y_channel
-    )
-    return _weighted_psnr(composite_image(img, lq, mask), img2, mask)
+    pasted, img2, mask = _prepare(img, img2, lq, mask, crop_border, input_order, test_y_channel)
+    return _weighted_psnr(pasted, img2, mask)
 
 
 @METRIC_REGISTRY.register()
@@ -154,14 +154,11 @@ def calculate_boundary_psnr(
     Raises:
         ValueError: the sizes do not agree.
     """
-    (img, img2, lq), mask = _prepare(
-        [img, img2, lq], mask, crop_border, input_order, test_y_channel
-    )
+    pasted, img2, mask = _prepare(img, img2, lq, mask, crop_border, input_order, test_y_channel)
     inside = mask[..., 0] > 0
     if inside.all():
         return float('nan')
     band = mask * (distance_transform_edt(inside) <= width)[..., None]
-    pasted = composite_image(img, lq, mask)  # by the mask: the band only says where to measure
     return _weighted_psnr(pasted, img2, band)
 
 
@@ -189,19 +186,17 @@ def calculate_masked_ssim(
     Raises:
         ValueError: the sizes do not agree, or the image is smaller than the window.
     """
-    (img, img2, lq), mask = _prepare(
-        [img, img2, lq], mask, crop_border, input_order, test_y_channel
-    )
+    pasted, img2, mask = _prepare(img, img2, lq, mask, crop_border, input_order, test_y_channel)
     if not mask.any():
         return float('nan')
-    height, width = img.shape[:2]
+    height, width = img2.shape[:2]
     if min(height, width) < WINDOW:
         raise ValueError(
             f'calculate_masked_ssim: an image of {height}x{width} is smaller than the '
             f'{WINDOW}x{WINDOW} window'
         )
     _, similarity = structural_similarity(
-        composite_image(img, lq, mask),
+        pasted,
         img2,
         channel_axis=2,
         data_range=255,

@@ -52,7 +52,7 @@ class ResumableModel(SRModel):
         if current_iter:
             saved = 'which is saved: --auto_resume goes on from there'
         get_root_logger().info(f'Stopped after iteration {current_iter}, {saved}.')
-        raise stopping.Stopped(stopping.exit_code(signal))
+        raise stopping.Stopped(stopping.EXIT_CODES[signal])
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'

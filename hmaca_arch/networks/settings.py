@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 LARGEST_SIDE = 1024  # pixels: images are padded to multiples of windows and grids
 LARGEST_DIM = 2**14
 MOST_CHANNELS = 256  # of an image
-LARGEST_UPSCALE = 16
+UPSCALES = (1, 2, 3, 4, 8, 16)
 
 
 def require(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -25,11 +25,6 @@ def require_type(name: str, value: Any, kind: type) -> None:
         return
     words: dict[type, str] = {Integral: 'a whole number', Real: 'a number'}
     require(isinstance(value, kind) and not isinstance(value, bool), name, value, words[kind])
-
-
-def is_power_of_two(n: int) -> bool:
-    """Return whether n is 1, 2, 4, 8, ..."""
-    return n >= 1 and n & (n - 1) == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +109,8 @@ class HMANetSettings:
 
     def _check_output(self) -> None:
         upscale, residual = self.upscale, self.image_residual
-        known = upscale == 3 or (is_power_of_two(upscale) and upscale <= LARGEST_UPSCALE)
-        require(known, 'upscale', upscale, f'1, 3 or a power of two up to {LARGEST_UPSCALE}')
+        known = f'1, 3 or a power of two up to {UPSCALES[-1]}'
+        require(upscale in UPSCALES, 'upscale', upscale, known)
         require(0 < self.img_range < math.inf, 'img_range', self.img_range, 'a positive number')
         sized = (
             'false, or output in the size of the input: '

@@ -49,9 +49,9 @@ def build_app(routes: Routes) -> Starlette:
             *(Route(path, call, methods=[method]) for method, path, call in table),
             Mount('/static', StaticFiles(directory=STATIC)),
         ],
-        exception_handlers={
-            kind: as_answer for kind in (Refused, HTTPException, ValueError, OSError, MemoryError)
-        },
+        exception_handlers=dict.fromkeys(
+            (Refused, HTTPException, ValueError, OSError, MemoryError), as_answer
+        ),
     )
     app.router.redirect_slashes = False  # it would not know the path that a proxy serves
     return app

@@ -115,7 +115,7 @@ def serve(
             [f'{address}:{port}'.lower(), *names],
             auth,
             root_path,
-            lambda scope: sessions.of(scope) is not None,
+            sessions.of,
         )
         interrupts.at_last(lambda: shutil.rmtree(folder, ignore_errors=True))
         say(f'http://{address}:{port}{printable(root_path)} shows the page, Ctrl-C ends it')

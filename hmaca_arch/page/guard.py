@@ -105,7 +105,7 @@ class Guard:
         names: further host names of the page.
         auth: the result of `read_auth`; None lets everyone in.
         root_path: the path under which a proxy serves the page; requests may have it or not.
-        is_known: returns whether a request comes from someone who once gave the password. Others'
+        is_known: returns something for a request from someone who once gave the password. Others'
             wrong guesses do not lock them out.
     """
 
@@ -117,7 +117,7 @@ class Guard:
         names: Iterable[str] = (),
         auth: bytes | None = None,
         root_path: str = '',
-        is_known: Callable[[Scope], bool] = lambda scope: False,
+        is_known: Callable[[Scope], object] = lambda scope: None,
     ) -> None:
         self.app, self.port, self.auth, self.root_path = app, port, auth, root_path
         self.hosts, self.any_ip = named_hosts(host, port, names), host in ('0.0.0.0', '::')

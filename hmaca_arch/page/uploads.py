@@ -1,21 +1,18 @@
 """The images that sessions of the page upload, kept in a folder; each is its session's alone."""
 
 import contextlib
-import io
 import os
 import re
 import secrets
 import shutil
 import threading
-import warnings
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
-from hmaca_arch.files.image_files import StoredImage, read_image
-from hmaca_arch.files.opening import FORMATS
+from hmaca_arch.files.image_files import read_image
+from hmaca_arch.files.images import StoredImage
+from hmaca_arch.files.opening import open_image
 from hmaca_arch.messages import one_line, printable
 from hmaca_arch.page.guard import Refused
 
@@ -120,24 +117,15 @@ def check_pixels(data: bytes, name: str) -> None:
         ValueError: the image is too large, in one line that starts with its name.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-    except Image.DecompressionBombError:
-        raise ValueError(f'{name}: {too_many_pixels("it")}') from None
+        with open_image(data, name, max_pixels=2**62) as image:
+            width, height = image.size
     except Exception:  # decoders raise almost anything; reading it in earnest says what is wrong
         return
     if width * height > MOST_PIXELS:
-        raise ValueError(f'{name}: {too_many_pixels(f"{width}x{height}")}')
-
-
-def too_many_pixels(what: str) -> str:
-    """Say that an image is too large for the page."""
-    return (
-        f'{what} has too many pixels; the page takes {MOST_PIXELS // 10**6} million at most. '
-        'Use `basicsr restore`'
-    )
+        raise ValueError(
+            f'{name}: {width}x{height} has too many pixels; '
+            f'the page takes {MOST_PIXELS // 10**6} million at most. Use `basicsr restore`'
+        )
 
 
 class Uploads:

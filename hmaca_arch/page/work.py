@@ -7,14 +7,8 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.degradation import regions
-from hmaca_arch.files.image_files import (
-    StoredImage,
-    check_output,
-    encode,
-    largest_change,
-    read_image,
-)
-from hmaca_arch.files.images import read_file, to_8_bit
+from hmaca_arch.files.image_files import check_output, encode, largest_change, read_image
+from hmaca_arch.files.images import StoredImage, read_file, to_8_bit
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr

@@ -129,7 +129,7 @@ class CropNetwork:
             limit = min(sizes.tile, self.fitting.tile)
             batch = min(sizes.batch, self.fitting.batch)
             try:
-                return self._attempt(crops, Sizes(batch, limit), notes, rows, progress or _ignore)
+                return self._attempt(crops, Sizes(batch, limit), notes, rows, progress)
             except OutOfMemory:
                 pass  # leaving the handler frees what the traceback holds
             if limit // 2 < SMALLEST_TILE:
@@ -144,13 +144,13 @@ class CropNetwork:
             self._free_memory()
 
     def _attempt(
-        self, crops: Crops, sizes: Sizes, notes: list[str], rows: Rows, progress: Progress
+        self, crops: Crops, sizes: Sizes, notes: list[str], rows: Rows, progress: Progress | None
     ) -> None:
         """Restore with tiles of `sizes.tile`; raise `OutOfMemory` if one alone does not fit."""
         piles = _piles(crops, sizes.tile)
         done, total, batch = 0, sum(map(len, piles)), sizes.batch
         blends: dict[int, Blend] = {}
-        if total:
+        if total and progress:
             progress(0, total)
         for pile in piles:
             while pile:
@@ -162,7 +162,8 @@ class CropNetwork:
                 for piece, output in zip(now, outputs):
                     _blend(blends, crops.regions, piece, output, sizes.tile, rows)
                     done += 1
-                    progress(done, total)
+                    if progress:
+                        progress(done, total)
                 del pile[:batch]
 
     def _smaller_batch(self, tried: int, notes: list[str]) -> int:
@@ -275,16 +276,14 @@ def _piles(crops: Crops, tile: int) -> list[list[Piece]]:
     piles: dict[tuple, list[Piece]] = {}
     for number, (region, told) in enumerate(zip(crops.regions, crops.told)):
         boxes = cut(region, crops.mask, tile, _overlap(tile))
-        binary = crops.mask.dtype == np.uint8 or _is_binary(crops.mask, boxes)
+        binary = crops.mask.dtype == np.uint8 or all(
+            np.isin(crops.mask[box.area], (0, 1)).all() for box in boxes
+        )
         pile = piles.setdefault((boxes[0].shape, binary), [])
         for box in boxes:
             here = tile_degradation(told, crops.mask, region, box)
             pile.append(Piece(number, box, here, box == boxes[-1]))
     return list(piles.values())
-
-
-def _is_binary(mask: np.ndarray, boxes: Sequence[Box]) -> bool:
-    return all(np.isin(mask[box.area], (0, 1)).all() for box in boxes)
 
 
 def tile_degradation(told: Degradation, mask: np.ndarray, region: Region, tile: Box) -> Degradation:
@@ -300,7 +299,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Tell whether memory ran out: only of CUDA torch has a class of errors for it."""
     said = ("can't allocate memory", 'not enough memory', 'MPS backend out of memory')
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in said)
-
-
-def _ignore(done: int, total: int) -> None:
-    """Tell nobody about progress."""

@@ -37,13 +37,6 @@ class Left(NamedTuple):
     reason: str
 
 
-class Listing(NamedTuple):
-    """All that was found: what looks like an image, and what does not."""
-
-    images: list[Found]
-    left: list[Left]
-
-
 def real_path(path: Path) -> Path:
     """Follow links. A link to itself, at which `Path.resolve` raises, stays as it is."""
     return Path(os.path.realpath(path))
@@ -51,7 +44,7 @@ def real_path(path: Path) -> Path:
 
 def find_images(
     inputs: Sequence[Path], recursive: bool = False, apart: Iterable[tuple[Path, str]] = ()
-) -> Listing:
+) -> tuple[list[Found], list[Left]]:
     """List what files, folders and patterns (`*`, `?`, `[...]`, `**`) stand for.
 
     Args:
@@ -77,7 +70,7 @@ def find_images(
                 images.setdefault(one.path.absolute(), one)
             else:
                 left.setdefault(one.path.absolute(), one)
-    return Listing(list(images.values()), [one for path, one in left.items() if path not in images])
+    return list(images.values()), [one for path, one in left.items() if path not in images]
 
 
 def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:

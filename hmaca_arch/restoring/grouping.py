@@ -161,7 +161,7 @@ def find_clusters(mask: np.ndarray, distance: int) -> list[Box]:
     found: list[Box] = []
     while waiting:
         box = waiting.pop()
-        near = [other for other in found if box.common(_around(other, distance))]
+        near = [other for other in found if box.common(other.grown(distance, NO_LIMIT, NO_LIMIT))]
         if near:
             found = [other for other in found if other not in near]
             tops, lefts, bottoms, rights = zip(box, *near)
@@ -169,8 +169,3 @@ def find_clusters(mask: np.ndarray, distance: int) -> list[Box]:
         else:
             found.append(box)
     return sorted(found)
-
-
-def _around(box: Box, by: int) -> Box:
-    """Return a box with more pixels on each side, wherever the image ends."""
-    return Box(box.top - by, box.left - by, box.bottom + by, box.right + by)

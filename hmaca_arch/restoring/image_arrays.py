@@ -34,21 +34,19 @@ def image_array(
     Raises:
         ValueError: it is no image.
     """
-    array, as_given = _converted(image)
+    as_given: Callable[[np.ndarray], Any]
+    if isinstance(image, Tensor):
+        array, as_given = _of_tensor(image)
+    elif isinstance(image, Image.Image):
+        array, as_given = _of_pil(image)
+    else:
+        array, as_given = _of_numpy(np.asarray(image))
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != 'f':
         raise ValueError(
             f'the image is of type {array.dtype}; '
             'expected uint8, uint16 or floating point in [0, 1]'
         )
     return array, as_given
-
-
-def _converted(
-    image: np.ndarray | Tensor | Image.Image,
-) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-    if isinstance(image, Tensor):
-        return _of_tensor(image)
-    return _of_pil(image) if isinstance(image, Image.Image) else _of_numpy(np.asarray(image))
 
 
 def _of_tensor(image: Tensor) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:

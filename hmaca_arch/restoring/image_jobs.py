@@ -1,10 +1,7 @@
 """Restore one file: read it and its mask, restore, write, verify."""
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.depth import peak_of
@@ -21,25 +18,12 @@ from hmaca_arch.restoring.storing import Stored, store
 DONE, COPIED = 'done', 'copied'
 
 
-class Restores(Protocol):
-    """What is needed of a `Restorer`."""
-
-    network: Any
-    device: Any
-
-    @property
-    def run(self) -> Callable[..., Any]:
-        """Restore, with the arguments of `Restorer.run`."""
-
-
-def restore_file(
-    job: Job, restorer: Restores, request: Request, progress: Progress | None = None
-) -> dict[str, Any]:
+def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) -> dict[str, Any]:
     """Restore and write one image.
 
     Args:
         job: what to restore, and where to.
-        restorer: has the network.
+        restorer: a `Restorer`.
         request: how.
         progress: told the number of tiles done, and of all.
 
@@ -71,7 +55,9 @@ def restore_file(
     kind = BY_ENDING[job.output.suffix.lower()]
     if not done.regions and kind == BY_PILLOW.get(image.format):
         return _copy(job, [*doubts, *done.notes])
-    result = _shown(done.image, mask) if _of_alpha(job, request) else done.image
+    result = done.image
+    if job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes:
+        result[..., -1][mask > 0] = peak_of(result.dtype)  # opaque where transparency was the mask
     if kind == 'gif':
         result = fit_colours(result, mask)
     stored = store(job, request, image, result, mask)
@@ -85,17 +71,6 @@ def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
     output_folder(job.output.parent)
     write_atomically(job.output, read_file(job.image))
     return _entry(COPIED, job, [], 0.0, Stored(0, []), True, [*notes, 'copied as it is'])
-
-
-def _of_alpha(job: Job, request: Request) -> bool:
-    """Tell whether the mask is the image's own alpha channel."""
-    return job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes
-
-
-def _shown(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Set alpha to opaque where transparency was the mask."""
-    pixels[..., -1][mask > 0] = peak_of(pixels.dtype)
-    return pixels
 
 
 def _entry(

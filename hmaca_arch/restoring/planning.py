@@ -11,15 +11,8 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.image_files import check_output, is_own_output
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
-from hmaca_arch.restoring.folders import (
-    REFUSED,
-    SKIPPED,
-    Found,
-    Left,
-    Listing,
-    find_images,
-    real_path,
-)
+from hmaca_arch.files.opening import MAX_PIXELS
+from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Found, Left, find_images, real_path
 from hmaca_arch.restoring.mask_sources import MaskSource
 from hmaca_arch.restoring.matching import Masks, normal
 
@@ -61,7 +54,7 @@ class Request:
     overwrite: bool = False
     verify: bool = False
     report: Path | None = None
-    max_pixels: int = 2**28
+    max_pixels: int = MAX_PIXELS
     degradation: str | Degradation = 'auto'
     settings: dict = field(default_factory=dict)
 
@@ -99,9 +92,8 @@ def make_plan(request: Request) -> Plan:
     """
     if request.mask is not None and not request.mask.exists():
         raise FileNotFoundError(f'--mask: {request.mask.absolute()} does not exist')
-    listing = find_images(request.inputs, request.recursive, _apart(request))
-    single = _single(request, listing)
-    images, left = list(listing.images), list(listing.left)
+    images, left = find_images(request.inputs, request.recursive, _apart(request))
+    single = _single(request, len(images))
     matched, refused = _match(request, images, left)
     jobs = []
     for image in images:
@@ -117,7 +109,7 @@ def make_plan(request: Request) -> Plan:
     return Plan(jobs, [*left, *clashes])
 
 
-def _single(request: Request, listing: Listing) -> Path | None:
+def _single(request: Request, count: int) -> Path | None:
     """Return the output's file, where it is one and not a folder.
 
     Raises:
@@ -128,7 +120,7 @@ def _single(request: Request, listing: Listing) -> Path | None:
         raise ValueError(f'--output: {output} is a file; expected a folder')
     if output.is_dir() or not output.suffix:
         return None
-    if len(listing.images) != 1 or request.inputs[0].is_dir():
+    if count != 1 or request.inputs[0].is_dir():
         if output.is_file() or output.suffix.lower() in BY_ENDING:
             raise ValueError(
                 f'--output: {output} is one file; expected a folder for several images'
@@ -187,7 +179,7 @@ def _match(
     left += [Left(path, SKIPPED, 'a mask without an image') for path in masks.unused()]
     if request.copy_unmasked:
         unmasked = [path for path, why in refused.items() if why.startswith('no mask')]
-        matched |= {path: (None, True) for path in unmasked}
+        matched |= dict.fromkeys(unmasked, (None, True))
         refused = {path: why for path, why in refused.items() if path not in unmasked}
     return matched, refused
 

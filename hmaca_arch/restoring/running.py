@@ -14,7 +14,7 @@ from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Left, real_path
-from hmaca_arch.restoring.image_jobs import COPIED, DONE, Progress, Restores, restore_file
+from hmaca_arch.restoring.image_jobs import COPIED, DONE, Progress, restore_file
 from hmaca_arch.restoring.planning import Job, Plan, Request, make_plan
 
 STATUSES = (DONE, COPIED, REFUSED, SKIPPED)
@@ -23,13 +23,13 @@ BAR = '{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}'
 
 
 def restore_files(
-    request: Request, load: Callable[[], Restores], facts: dict[str, Any], read: Sequence[Path] = ()
+    request: Request, load: Callable[[], Any], facts: dict[str, Any], read: Sequence[Path] = ()
 ) -> int:
     """Restore all files of a request.
 
     Args:
         request: what and how.
-        load: makes the restorer, once it is clear that there is something to do.
+        load: makes the `Restorer`, once it is clear that there is something to do.
         facts: what the report says besides, as the weights.
         read: files that the command reads besides; the report must not replace them.
 
@@ -62,7 +62,7 @@ def restore_files(
     return int(any(entry['status'] == REFUSED for entry in entries))
 
 
-def attempt(job: Job, restorer: Restores, request: Request, progress: Progress) -> dict[str, Any]:
+def attempt(job: Job, restorer: Any, request: Request, progress: Progress) -> dict[str, Any]:
     """Restore one file and tell what is to be told; returns its entry in the report."""
     shown = printable(job.image)
     try:

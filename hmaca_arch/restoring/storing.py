@@ -10,15 +10,8 @@ import numpy as np
 from hmaca_arch.files import jpeg_blocks
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
-from hmaca_arch.files.image_files import (
-    StoredImage,
-    image_of,
-    is_lossy,
-    largest_change,
-    losses,
-    write_image,
-)
-from hmaca_arch.files.images import read_file
+from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
+from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_verifying import verify_blocks
 from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.planning import Job, Request
@@ -57,7 +50,9 @@ def store(
         OSError, ValueError: it was not written, or could not be verified.
     """
     notes = list(job.notes)
-    if _is_jpeg_to_jpeg(job, request, image):
+    kind = BY_ENDING[job.output.suffix.lower()]
+    stays_jpeg = kind == BY_PILLOW.get(image.format) == 'jpg'  # the plan makes others PNG
+    if stays_jpeg and request.quality is None:  # a quality asks for encoding all of it
         install = jpeg_blocks.missing()
         if install is None:
             return _store_blocks(job, request, image, result, mask)
@@ -72,15 +67,6 @@ def store(
     if request.verify:
         notes += verify(job.output, job.image, image, result, mask)
     return Stored(change, notes)
-
-
-def _is_jpeg_to_jpeg(job: Job, request: Request, image: StoredImage) -> bool:
-    """Tell whether a JPEG is to stay one; a quality asks for encoding all of it.
-
-    The plan writes PNG for those that cannot.
-    """
-    kind = BY_ENDING[job.output.suffix.lower()]
-    return kind == BY_PILLOW.get(image.format) == 'jpg' and request.quality is None
 
 
 def _store_blocks(

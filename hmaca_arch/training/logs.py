@@ -81,17 +81,9 @@ def start_tensorboard(log_dir: str) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     class Writer(SummaryWriter):
-        def add_scalar(self, *args: Any, **kwargs: Any) -> None:
-            with _naming(log_dir):
-                super().add_scalar(*args, **kwargs)
-
-        def add_image(self, *args: Any, **kwargs: Any) -> None:
-            with _naming(log_dir):
-                super().add_image(*args, **kwargs)
-
-        def close(self) -> None:
-            with _naming(log_dir):
-                super().close()
+        add_scalar = _naming(log_dir)(SummaryWriter.add_scalar)
+        add_image = _naming(log_dir)(SummaryWriter.add_image)
+        close = _naming(log_dir)(SummaryWriter.close)
 
     with _naming(log_dir):
         return Writer(log_dir=log_dir)

@@ -113,9 +113,12 @@ class ProgressLogger(MessageLogger):
             log_lines.append(self.lines, {**values, 'seconds_left': left})
         self.bar.clear()
         head = (
-            f'[{self.exp_name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({_list(rates)})]'
+            f'[{self.exp_name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, '
+            f'lr:({"".join(f"{rate:.3e}," for rate in rates)})] '
+            f'[eta: {timedelta(seconds=round(left))}, '
+            f'time (data): {times["time"]:.3f} ({times["data_time"]:.3f})]'
         )
-        self.logger.info(f'{head} {_times(times, left)} {_figures(losses, decibels)}')
+        self.logger.info(f'{head} {_figures(losses, decibels)}')
         self.update_bar(iteration, left)
         if self.tb_logger:
             scalars = {
@@ -125,15 +128,6 @@ class ProgressLogger(MessageLogger):
             }
             for name, value in scalars.items():
                 self.tb_logger.add_scalar(name, value, iteration)
-
-
-def _list(rates: list[float]) -> str:
-    return ''.join(f'{rate:.3e},' for rate in rates)
-
-
-def _times(times: Mapping[str, float], left: float) -> str:
-    eta = timedelta(seconds=round(left))
-    return f'[eta: {eta}, time (data): {times["time"]:.3f} ({times["data_time"]:.3f})]'
 
 
 def _figures(losses: Mapping[str, float], decibels: Mapping[str, float]) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from hmaca_arch import interrupts
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
+EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 75}
 if hasattr(signal, 'SIGUSR1'):  # not on Windows
     EXIT_CODES[signal.SIGUSR1] = 75
 
@@ -29,11 +29,6 @@ class Stopped(SystemExit):
 def received() -> int:
     """Return the number of the signal that asks this process to stop, or 0."""
     return _received[0] if _received else 0
-
-
-def exit_code(number: int) -> int:
-    """Return the exit status after a signal."""
-    return EXIT_CODES[signal.Signals(number)]
 
 
 def _note(number: int, frame) -> None:

@@ -41,7 +41,7 @@ def test_cmyk_is_converted_and_said():
         with pytest.raises(ValueError, match=r'^a: .*mode CMYK are not supported'):
             decode(data, 'a')
         image = image_of(data, 'a')
-        assert image.notes == ['CMYK was converted to RGB'] and image.converted
+        assert image.notes == ['CMYK was converted to RGB'] and image.mode == 'CMYK'
         apart = np.abs(image.pixels.astype(int) - SMOOTH)
         assert image.pixels.shape == SMOOTH.shape and apart.mean() < 3
 

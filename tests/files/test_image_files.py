@@ -11,7 +11,8 @@ import pytest
 from picture_writers import tiff
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import StoredImage, check_output, encode, read_image, write_image
+from hmaca_arch.files.image_files import check_output, encode, read_image, write_image
+from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.files.verifying import see, verify, with_channels
 
@@ -74,7 +75,7 @@ OTHERS = [
 @pytest.mark.parametrize(('ending', 'dtype', 'channels'), HELD)
 def test_lossless_formats_keep_pixels_profile_and_exif(tmp_path, ending, dtype, channels):
     path, pixels = tmp_path / f'out{ending}', pixels_of(channels, dtype)
-    picture = StoredImage(pixels, exif_of().tobytes(), ICC, [], False, (300.0, 150.0), xmp=XMP)
+    picture = StoredImage(pixels, exif_of().tobytes(), ICC, [], (300.0, 150.0), xmp=XMP)
     write_image(path, picture)
     found = read_image(path)
     assert found.pixels.dtype == dtype
@@ -93,7 +94,7 @@ def test_lossless_formats_keep_pixels_profile_and_exif(tmp_path, ending, dtype, 
 
 @pytest.mark.parametrize(('ending', 'dtype', 'channels'), OTHERS)
 def test_formats_that_cannot_hold_the_pixels_are_refused(tmp_path, ending, dtype, channels):
-    picture = StoredImage(pixels_of(channels, dtype), None, None, [], False)
+    picture = StoredImage(pixels_of(channels, dtype), None, None, [])
     with pytest.raises(ValueError, match='choose out.(png|tif)'):
         write_image(tmp_path / f'out{ending}', picture)
     assert list(tmp_path.iterdir()) == []
@@ -155,7 +156,7 @@ def test_what_is_not_supported_is_named(tmp_path):
     ]
     frames[0].save(tmp_path / 'moving.gif', save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / 'pages.tif', save_all=True, append_images=frames[1:])
-    data = encode('.png', StoredImage(pixels_of(3), None, None, [], False))
+    data = encode('.png', StoredImage(pixels_of(3), None, None, []))
     (tmp_path / 'short.png').write_bytes(data[:-30])
     (tmp_path / 'double.tif').write_bytes(tiff(pixels_of(3).astype(np.float64), 2))
     (tmp_path / 'signed.tif').write_bytes(tiff(pixels_of(3).astype(np.int16), 2))
@@ -191,7 +192,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path.write_bytes(b'old')
     monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError('no space left')))
     with pytest.raises(OSError, match='no space'):
-        write_image(path, StoredImage(pixels_of(3), None, None, [], False))
+        write_image(path, StoredImage(pixels_of(3), None, None, []))
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
 
 

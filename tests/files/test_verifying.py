@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from hmaca_arch.files import images, verifying
 from hmaca_arch.files import pixels as reading
-from hmaca_arch.files.image_files import StoredImage, encode, read_image, write_image
+from hmaca_arch.files.image_files import encode, read_image, write_image
+from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.verifying import see, verify
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -134,7 +135,7 @@ def test_an_orientation_that_was_not_undone_is_found(tmp_path, monkeypatch):
 def test_the_readers_are_not_the_writers(tmp_path):
     libraries = {}
     for ending in ('.png', '.tif', '.webp', '.bmp', '.jpg'):
-        data = encode(ending, StoredImage(PIXELS[..., :3], None, None, [], False))
+        data = encode(ending, StoredImage(PIXELS[..., :3], None, None, []))
         libraries[ending] = see(data).library
     assert libraries.pop('.tif') == 'tifffile' and set(libraries.values()) == {'OpenCV'}
 

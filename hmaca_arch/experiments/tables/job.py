@@ -23,8 +23,6 @@ from hmaca_arch.experiments.tables.state import (
 )
 from hmaca_arch.files.atomic import append, write_atomically
 
-PACKAGES = Path(__file__).resolve().parents[3]  # the folder that this package was imported from
-
 
 class CellJob:
     """A cell that is being run.
@@ -144,36 +142,19 @@ class CellJob:
 
     def command(self, phase: str, changes: list[str], *more: str) -> list[str]:
         """Make the command line of `basicsr train` or `basicsr test`."""
-        several = self.cell.processes > 1
-        torchrun = [
-            '-m',
-            'torch.distributed.run',
-            '--standalone',
-            f'--nproc_per_node={self.cell.processes}',
-            '--max-restarts=0',
-        ]
-        arguments = [
-            *(torchrun if several else []),
-            '-m',
-            'hmaca_arch',
-            phase,
-            '-opt',
-            str(self.cell.path),
-        ]
-        return [
-            sys.executable,
-            *arguments,
-            *(['--launcher', 'pytorch'] if several else []),
-            *more,
-            '--force_yml',
-            *changes,
-        ]
+        arguments = ['-m', 'hmaca_arch', phase, '-opt', str(self.cell.path)]
+        if self.cell.processes > 1:
+            count = f'--nproc_per_node={self.cell.processes}'
+            torchrun = ['-m', 'torch.distributed.run', '--standalone', count, '--max-restarts=0']
+            arguments = [*torchrun, *arguments, '--launcher', 'pytorch']
+        return [sys.executable, *arguments, *more, '--force_yml', *changes]
 
     def begin(self, phase: str, changes: list[str], *more: str) -> None:
         """Start a process that trains or tests."""
         command = self.command(phase, changes, *more)
         where = {} if self.gpus is None else {'CUDA_VISIBLE_DEVICES': self.gpus}
-        paths = [os.environ.get('PYTHONPATH'), str(PACKAGES)]
+        # This package, wherever it was imported from.
+        paths = [os.environ.get('PYTHONPATH'), str(Path(__file__).resolve().parents[3])]
         environment = {
             **os.environ,
             **where,

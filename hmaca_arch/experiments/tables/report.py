@@ -6,11 +6,12 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from statistics import mean
 from typing import Any
 
 from hmaca_arch.experiments.markdown import aligned
-from hmaca_arch.experiments.tables.cell import SETS, exact
+from hmaca_arch.experiments.tables.cell import SETS, Cell, exact
 from hmaca_arch.experiments.tables.results import METRICS, CellResult, difference
 
 FORMS = {'composite_psnr': '.2f', 'masked_psnr': '.2f', 'masked_ssim': '.4f'}
@@ -25,19 +26,8 @@ HEAD = (
     'minutes',
     'seeds',
 )  # by network
-SETTINGS = (
-    'network',
-    'dataset',
-    'preset',
-    'protocol',
-    'alpha',
-    'outside',
-    'seed',
-    'processes',
-    'amp',
-    'tf32',
-    'compiled',
-)
+# The state has the iterations, also where a cell leaves them to its option file.
+SETTINGS = tuple(field.name for field in fields(Cell) if field.name != 'iterations')
 
 
 def shown(value: float | None, form: str = '.2f') -> str:

@@ -19,6 +19,7 @@ from hmaca_arch.messages import say
 from hmaca_arch.training import locking
 
 POLL = 0.2  # seconds
+TELL = 60  # seconds between two lines on the progress
 
 
 def visible_gpus() -> list[str]:
@@ -114,9 +115,7 @@ class _Running:
             job.stop()
 
 
-def run_cells(
-    cells: Sequence[Cell], folder: Path, data: Path, jobs: int | None = None, every: float = 60
-) -> None:
+def run_cells(cells: Sequence[Cell], folder: Path, data: Path, jobs: int | None = None) -> None:
     """Run the cells that are not done.
 
     A cell that fails says why, in its state too, and the others continue.
@@ -126,7 +125,6 @@ def run_cells(
         folder: for everything that is written.
         data: the folder of the data sets.
         jobs: cells at a time; default: as many as the GPUs serve, without GPUs one.
-        every: seconds between two lines on the progress.
 
     Raises:
         ValueError: another run writes into the folder, or the option file or data of a finished
@@ -148,7 +146,7 @@ def run_cells(
             running.fill(places)
             time.sleep(POLL)
             running.look()
-            if time.time() - told > every:
+            if time.time() - told > TELL:
                 told = time.time()
                 running.tell()
     finally:

@@ -87,14 +87,16 @@ def _best(costs: np.ndarray, sigmas: np.ndarray) -> float:
     return float(sigmas[at] * (sigmas[1] / sigmas[0]) ** np.clip(shift, -1, 1))
 
 
-def _tried(values: np.ndarray, mean: np.ndarray, area: np.ndarray, quality: int) -> np.ndarray:
-    """(models, bands): the energies of values, with more and less contrast, after JPEG."""
-    return np.concatenate(
-        [
-            _classes(_by_block(compressed(mean + contrast * (values - mean), quality), area))
-            for contrast in CONTRASTS
-        ]
-    )
+def _tried(
+    values: np.ndarray,
+    mean: np.ndarray,
+    area: np.ndarray,
+    quality: int,
+    noise: np.ndarray | float = 0,
+) -> np.ndarray:
+    """(models, bands): the energies of values and noise, at several contrasts, after JPEG."""
+    made = (mean + contrast * (values - mean) + noise for contrast in CONTRASTS)
+    return np.concatenate([_classes(_by_block(compressed(one, quality), area)) for one in made])
 
 
 def _blocks_in(area: np.ndarray) -> int:
@@ -130,14 +132,8 @@ def lossy_noise(
     costs = [_cost(observed, _tried(values, mean, outside, quality), size).min()]
     for sigma in NOISES:
         if sigma < STRONG:  # what it does depends on the texture below it
-            noise = sigma * luma(draw)
-            models = [
-                _classes(
-                    _by_block(compressed(mean + part * (values - mean) + noise, quality), outside)
-                )
-                for part in CONTRASTS
-            ]
-            costs.append(_cost(observed, np.concatenate(models), size).min())
+            models = _tried(values, mean, outside, quality, sigma * luma(draw))
+            costs.append(_cost(observed, models, size).min())
         else:  # what it does depends on how much of it is clipped
             noisy = luma(np.clip(smooth + sigma * draw, 0, 255))
             noise = np.maximum(_energies(compressed(noisy, quality), area) - flat, 0.01)
