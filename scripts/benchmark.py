@@ -48,12 +48,8 @@ CASES = {  # name: (title in the table, network, its settings beyond the above)
 
 def naive_attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, rows: int, cols: int) -> Tensor:
     """Compute `attend` with an index table and all scores, nothing shared or done in parts."""
-    y, x = (
-        t.flatten()
-        for t in torch.meshgrid(
-            *(torch.arange(n, device=q.device) for n in (rows, cols)), indexing='ij'
-        )
-    )
+    y = torch.arange(rows, device=q.device).repeat_interleave(cols)
+    x = torch.arange(cols, device=q.device).repeat(rows)
     middle_y, middle_x = table.shape[0] // 2, table.shape[1] // 2
     bias = table[y[:, None] - y + middle_y, x[:, None] - x + middle_x].permute(2, 0, 1)[:, None]
     return ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5 + bias).softmax(dim=-1) @ v
@@ -76,11 +72,8 @@ def best_of(run: Callable[[], object], repeats: int, device: torch.device) -> fl
 def image_and_mask(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Make a random image, and a mask of a square of 20 / 128 of its side."""
     mask = torch.zeros(1, 1, side, side, device=device)
-    mask[
-        ...,
-        side // 4 : side // 4 + max(1, side * 20 // 128),
-        side // 3 : side // 3 + max(1, side * 20 // 128),
-    ] = 1
+    region = max(1, side * 20 // 128)
+    mask[..., side // 4 :, side // 3 :][..., :region, :region] = 1
     return torch.rand(1, 3, side, side, device=device), mask
 
 
@@ -98,9 +91,8 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
         attention.attend = naive_attend
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     torch.manual_seed(0)
-    network = (
-        getattr(hmaca_arch, name)(**(QUICK if args.quick else PAPER), **more).eval().to(device)
-    )
+    settings = (QUICK if args.quick else PAPER) | more
+    network = getattr(hmaca_arch, name)(**settings).eval().to(device)
     lq, mask = image_and_mask(args.side, device)
     run = functools.partial(network, *((lq, mask) if name == 'HMACA' else (lq,)))
     run()

@@ -105,10 +105,7 @@ def measure(args: argparse.Namespace, cell: Cell) -> dict[str, float]:
     training.install()
     base = 0.0 if args.device == 'cuda' else peak_mebibytes(args.device)
     model = build_model(opt)
-    batch, side = (
-        opt['datasets']['train']['batch_size_per_gpu'],
-        opt['datasets']['train']['gt_size'],
-    )
+    batch, side = (opt['datasets']['train'][key] for key in ('batch_size_per_gpu', 'gt_size'))
     mask = torch.zeros(batch, 1, side, side)
     mask[:, :, side // 4 : side // 2, side // 4 : side // 2] = 1
     lq, gt = torch.rand(2, batch, 3, side, side)
@@ -153,12 +150,9 @@ def measure_loading(args: argparse.Namespace) -> dict[str, float]:
             y, x = rng.integers(0, 512 - 128, 2)
             mask = np.zeros((128, 128), np.uint8)
             mask[50:70, 40:60] = 255
-            for kind, picture in (
-                ('lq', photograph[y : y + 128, x : x + 128]),
-                ('mask', mask),
-                ('gt', photograph[y : y + 128, x : x + 128]),
-            ):
-                cv2.imwrite(f'{folder}/{kind}/{i:04d}.png', picture)
+            tile = photograph[y : y + 128, x : x + 128]
+            for kind, image in (('lq', tile), ('mask', mask), ('gt', tile)):
+                cv2.imwrite(f'{folder}/{kind}/{i:04d}.png', image)
         make_lmdb.make_lmdb(folder)
         for backend, ending in (('disk', ''), ('lmdb', '.lmdb')):
             roots = {

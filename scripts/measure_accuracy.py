@@ -38,31 +38,23 @@ def draw(
     mask = np.zeros((*image.shape[:2], 1), bool)
     mask[top : top + side, left : left + side] = True
     if 'blocks' in kind:
-        block, pool = (
-            int(rng.integers(4, min(32, side // 2) + 1)),
-            str(rng.choice(['mean', 'centre'])),
-        )
+        block = int(rng.integers(4, min(32, side // 2) + 1))
+        pool = str(rng.choice(['mean', 'centre']))
         offset = (top % block, left % block)
         if kind == 'corner blocks':
             degraded = pixels.pixelate(image, mask, block, pool)
         else:
             offset = tuple(int(place) for place in rng.integers(block, size=2))
             degraded = pixels.pixelate_grid(image, mask, block, pool, offset)
-        return (
-            degraded,
-            mask[..., 0],
-            Degradation('pix', block=block, pool=pool, anchor=('offset', 'offset'), offset=offset),
-        )
+        truth = Degradation('pix', block, pool, anchor=('offset', 'offset'), offset=offset)
+        return degraded, mask[..., 0], truth
     if kind == 'blur':
         sigma = float(np.exp(rng.uniform(np.log(0.7), np.log(4))))
         return pixels.blur(image, mask, sigma), mask[..., 0], Degradation('blur', sigma=sigma)
     if kind == 'noise':
         sigma = float(np.exp(rng.uniform(np.log(5), np.log(75))))
-        return (
-            pixels.noise(image, mask, rng, sigma),
-            mask[..., 0],
-            Degradation('noise', sigma=sigma),
-        )
+        noisy = pixels.noise(image, mask, rng, sigma)
+        return noisy, mask[..., 0], Degradation('noise', sigma=sigma)
     return image, mask[..., 0], Degradation('none')
 
 

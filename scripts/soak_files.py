@@ -73,20 +73,8 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
             faults.append(f'{arguments[0]}: exit status {done.returncode}: {done.stderr[-800:]}')
         return done
 
-    done = run(
-        'restore',
-        '-i',
-        'in',
-        '-m',
-        'masks',
-        '-o',
-        'out',
-        '--context',
-        4,
-        '--verify',
-        '--json',
-        'report.json',
-    )
+    options = '-i in -m masks -o out --context 4 --verify --json report.json'
+    done = run('restore', *options.split())
     report = {
         Path(item['file']).name: item
         for item in json.loads((folder / 'report.json').read_text('utf-8'))['files']
