@@ -52,31 +52,25 @@ def _range_in_words(least: float, most: float) -> str:
     return f' of at least {least}' if least > -math.inf else ''
 
 
-def _bounds(least: float, most: float) -> dict[str, float]:
+def _numbers(words: str, json_type: str, kind: type, least: float, most: float) -> Kind:
+    def accepts(value: Any) -> bool:
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        return is_number and abs(value) < math.inf and least <= value <= most
+
     bounds = {'minimum': least, 'maximum': most}
-    return {key: value for key, value in bounds.items() if math.isfinite(value)}
+    json = {key: value for key, value in bounds.items() if math.isfinite(value)}
+    words += _range_in_words(least, most)
+    return Kind(words, accepts, json={'type': json_type, **json})
 
 
 def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
     """Return the kind of whole numbers from `least` to `most`, both included."""
-
-    def accepts(value: Any) -> bool:
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        return is_whole and least <= value <= most
-
-    words = f'a whole number{_range_in_words(least, most)}'
-    return Kind(words, accepts, json={'type': 'integer', **_bounds(least, most)})
+    return _numbers('a whole number', 'integer', Integral, least, most)
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Kind:
     """Return the kind of finite numbers from `least` to `most`, both included."""
-
-    def accepts(value: Any) -> bool:
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and least <= value <= most
-
-    words = f'a number{_range_in_words(least, most)}'
-    return Kind(words, accepts, json={'type': 'number', **_bounds(least, most)})
+    return _numbers('a number', 'number', Real, least, most)
 
 
 def _in_yaml(value: Any) -> str:
