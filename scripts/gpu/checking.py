@@ -88,9 +88,9 @@ def distance(out, reference):
 
 
 SMALL = {
-    'embed_dim': 48,
+    'embed_dim': 64,
     'depths': [2],
-    'num_heads': [3],
+    'num_heads': [4],
     'window_size': 16,
     'interval_size': 4,
     'mlp_ratio': 4,

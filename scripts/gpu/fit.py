@@ -38,7 +38,7 @@ SHARE = 0.15  # of the time, the most that measuring may take
 PAYS = 1.5  # a batch twice as large has to give so many times the crops a second
 SLACK = 1.15  # what an iteration takes beyond a measured step: logging, checkpoints, other work
 EPOCH = 1000  # iterations, at least: each epoch starts the workers again
-DIFFERENT = 64  # samples that a measured batch repeats
+DIFFERENT = 1024  # samples, at most, before a measured batch repeats them
 
 
 def parse() -> argparse.Namespace:
@@ -82,8 +82,7 @@ class Steps:
         pipeline.install()
         torch.backends.cudnn.benchmark = True
         self.model = build_model(opt)
-        count = len(self.dataset)
-        self.samples = [self.dataset[i % count] for i in range(DIFFERENT)]
+        self.samples: list[dict[str, Any]] = []
 
     def seconds(self, batch: int) -> float:
         """Return the seconds of a step with so many crops.
@@ -91,6 +90,9 @@ class Steps:
         Raises:
             torch.OutOfMemoryError: they do not fit.
         """
+        # Each has its own degradation: equations of many kinds take longer than those of a few.
+        for i in range(len(self.samples), min(batch, DIFFERENT)):
+            self.samples.append(self.dataset[i % len(self.dataset)])
         data = default_collate([self.samples[i % DIFFERENT] for i in range(batch)])
         best = float('inf')
         for n in range(4):

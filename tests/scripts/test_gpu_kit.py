@@ -47,6 +47,14 @@ def test_weights_travel_in_parts(tmp_path, monkeypatch):
         parts.join(str(tmp_path), str(tmp_path / 'joined.pth'))
 
 
+def test_the_networks_of_the_checks_can_be_built(monkeypatch):
+    monkeypatch.syspath_prepend(str(KIT))
+    networks = script('checking').NETWORKS
+    assert len(networks) == 8
+    for build in networks.values():
+        assert sum(p.numel() for p in build().parameters()) > 10_000
+
+
 def test_the_batch_grows_while_it_fits_and_pays(monkeypatch):
     fit = script('fit')
     monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
