@@ -111,7 +111,7 @@ def digest(arrays: Sequence[np.ndarray], apart_from: Sequence[np.ndarray]) -> by
     Of an array that has another shape than its area, only the shape counts.
     """
     made = hashlib.sha256()
-    for array, area in zip(arrays, apart_from, strict=True):
+    for array, area in zip(arrays, apart_from):
         made.update(str(array.shape).encode())
         if array.shape[:2] == area.shape:
             for values, left_out in zip(array, area):

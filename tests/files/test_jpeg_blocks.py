@@ -371,6 +371,7 @@ def test_verifying_finds_what_a_writer_did(tmp_path):
         (elsewhere.data, done.changes, 'blocks or tables apart from the region differ'),
         (other, everywhere, 'blocks or tables apart from the region differ'),
         (jpeg(PIXELS[:-9], comment=b'a comment'), done.changes, 'blocks or tables apart'),
+        (jpeg(PIXELS[..., 0], comment=b'a comment'), done.changes, 'blocks or tables apart'),
         (elsewhere.data, elsewhere.changes, 'blocks that do not touch the region were replaced'),
         (elsewhere.data, unseen, 'OpenCV sees other pixels'),
         (
