@@ -3,122 +3,100 @@
 A JPEG stores blocks of 8x8 samples as quantized coefficients of a cosine transform (DCT). Blocks
 that touch no changed pixel keep their coefficients. The others are computed with the file's own
 quantization tables and subsampling. Nothing is turned: the pixels are turned back to how the file
-stores them. jpeglib (libjpeg) reads and writes the coefficients; the markers are copied.
+stores them. The markers are copied.
+
+All coefficients of a large file are in memory at once. What was decoded does not have to be:
+`changes_of` takes out what is needed of it.
 """
 
-import importlib.util
-import tempfile
-import threading
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from scipy import fft
 
 from hmaca_arch.files.images import UPRIGHT
-from hmaca_arch.files.jpeg_markers import (
-    PROGRESSIVE,
-    Frame,
-    frame_of,
-    is_rgb,
-    with_markers,
-    without_markers,
-)
-from hmaca_arch.messages import how_to_install
+from hmaca_arch.files.jpeg_coefficients import digest_of, read_coefficients, write_coefficients
+from hmaca_arch.files.jpeg_markers import Frame, frame_of, is_rgb
 
-# Libraries inside jpeglib. Only mozjpeg's writes a progressive file of coefficients.
-READER, PROGRESSIVE_WRITER, OTHER_READER = 'turbo210', 'mozjpeg403', '9f'
-CHANNELS = ('Y', 'Cb', 'Cr')  # jpeglib's names, whatever the channels are
 TURNED_BACK = {6: 8, 8: 6}  # orientation -> the one that undoes it, where it is another
 TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]],
     np.float32,
 )
 LARGEST = 1023  # what the codes of 8-bit files hold
-
-_lock = threading.Lock()  # the library inside jpeglib is a setting of all the process
-
-
-class Coefficients(NamedTuple):
-    """What a JPEG file stores of its pixels.
-
-    Attributes:
-        channels: of each (rows, columns, 8, 8) int16, quantized.
-        tables: of each channel the quantization table (8, 8).
-    """
-
-    channels: list[np.ndarray]
-    tables: list[np.ndarray]
+ROWS = 256  # of pixels that are compared at once
 
 
-class Replaced(NamedTuple):
-    """A JPEG file of which some blocks were replaced.
+class Changes(NamedTuple):
+    """Which pixels of a JPEG file change, and which blocks that concerns.
 
     Attributes:
-        data: the file.
-        replaced: (rows, columns) bool for each channel: the blocks that were replaced.
+        turn: the file's EXIF orientation.
+        changed: (h, w) bool, as the file stores it: the pixels that change.
+        values: (n, 1 or 3) uint8: what they become, in the order of `changed`.
+        touched: (rows, columns) bool for each channel: the blocks that hold one of them.
         may_change: (h, w) bool, upright: the pixels of these blocks, and one pixel around them in
             the directions in which a channel is subsampled, as decoders interpolate there.
+        before: (m, 1 or 3) uint8: what these are, in the order of `may_change`.
     """
 
-    data: bytes
-    replaced: list[np.ndarray]
+    turn: int
+    changed: np.ndarray
+    values: np.ndarray
+    touched: list[np.ndarray]
     may_change: np.ndarray
+    before: np.ndarray
 
 
-def missing() -> str | None:
-    """Return the command that installs jpeglib; None if it is there."""
-    return None if importlib.util.find_spec('jpeglib') else how_to_install('jpeg')
-
-
-def read_coefficients(data: bytes, library: str = READER) -> Coefficients:
-    """Read the coefficients and tables of a JPEG file.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    opened = _opened(without_markers(data), library)
-    names = CHANNELS[: len(opened.samp_factor)]
-    tables = [opened.qt[number] for number in opened.quant_tbl_no]
-    return Coefficients([getattr(opened, name) for name in names], tables)
-
-
-def replace_blocks(source: bytes, before: np.ndarray, after: np.ndarray, turn: int) -> Replaced:
-    """Put changed pixels into a JPEG file.
+def changes_of(source: bytes, before: np.ndarray, after: np.ndarray, turn: int) -> Changes:
+    """Compare the pixels of a JPEG file with what they are to be.
 
     Args:
         source: the file; `obstacle` has nothing against it.
         before: (h, w, 1 or 3) uint8, upright: what it holds, as decoded.
         after: the same with changes.
         turn: the file's EXIF orientation.
+    """
+    differs = np.empty(before.shape[:2], bool)
+    for top in range(0, len(before), ROWS):
+        rows = slice(top, top + ROWS)
+        (before[rows] != after[rows]).any(axis=2, out=differs[rows])
+    changed, sizes = as_stored(differs, turn), scales(frame_of(source))
+    touched = [_touched(changed, scale) for scale in sizes]
+    area = np.zeros(changed.shape, bool)
+    for blocks, scale in zip(touched, sizes):
+        _add_pixels_of(blocks, scale, area)
+    may_change = np.ascontiguousarray(UPRIGHT.get(turn, lambda as_is: as_is)(area))
+    values = as_stored(after, turn)[changed]
+    return Changes(turn, changed, values, touched, may_change, before[may_change])
+
+
+def replace_blocks(source: bytes, changes: Changes) -> bytes:
+    """Return a JPEG file in which pixels are changed.
+
+    Args:
+        source: the file that `changes_of` was given.
+        changes: what it returned.
 
     Raises:
         ValueError: the file cannot be read, or what was written is not what was to be.
     """
-    stored = as_stored(after, turn)
-    changed = as_stored((before != after).any(axis=2), turn)
-    frame, rgb = frame_of(source), is_rgb(source)
-    opened = _opened(without_markers(source), READER)
-    sizes, replaced = scales(frame), []
+    if not len(changes.values):
+        return source
+    sizes, rgb = scales(frame_of(source)), is_rgb(source)
+    found = read_coefficients(source)
     for number, scale in enumerate(sizes):
-        blocks = getattr(opened, CHANNELS[number])
         weights = TO_YCBCR[number] if len(sizes) == 3 and not rgb else np.eye(len(sizes))[number]
-        table = opened.qt[opened.quant_tbl_no[number]].astype(np.float32)
+        table = found.tables[number].astype(np.float32)
         offset = 0 if number and not rgb else 128  # colours of YCbCr lie around 0
-        replaced.append(
-            _replace(blocks, table, stored, changed, scale, weights.astype(np.float32), offset)
-        )
-    shape = stored.shape[:2]
-    may_change = np.zeros(shape, bool)
-    for touched, scale in zip(replaced, sizes):
-        may_change |= _pixels_of(touched, scale, shape)
-    upright = np.ascontiguousarray(UPRIGHT.get(turn, lambda as_is: as_is)(may_change))
-    if not changed.any():
-        return Replaced(source, replaced, upright)
-    result = with_markers(_written(opened, frame), source)
-    _check(result, opened, len(sizes))
-    return Replaced(result, replaced, upright)
+        colours = weights.astype(np.float32)
+        _replace(found.channels[number], table, changes, number, scale, colours, offset)
+    meant, result = digest_of(found), write_coefficients(found, source)
+    del found  # else it is in memory a second time
+    if digest_of(read_coefficients(result)) != meant:
+        raise ValueError('libjpeg wrote other blocks than it was given')
+    return result
 
 
 def scales(frame: Frame) -> list[tuple[int, int]]:
@@ -139,15 +117,23 @@ def boxes_of(area: np.ndarray) -> list[tuple[int, int, int, int]]:
     return sorted((int(y), int(x), int(y + h), int(x + w)) for x, y, w, h, _ in found[1:])
 
 
+def _touched(changed: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
+    """Return which blocks (rows, columns) of a channel hold a changed pixel (h, w)."""
+    for axis, factor in enumerate(scale):
+        starts = np.arange(0, changed.shape[axis], 8 * factor)
+        changed = np.logical_or.reduceat(changed, starts, axis=axis)
+    return changed
+
+
 def _replace(
     blocks: np.ndarray,
     table: np.ndarray,
-    stored: np.ndarray,
-    changed: np.ndarray,
+    changes: Changes,
+    number: int,
     scale: tuple[int, int],
     weights: np.ndarray,
     offset: int,
-) -> np.ndarray:
+) -> None:
     """Replace the blocks of one channel that touch a changed pixel.
 
     Samples without a changed pixel keep their value as far as quantization allows. Of a sample
@@ -156,35 +142,30 @@ def _replace(
     Args:
         blocks: (rows, columns, 8, 8), changed in place.
         table: (8, 8).
-        stored: (h, w, c) uint8.
-        changed: (h, w) bool.
+        changes: what changes.
+        number: of the channel.
         scale: pixels per sample, down and across.
         weights: (c,): of the colours in the channel.
         offset: what the transform subtracts.
-
-    Returns:
-        (rows, columns) bool: the blocks that were replaced.
     """
-    (height, width), (down, across) = changed.shape, scale
-    touched = np.zeros(blocks.shape[:2], bool)
-    for row in range(len(blocks)):
-        lines = np.minimum(np.arange(row * 8 * down, (row + 1) * 8 * down), height - 1)
-        places = np.flatnonzero(changed[lines[0] : lines[-1] + 1].any(axis=0))
-        if not len(places):
-            continue
-        first, last = places[0] // (8 * across), places[-1] // (8 * across) + 1
+    (height, width), (down, across) = changes.changed.shape, scale
+    starts = np.append(0, np.cumsum(np.count_nonzero(changes.changed, axis=1)))
+    for row in np.flatnonzero(changes.touched[number].any(axis=1)):
+        hit = np.flatnonzero(changes.touched[number][row])
+        first, last = hit[0], hit[-1] + 1
+        top, bottom = row * 8 * down, min((row + 1) * 8 * down, height)
+        changed = changes.changed[top:bottom]
+        pixels = np.zeros((*changed.shape, len(weights)), np.uint8)
+        pixels[changed] = changes.values[starts[top] : starts[bottom]]
+        lines = np.minimum(np.arange(8 * down), bottom - top - 1)
         columns = np.minimum(np.arange(first * 8 * across, last * 8 * across), width - 1)
         strip = np.ix_(lines, columns)
         inside = changed[strip].astype(np.float32)
-        share, values = _mean(inside, scale), (stored[strip] @ weights - offset) * inside
-        found = blocks[row, first:last]
-        old = _samples(found * table)
+        share, values = _mean(inside, scale), (pixels[strip] @ weights - offset) * inside
+        old = _samples(blocks[row, first:last] * table)
         new = old * (1 - share) + _mean(values, scale)
-        hit = share.reshape(8, -1, 8).any(axis=(0, 2))
-        coefficients = np.rint(_blocks(new) / table)
-        found[hit] = np.clip(coefficients, -LARGEST, LARGEST).astype(np.int16)[hit]
-        touched[row, first:last] = hit
-    return touched
+        coefficients = np.rint(_blocks(new) / table)[hit - first]
+        blocks[row, hit] = np.clip(coefficients, -LARGEST, LARGEST).astype(np.int16)
 
 
 def _mean(values: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
@@ -203,53 +184,13 @@ def _blocks(samples: np.ndarray) -> np.ndarray:
     return fft.dctn(samples.reshape(8, -1, 8).swapaxes(0, 1), axes=(1, 2), norm='ortho')
 
 
-def _pixels_of(touched: np.ndarray, scale: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Return the pixels (h, w) bool that depend on blocks of a channel."""
-    area = np.repeat(np.repeat(touched, 8 * scale[0], axis=0), 8 * scale[1], axis=1)
-    kernel = np.ones([3 if one > 1 else 1 for one in scale], np.uint8)
-    return cv2.dilate(area[: shape[0], : shape[1]].astype(np.uint8), kernel) > 0
-
-
-def _opened(data: bytes, library: str) -> Any:
-    """Read a JPEG file without markers by jpeglib.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    import jpeglib  # an extra
-
-    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(library):
-        path = Path(folder) / 'image.jpg'
-        path.write_bytes(data)
-        try:
-            opened = jpeglib.read_dct(path)
-            opened.load()
-        except OSError as error:
-            raise ValueError(f'libjpeg cannot read its blocks: {error}') from None
-    return opened
-
-
-def _written(opened: Any, frame: Frame) -> bytes:
-    import jpeglib
-
-    library = PROGRESSIVE_WRITER if frame.marker == PROGRESSIVE else READER
-    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(library):
-        path = Path(folder) / 'image.jpg'
-        opened.write_dct(path, flags=['+OPTIMIZE_CODING'])
-        return path.read_bytes()
-
-
-def _check(result: bytes, meant: Any, count: int) -> None:
-    """Read a written file again.
-
-    Raises:
-        ValueError: its coefficients or tables are not what was to be written.
-    """
-    found = read_coefficients(result)
-    same = all(
-        np.array_equal(found.channels[i], getattr(meant, CHANNELS[i]))
-        and np.array_equal(found.tables[i], meant.qt[meant.quant_tbl_no[i]])
-        for i in range(count)
-    )
-    if not same:
-        raise ValueError('libjpeg wrote other blocks than it was given')
+def _add_pixels_of(touched: np.ndarray, scale: tuple[int, int], area: np.ndarray) -> None:
+    """Add the pixels that depend on blocks of a channel to an area (h, w) bool."""
+    down, across = scale
+    for row in np.flatnonzero(touched.any(axis=1)):
+        columns = np.repeat(touched[row], 8 * across)
+        if across > 1:
+            columns[1:-1] = columns[:-2] | columns[1:-1] | columns[2:]
+        around = int(down > 1)
+        lines = slice(max(row * 8 * down - around, 0), (row + 1) * 8 * down + around)
+        area[lines] |= columns[: area.shape[1]]

@@ -7,8 +7,12 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.degradation import regions
+from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.image_files import check_output, encode, largest_change, read_image
 from hmaca_arch.files.images import StoredImage, read_file, to_8_bit
+from hmaca_arch.files.jpeg_blocks import changes_of, replace_blocks
+from hmaca_arch.files.jpeg_coefficients import missing
+from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
@@ -132,22 +136,34 @@ def check_format(ending: str) -> None:
         raise ValueError(f'format is {ending[1:][:20]!r}; expected {names}')
 
 
-def restored_image(job: PageJob) -> StoredImage:
-    """Return a job's image with its patch, of the same depth and with the same metadata."""
-    image = job.upload.read()
+def restored_pixels(job: PageJob, image: StoredImage) -> np.ndarray:
+    """Return the pixels of a job's image with its patch."""
     pixels = image.pixels.copy()
     with np.load(job.patch) as patch:
         pixels[job.box.area] = patch['pixels']
-    return image._replace(pixels=pixels)
+    return pixels
 
 
 def restored_file(job: PageJob, ending: str) -> bytes:
-    """Return the restored image as a file.
+    """Return the restored image as a file, of the same depth and with the same metadata.
+
+    A JPEG that stays one differs in the blocks of the region alone, where that is possible.
 
     Raises:
         ValueError: this format cannot be written, or cannot hold the image.
     """
     check_format(ending)
-    image = restored_image(job)
-    check_output(Path(job.upload.file_name('restored', ending)), image.pixels)
-    return encode(ending, image)
+    image = job.upload.read()
+    pixels = restored_pixels(job, image)
+    check_output(Path(job.upload.file_name('restored', ending)), pixels)
+    if _keeps_blocks(job.upload, image, ending):
+        source = read_file(job.upload.path)
+        changes = changes_of(source, image.pixels, pixels, image.orientation)
+        del image, pixels  # the coefficients take as much memory again
+        return replace_blocks(source, changes)
+    return encode(ending, image._replace(pixels=pixels))
+
+
+def _keeps_blocks(upload: Upload, image: StoredImage, ending: str) -> bool:
+    stays = BY_PILLOW.get(image.format) == BY_ENDING[ending] == 'jpg'
+    return stays and missing() is None and obstacle_of_file(upload.path) is None

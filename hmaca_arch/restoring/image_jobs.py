@@ -9,11 +9,12 @@ from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
 from hmaca_arch.files.images import read_file
+from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.planning import Job, Request
-from hmaca_arch.restoring.storing import Stored, store
+from hmaca_arch.restoring.storing import Stored, keeps_blocks, store, store_blocks
 
 DONE, COPIED = 'done', 'copied'
 
@@ -60,10 +61,16 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         result[..., -1][mask > 0] = peak_of(result.dtype)  # opaque where transparency was the mask
     if kind == 'gif':
         result = fit_colours(result, mask)
-    stored = store(job, request, image, result, mask)
-    notes = [*image.notes, *doubts, *done.notes, *stored.notes]
-    status = DONE if done.regions else COPIED
-    return _entry(status, job, done.regions, seconds, stored, request.verify, notes)
+    regions, notes = done.regions, [*image.notes, *doubts, *done.notes]
+    if keeps_blocks(job, request, image):
+        changes = changes_of(read_file(job.image), image.pixels, result, image.orientation)
+        del image, done, result  # beside them, the coefficients of a large image need too much
+        stored = store_blocks(job, request, changes, mask)
+    else:
+        stored = store(job, request, image, result, mask)
+    status = DONE if regions else COPIED
+    notes += stored.notes
+    return _entry(status, job, regions, seconds, stored, request.verify, notes)
 
 
 def _copy(job: Job, notes: list[str]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmaca_arch.files import jpeg_blocks
+from hmaca_arch.files import jpeg_coefficients
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
 from hmaca_arch.files.images import StoredImage, read_file
+from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
 from hmaca_arch.files.jpeg_verifying import verify_blocks
 from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.planning import Job, Request
@@ -50,12 +51,8 @@ def store(
         OSError, ValueError: it was not written, or could not be verified.
     """
     notes = list(job.notes)
-    kind = BY_ENDING[job.output.suffix.lower()]
-    stays_jpeg = kind == BY_PILLOW.get(image.format) == 'jpg'  # the plan makes others PNG
-    if stays_jpeg and request.quality is None:  # a quality asks for encoding all of it
-        install = jpeg_blocks.missing()
-        if install is None:
-            return _store_blocks(job, request, image, result, mask)
+    if _is_jpeg_to_jpeg(job, request, image):
+        install = jpeg_coefficients.missing()
         notes.append(f'with jpeglib all other blocks would stay as they are: {install}')
     notes += losses(job.output, image)
     if is_lossy(job.output, request.quality):
@@ -69,31 +66,55 @@ def store(
     return Stored(change, notes)
 
 
-def _store_blocks(
-    job: Job, request: Request, image: StoredImage, result: np.ndarray, mask: np.ndarray
-) -> Stored:
-    """Write a JPEG in which only the blocks that touch the region differ from the source."""
+def keeps_blocks(job: Job, request: Request, image: StoredImage) -> bool:
+    """Tell whether only some blocks of a JPEG are to change, so that `store_blocks` writes it."""
+    return _is_jpeg_to_jpeg(job, request, image) and jpeg_coefficients.missing() is None
+
+
+def _is_jpeg_to_jpeg(job: Job, request: Request, image: StoredImage) -> bool:
+    """Tell whether a JPEG is to stay one; a quality asks for encoding all of it.
+
+    The plan writes PNG for those that cannot.
+    """
+    kind = BY_ENDING[job.output.suffix.lower()]
+    return kind == BY_PILLOW.get(image.format) == 'jpg' and request.quality is None
+
+
+def store_blocks(job: Job, request: Request, changes: Changes, mask: np.ndarray) -> Stored:
+    """Write a JPEG in which only the blocks that touch the region differ from the source.
+
+    Args:
+        job: where to.
+        request: how.
+        changes: to the source. Its pixels as a whole should be in memory no more.
+        mask: (h, w), 0 = keep.
+
+    Raises:
+        OSError, ValueError: it was not written, or could not be verified.
+    """
     source = read_file(job.image)
-    done = jpeg_blocks.replace_blocks(source, image.pixels, result, image.orientation)
-    write_atomically(job.output, done.data)
+    data = replace_blocks(source, changes)
+    write_atomically(job.output, data)
     if request.verify:
-        verify_blocks(job.output, source, done, mask, image.orientation)
-    found = image_of(done.data, str(job.output), request.max_pixels).pixels
-    boxes = jpeg_blocks.boxes_of(done.may_change)
-    notes = [_said_of_blocks(done, boxes, mask)]
-    changed = (image.pixels != result).any(axis=2)
-    if changed.any():
-        notes.append(_said_of_loss(job.output, found[changed], result[changed]))
-    return Stored(largest_change(image.pixels, found, mask), notes, boxes)
+        verify_blocks(job.output, source, changes, mask)
+    del source
+    boxes = boxes_of(changes.may_change)
+    outside = mask[changes.may_change] == 0
+    notes = [_said_of_blocks(changes, boxes, int(outside.sum()))]
+    found = image_of(data, str(job.output), request.max_pixels).pixels
+    if len(changes.values):
+        inside = as_stored(found, changes.turn)[changes.changed]
+        notes.append(_said_of_loss(job.output, inside, changes.values))
+    apart = changes.before[outside].astype(np.int16) - found[changes.may_change][outside]
+    return Stored(int(np.abs(apart).max(initial=0)), notes, boxes)
 
 
 def _said_of_blocks(
-    done: jpeg_blocks.Replaced, boxes: Sequence[tuple[int, int, int, int]], mask: np.ndarray
+    changes: Changes, boxes: Sequence[tuple[int, int, int, int]], outside: int
 ) -> str:
-    """Say which pixels may differ."""
-    count = sum(int(touched.sum()) for touched in done.replaced)
-    total = sum(touched.size for touched in done.replaced)
-    outside = int((done.may_change & (mask == 0)).sum())
+    """Say which pixels may differ, of which some are outside the mask."""
+    count = sum(int(touched.sum()) for touched in changes.touched)
+    total = sum(touched.size for touched in changes.touched)
     named = [f'{x},{y},{right - x},{bottom - y}' for y, x, bottom, right in boxes[:MOST_BOXES]]
     if len(boxes) > MOST_BOXES:
         named.append(f'{len(boxes) - MOST_BOXES} more (--json lists all)')

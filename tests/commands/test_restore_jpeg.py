@@ -2,19 +2,22 @@
 
 import importlib.util
 import json
+import weakref
 from pathlib import Path
 
 import cv2
 import jpeglib
 import numpy as np
 import pytest
+from jpeglib._bind import CJpegLib
 from picture_writers import exif_of, saved
 from PIL import Image
 
 from hmaca_arch import cli
-from hmaca_arch.files import jpeg_blocks
+from hmaca_arch.files import jpeg_blocks, jpeg_coefficients
+from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install
-from hmaca_arch.restoring import storing
+from hmaca_arch.restoring import image_jobs, storing
 
 PIXELS = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8),
@@ -217,11 +220,12 @@ def test_what_goes_wrong_leaves_the_old_file(run, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr(jpeg_blocks, '_written', fails)
+        patch.setattr(jpeg_blocks, 'write_coefficients', fails)
         code, err = run(*command)
     assert code == 1 and 'No space left' in err and Path('out.jpg').read_bytes() == b'old'
     with monkeypatch.context() as patch:  # libjpeg writes something else
-        patch.setattr(jpeg_blocks, '_written', lambda opened, frame: put('x.jpg', PIXELS[::-1]))
+        other = put('x.jpg', PIXELS[::-1])
+        patch.setattr(jpeg_blocks, 'write_coefficients', lambda found, source: other)
         code, err = run(*command)
     assert code == 1 and 'libjpeg wrote other blocks than it was given' in err
     assert Path('out.jpg').read_bytes() == b'old'
@@ -243,3 +247,47 @@ def test_in_place_of_the_source(run):
     code, err = run('-i', 'in.jpg', '-o', 'in.jpg', '--overwrite')
     assert code == 0 and 'all others are as they were' in err
     assert Path('in.jpg').read_bytes() != before and Image.open('in.jpg').size == (64, 48)
+
+
+def test_the_pixels_are_freed_before_the_coefficients_are_read(run, monkeypatch):
+    """All of a large image is in memory either as pixels or as coefficients."""
+    put('in.jpg')
+    pixels, seen = [], []
+
+    def reads(*arguments):
+        image = read_image(*arguments)
+        pixels.append(weakref.ref(image.pixels))
+        return image
+
+    def runs(*arguments, **settings):
+        done = restores(*arguments, **settings)
+        pixels.append(weakref.ref(done.image))
+        return done
+
+    def coefficients(*arguments):
+        seen.append([one() is None for one in pixels])
+        return read_coefficients(*arguments)
+
+    read_image, restores = image_jobs.read_image, Restorer.run
+    read_coefficients = jpeg_blocks.read_coefficients
+    monkeypatch.setattr(image_jobs, 'read_image', reads)
+    monkeypatch.setattr(Restorer, 'run', runs)
+    monkeypatch.setattr(jpeg_blocks, 'read_coefficients', coefficients)
+    assert run('-i', 'in.jpg', '-o', 'out.jpg')[0] == 0
+    assert seen == [[True, True]] * 2
+
+
+def test_coefficients_are_written_without_a_copy(tmp_path, monkeypatch):
+    """jpeglib converts what it is given to int16, which is int16 already."""
+    data, given = put(tmp_path / 'in.jpg'), []
+    found = jpeg_coefficients.read_coefficients(data)
+
+    def writes(*_, **arguments):
+        given.extend(arguments[name] for name in jpeg_coefficients.CHANNELS)
+        raise OSError('seen')
+
+    monkeypatch.setattr(CJpegLib, 'write_jpeg_dct', writes)
+    with pytest.raises(OSError, match='seen'):
+        jpeg_coefficients.write_coefficients(found, data)
+    for own, passed in zip(found.channels, given, strict=True):
+        assert np.shares_memory(own, np.ctypeslib.as_array(passed))

@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import hypothesis
@@ -15,7 +16,7 @@ from PIL import Image, ImageCms
 
 from hmaca_arch.files import jpeg_markers
 from hmaca_arch.files.image_files import image_of
-from hmaca_arch.files.jpeg_blocks import Replaced, boxes_of, replace_blocks
+from hmaca_arch.files.jpeg_blocks import Changes, boxes_of, changes_of, replace_blocks
 from hmaca_arch.files.jpeg_verifying import verify_blocks
 
 RNG = np.random.default_rng(0)
@@ -62,11 +63,23 @@ def changed(pixels: np.ndarray, *areas: tuple[slice, slice]) -> np.ndarray:
 AREAS = ((slice(20, 45), slice(30, 60)), (slice(96, 200), slice(124, 200)), (slice(0, 1), slice(1)))
 
 
-def replace(data: bytes, *areas: tuple[slice, slice]) -> tuple[Replaced, np.ndarray, np.ndarray]:
+class Done(NamedTuple):
+    """A file of which blocks were replaced, and which ones."""
+
+    data: bytes
+    changes: Changes
+
+
+def put(data: bytes, before: np.ndarray, meant: np.ndarray, turn: int = 1) -> Done:
+    changes = changes_of(data, before, meant, turn)
+    return Done(replace_blocks(data, changes), changes)
+
+
+def replace(data: bytes, *areas: tuple[slice, slice]) -> tuple[Done, np.ndarray, np.ndarray]:
     """Returns what came, and the pixels before and meant."""
     image = image_of(data, 'a.jpg')
     meant = changed(image.pixels, *areas)
-    return replace_blocks(data, image.pixels, meant, image.orientation), image.pixels, meant
+    return put(data, image.pixels, meant, image.orientation), image.pixels, meant
 
 
 def coefficients(data: bytes, folder: Path) -> list[np.ndarray]:
@@ -116,12 +129,12 @@ def test_all_blocks_that_do_not_touch_the_region_are_the_same_numbers(kind, tmp_
         assert result.applist == image.applist
         decoded = np.asarray(image), np.asarray(result)
     most = np.max(layers, axis=0)
-    for one, other, layer, replaced in zip(old, new, layers, done.replaced, strict=True):
+    for one, other, layer, replaced in zip(old, new, layers, done.changes.touched, strict=True):
         expected = touched(inside, one.shape[:2], tuple(most // layer))
         assert np.array_equal(replaced, expected)
         assert np.array_equal(one[~expected], other[~expected])
         assert (one[expected] != other[expected]).any()
-    outside = ~stored(done.may_change, turn)
+    outside = ~stored(done.changes.may_change, turn)
     assert np.array_equal(decoded[0][outside], decoded[1][outside])
     seen = [cv2.imdecode(np.frombuffer(one, np.uint8), -1) for one in (data, done.data)]
     assert np.array_equal(seen[0][outside], seen[1][outside])
@@ -157,7 +170,9 @@ def test_the_region_lies_where_it_is_seen(tmp_path):
         found = image_of(done.data, 'b.jpg').pixels
         inside = (before != meant).any(axis=2)
         assert psnr(found[inside], meant[inside]) > psnr(before[inside], meant[inside]) + 6
-        assert not (done.may_change & ~cv2.dilate(inside.view(np.uint8), np.ones((35, 35)))).any()
+        assert not (
+            done.changes.may_change & ~cv2.dilate(inside.view(np.uint8), np.ones((35, 35)))
+        ).any()
 
 
 def test_one_pixel_around_only_where_a_channel_is_subsampled():
@@ -169,15 +184,15 @@ def test_one_pixel_around_only_where_a_channel_is_subsampled():
         ('pillow 4:2:0', (31, 31, 49, 49)),
         ('gray', (40, 40, 48, 48)),
     ):
-        assert boxes_of(replace(KINDS[kind], one)[0].may_change) == [box]
+        assert boxes_of(replace(KINDS[kind], one)[0].changes.may_change) == [box]
 
 
 def test_all_of_an_image_and_nothing_of_it():
     done, _, meant = replace(KINDS['pillow 4:2:0'], (slice(None), slice(None)))
-    assert done.may_change.all() and all(blocks.all() for blocks in done.replaced)
+    assert done.changes.may_change.all() and all(blocks.all() for blocks in done.changes.touched)
     assert psnr(image_of(done.data, 'b.jpg').pixels, meant) > 30
     done, _, _ = replace(KINDS['pillow 4:2:0'])
-    assert done.data == KINDS['pillow 4:2:0'] and not done.may_change.any()
+    assert done.data == KINDS['pillow 4:2:0'] and not done.changes.may_change.any()
 
 
 @hypothesis.given(st.data())
@@ -193,10 +208,10 @@ def test_any_size_sampling_and_region(data):
     meant[
         top : top + data.draw(st.integers(1, 40)), left : left + data.draw(st.integers(1, 40))
     ] ^= 9
-    done = replace_blocks(file, before, meant, 1)
+    done = put(file, before, meant)
     inside, after = (before != meant).any(axis=2), image_of(done.data, 'b.jpg').pixels
-    assert done.may_change[inside].all()
-    assert np.array_equal(after[~done.may_change], before[~done.may_change])
+    assert done.changes.may_change[inside].all()
+    assert np.array_equal(after[~done.changes.may_change], before[~done.changes.may_change])
 
 
 def test_values_beyond_what_the_codes_hold_are_cut(tmp_path):
@@ -204,7 +219,7 @@ def test_values_beyond_what_the_codes_hold_are_cut(tmp_path):
     checks = np.indices((64, 64)).sum(axis=0) % 2 * 255
     data = jpeg(checks.astype(np.uint8), qtables=[[1] * 64])
     before = image_of(data, 'a.jpg').pixels
-    done = replace_blocks(data, before, 255 - before, 1)
+    done = put(data, before, 255 - before)
     assert np.abs(image_of(done.data, 'b.jpg').pixels.astype(int) - (255 - before)).max() <= 3
     assert max(np.abs(one).max() for one in coefficients(done.data, tmp_path)) <= 1023
 
@@ -242,7 +257,7 @@ def test_previews_and_films_behind_the_image_stay_and_are_found():
     first, second = Image.fromarray(PIXELS), Image.fromarray(PIXELS[::2, ::2].copy())
     data = saved(first, 'MPO', save_all=True, append_images=[second], quality=90) + b'a short film'
     image = image_of(data, 'a.jpg')
-    done = replace_blocks(data, image.pixels, changed(image.pixels, *AREAS), 1)
+    done = put(data, image.pixels, changed(image.pixels, *AREAS))
     assert done.data.endswith(b'a short film') and len(done.data) != len(data)
     with Image.open(io.BytesIO(data)) as old, Image.open(io.BytesIO(done.data)) as new:
         assert new.n_frames == 2
@@ -345,21 +360,31 @@ def test_verifying_finds_what_a_writer_did(tmp_path):
     mask = (before != meant).any(axis=2)
     elsewhere, *_ = replace(data, area, (slice(80, 81), slice(100, 101)))
     other = jpeg_markers.with_markers(jpeg(meant, quality=84), data)
-    everywhere = done._replace(
-        replaced=[np.ones_like(one) for one in done.replaced],
-        may_change=np.ones_like(done.may_change),
+    everywhere = done.changes._replace(
+        touched=[np.ones_like(one) for one in done.changes.touched],
+        may_change=np.ones_like(done.changes.may_change),
     )
+    unseen = done.changes._replace(touched=elsewhere.changes.touched)
     path.write_bytes(done.data)
-    verify_blocks(path, data, done, mask, 1)
+    verify_blocks(path, data, done.changes, mask)
     for result, claimed, message in (
-        (elsewhere.data, done, 'blocks or tables apart from the region differ'),
+        (elsewhere.data, done.changes, 'blocks or tables apart from the region differ'),
         (other, everywhere, 'blocks or tables apart from the region differ'),
-        (jpeg(PIXELS[:-9], comment=b'a comment'), done, 'blocks or tables apart'),
-        (elsewhere.data, elsewhere, 'blocks that do not touch the region were replaced'),
-        (elsewhere.data, done._replace(replaced=elsewhere.replaced), 'OpenCV sees other pixels'),
-        (done.data.replace(b'a comment', b'a Comment'), done, 'not the EXIF, profile and comments'),
-        (jpeg_markers.without_markers(done.data), done, 'not the EXIF, profile and comments'),
+        (jpeg(PIXELS[:-9], comment=b'a comment'), done.changes, 'blocks or tables apart'),
+        (jpeg(PIXELS[..., 0], comment=b'a comment'), done.changes, 'blocks or tables apart'),
+        (elsewhere.data, elsewhere.changes, 'blocks that do not touch the region were replaced'),
+        (elsewhere.data, unseen, 'OpenCV sees other pixels'),
+        (
+            done.data.replace(b'a comment', b'a Comment'),
+            done.changes,
+            'not the EXIF, profile and comments',
+        ),
+        (
+            jpeg_markers.without_markers(done.data),
+            done.changes,
+            'not the EXIF, profile and comments',
+        ),
     ):
         path.write_bytes(result)
         with pytest.raises(ValueError, match=rf'b\.jpg: not verified: .*{message}'):
-            verify_blocks(path, data, claimed, mask, 1)
+            verify_blocks(path, data, claimed, mask)

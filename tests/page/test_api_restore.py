@@ -6,6 +6,7 @@ import threading
 import time
 
 import cv2
+import jpeglib
 import numpy as np
 import pytest
 import torch
@@ -102,6 +103,42 @@ def test_api_restores_a_turned_jpeg_upright(real, orientation):
     turned = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), 1)[..., ::-1]
     changed = (pixels_of(answer.body) != turned).any(axis=2)
     assert changed[INSIDE].any() and not changed[~INSIDE].any()
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_a_jpeg_keeps_the_blocks_that_do_not_touch_the_region(real, orientation, tmp_path):
+    visitor, restorer = real
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.rot90(colours(), 1) if orientation == 6 else colours()
+    Image.fromarray(stored).save(buffer, 'JPEG', exif=exif, quality=95, subsampling=0)
+    data = buffer.getvalue()
+    fields = {'mask': MASK, 'format': 'jpg', 'degradation': 'unknown'}
+    answer = visitor.post('/api/restore', image=('photo.jpg', data), **fields)
+    assert answer.headers['content-type'] == 'image/jpeg'
+    files = tmp_path / 'before.jpg', tmp_path / 'after.jpg'
+    for path, content in zip(files, (data, answer.body)):
+        path.write_bytes(content)
+    before, after = (jpeglib.read_dct(path) for path in files)
+    inside = np.rot90(INSIDE, 1) if orientation == 6 else INSIDE
+    rows, columns = (side // 8 for side in inside.shape)
+    touched = inside.reshape(rows, 8, columns, 8).any(axis=(1, 3))
+    for channel in ('Y', 'Cb', 'Cr'):
+        same = (getattr(before, channel) == getattr(after, channel)).all(axis=(2, 3))
+        assert same[~touched].all() and not same[touched].all()
+    old, new = (cv2.imread(str(path))[..., ::-1] for path in files)  # turned by OpenCV
+    meant = expected(restorer, old, degradation='unknown')
+    apart = [np.abs(one[INSIDE] - meant[INSIDE].astype(float)).mean() for one in (old, new)]
+    assert apart[1] < apart[0] / 3
+
+
+def test_cmyk_and_other_formats_become_a_jpeg_as_a_whole(real):
+    visitor, _ = real
+    buffer = io.BytesIO()
+    Image.fromarray(colours()).convert('CMYK').save(buffer, 'JPEG')
+    for data in (buffer.getvalue(), png(colours())):
+        answer = visitor.post('/api/restore', image=data, mask=MASK, format='jpg')
+        assert answer.status == 200 and pixels_of(answer.body).shape == (40, 48, 3)
 
 
 def test_api_refuses_a_mask_with_white_under_transparent_pixels(visitor):
