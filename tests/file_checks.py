@@ -279,7 +279,7 @@ def through_restore(entry: Entry, folder: Path) -> None:
             '--context',
             4,
             '--degradation',
-            'pix:4',  # of what it finds sound itself, it restores nothing
+            'pix:4:mean',  # of what it finds sound itself, it restores nothing
             '--verify',
         )
     except Refused:
