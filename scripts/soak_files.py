@@ -48,7 +48,8 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
     for part in ('in', 'masks'):
         (folder / part).mkdir()
     for stem, entry in by_stem.items():
-        entry.write(folder / 'in')
+        if entry.write(folder / 'in').is_dir():
+            continue  # no image, so it has no mask
         mask = box_mask(*size_of(entry))
         mask[64:, :], mask[:, 64:] = 0, 0
         with contextlib.suppress(OSError):
@@ -81,8 +82,9 @@ def whole_folders(entries: list[Entry], folder: Path) -> list[str]:
     }
     for entry in by_stem.values():
         item = report.get(entry.name, {'status': 'refused'})
-        fate = fate_of(entry, 'restore')
-        if fate != 'either' and (item['status'] == 'refused') != (fate == 'refused'):
+        fate = 'skipped' if (folder / 'in' / entry.name).is_dir() else fate_of(entry, 'restore')
+        fate = 'done' if fate == 'opens' else fate
+        if fate not in ('either', item['status']):
             faults.append(f'restore: {entry.kind}: {item}')
         if item['status'] == 'refused' and not names_file(done.stderr, entry.name):
             faults.append(f'restore: {entry.name}: not named on stderr')

@@ -256,9 +256,10 @@ def through_degradation(entry: Entry, folder: Path) -> None:
 
 
 def through_restore(entry: Entry, folder: Path) -> None:
-    other, out = folder / 'other', folder / 'out' / 'restored.png'
+    other, out = folder / 'other', folder / 'out'
     other.mkdir()
     path = folder / 'in' / entry.name
+    output = out if path.is_dir() else out / 'restored.png'  # a folder is many images
     if entry.role == 'picture':
         mask = box_mask(*size_of(entry))
         if mask.all():  # of a picture of one row or column: a part, or all of a tiny one
@@ -274,22 +275,19 @@ def through_restore(entry: Entry, folder: Path) -> None:
             f'--input={picture}',
             f'--mask={mask_path}',
             '-o',
-            out,
+            output,
             '--context',
             4,
             '--verify',
         )
     except Refused:
-        need(
-            not out.parent.exists() or not list(out.parent.iterdir()),
-            'refused, but a file was written',
-        )
+        need(not out.exists() or not list(out.iterdir()), 'refused, but a file was written')
         raise
     if entry.large or entry.converted:
         return
     before = held(entry) if entry.role == 'picture' else smooth(np.random.default_rng(0))
     inside = region(entry) if inside is None else inside
-    after = cv2.imread(str(out), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    after = cv2.imread(str(output), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     after = (
         after[..., None]
         if after.ndim == 2

@@ -36,6 +36,7 @@ OPTIONS = {
     'key_twice': "key 'name' is given twice",
     'map_of_a_text': 'network_g (line 1): ',
     'merge_bomb': 'holds more than 20000 values, aliases resolved',
+    'name_is_a_section': "datasets:train:name: got {'x': 'a'}, expected a name",
     'not_utf8': 'is not UTF-8: byte 0xff at position 6',
     'nul_character': 'unacceptable character #x0000',
     'object': 'name (line 1): it is given as ',

@@ -16,9 +16,10 @@ from hmaca_arch.networks.channels import GRAY, RGB, image_channels, setting_of
 def check_datasets(checker: Checker, datasets: Mapping[str, Any]) -> Iterator[str]:
     """Check which data sets there are, then each of them."""
     yield from _check_phases(checker, datasets)
-    names = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
+    called = [section.get('name') for section in datasets.values() if isinstance(section, Mapping)]
+    names = [name for name in called if isinstance(name, str)]  # others are mistakes by themselves
     for name in dict.fromkeys(names):
-        if name is not None and names.count(name) > 1:
+        if names.count(name) > 1:
             yield (
                 f'datasets: two are called {short_repr(name)}; '
                 'results go by that name, so give each its own'

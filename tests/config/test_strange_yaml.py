@@ -5,7 +5,13 @@ import resource
 import time
 
 import pytest
+from conftest import tiny_options
+from input_checks import fate
+from odd_inputs import places
 
+import datasets_ext  # noqa: F401  (registers the data sets)
+import losses_ext  # noqa: F401
+from hmaca_arch.config import checks
 from hmaca_arch.config.yaml_files import LARGEST_FILE, dump, parse, read_yaml
 
 BOMB = '\n'.join(
@@ -111,3 +117,20 @@ d: [true, no, ~, null, '1e5', "1", 2020-01-02, 0x1F]
     assert found['d'] == [True, False, None, None, '1e5', '1', '2020-01-02', 31]
     (tmp_path / 'again.yml').write_text(dump(found))
     assert read_yaml(tmp_path / 'again.yml') == found
+
+
+@pytest.mark.parametrize('value', [['a'], {'a': 1}], ids=['list', 'section'])
+def test_a_list_or_a_section_in_any_place(tmp_path, value):
+    """Neither can be looked up in a table, as a name can."""
+    for *sections, key in places(tiny_options(tmp_path)):
+        options = tiny_options(tmp_path)
+        inside = options
+        for section in sections:
+            inside = inside[section]
+        inside[key] = value
+        fate(lambda options=options: checks.check(options))
+    for phase in ('train', 'val'):
+        options = tiny_options(tmp_path)
+        options['datasets'][phase]['name'] = value
+        with pytest.raises(ValueError, match=f'datasets:{phase}:name: got .*, expected a name'):
+            checks.check(options)

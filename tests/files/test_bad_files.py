@@ -91,6 +91,16 @@ def test_a_sample_goes_through_everything_that_reads_files(consumer, restorer):
     assert set(verdicts) == {'accepted', 'refused'}
 
 
+@pytest.mark.parametrize('role', ['picture', 'mask'])
+def test_a_folder_that_has_the_name_of_an_image(restorer, role):
+    (entry,) = (
+        entry for entry in ENTRIES if entry.kind == 'no file: folder' and entry.role == role
+    )
+    for consumer in CONSUMERS if role == 'picture' else ('paired', 'restore'):
+        verdict, why, _ = in_process(entry, consumer)
+        assert verdict == 'refused', f'{consumer}: {why}'
+
+
 def test_the_checks_find_what_is_wrong(restorer, monkeypatch):
     """Each kind of fault, put into the readers: a wrong pixel, another exception, a message without
     the name, a crash, a hang.
