@@ -51,6 +51,7 @@ setup(
         'hmaca_arch': [
             'py.typed',
             'weights/*.pth',
+            'weights/*.npz',
             'page/static/*',
             'comfyui/*.json',
             'comfyui/example_workflows/*',

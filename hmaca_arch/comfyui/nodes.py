@@ -16,7 +16,7 @@ from hmaca_arch.degradation import Degradation
 from hmaca_arch.inference import SHIPPED_WEIGHTS, Restorer
 from hmaca_arch.networks.loading import load_network
 from hmaca_arch.restoring.regions import Box, marked_box
-from hmaca_arch.restoring.telling import AROUND, look, told_of
+from hmaca_arch.restoring.telling import look, surroundings, told_of
 
 logger = logging.getLogger('hmaca_arch')
 
@@ -225,7 +225,7 @@ class MeasureDegradation:
 def _measured(image: Tensor, mask: Tensor) -> tuple[str, list[str], Tensor]:
     """Return what holds of all regions of one image, the words, and the degraded mask (h, w)."""
     masked = (mask > 0.5).cpu().numpy()
-    box = marked_box(masked).grown(AROUND, *masked.shape)
+    box = surroundings(marked_box(masked), *masked.shape)
     found = look(as_stored(image).cpu().numpy()[box.area], masked[box.area], box)
     degraded = torch.zeros_like(mask)
     degraded[box.area] = torch.from_numpy(found.mask).to(degraded)

@@ -21,7 +21,7 @@ from hmaca_arch.page.uploads import Upload, check_pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.regions import marked_box
-from hmaca_arch.restoring.telling import AROUND, MOST
+from hmaca_arch.restoring.telling import MOST, surroundings
 
 # What is written, with the media types.
 FORMATS = {'.png': 'image/png', '.tif': 'image/tiff', '.webp': 'image/webp', '.jpg': 'image/jpeg'}
@@ -87,10 +87,10 @@ def describe_degradation(pixels: np.ndarray, mask: np.ndarray, jpeg: int | None)
         mask: (h, w) uint8, 1 = restore.
         jpeg: quality of the image's JPEG file, None if it is none.
     """
-    around = marked_box(mask).grown(AROUND, *mask.shape)
+    around = surroundings(marked_box(mask), *mask.shape)
     if len(regions(mask[around.area])[1]) > MOST:
         return []
-    found = measure(pixels[around.area], mask[around.area], jpeg)
+    found = measure(pixels[around.area], mask[around.area], jpeg, around[:2])
     return [f'measured: {one.words}' for one in found]
 
 

@@ -5,7 +5,16 @@ import numpy as np
 from hmaca_arch.degradation import regions
 from hmaca_arch.restoring.grouping import find_clusters
 from hmaca_arch.restoring.regions import Box
-from hmaca_arch.restoring.telling import AROUND, MOST, NOTHING, Look, Told, look, too_many
+from hmaca_arch.restoring.telling import (
+    AROUND,
+    MOST,
+    NOTHING,
+    Look,
+    Told,
+    look,
+    surroundings,
+    too_many,
+)
 
 
 def measure_mask(pixels: np.ndarray, mask: np.ndarray, window: Box, jpeg: int | None) -> Look:
@@ -30,7 +39,7 @@ def measure_mask(pixels: np.ndarray, mask: np.ndarray, window: Box, jpeg: int | 
         return Look(mask, [], [too_many(count)])
     mask, told, notes = mask.copy(), list[Told](), list[str]()
     for box in clusters:
-        around = box.moved(*window[:2]).grown(AROUND, *pixels.shape[:2])
+        around = surroundings(box.moved(*window[:2]), *pixels.shape[:2])
         inside = box.moved(*window[:2]).within(around).area
         part = mask[box.area]
         binary = np.zeros(around.shape, bool)

@@ -42,6 +42,10 @@ class Box(NamedTuple):
             min(width, self.right + by),
         )
 
+    def from_blocks(self) -> 'Box':
+        """Return the box from the corner of the JPEG block that it begins in."""
+        return self._replace(top=self.top // 8 * 8, left=self.left // 8 * 8)
+
     def moved(self, down: int, right: int) -> 'Box':
         """Return the box so many pixels further down and to the right."""
         return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)

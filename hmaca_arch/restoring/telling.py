@@ -44,6 +44,11 @@ class Look(NamedTuple):
     notes: list[str]
 
 
+def surroundings(box: Box, height: int, width: int) -> Box:
+    """Return the part of an image of that size that `look` takes for the regions in a box."""
+    return box.grown(AROUND, height, width).from_blocks()
+
+
 def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = None) -> Look:
     """Measure the regions of a part of an image.
 

@@ -17,13 +17,8 @@ from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import measure_blur
 from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
-from hmaca_arch.restoring.measuring.lossy import (
-    blur_activity,
-    flattened,
-    lossy_blur,
-    lossy_grid,
-    lossy_noise,
-)
+from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate, features
+from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.patches import SIDE
 from hmaca_arch.restoring.measuring.pool import pool_evidence
@@ -37,8 +32,9 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 # Log likelihood by pixel, and grey levels, below which there is no noise.
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_MOST = 5.0  # pixels
-# Cost saved by noise or blur before JPEG, over what remains: nothing wrong below, measured above.
-LOSSY_NONE, LOSSY_GAIN = 6.0, 8.0
+CAUTION = (
+    0.5  # spreads by which blur before JPEG is taken for weaker: sharpening too much costs more
+)
 CARRIED = 7  # pixels by which JPEG carries further what was done
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
@@ -102,7 +98,7 @@ def measure(
         jpeg: quality of the JPEG file that the image comes from; 0 if it is known that there was
             none; None to find out.
         corner: row and column of the first pixel in a larger image, from which block grids are
-            counted.
+            counted; multiples of 8 if that is a JPEG.
 
     Returns:
         One measurement for each region, from top to bottom; none for an empty mask.
@@ -126,8 +122,7 @@ def measure(
     labels, boxes = regions(mask)
     found = []
     for label, box in sorted(enumerate(boxes, start=1), key=lambda item: item[1]):
-        top, left, bottom, right = Box(*box).grown(CONTEXT, *mask.shape)
-        place = Box(top // 8 * 8, left // 8 * 8, bottom, right)  # from a corner of JPEG's blocks
+        place = Box(*box).grown(CONTEXT, *mask.shape).from_blocks()
         part = place.area
         one = _measure_region(levels[part], labels[part] == label, mask[part], jpeg)
         found.append(_in_image(one, mask.shape, place, corner))
@@ -191,7 +186,7 @@ def _measure_region(
         return Measured(Degradation(jpeg=jpeg or 0), 0.0, mask, 0, doubt)
     quality = quality_of_pixels(image, mask) if jpeg is None else jpeg
     if quality:
-        grid = lossy_grid(image, mask)
+        grid = lossy_grid(image, mask, quality)
         if grid is not None:
             one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
             return one._replace(degradation=replace(one.degradation, jpeg=quality))
@@ -267,26 +262,32 @@ def _noisy_or_blurred(
 
 def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:
     """Measure noise or blur before JPEG."""
-    band = _band(mask, outside)
-    near_blocks = depth_of(outside) > CARRIED
-    rough, smooth = (
-        find_area(_activity(image, outside), mask, band),
-        find_area(blur_activity(image), mask, band),
-    )
-    noise, noise_gain, noise_left = lossy_noise(image, rough, near_blocks, quality)
-    blur, blur_gain, blur_left = lossy_blur(image, smooth, near_blocks, quality)
-    noisy, blurred = noise_gain / (noise_left + 3), blur_gain / (blur_left + 3)
-    most = max(noisy, blurred)
-    if most < LOSSY_NONE:
-        return Measured(Degradation('none'), 0.7, mask, 0, '')
-    if most < LOSSY_GAIN:
-        return Measured(
-            Degradation(), 0.0, mask, 0, 'not like its surroundings, but JPEG hides why'
-        )
-    if blurred >= noisy:  # sigma is often off by a fifth: too far for the network to be told
-        found = Degradation('blur', sigma=round(blur, 3))
-        return Measured(found, min(0.4, most / LOSSY_GAIN / 4), mask, 0, '')
+    rough, smooth = compressed_areas(image, mask, outside)
+    described = features(image, rough, smooth, depth_of(outside) > CARRIED, quality)
+    if described is None:
+        words = 'too few pixels to tell what was done before JPEG'
+        return Measured(Degradation(), 0.0, mask, 0, words)
+    found = estimate(described)
+    if found.kind == 'none':
+        return Measured(Degradation('none'), found.confidence, mask, 0, '')
+    if found.kind == 'pix':
+        words = 'not like its surroundings, but JPEG hides why'
+        return Measured(Degradation(), 0.0, mask, 0, words)
+    blurred = found.kind == 'blur'
+    sigma = found.sigma * (np.exp(-CAUTION * found.spread) if blurred else 1)
+    changed = smooth if blurred else rough
     reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
-    area = (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
-    confidence = min(0.5, most / LOSSY_GAIN / 4)
-    return Measured(Degradation('noise', sigma=round(noise, 2)), confidence, area, 0, '')
+    area = (cv2.dilate(changed.astype(np.uint8), reach) > 0) & mask
+    return Measured(
+        Degradation(found.kind, sigma=round(float(sigma), 3)), found.confidence, area, 0, ''
+    )
+
+
+def compressed_areas(
+    image: np.ndarray, mask: np.ndarray, outside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masked pixels that are rougher, and those that are smoother, than outside."""
+    band = _band(mask, outside)
+    activities = _activity(image, outside), blur_activity(image)
+    rough, smooth = (find_area(activity, mask, band) for activity in activities)
+    return rough, smooth

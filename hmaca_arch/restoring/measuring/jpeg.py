@@ -21,6 +21,7 @@ LUMINANCE = np.array(
         [72, 92, 95, 98, 112, 100, 103, 99],
     ]
 )
+DCT = fft.dct(np.eye(8, dtype=np.float32), axis=0, norm='ortho')
 FEWEST_VALUES = 60  # coefficients that are not 0 and coarse enough to tell
 # mean distance to the nearest step, over that of values that know no steps; chosen on training
 # images
@@ -68,19 +69,20 @@ def luma(image: np.ndarray) -> np.ndarray:
     )
 
 
+def in_blocks(array: np.ndarray) -> np.ndarray:
+    """Split (..., h, w) into its whole 8x8 blocks: (..., h // 8, w // 8, 8, 8)."""
+    height, width = (side // 8 for side in array.shape[-2:])
+    whole = array[..., : 8 * height, : 8 * width]
+    return whole.reshape(*array.shape[:-2], height, 8, width, 8).swapaxes(-3, -2)
+
+
 def coefficients(values: np.ndarray, area: np.ndarray) -> np.ndarray:
     """Return the DCT (n, 8, 8) of the whole 8x8 blocks that lie in the area (h, w) bool.
 
     Blocks are counted from the first pixel.
     """
-    height, width = (side // 8 * 8 for side in values.shape)
-
-    def split(array: np.ndarray) -> np.ndarray:
-        return array[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)
-
-    blocks = split(values)[split(area).all(axis=(2, 3))]
-    basis = fft.dct(np.eye(8, dtype=np.float32), axis=0, norm='ortho')
-    return basis @ (blocks - 128) @ basis.T
+    blocks = in_blocks(values)[in_blocks(area).all(axis=(2, 3))]
+    return DCT @ (blocks - 128) @ DCT.T
 
 
 def quality_of_pixels(image: np.ndarray, area: np.ndarray) -> int:

@@ -1,0 +1,98 @@
+"""Measuring what was done before JPEG: blocks by their coefficients, noise and blur by a network."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from hmaca_arch.degradation import pixels
+from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring.jpeg import DCT, coefficients, in_blocks, luma
+from hmaca_arch.restoring.measuring.lossy import BANDS, features
+from hmaca_arch.restoring.measuring.lossy_blocks import Fit, lossy_grid
+
+TOP, LEFT = 61, 90
+
+
+@pytest.fixture(scope='module')
+def photo() -> np.ndarray:
+    return data.astronaut()[40:280, 120:360]
+
+
+def square(image, side=56, top=TOP, left=LEFT):
+    mask = np.zeros((*image.shape[:2], 1), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_the_transform_is_orthonormal_and_that_of_opencv():
+    values = np.random.default_rng(0).uniform(0, 255, (16, 24)).astype(np.float32)
+    blocks = in_blocks(values)
+    assert blocks.shape == (2, 3, 8, 8) and (blocks[1, 2] == values[8:, 16:]).all()
+    found = coefficients(values, np.ones(values.shape, bool))
+    for block, one in zip(blocks.reshape(-1, 8, 8), found):
+        assert np.abs(cv2.dct(block - 128) - one).max() < 1e-2
+    assert np.abs(DCT @ DCT.T - np.eye(8)).max() < 1e-6
+
+
+@pytest.mark.parametrize('quality', [30, 75, 95])
+@pytest.mark.parametrize(('block', 'offset'), [(4, (3, 1)), (7, (5, 0)), (12, (1, 6)), (18, (9, 4))])
+def test_the_grid_is_found_wherever_it_lies(photo, quality, block, offset):
+    mask = square(photo)
+    pixelized = pixels.pixelate_grid(photo, mask, block, 'mean', offset)
+    compressed = pixels.jpeg(pixelized, quality)
+    grid = lossy_grid(compressed, mask[..., 0], quality)
+    assert grid is not None and (grid.block, grid.offset) == (block, offset)
+    assert (grid.area == mask[..., 0]).all()
+
+
+def test_only_the_right_grid_has_the_coefficients_of_the_file(photo):
+    mask = np.ones((*photo.shape[:2], 1), bool)
+    values = luma(pixels.jpeg(pixels.pixelate_grid(photo, mask, 10, 'centre', (3, 7)), 60))
+    fit = Fit(values[40:136, 40:136], mask[40:136, 40:136, 0], 60)
+    at = ((3 - 40) % 10, (7 - 40) % 10)
+    assert fit.share(10, at) > 0.9 and fit.share(5, (at[0] % 5, at[1] % 5)) > 0.9
+    others = [fit.share(10, (row, column)) for row in range(10) for column in range(10)]
+    assert sorted(others)[-2] < 0.5
+
+
+def test_a_mask_that_is_too_wide_finds_the_same_grid(photo):
+    compressed = pixels.jpeg(pixels.pixelate(photo, square(photo), 8, 'mean'), 75)
+    wide = square(photo, 80, TOP - 9, LEFT - 15)[..., 0]
+    grid = lossy_grid(compressed, wide, 75)
+    assert grid is not None and (grid.block, grid.offset) == (8, (TOP % 8, LEFT % 8))
+    area = square(photo)[..., 0]
+    assert (grid.area & area).sum() > 0.6 * (grid.area | area).sum()
+
+
+@pytest.mark.parametrize('quality', [40, 75, 92])
+def test_no_grid_where_there_is_none(photo, quality):
+    mask, rng = square(photo), np.random.default_rng(0)
+    degraded = [photo, pixels.blur(photo, mask, 2.0), pixels.noise(photo, mask, rng, 25)]
+    for image in degraded:
+        assert lossy_grid(pixels.jpeg(image, quality), mask[..., 0], quality) is None
+
+
+@pytest.mark.parametrize('gray', [False, True])
+def test_noise_and_blur_are_told_apart_and_measured(photo, gray):
+    image = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None] if gray else photo
+    rng, errors = np.random.default_rng(0), []
+    for top, left in ((24, 24), (60, 150), (150, 40)):
+        mask = square(image, 64, top, left)
+        for sigma in (15, 40):
+            found = measure(pixels.jpeg(pixels.noise(image, mask, rng, sigma), 75), mask, 75)[0]
+            assert found.degradation.kind == 'noise' and found.degradation.jpeg == 75
+            errors.append(abs(np.log(found.degradation.sigma / sigma)))
+        found = measure(pixels.jpeg(pixels.blur(image, mask, 2.5), 75), mask, 75)[0]
+        assert found.degradation.kind == 'blur'
+        errors.append(abs(np.log(found.degradation.sigma / 2.5)))
+    assert np.median(errors) < 0.2
+
+
+def test_what_is_too_small_is_not_described(photo):
+    everywhere, small = np.ones(photo.shape[:2], bool), np.zeros(photo.shape[:2], bool)
+    small[16:32, 16:24] = True  # two blocks
+    assert features(photo, small, everywhere, everywhere, 75) is None
+    described = features(photo, everywhere, everywhere, everywhere, 75)
+    assert described is not None and described.dtype == np.float32
+    assert np.isfinite(described).all() and len(described) == 14 * BANDS + 14
