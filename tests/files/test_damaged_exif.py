@@ -28,6 +28,7 @@ def test_a_damaged_exif_block_is_left_out_and_the_image_verified(tmp_path):
             assert verify(tmp_path / name, source, stored, stored.pixels, nothing) == []
 
 
+@pytest.mark.filterwarnings('ignore::UserWarning')
 def test_an_exif_block_that_tiff_cannot_hold_is_one_line(tmp_path):
     """Its directory of places claims more entries than there are."""
     exif = Image.Exif()
