@@ -51,6 +51,21 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     The exit status is what `command` returns (None: 0), 1 after a mistake of the user's, which is
     printed as one line, or 130 after Ctrl-C.
     """
+    try:
+        _prepare_output()
+        with interrupts.watched(name):
+            status = _status_of(name, command)
+            status = _status_of(name, flush_streams) or status
+            if interrupts.asked():
+                # Python's own way out could still be interrupted, and would show a traceback.
+                interrupts.leave(status)
+    except KeyboardInterrupt:  # while nothing watched: before the command, or after it
+        interrupts.leave(interrupts.STATUS, f'{name}: interrupted\n')
+    interrupts.stay_quiet_at_exit()
+    sys.exit(status)
+
+
+def _prepare_output() -> None:
     complete_streams()
     if hasattr(sys.stdout, 'reconfigure'):
         # File names may hold bytes that no text has.
@@ -59,13 +74,6 @@ def end(name: str, command: Callable[[], int | None]) -> NoReturn:
     # What Pillow finds odd in a file is an error or a note here; in a raw warning there is
     # no file's name.
     warnings.filterwarnings('ignore', module=r'PIL\.')
-    with interrupts.watched(name):
-        status = _status_of(name, command)
-        status = _status_of(name, flush_streams) or status
-        if interrupts.asked():
-            # Python's own way out could still be interrupted, and would show a traceback.
-            interrupts.leave(status)
-    sys.exit(status)
 
 
 def _status_of(name: str, command: Callable[[], int | None]) -> int:

@@ -5,6 +5,7 @@ The first one is the command's to answer: it gets a KeyboardInterrupt, or does w
 is in. That may be a library which neither returns nor lets a KeyboardInterrupt through.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -94,8 +95,22 @@ def at_last(call: Callable[[], object]) -> None:
     _last_calls.append(call)
 
 
+def stay_quiet_at_exit() -> None:
+    """Have Ctrl-C end Python's own way out, which would show a traceback and go on."""
+    atexit.unregister(_let_go)
+    atexit.register(_let_go)  # what is registered last is called first
+
+
+def _let_go() -> None:
+    """Leave Ctrl-C to the system, unless it is ignored or somebody else's."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def leave(status: int, line: str = '') -> NoReturn:
     """End the process now: no finally, no destructor and no other thread is waited for."""
+    if threading.current_thread() is threading.main_thread():
+        _let_go()  # or another Ctrl-C would show a traceback
     for call in _last_calls:
         with suppress(Exception):
             call()

@@ -1,5 +1,6 @@
 """Processes of a training that `soak_kills` starts, kills and waits for."""
 
+import contextlib
 import os
 import random
 import signal
@@ -38,8 +39,6 @@ def fork(folder: Path, options: Path, rank: int, processes: int, port: int) -> i
         return pid
     try:
         os.setsid()
-        # A shell that starts a soak in the background lets it ignore Ctrl-C.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         log = os.open(folder / 'output.txt', os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -49,6 +48,8 @@ def fork(folder: Path, options: Path, rank: int, processes: int, port: int) -> i
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
             os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
             arguments += ['--launcher', 'pytorch']
+        # The soak's children ignore Ctrl-C; a command that a shell starts does not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         cli.main(arguments)
     except SystemExit as end:
         sys.stdout.flush(), sys.stderr.flush()
@@ -120,7 +121,8 @@ def kill(kind: str, pids: list[int], rng: random.Random) -> tuple[list[int], flo
             send(pid, signal.SIGKILL)
     elif kind == 'worker':
         for worker in children(one)[:1]:
-            os.kill(worker, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(worker, signal.SIGKILL)
     elif kind == 'rank':
         send(one, signal.SIGKILL)
     else:

@@ -159,6 +159,43 @@ def test_ignored_stays_ignored():
     assert (done.returncode, done.stderr) == (3, b'')
 
 
+INTERRUPT = 'os.kill(os.getpid(), signal.SIGINT)'
+
+
+@pytest.mark.parametrize(
+    ('place', 'status'),
+    [
+        ('cli.complete_streams', 130),  # before the command
+        ('interrupts.socket.socketpair', 130),  # as watching begins
+        ('interrupts.socket.socket.close', 130),  # as it ends
+        ('interrupts.threading.Thread.join', -signal.SIGINT),  # and again, at the line
+    ],
+)
+def test_while_nothing_watches_it_is_one_line_too(place, status):
+    code = (
+        'import os, signal\n'
+        'from hmaca_arch import cli, interrupts\n'
+        f'def interrupted(*_): {INTERRUPT}\n'
+        f'{place} = interrupted\n'
+        'cli.end("a command", lambda: 0)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (status, 'a command: interrupted\n')
+
+
+def test_pythons_own_way_out_shows_no_traceback():
+    code = (
+        'import atexit, os, signal, time\n'
+        'from hmaca_arch import cli\n'
+        f'atexit.register(lambda: ({INTERRUPT}, time.sleep(600)))\n'
+        'cli.end("a command", lambda: 0)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], env=environment(), capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b'')
+
+
 def test_handlers_are_put_back():
     """A program that calls a command, or the tests themselves, keep what they had."""
     from hmaca_arch import interrupts

@@ -16,11 +16,12 @@ from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.gif import as_palette
 from hmaca_arch.files.images import MAX_PIXELS, StoredImage, decode, read_file
-from hmaca_arch.files.metadata import upright_exif, upright_xmp
+from hmaca_arch.files.metadata import EXIF_MARK, upright_exif, upright_xmp
 from hmaca_arch.files.opening import need_heic
 from hmaca_arch.files.png import HEADER, Chunk, write_png
 from hmaca_arch.files.png import chunks_of_metadata as png_metadata
 from hmaca_arch.files.tiff import write_tiff
+from hmaca_arch.messages import reason_of
 
 QUALITY = 95  # of JPEG and AVIF
 # Pillow's settings. exact: colours under transparent pixels as well.
@@ -54,9 +55,11 @@ def image_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> StoredImag
         'P': ['a palette image, written with full colours'],
         '1': ['a 1-bit image, written as 8-bit gray'],
     }
+    exif = upright_exif(found.exif)
+    damaged = ['its EXIF block is damaged and left out'] if found.exif and not exif else []
     return found._replace(
-        exif=upright_exif(found.exif),
-        notes=[*kind.get(found.mode, []), *found.notes],
+        exif=exif,
+        notes=[*kind.get(found.mode, []), *found.notes, *damaged],
         xmp=upright_xmp(found.xmp, found.turned),
     )
 
@@ -139,7 +142,15 @@ def write_image(path: Path, stored: StoredImage, quality: int | None = None) -> 
     check_output(path, stored.pixels)
     kind = format_of(path)
     marked = stored._replace(chunks=[MARK, *(c for c in stored.chunks if c != MARK)])
-    write_atomically(path, lambda file: _write(file, kind, marked, quality))
+    try:
+        write_atomically(path, lambda file: _write(file, kind, marked, quality))
+    except Exception as error:  # of a damaged EXIF block Pillow raises almost anything
+        if not stored.exif or isinstance(error, (ValueError, OSError)):
+            raise
+        raise ValueError(
+            f'{path}: the EXIF block is damaged and {FORMATS[kind].pillow} cannot hold it '
+            f'({reason_of(error)}); choose {path.with_suffix(".png").name}'
+        ) from None
 
 
 def encode(ending: str, stored: StoredImage, quality: int | None = None) -> bytes:
@@ -185,6 +196,8 @@ def _write_by_pillow(file: BinaryIO, kind: str, stored: StoredImage, quality: in
         'dpi': ('dpi', stored.dpi),
     }
     more = {key: value for key, (name, value) in values.items() if value and name in keeps}
+    if kind == 'jpg' and stored.exif:  # a block of WebP comes without the mark
+        more['exif'] = EXIF_MARK + stored.exif.removeprefix(EXIF_MARK)
     pixels = stored.pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     image.save(file, FORMATS[kind].pillow, **settings, **more)

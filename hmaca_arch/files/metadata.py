@@ -7,6 +7,8 @@ from PIL import Image
 
 ORIENTATION = 0x0112
 EXIF, GPS = 0x8769, 0x8825
+EXIF_MARK = b'Exif\0\0'  # before a block in JPEG files
+BYTE_ORDERS = {b'II*\0': '<', b'MM\0*': '>'}  # by a block's first bytes, as struct writes them
 # Of EXIF's types these are whole numbers; orientation should be 3, and some write others.
 WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}
 # Description, make, model, resolution (x, y, unit), software, date, artist, copyright
@@ -79,11 +81,15 @@ def texts_of(image: Image.Image) -> list[str]:
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:
-    """Return an EXIF block with the orientation 1 (upright), and not another byte changed."""
-    start = 6 if exif and exif.startswith(b'Exif\0\0') else 0
-    if not exif or len(exif) < start + 8 or exif[start : start + 2] not in (b'II', b'MM'):
-        return exif
-    order = '<' if exif[start : start + 2] == b'II' else '>'
+    """Return an EXIF block with the orientation 1 (upright), and not another byte changed.
+
+    A block without EXIF's first bytes is damaged. It is left out: no reader takes it for one, and
+    Pillow does not open a PNG that holds it.
+    """
+    start = 6 if exif and exif.startswith(EXIF_MARK) else 0
+    if not exif or exif[start : start + 4] not in BYTE_ORDERS:
+        return None
+    order = BYTE_ORDERS[exif[start : start + 4]]
     changed = bytearray(exif)
     try:
         (first,) = struct.unpack_from(order + 'I', exif, start + 4)
@@ -93,7 +99,7 @@ def upright_exif(exif: bytes | None) -> bytes | None:
             if tag == ORIENTATION and kind in WHOLE_NUMBERS:
                 struct.pack_into(order + WHOLE_NUMBERS[kind], changed, entry + 8, 1)
     except struct.error:
-        return None  # damaged: left out, rather than turning the image twice
+        return None  # left out, rather than turning the image twice
     return bytes(changed)
 
 
