@@ -36,7 +36,9 @@ def test_the_transform_is_orthonormal_and_that_of_opencv():
 
 
 @pytest.mark.parametrize('quality', [30, 75, 95])
-@pytest.mark.parametrize(('block', 'offset'), [(4, (3, 1)), (7, (5, 0)), (12, (1, 6)), (18, (9, 4))])
+@pytest.mark.parametrize(
+    ('block', 'offset'), [(4, (3, 1)), (7, (5, 0)), (12, (1, 6)), (18, (9, 4))]
+)
 def test_the_grid_is_found_wherever_it_lies(photo, quality, block, offset):
     mask = square(photo)
     pixelized = pixels.pixelate_grid(photo, mask, block, 'mean', offset)
