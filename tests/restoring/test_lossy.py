@@ -1,8 +1,12 @@
 """Measuring what was done before JPEG: blocks by their coefficients, noise and blur by a network."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT, environment
 from skimage import data
 
 from hmaca_arch.degradation import pixels
@@ -12,6 +16,7 @@ from hmaca_arch.restoring.measuring.lossy import BANDS, features
 from hmaca_arch.restoring.measuring.lossy_blocks import Fit, lossy_grid
 
 TOP, LEFT = 61, 90
+SHIPPED = ROOT / 'hmaca_arch' / 'weights' / 'lossy_estimator.npz'
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +41,9 @@ def test_the_transform_is_orthonormal_and_that_of_opencv():
 
 
 @pytest.mark.parametrize('quality', [30, 75, 95])
-@pytest.mark.parametrize(('block', 'offset'), [(4, (3, 1)), (7, (5, 0)), (12, (1, 6)), (18, (9, 4))])
+@pytest.mark.parametrize(
+    ('block', 'offset'), [(4, (3, 1)), (7, (5, 0)), (12, (1, 6)), (18, (9, 4))]
+)
 def test_the_grid_is_found_wherever_it_lies(photo, quality, block, offset):
     mask = square(photo)
     pixelized = pixels.pixelate_grid(photo, mask, block, 'mean', offset)
@@ -96,3 +103,18 @@ def test_what_is_too_small_is_not_described(photo):
     described = features(photo, everywhere, everywhere, everywhere, 75)
     assert described is not None and described.dtype == np.float32
     assert np.isfinite(described).all() and len(described) == 14 * BANDS + 14
+
+
+def test_the_network_is_trained_by_a_script(tmp_path, photo):
+    (tmp_path / 'photos').mkdir()
+    for at in range(2):
+        part = photo[64 * at : 64 * at + 128, 60:188, ::-1]
+        cv2.imwrite(str(tmp_path / 'photos' / f'{at}.png'), part)
+    command = [sys.executable, str(ROOT / 'scripts' / 'train_estimator.py')]
+    command += [str(tmp_path / 'photos'), '-o', str(tmp_path / 'new.npz')]
+    command += ['-n', '60', '--epochs', '1', '--width', '8', '--workers', '1']
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    assert 'epoch 1 of 1' in done.stdout and 'new.npz' in done.stdout
+    with np.load(tmp_path / 'new.npz') as new, np.load(SHIPPED) as shipped:
+        assert set(new) == set(shipped) and new['mean'].shape == shipped['mean'].shape
+        assert new['weight0'].shape == (8, len(new['mean'])) and new['weight2'].shape == (8, 8)

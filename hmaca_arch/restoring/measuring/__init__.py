@@ -269,7 +269,8 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(Degradation(), 0.0, mask, 0, words)
     found = estimate(described)
     if found.kind == 'none':
-        return Measured(Degradation('none'), found.confidence, mask, 0, '')
+        words = 'nothing that can be seen through the JPEG'
+        return Measured(Degradation('none'), found.confidence, mask, 0, words)
     if found.kind == 'pix':
         words = 'not like its surroundings, but JPEG hides why'
         return Measured(Degradation(), 0.0, mask, 0, words)

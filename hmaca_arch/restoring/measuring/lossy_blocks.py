@@ -24,6 +24,7 @@ FITTING = 0.15
 # may be too wide. Chosen on training images.
 FEWEST, LEAST = 4, 0.1
 NEARLY = 0.6  # of the blocks that a part of the right one fits, which may be more, it fits itself
+STANDS_OUT = 0.5  # part of the blocks that fit an offset which few others may fit
 WHOLE = 0.9  # part of the JPEG's blocks in a mask that fit if all of it is pixelized
 SURE, EDGE = 0.5, 2  # part of the blocks that must fit, so many pixels inside what is pixelized
 SHARE = 0.6  # of a mask's shorter side, which a block may take
@@ -103,13 +104,20 @@ class Fit:
         found = {}
         for block in self._candidates(longest, fewest):
             rows, columns = (self.offset(block, transposed) for transposed in (False, True))
-            if min(rows.alone, columns.alone) >= fewest:
+            if all(one.alone >= fewest and self._stands_out(one) for one in (rows, columns)):
                 found[block] = rows.alone + columns.alone, (rows.place, columns.place)
         if not found:
             return None
         most, best = max((alone, block) for block, (alone, _) in found.items())
         fits = [b for b in found if b % best == 0 and found[b][0] >= NEARLY * most]
         return max(fits), found[max(fits)][1]
+
+    def _stands_out(self, one: Offset) -> bool:
+        """Tell whether an offset fits all of the mask, or far more of it than others do.
+
+        Soft images fit many grids in a part of their blocks.
+        """
+        return one.fits > WHOLE * self.whole.sum() or one.alone > STANDS_OUT * one.fits
 
     def _candidates(self, longest: int, fewest: int) -> list[int]:
         """Return the blocks of which a part that divides them fits in enough blocks."""
