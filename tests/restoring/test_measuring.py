@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from hmaca_arch.degradation import Degradation, pixels
+from hmaca_arch.restoring import measuring
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.border import find_area
 from hmaca_arch.restoring.measuring.jpeg import (
@@ -323,3 +324,14 @@ def test_images_narrower_than_a_patch_are_unknown(shape):
 def test_narrow_regions_at_an_edge_are_measured(at):
     image = np.random.default_rng(0).normal(128, 6, (60, 60, 3)).cumsum(0) % 256
     assert only(image.astype(np.uint8), box(image, *at)).area.any()
+
+
+def test_a_blur_of_next_to_nothing_is_none(clean, monkeypatch):
+    real = measuring.measure_blur
+
+    def next_to_nothing(*args):
+        return real(*args)._replace(evidence=2.0, sigma=0.0002)
+
+    monkeypatch.setattr(measuring, 'measure_blur', next_to_nothing)
+    mask = square(clean)
+    assert str(only(pixels.blur(clean, mask, 1.5), mask, 0).degradation) == 'none'

@@ -31,7 +31,7 @@ GAP = 3  # pixels around a mask that may be degraded as well
 SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 # Log likelihood by pixel, and grey levels, below which there is no noise.
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
-BLUR_MOST = 5.0  # pixels
+BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
 CAUTION = (
     0.5  # spreads by which blur before JPEG is taken for weaker: sharpening too much costs more
 )
@@ -248,7 +248,7 @@ def _noisy_or_blurred(
         found = Degradation('noise', sigma=round(sigma, 2))
         return Measured(found, min(1.0, gained / NOISE_GAIN / 2), area, 0, '')
     blur = measure_blur(image, mask, every, outside)
-    if blur.evidence < 1:
+    if blur.evidence < 1 or blur.sigma < BLUR_LEAST:
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
     area = np.zeros_like(mask)

@@ -20,6 +20,7 @@ WEIGHTS = 'lossy_estimator.npz'
 FEWEST_BLOCKS = 4  # whole blocks of the JPEG, inside and outside
 BANDS = 12  # groups of coefficients, by the sum of row and column
 LEAST = 0.1  # energy that is added to each, in square grey levels
+LEAST_SIGMA, MOST_NOISE, MOST_BLUR = 0.4, 75, 5
 NOTHING = 0.3  # probability from which a region counts as clean; weak noise hardly matters
 CLASSES = 3  # of blocks, from smooth to textured
 _BAND = np.minimum(np.add.outer(np.arange(8), np.arange(8)), BANDS).ravel()
@@ -154,5 +155,7 @@ def estimate(described: np.ndarray) -> Guess:
         x = weights[f'weight{layer}'] @ x + weights[f'bias{layer}']
     odds, (noise, blur), spreads = softmax(x[:4]), np.exp(x[4:6]), np.exp(x[6:8])
     kind = KINDS[0 if odds[0] > NOTHING else int(odds.argmax())]
+    most = MOST_BLUR if kind == 'blur' else MOST_NOISE
     sigma, spread = (blur, spreads[1]) if kind == 'blur' else (noise, spreads[0])
+    sigma = np.clip(sigma, LEAST_SIGMA, most)  # what it was trained on
     return Guess(kind, float(odds[KINDS.index(kind)]), float(sigma), float(spread))
