@@ -28,6 +28,7 @@ STANDS_OUT = 0.5  # part of the blocks that fit an offset which few others may f
 WHOLE = 0.9  # part of the JPEG's blocks in a mask that fit if all of it is pixelized
 SURE, EDGE = 0.5, 2  # part of the blocks that must fit, so many pixels inside what is pixelized
 SHARE = 0.6  # of a mask's shorter side, which a block may take
+EROSIONS = (0, 4, 8, 12)  # pixels by which the mask may be too wide on all sides
 WINDOW = 96  # pixels, of a large region, that are looked at
 ALONG = 5  # pixels over which differences are averaged along a line
 PART = 0.4  # of a block's masked pixels, above which it belongs to the area
@@ -145,15 +146,28 @@ def lossy_grid(image: np.ndarray, mask: np.ndarray, quality: int) -> Grid | None
         mask: (h, w) bool, one region, which may be too wide.
         quality: of the JPEG.
     """
-    values = luma(image)
-    window = _window(mask)
-    fit = Fit(values[window.area], mask[window.area], quality)
+    values, depth = luma(image), depth_of(mask)
+    for erosion in EROSIONS:
+        core = depth > erosion
+        if not core.any():
+            break
+        grid = _grid_of(values, mask, core, quality)
+        if grid is not None:
+            return grid
+    return None
+
+
+def _grid_of(values: np.ndarray, mask: np.ndarray, core: np.ndarray, quality: int) -> Grid | None:
+    """Find the block grid of a core, and the part of the mask that it covers; or None."""
+    window = _window(core)
+    fit = Fit(values[window.area], core[window.area], quality)
     found = fit.grid()
     if found is None:
         return None
     block, (row, column) = found
     offset = ((row + window.top) % block, (column + window.left) % block)
-    if fit.share(block, (row, column)) > WHOLE:
+    whole = Fit(values[window.area], mask[window.area], quality)
+    if whole.share(block, (row, column)) > WHOLE:
         return Grid(block, offset, mask, 0)
     area = _covered(values, mask, block, offset)
     inside = Fit(values[window.area], depth_of(area)[window.area] > EDGE, quality)
