@@ -118,3 +118,13 @@ def test_the_network_is_trained_by_a_script(tmp_path, photo):
     with np.load(tmp_path / 'new.npz') as new, np.load(SHIPPED) as shipped:
         assert set(new) == set(shipped) and new['mean'].shape == shipped['mean'].shape
         assert new['weight0'].shape == (8, len(new['mean'])) and new['weight2'].shape == (8, 8)
+
+
+@pytest.mark.parametrize('shape', [(70, 70), (9, 200), (7, 90), (64, 61)])
+def test_masks_at_the_edges_hold_no_whole_blocks(photo, shape):
+    image = pixels.jpeg(np.ascontiguousarray(photo[: shape[0], : shape[1]]), 75)
+    for area in (np.s_[:, -5:], np.s_[-5:], np.s_[:3, :3], np.s_[:]):
+        mask = np.zeros(shape, bool)
+        mask[area] = True
+        assert lossy_grid(image, mask, 75) is None
+        assert measure(image, mask, 75)[0].degradation.jpeg == 75

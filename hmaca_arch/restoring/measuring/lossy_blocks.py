@@ -23,7 +23,9 @@ FITTING = 0.15
 # Blocks of the JPEG that must fit the best offset alone: how many, and which part of all. The mask
 # may be too wide. Chosen on training images.
 FEWEST, LEAST = 4, 0.1
-NEARLY = 0.6  # of the blocks that a part of the right one fits, which may be more, it fits itself
+# The right grid fits at least this part of the blocks that a grid of smaller blocks fits, which
+# divide its own.
+NEARLY = 0.6
 STANDS_OUT = 0.5  # part of the blocks that fit an offset which few others may fit
 WHOLE = 0.9  # part of the JPEG's blocks in a mask that fit if all of it is pixelized
 SURE, EDGE = 0.5, 2  # part of the blocks that must fit, so many pixels inside what is pixelized
@@ -161,7 +163,7 @@ def _grid_of(values: np.ndarray, mask: np.ndarray, core: np.ndarray, quality: in
     """Find the block grid of a core, and the part of the mask that it covers; or None."""
     window = _window(core)
     fit = Fit(values[window.area], core[window.area], quality)
-    found = fit.grid()
+    found = fit.grid() if fit.whole.sum() >= FEWEST else None
     if found is None:
         return None
     block, (row, column) = found
