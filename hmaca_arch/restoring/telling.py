@@ -1,7 +1,7 @@
 """What a network is told about each region, when the degradation is measured and not given.
 
 Masks are painted by hand. Of a mask only the part that is degraded is restored, and a region with
-nothing wrong is left as it is.
+nothing wrong is left as it is, but not in a JPEG, which hides too much.
 """
 
 from collections.abc import Sequence
@@ -101,8 +101,10 @@ def told_of(box: Box, told: Sequence[Told]) -> Degradation:
     first = inside[0]
     if all(one == first for one in inside):
         return first
+    if first.kind not in ('blur', 'noise') or any(one.kind != first.kind for one in inside):
+        return UNKNOWN
     sigmas = [one.sigma for one in inside]
-    same_kind = all(replace(one, sigma=first.sigma) == first for one in inside)
-    if first.kind in ('blur', 'noise') and same_kind and max(sigmas) <= ALIKE * min(sigmas):
+    alike = all(replace(one, sigma=first.sigma) == first for one in inside)
+    if alike and max(sigmas) <= ALIKE * min(sigmas):
         return replace(first, sigma=float(np.mean(sigmas)))
     return UNKNOWN

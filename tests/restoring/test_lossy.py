@@ -128,3 +128,22 @@ def test_masks_at_the_edges_hold_no_whole_blocks(photo, shape):
         mask[area] = True
         assert lossy_grid(image, mask, 75) is None
         assert measure(image, mask, 75)[0].degradation.jpeg == 75
+
+
+def test_the_clean_ring_of_a_wide_mask_around_a_large_region_is_left_out():
+    image = cv2.resize(data.astronaut(), (600, 600), interpolation=cv2.INTER_CUBIC)
+    region, wide = square(image, 140, 101, 90), square(image, 172, 85, 74)[..., 0]
+    compressed = pixels.jpeg(pixels.pixelate(image, region, 10, 'mean'), 80)
+    grid = lossy_grid(compressed, wide, 80)
+    assert grid is not None and (grid.block, grid.offset) == (10, (1, 0))
+    area = region[..., 0]
+    assert (grid.area & area).sum() > 0.85 * (grid.area | area).sum()
+
+
+def test_coarse_jpeg_hides_noise_and_a_full_mask_has_no_surroundings(photo):
+    noisy = pixels.noise(photo, square(photo), np.random.default_rng(0), 25)
+    assert measure(pixels.jpeg(noisy, 10), square(photo), 10)[0].degradation.kind == 'unknown'
+    bars = np.zeros(photo.shape[:2], bool)
+    bars[:, :100] = bars[:, 106:] = True  # no clean pixel is far enough from the mask
+    for image in (photo, pixels.jpeg(photo, 75)):
+        assert len(measure(image, bars)) == 2

@@ -115,3 +115,12 @@ def test_what_one_crop_is_told_of_several_regions():
         told_of(crop, [Told(here, noise[0]), Told(there, Degradation('blur', sigma=10.0))])
         == UNKNOWN
     )
+
+
+def test_a_blurred_region_beside_an_unknown_one_is_unknown():
+    blurred = Told(Box(0, 0, 8, 8), Degradation('blur', sigma=1.5))
+    other = Told(Box(0, 10, 8, 18), Degradation())
+    whole = Box(0, 0, 20, 20)
+    assert told_of(whole, [other, blurred]) == told_of(whole, [blurred, other]) == Degradation()
+    near = blurred._replace(degradation=Degradation('blur', sigma=1.6))
+    assert told_of(whole, [blurred, near]).sigma == pytest.approx(1.55)

@@ -36,6 +36,7 @@ CAUTION = (
     0.5  # spreads by which blur before JPEG is taken for weaker: sharpening too much costs more
 )
 CARRIED = 7  # pixels by which JPEG carries further what was done
+COARSEST = 30  # quality below which noise and blur are not measured
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 
@@ -262,6 +263,9 @@ def _noisy_or_blurred(
 
 def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Measured:
     """Measure noise or blur before JPEG."""
+    if quality < COARSEST:
+        words = 'JPEG of this quality hides what was done'
+        return Measured(Degradation(), 0.0, mask, 0, words)
     rough, smooth = compressed_areas(image, mask, outside)
     described = features(image, rough, smooth, depth_of(outside) > CARRIED, quality)
     if described is None:

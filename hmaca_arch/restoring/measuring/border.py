@@ -39,6 +39,8 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
     Returns:
         (h, w) bool, inside the mask: the mask itself unless a smaller area fits much better.
     """
+    if not band.any():
+        return mask
     depth = depth_of(mask)
     clean, cleans = float(activity[band].sum()), int(band.sum())
     whole, pixels = float(activity[mask].sum()), int(mask.sum())

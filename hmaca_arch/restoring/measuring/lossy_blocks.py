@@ -5,6 +5,7 @@ the rounding to JPEG's steps. Those of another grid are off by more. A grid of s
 side divides that of the right ones fits as well, so that the largest that fits is the right one.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -36,20 +37,20 @@ ALONG = 5  # pixels over which differences are averaged along a line
 PART = 0.4  # of a block's masked pixels, above which it belongs to the area
 
 
-def _evened(values: np.ndarray, core: np.ndarray, block: int) -> np.ndarray:
+def _evened(values: np.ndarray, core: np.ndarray, block: int, offsets: Sequence[int]) -> np.ndarray:
     """Replace pixels of the core by their mean over `block` rows of a column.
 
     Returns:
-        (block, h, w), for each row at which the first whole block may begin.
+        (offsets, h, w), for each row at which the first whole block begins.
     """
     height = len(values)
     inside, count = np.where(core, values, 0), core.astype(np.float32)
-    result = np.empty((block, *values.shape), np.float32)
-    for offset in range(block):
+    result = np.empty((len(offsets), *values.shape), np.float32)
+    for at, offset in enumerate(offsets):
         starts = np.unique([0, *range(offset, height, block)])
         sums, counts = (np.add.reduceat(one, starts, axis=0) for one in (inside, count))
         means = np.repeat(sums / np.maximum(counts, 1), np.diff([*starts, height]), axis=0)
-        result[offset] = np.where(core, means, values)
+        result[at] = np.where(core, means, values)
     return result
 
 
@@ -80,12 +81,14 @@ class Fit:
         self.values, self.core, self.whole = values, core, in_blocks(core).all(axis=(2, 3))
         self.half = table_of(quality).astype(np.float32) / 2
 
-    def fitting(self, block: int, transposed: bool) -> np.ndarray:
-        """Return how many blocks of the JPEG fit each offset."""
+    def fitting(
+        self, block: int, transposed: bool, offsets: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Return how many blocks of the JPEG fit each offset; None: all that a block has."""
         values, core, whole, half = self.values, self.core, self.whole, self.half
         if transposed:
             values, core, whole, half = values.T, core.T, whole.T, half.T
-        moved = in_blocks(_evened(values, core, block) - values)[:, whole]
+        moved = in_blocks(_evened(values, core, block, offsets or range(block)) - values)[:, whole]
         excess = np.maximum(np.abs(DCT @ moved @ DCT.T) - half, 0)
         return np.asarray((np.square(excess).mean(axis=(2, 3)) < FITTING).sum(axis=1))
 
@@ -97,8 +100,8 @@ class Fit:
 
     def share(self, block: int, offset: tuple[int, int]) -> float:
         """Return which part of the JPEG's blocks fits a grid, along rows and columns."""
-        counts = [self.fitting(block, axis == 1)[at] for axis, at in enumerate(offset)]
-        return min(counts) / max(1, self.whole.sum())
+        counts = [int(self.fitting(block, axis == 1, [at])[0]) for axis, at in enumerate(offset)]
+        return float(min(counts) / max(1, self.whole.sum()))
 
     def grid(self) -> tuple[int, tuple[int, int]] | None:
         """Return the block that most blocks of the JPEG fit alone, and its offset; or None."""
@@ -168,12 +171,10 @@ def _grid_of(values: np.ndarray, mask: np.ndarray, core: np.ndarray, quality: in
         return None
     block, (row, column) = found
     offset = ((row + window.top) % block, (column + window.left) % block)
-    whole = Fit(values[window.area], mask[window.area], quality)
-    if whole.share(block, (row, column)) > WHOLE:
+    if Fit(values, mask, quality).share(block, offset) > WHOLE:
         return Grid(block, offset, mask, 0)
     area = _covered(values, mask, block, offset)
-    inside = Fit(values[window.area], depth_of(area)[window.area] > EDGE, quality)
-    sure = inside.share(block, (row, column)) > SURE
+    sure = Fit(values, depth_of(area) > EDGE, quality).share(block, offset) > SURE
     return Grid(block, offset, area, 0) if sure else None
 
 
