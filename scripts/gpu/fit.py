@@ -90,7 +90,7 @@ class Steps:
         Raises:
             torch.OutOfMemoryError: they do not fit.
         """
-        # Each has its own degradation: equations of many kinds take longer than those of a few.
+        # Each has its own degradation: a batch takes as long as its slowest equation.
         for i in range(len(self.samples), min(batch, DIFFERENT)):
             self.samples.append(self.dataset[i % len(self.dataset)])
         data = default_collate([self.samples[i % DIFFERENT] for i in range(batch)])

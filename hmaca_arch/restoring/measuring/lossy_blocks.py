@@ -194,7 +194,7 @@ def _covered(
 
 
 def _block_numbers(shape: tuple[int, int], block: int, offset: tuple[int, int]) -> np.ndarray:
-    """Give the pixels of each block of a grid a number of its own, (h, w)."""
+    """Return the number of the block that each pixel lies in, (h, w)."""
     rows, columns = ((np.arange(side) - at) // block + 1 for side, at in zip(shape, offset))
     return np.asarray(rows[:, None] * (shape[1] // block + 3) + columns)
 
