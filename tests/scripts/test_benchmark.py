@@ -13,7 +13,7 @@ SCRIPT = ROOT / 'scripts' / 'benchmark.py'
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def script(monkeypatch):
     spec = importlib.util.spec_from_file_location('benchmark', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -23,27 +23,27 @@ def benchmark(monkeypatch):
     return module
 
 
-def test_naive_attention_is_the_same_attention(benchmark):
+def test_naive_attention_is_the_same_attention(script):
     q, k, v = torch.randn(3, 2, 5, 12, 4)
     table = torch.randn(9, 7, 2)
     assert torch.allclose(
-        benchmark.naive_attend(q, k, v, table, 3, 4),
-        benchmark.attention.attend(q, k, v, table, 3, 4),
+        script.naive_attend(q, k, v, table, 3, 4),
+        script.attention.attend(q, k, v, table, 3, 4),
         atol=1e-5,
     )
 
 
-def test_the_tables(benchmark, monkeypatch, capsys):
+def test_the_tables(script, monkeypatch, capsys):
     cases = []
 
     def here(case, arguments):
         cases.append(case)
         return {'seconds': 3.0, 'product': 2.0, 'peak': 700.0, 'base': 400.0}
 
-    monkeypatch.setattr(benchmark, 'in_fresh_process', here)
-    benchmark.main(['--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu'])
+    monkeypatch.setattr(script, 'in_fresh_process', here)
+    script.main(['--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu'])
     out = capsys.readouterr().out
-    assert cases == list(benchmark.CASES)
+    assert cases == list(script.CASES)
     assert '| HMANet | 3.000 s | 1.50 | 700 MiB |' in out
     rows = [line for line in out.splitlines() if line.startswith(('| 32x32', '| 64x64'))]
     assert len(rows) == 2 and all('ns a pixel' in row and 'not run' not in row for row in rows)

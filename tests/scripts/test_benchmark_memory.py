@@ -10,7 +10,7 @@ from PIL import Image
 
 
 @pytest.fixture
-def benchmark():
+def script():
     spec = importlib.util.spec_from_file_location(
         'benchmark_memory', ROOT / 'scripts' / 'benchmark_memory.py'
     )
@@ -19,18 +19,18 @@ def benchmark():
     return module
 
 
-def test_memory_is_that_of_the_process_alone(benchmark):
+def test_memory_is_that_of_the_process_alone(script):
     held = np.ones(5 * 10**7)  # 400 MB of this process
-    little, much = (benchmark.run('-c', f'b"x" * {size}') for size in (10, 3 * 10**8))
+    little, much = (script.run('-c', f'b"x" * {size}') for size in (10, 3 * 10**8))
     assert held.nbytes == 4 * 10**8 and little.memory < 100
     assert 290 < much.memory - little.memory < 310
     with pytest.raises(subprocess.CalledProcessError):
-        benchmark.run('-c', 'raise SystemExit(3)')
+        script.run('-c', 'raise SystemExit(3)')
 
 
-def test_files_of_both_depths(benchmark, tmp_path):
+def test_files_of_both_depths(script, tmp_path):
     for depth, kinds in ((8, ('.png', '.jpg', '.tif')), (16, ('.png', '.tif'))):
-        benchmark.make_files(tmp_path, 100, 140, depth)
+        script.make_files(tmp_path, 100, 140, depth)
         for ending in kinds:
             with Image.open(tmp_path / f'image{ending}') as image:
                 assert image.size == (140, 100)

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 
 @pytest.fixture
-def benchmark():
+def script():
     spec = importlib.util.spec_from_file_location(
         'benchmark_restore', ROOT / 'scripts' / 'benchmark_restore.py'
     )
@@ -17,18 +17,18 @@ def benchmark():
     return module
 
 
-def test_the_table_and_the_exit_status(benchmark, capsys):
+def test_the_table_and_the_exit_status(script, capsys):
     arguments = ['--quick', '--repeats', '1', '--threads', '1', '--device', 'cpu', '--limit']
-    assert benchmark.main([*arguments, '1000']) == 0
+    assert script.main([*arguments, '1000']) == 0
     out = capsys.readouterr().out
     assert '| 256x256 | ' in out and '| 4000x3000 | ' in out and 'ratio ' in out
-    assert benchmark.main([*arguments, '0.001']) == 1
+    assert script.main([*arguments, '0.001']) == 1
 
 
-def test_both_images_have_the_same_region_and_surroundings(benchmark):
+def test_both_images_have_the_same_region_and_surroundings(script):
     crops = []
-    for height, width in benchmark.SIZES:
-        image, mask = benchmark.image_and_mask(height, width)
+    for height, width in script.SIZES:
+        image, mask = script.image_and_mask(height, width)
         assert mask.sum() == 255 * 64 * 64
         top, left = np.argwhere(mask)[0] - 32
         crops.append(image[top : top + 128, left : left + 128])
@@ -36,9 +36,9 @@ def test_both_images_have_the_same_region_and_surroundings(benchmark):
 
 
 @pytest.mark.parametrize('network', ['--quick', '--count'])
-def test_dust(benchmark, capsys, network):
+def test_dust(script, capsys, network):
     case = ['--case', 'dust', '--scan', '400x300', '--spots', '4', network]
-    assert benchmark.main([*case, '--repeats', '1', '--threads', '1', '--device', 'cpu']) == 0
+    assert script.main([*case, '--repeats', '1', '--threads', '1', '--device', 'cpu']) == 0
     cells = capsys.readouterr().out.splitlines()[-1].strip('| ').split(' | ')
     regions, crops, batches, pixels = map(int, cells[:4])
     assert 1 <= batches <= crops == regions <= 4 and pixels <= 4 * 80 * 80
