@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -24,6 +24,7 @@ _watching = False
 _asked = False  # to stop, by a signal
 _raised = False
 _mask_before: set[int] = set()
+_statuses_at_first: Mapping[int, int] = {}
 
 
 def watching() -> bool:
@@ -86,8 +87,28 @@ def _watch(reader: socket.socket, name: str) -> None:
     while number := reader.recv(1):
         if asked and number[0] == signal.SIGINT:
             leave(STATUS, f'{name}: left at once; every file under its final name is whole\n')
+        if number[0] in _statuses_at_first:
+            line = f'{name}: left before it began; nothing has changed\n'
+            leave(_statuses_at_first[number[0]], line)
         if number[0] in STOPS:
             asked = _asked = True
+
+
+@contextmanager
+def leaving_at_first(statuses: Mapping[int, int]) -> Iterator[None]:
+    """Context in which the first signal already ends a watched process.
+
+    It is for calls that may never return, before there is anything to save.
+
+    Args:
+        statuses: the status to end with, by the number of the signal.
+    """
+    global _statuses_at_first
+    _statuses_at_first = statuses
+    try:
+        yield
+    finally:
+        _statuses_at_first = {}
 
 
 def at_last(call: Callable[[], object]) -> None:

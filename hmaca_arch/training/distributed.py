@@ -19,6 +19,8 @@ import torch
 from torch import distributed as dist
 from torch.utils.data import DataLoader
 
+from hmaca_arch.training import stopping
+
 logger = logging.getLogger('hmaca_arch')
 
 # Seconds to wait for the other processes. The slowest one's start, compilation and validation
@@ -150,7 +152,9 @@ def start(launcher: str, settings: dict[str, Any] | None, use_gpu: bool) -> None
         choose_gpu(launcher)
     timeout = float(settings.get('timeout', TIMEOUT))
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        # torch goes on trying for longer than `timeout` to meet a process that has ended.
+        with stopping.ending_at_once():
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     except RuntimeError as error:  # from the store at which the processes meet
         address = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
         raise ValueError(

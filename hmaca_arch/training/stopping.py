@@ -56,6 +56,19 @@ def noting_signals() -> Iterator[None]:
         _received.clear()
 
 
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Context in which a signal ends the process: nothing is begun that could be saved.
+
+    Raises:
+        Stopped: a signal came before.
+    """
+    with interrupts.leaving_at_first(EXIT_CODES):
+        if received():
+            raise Stopped(EXIT_CODES[received()])
+        yield
+
+
 def ignore_signals_in_worker() -> None:
     """Make a loader's worker ignore the signals; the main process still needs its samples.
 

@@ -5,6 +5,7 @@ same work.
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -373,6 +374,38 @@ def test_a_process_that_does_not_come_is_waited_for_no_longer_than_asked(no_laun
     ):
         distributed.start('slurm', {'port': port, 'timeout': 1}, use_gpu=False)
     assert time.time() - start < 30 and not distributed.active()
+
+
+MEETING = """
+import sys
+from hmaca_arch.interrupts import watched
+from hmaca_arch.training import distributed, stopping
+with watched('basicsr train'), stopping.noting_signals():
+    print('begins', flush=True)
+    distributed.start('pytorch', {'backend': 'gloo', 'timeout': 600}, use_gpu=False)
+"""
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='POSIX signals')
+@pytest.mark.parametrize(
+    'rank, seconds, number, status',
+    [(0, 1, 'SIGTERM', 75), (1, 1, 'SIGTERM', 75), (0, 0, 'SIGUSR1', 75), (1, 1, 'SIGINT', 130)],
+)
+def test_a_process_that_waits_for_others_ends_at_a_signal(rank, seconds, number, status):
+    place = dict(RANK=str(rank), LOCAL_RANK='0', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    place['MASTER_PORT'] = str(free_port())
+    process = subprocess.Popen(
+        [sys.executable, '-c', MEETING],
+        env={**os.environ, **place},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding='utf-8',
+    )
+    assert process.stdout.readline() == 'begins\n'
+    time.sleep(seconds)
+    process.send_signal(getattr(signal, number))
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == status and 'Traceback' not in output
 
 
 @pytest.mark.parametrize(
