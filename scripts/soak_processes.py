@@ -36,6 +36,8 @@ def fork(folder: Path, options: Path, rank: int, processes: int, port: int) -> i
     """Fork one process of a run."""
     pid = os.fork()
     if pid:
+        while os.getpgid(pid) != pid:  # until then it has no group that could be killed
+            time.sleep(0.001)
         return pid
     try:
         os.setsid()

@@ -51,6 +51,7 @@ from hmaca_arch.training import (
 from hmaca_arch.training.progress import ProgressLogger
 
 BASICSR = '1.4.2'
+LOST_WORKER = ('DataLoader worker (pid', 'DataLoader timed out')  # how torch says it
 
 
 class _Run:
@@ -167,7 +168,7 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
     except stopping.Stopped:
         distributed.finish()
         raise
-    except (RuntimeError, ConnectionError, EOFError) as error:
+    except Exception as error:
         explanation = _explanation(error)
         if explanation is None:
             raise
@@ -181,13 +182,15 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
 
 def _explanation(error: Exception) -> str | None:
     """Return one line about an error of torch's that has a known cause; None for another."""
-    text = reason_of(error)
-    # A worker that is killed while it sends a batch shows as a ConnectionError or an EOFError.
-    if 'DataLoader' in text or not isinstance(error, RuntimeError):
+    gone = _lost_worker(error)
+    if gone is not None:
         return (
-            f'a worker process of the loader is gone ({text[:200]}); if memory ran out, set a '
-            'smaller num_worker_per_gpu; --auto_resume goes on from the newest checkpoint'
+            f'a worker process of the loader is gone ({reason_of(gone, 200)}); if memory ran out, '
+            'set a smaller num_worker_per_gpu; --auto_resume goes on from the newest checkpoint'
         )
+    if not isinstance(error, RuntimeError):
+        return None
+    text = reason_of(error)
     if 'equal size' in text:  # from torch's default_collate
         return (
             'datasets:train: the images of a batch differ in size: '
@@ -201,4 +204,20 @@ def _explanation(error: Exception) -> str | None:
             'another process has ended or does not answer; its own message says why '
             f'({str(error).splitlines()[0]})'
         )
+    return None
+
+
+def _lost_worker(error: BaseException) -> BaseException | None:
+    """Return the error that says that a loader's worker is gone; None if there is no such error.
+
+    torch raises it from a signal's handler, in the middle of anything. What was interrupted, such
+    as writing a checkpoint, may then fail in its own way.
+    """
+    if isinstance(error, ConnectionError | EOFError):  # it was killed while it sent a batch
+        return error
+    chain: BaseException | None = error
+    while chain is not None:
+        if str(chain).startswith(LOST_WORKER):
+            return chain
+        chain = chain.__cause__ or chain.__context__
     return None

@@ -4,6 +4,7 @@ that is gone, dead and hanging workers.
 
 import contextlib
 import errno
+import io
 import multiprocessing
 import os
 import shutil
@@ -26,6 +27,7 @@ from hmaca_arch.files import atomic
 from hmaca_arch.files.torch_files import save_atomically
 from hmaca_arch.models import MaskedRestorationModel
 from hmaca_arch.training import basicsr_replacements, loaders
+from hmaca_arch.training import pipeline as training
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
 
@@ -288,6 +290,28 @@ def test_a_worker_whose_main_process_hangs_up(capfd):
     here.send(None)
     worker.join(30)
     assert worker.exitcode == 0 and capfd.readouterr().err == ''
+
+
+class Interrupted(io.BytesIO):
+    """A file in the middle of whose writing torch's signal handler says that a worker is gone."""
+
+    def write(self, data):
+        if self.tell() > 1000 and not self.getvalue().endswith(b'!'):
+            super().write(b'!')
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+        return super().write(data)
+
+
+def test_a_worker_that_is_killed_while_a_checkpoint_is_written():
+    with pytest.raises(RuntimeError, match='inline_container') as caught:  # torch's own complaint
+        torch.save({'weights': torch.zeros(10000)}, Interrupted())
+    told = training._explanation(caught.value)
+    assert told.startswith('a worker process of the loader is gone (DataLoader worker (pid 7) is')
+
+
+def test_an_error_in_a_worker_is_no_lost_worker():
+    error = RuntimeError('Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: mine')
+    assert training._explanation(error) is None
 
 
 def workers_of(process: int) -> list[int]:
