@@ -38,6 +38,7 @@ from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.grouping import EVEN, find_regions
 from hmaca_arch.restoring.image_arrays import image_array, mask_array, size_of
 from hmaca_arch.restoring.measuring_masks import measure_mask
+from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.regions import Box, Region, marked_box
 from hmaca_arch.restoring.telling import Told, counts_from_box, told_of
 
@@ -123,7 +124,7 @@ class Restorer:
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
                 the start and after each tile. The count starts again if memory runs out. Raise any
                 exception in it to cancel; it reaches the caller.
-            settings: see `run`.
+            settings: see `patch`.
 
         Returns:
             A new image of the same kind, shape, type and device; equal to `image`, bit for bit,
@@ -144,6 +145,32 @@ class Restorer:
         mask: AMask,
         degradation: str | Degradation = 'auto',
         progress: Progress | None = None,
+        **settings: Any,
+    ) -> Restoration:
+        """Do as `restore`, and return the regions and the notes as well.
+
+        Args:
+            image: see `restore`.
+            mask: see `restore`.
+            degradation: see `restore`.
+            progress: see `restore`.
+            settings: see `patch`.
+
+        Raises:
+            ValueError: see `restore`.
+        """
+        pixels, as_given = image_array(image)
+        done = self.patch(pixels, mask_array(mask), degradation, progress, **settings)
+        restored = pixels.copy()
+        restored[done.box.area] = done.pixels
+        return Restoration(as_given(restored), done.regions, done.notes)
+
+    def patch(
+        self,
+        pixels: np.ndarray,
+        mask: np.ndarray,
+        degradation: str | Degradation = 'auto',
+        progress: Progress | None = None,
         *,
         context: int = CONTEXT,
         feather: int = 0,
@@ -151,12 +178,14 @@ class Restorer:
         batch: int = 8,
         tile: int = TILE,
         jpeg: int | None = None,
-    ) -> Restoration:
-        """Do as `restore`, and return the regions and the notes as well.
+    ) -> Patch:
+        """Do as `restore`, and return the part of the image that may have changed.
+
+        Of the image only the pixels within `pixels_seen` of the masked ones are looked at.
 
         Args:
-            image: see `restore`.
-            mask: see `restore`.
+            pixels: (h, w, c), see `image_array`.
+            mask: (h, w), see `restore`.
             degradation: see `restore`.
             progress: see `restore`.
             context: pixels around a region that the network sees.
@@ -172,8 +201,7 @@ class Restorer:
             ValueError: see `restore`.
         """
         check_settings(context, feather, batch, tile)
-        pixels, as_given = image_array(image)
-        given = check_mask(mask_array(mask))
+        given = check_mask(mask)
         if given.shape != pixels.shape[:2]:
             raise ValueError(
                 f'the mask has {size_of(given)} pixels, the image {size_of(pixels)}; '
@@ -193,9 +221,9 @@ class Restorer:
         regions = find_regions(marked, context, tile, whole)
         explained = bool(regions) or (takes and told is None and bool(notes))
         notes += self._doubts(marked, given, told or UNKNOWN, explained)
-        restored = pixels.copy()
-        without_alpha = (*window.area, slice(1 if pixels.shape[2] < 3 else 3))
-        colours, target = pixels[without_alpha], restored[without_alpha]
+        restored = pixels[window.area].copy()
+        without_alpha = slice(1 if pixels.shape[2] < 3 else 3)
+        colours, target = pixels[window.area][..., without_alpha], restored[..., without_alpha]
         if self.channels < colours.shape[2]:
             raise ValueError('the network restores gray images, and this one has colours')
         in_image = [region.moved(*window[:2]) for region in regions]
@@ -210,7 +238,7 @@ class Restorer:
             paste_of(number).write(target, rows, values)
 
         self.crops.restore(crops, Sizes(batch, tile), notes, write, progress)
-        return Restoration(as_given(restored), in_image, list(dict.fromkeys(notes)))
+        return Patch(window, restored, in_image, list(dict.fromkeys(notes)))
 
     def _doubts(
         self, mask: np.ndarray, given: np.ndarray, told: Degradation, explained: bool

@@ -139,7 +139,10 @@ class Soak:
         pids = start(self.killed, *self.run)
         # A kill comes within an eighth of the seconds that the run left alone took.
         time.sleep(rng.uniform(0, float((self.whole() / 'done').read_text('utf-8')) / 8))
-        statuses, seconds = kill(kind, pids, rng)
+        try:
+            statuses, seconds = kill(kind, pids, rng)
+        except Failed as error:
+            raise Failed(f'{error}: {self.output(self.killed)}') from None
         output, after = self.output(self.killed), self.newest()
         if not set(statuses) <= ALLOWED[kind] or 'Traceback' in output:
             raise Failed(f'{kind}: statuses {statuses}: {output}')

@@ -1,6 +1,7 @@
 """Processes of a training that `soak_kills` starts, kills and waits for."""
 
 import contextlib
+import faulthandler
 import os
 import random
 import signal
@@ -52,6 +53,7 @@ def fork(folder: Path, options: Path, rank: int, processes: int, port: int) -> i
             arguments += ['--launcher', 'pytorch']
         # The soak's children ignore Ctrl-C; a command that a shell starts does not.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.register(signal.SIGUSR2)  # shows where a process hangs
         cli.main(arguments)
     except SystemExit as end:
         sys.stdout.flush(), sys.stderr.flush()
@@ -86,7 +88,11 @@ def wait(pids: list[int], what: str) -> list[int]:
     while any(map(running, pids)):
         if time.time() > deadline:
             for pid in pids:
-                os.killpg(pid, signal.SIGKILL)
+                send(pid, signal.SIGUSR2)
+            time.sleep(1)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             raise Failed(f'{what}: a process did not end within {PATIENCE} s')
         time.sleep(0.005)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

@@ -92,3 +92,8 @@ def hint_for(data: bytes, name: str) -> str | None:
             return f'it is {what}; {todo}'
     ending = PurePath(name).suffix.lower()
     return hint_for_ending(ending) if ending in RAW and data[:4] in TIFF_MARKS else None
+
+
+def is_jpeg_to_jpeg(source: str, ending: str) -> bool:
+    """Tell whether a JPEG, by Pillow's name of the format, goes to a file that ends as one."""
+    return BY_PILLOW.get(source) == BY_ENDING[ending.lower()] == 'jpg'

@@ -11,6 +11,7 @@ animations and files of several pages, damaged files, and what is no file at all
 transparency, and converts CMYK, CIELAB, floating point, AVIF and HEIC.
 """
 
+import io
 import os
 import stat
 from collections.abc import Sequence
@@ -214,7 +215,7 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
 
 def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
     """Decode a TIFF of floating point numbers, of which Pillow reads gray only."""
-    tags = read_tags(data)
+    tags = read_tags(io.BytesIO(data))
     check_pixels(tags.get(WIDTH, 0), tags.get(HEIGHT, 0), max_pixels)
     if tags.next:
         raise ValueError('holds several images; files of several pages are not supported')

@@ -60,7 +60,7 @@ def _why_not(data: bytes) -> str:
         return 'the file is empty'
     if data[:4] in TIFF_MARKS:
         with contextlib.suppress(OSError, SyntaxError, KeyError, TypeError, struct.error):
-            check_tags(read_tags(data))
+            check_tags(read_tags(io.BytesIO(data)))
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
     with contextlib.suppress(ValueError):
         if (bits := frame_of(data).bits) != 8:

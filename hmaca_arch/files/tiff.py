@@ -23,13 +23,13 @@ STRIP = 1 << 20  # bytes
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
 
 
-def read_tags(data: bytes) -> Tags:
+def read_tags(file: BinaryIO) -> Tags:
     """Return the first directory of a TIFF file.
 
     Raises:
         What Pillow raises for damaged files, which is almost anything.
     """
-    file = io.BytesIO(data)
+    file.seek(0)
     tags = Tags(file.read(8))
     file.seek(tags.next)
     tags.load(file)
@@ -58,7 +58,7 @@ def is_float(data: bytes) -> bool:
     if data[:4] not in TIFF_MARKS:
         return False
     try:
-        return set(read_tags(data).get(FORMAT, ())) == {FLOAT}
+        return set(read_tags(io.BytesIO(data)).get(FORMAT, ())) == {FLOAT}
     except Exception:  # damaged: whoever decodes it says how
         return False
 
@@ -69,7 +69,7 @@ def decode_float(data: bytes) -> np.ndarray:
     Raises:
         ValueError, OSError: it is damaged, or stored in a way that is not supported.
     """
-    tags = read_tags(data)
+    tags = read_tags(io.BytesIO(data))
     bits, samples = set(tags.get(BITS, (1,))), tags.get(SAMPLES, 1)
     if bits != {32} or not 1 <= samples <= 4 or tags.get(PLANAR, 1) != 1:
         raise ValueError(

@@ -7,13 +7,15 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.degradation import regions
-from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
+from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
 from hmaca_arch.files.image_files import check_output, encode, largest_change, read_image
 from hmaca_arch.files.images import StoredImage, read_file, to_8_bit
 from hmaca_arch.files.jpeg_blocks import changes_of, replace_blocks
 from hmaca_arch.files.jpeg_coefficients import missing
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.masks import Doubt, read_mask
+from hmaca_arch.files.opening import MAX_PIXELS
+from hmaca_arch.files.tiff_strips import layout_of, write_part
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.page.jobs import PageJob
@@ -147,12 +149,19 @@ def restored_pixels(job: PageJob, image: StoredImage) -> np.ndarray:
 def restored_file(job: PageJob, ending: str) -> bytes:
     """Return the restored image as a file, of the same depth and with the same metadata.
 
-    A JPEG that stays one differs in the blocks of the region alone, where that is possible.
+    A JPEG that stays one differs in the blocks of the region alone, a TIFF in its strips or tiles,
+    where that is possible.
 
     Raises:
         ValueError: this format cannot be written, or cannot hold the image.
     """
     check_format(ending)
+    layout = layout_of(job.upload.path, MAX_PIXELS) if BY_ENDING[ending] == 'tif' else None
+    if layout is not None:
+        buffer = io.BytesIO()
+        with np.load(job.patch) as patch:
+            write_part(layout, buffer, job.box, patch['pixels'])
+        return buffer.getvalue()
     image = job.upload.read()
     pixels = restored_pixels(job, image)
     check_output(Path(job.upload.file_name('restored', ending)), pixels)
@@ -165,5 +174,5 @@ def restored_file(job: PageJob, ending: str) -> bytes:
 
 
 def _keeps_blocks(upload: Upload, image: StoredImage, ending: str) -> bool:
-    stays = BY_PILLOW.get(image.format) == BY_ENDING[ending] == 'jpg'
+    stays = is_jpeg_to_jpeg(image.format, ending)
     return stays and missing() is None and obstacle_of_file(upload.path) is None

@@ -1,20 +1,33 @@
 """Restore one file: read it and its mask, restore, write, verify."""
 
+import shutil
 import time
 from typing import Any
+
+import numpy as np
 
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
-from hmaca_arch.files.images import read_file
+from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.files.tiff_strips import Layout, read_part
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.patches import Patch, pixels_seen
 from hmaca_arch.restoring.planning import Job, Request
-from hmaca_arch.restoring.storing import Stored, keeps_blocks, store, store_blocks
+from hmaca_arch.restoring.regions import marked_box
+from hmaca_arch.restoring.storing import (
+    Stored,
+    keeps_blocks,
+    layout_kept,
+    store,
+    store_blocks,
+    store_pieces,
+)
 
 DONE, COPIED = 'done', 'copied'
 
@@ -39,44 +52,65 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         raise ValueError(f'{job.output} exists; --overwrite replaces it')
     if job.copied:
         return _copy(job, ['it has no mask'])
-    image = read_image(job.image, request.max_pixels)
+    layout = layout_kept(job, request)
+    image = _unread(layout) if layout else read_image(job.image, request.max_pixels)
     check_output(job.output, image.pixels)
     mask, doubts = request.masks.read(image, job.mask)
     output_folder(job.output.parent)
+    if layout is not None:
+        seen = marked_box(mask).grown(pixels_seen(request.settings['context']), *mask.shape)
+        read_part(layout, seen, image.pixels)
     start = time.perf_counter()
-    done = restorer.run(
+    done = restorer.patch(
         image.pixels,
         mask if request.masks.soft else mask.view(bool),
         request.degradation,
         progress,
-        jpeg=quality_of_file(read_file(job.image)),
+        jpeg=0 if layout else quality_of_file(read_file(job.image)),
         **request.settings,
     )
     seconds = time.perf_counter() - start
     kind = BY_ENDING[job.output.suffix.lower()]
     if not done.regions and kind == BY_PILLOW.get(image.format):
         return _copy(job, [*doubts, *done.notes])
-    result = done.image
-    if job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes:
-        result[..., -1][mask > 0] = peak_of(result.dtype)  # opaque where transparency was the mask
-    if kind == 'gif':
-        result = fit_colours(result, mask)
     regions, notes = done.regions, [*image.notes, *doubts, *done.notes]
-    if keeps_blocks(job, request, image):
+    if layout is not None:
+        before = image.pixels[done.box.area]
+        stored = store_pieces(job, request, layout, before, done, mask)
+    elif keeps_blocks(job, request, image):
+        result = _whole(job, request, image, done, mask)
         changes = changes_of(read_file(job.image), image.pixels, result, image.orientation)
         del image, done, result  # beside them, the coefficients of a large image need too much
         stored = store_blocks(job, request, changes, mask)
     else:
-        stored = store(job, request, image, result, mask)
+        stored = store(job, request, image, _whole(job, request, image, done, mask), mask)
     status = DONE if regions else COPIED
     notes += stored.notes
     return _entry(status, job, regions, seconds, stored, request.verify, notes)
 
 
+def _unread(layout: Layout) -> StoredImage:
+    """Return an image of which nothing has been read; memory is taken where pixels are written."""
+    pixels = np.zeros(layout.shape, layout.dtype.newbyteorder('='))
+    return StoredImage(pixels, None, None, [], format='TIFF')
+
+
+def _whole(
+    job: Job, request: Request, image: StoredImage, done: Patch, mask: np.ndarray
+) -> np.ndarray:
+    """Return all pixels of the restored image, as the output's format holds them."""
+    result = image.pixels.copy()
+    result[done.box.area] = done.pixels
+    if job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes:
+        result[..., -1][mask > 0] = peak_of(result.dtype)  # opaque where transparency was the mask
+    return fit_colours(result, mask) if job.output.suffix.lower() == '.gif' else result
+
+
 def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
     """Copy the file, of which nothing is to be restored."""
     output_folder(job.output.parent)
-    write_atomically(job.output, read_file(job.image))
+    with open(job.image, 'rb') as source:
+        write_atomically(job.output, lambda file: shutil.copyfileobj(source, file))
     return _entry(COPIED, job, [], 0.0, Stored(0, []), True, [*notes, 'copied as it is'])
 
 

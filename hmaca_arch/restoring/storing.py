@@ -1,4 +1,7 @@
-"""Write a restored image, and prove it. A JPEG that stays one gets new blocks in the region."""
+"""Write a restored image, and prove it.
+
+A JPEG that stays one gets new blocks in the region, a TIFF new strips or tiles.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +12,16 @@ import numpy as np
 
 from hmaca_arch.files import jpeg_coefficients
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
+from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
 from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
 from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
 from hmaca_arch.files.jpeg_verifying import verify_blocks
+from hmaca_arch.files.tiff_strips import Layout, layout_of, write_part
+from hmaca_arch.files.tiff_verifying import verify_part
 from hmaca_arch.files.verifying import verify
+from hmaca_arch.restoring.folders import real_path
+from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 
 MOST_BOXES = 3  # that a line names; the report has all
@@ -76,8 +83,7 @@ def _is_jpeg_to_jpeg(job: Job, request: Request, image: StoredImage) -> bool:
 
     The plan writes PNG for those that cannot.
     """
-    kind = BY_ENDING[job.output.suffix.lower()]
-    return kind == BY_PILLOW.get(image.format) == 'jpg' and request.quality is None
+    return is_jpeg_to_jpeg(image.format, job.output.suffix) and request.quality is None
 
 
 def store_blocks(job: Job, request: Request, changes: Changes, mask: np.ndarray) -> Stored:
@@ -107,6 +113,41 @@ def store_blocks(job: Job, request: Request, changes: Changes, mask: np.ndarray)
         notes.append(_said_of_loss(job.output, inside, changes.values))
     apart = changes.before[outside].astype(np.int16) - found[changes.may_change][outside]
     return Stored(int(np.abs(apart).max(initial=0)), notes, boxes)
+
+
+def layout_kept(job: Job, request: Request) -> Layout | None:
+    """Return the layout of a TIFF of which only some pieces are read and written.
+
+    None: all of the image is needed, or no such file is to be written.
+    """
+    of_pixels = job.mask is None and not request.masks.boxes
+    source_goes = request.verify and real_path(job.output) == real_path(job.image)
+    if of_pixels or source_goes or BY_ENDING[job.output.suffix.lower()] != 'tif':
+        return None
+    return layout_of(job.image, request.max_pixels)
+
+
+def store_pieces(
+    job: Job, request: Request, layout: Layout, before: np.ndarray, patch: Patch, mask: np.ndarray
+) -> Stored:
+    """Write a TIFF in which only the strips or tiles of the region differ from the source.
+
+    Args:
+        job: where to.
+        request: how.
+        layout: of the source.
+        before: (h, w, c), what the source holds in the patch's box.
+        patch: what it is to hold there.
+        mask: (h, w) of the image, 0 = keep.
+
+    Raises:
+        OSError, ValueError: it was not written, or could not be verified.
+    """
+    write_atomically(job.output, lambda file: write_part(layout, file, patch.box, patch.pixels))
+    inside = mask[patch.box.area]
+    if request.verify:
+        verify_part(job.output, layout, patch.box, patch.pixels, inside)
+    return Stored(largest_change(before, patch.pixels, inside), [])
 
 
 def _said_of_blocks(

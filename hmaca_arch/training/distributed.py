@@ -6,6 +6,7 @@ WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Slurm's srun sets SLURM_PRO
 SLURM_LOCALID and a list of hosts; the processes meet at the first host.
 """
 
+import gc
 import itertools
 import logging
 import os
@@ -238,6 +239,7 @@ def finish() -> None:
     After an error it is not called: nobody waits, and the launcher ends the other processes.
     """
     if active():
+        gc.collect()  # a model that is freed after the group may wait for a thread forever
         barrier()
         dist.destroy_process_group()
 

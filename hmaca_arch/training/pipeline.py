@@ -23,6 +23,7 @@ BasicSR's version is checked before anything is replaced.
 """
 
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
@@ -36,7 +37,7 @@ import basicsr.utils.misc
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
 
-from hmaca_arch.messages import reason_of
+from hmaca_arch.messages import reason_of, say
 from hmaca_arch.training import (
     basicsr_replacements,
     distributed,
@@ -162,12 +163,12 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
     module = basicsr.train if is_train else basicsr.test
     module.parse_options = partial(starting.parse, args=args)
     pipeline = module.train_pipeline if is_train else module.test_pipeline
+    stopped = None
     try:
         with logs.quiet_threads(), stopping.noting_signals() if is_train else nullcontext():
-            pipeline(root_path)
-    except stopping.Stopped:
-        distributed.finish()
-        raise
+            _call(pipeline, root_path)
+    except stopping.Stopped as error:
+        stopped = error.with_traceback(None)  # whose frames hold the model
     except Exception as error:
         explanation = _explanation(error)
         if explanation is None:
@@ -177,7 +178,25 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
         stopping.end_workers()
         _run.forget()
         locking.unlock()
-    distributed.finish()
+    if stopped is None or stopped.together:
+        distributed.finish()
+    if stopped is not None:
+        raise stopped
+
+
+def _call(pipeline: Callable[[str], None], root_path: str) -> None:
+    """Run a pipeline; after a signal, the end of the other processes is no error.
+
+    A signal reaches all processes, of which one may not have begun yet and ends at once.
+    """
+    try:
+        pipeline(root_path)
+    except RuntimeError as error:
+        number = stopping.received()
+        if not number or not distributed.lost_others(error):
+            raise
+        say('Another process ended first: --auto_resume goes on from the newest checkpoint.')
+        raise stopping.Stopped(stopping.EXIT_CODES[number], together=False) from None
 
 
 def _explanation(error: Exception) -> str | None:

@@ -23,7 +23,15 @@ _received: list[int] = []
 
 
 class Stopped(SystemExit):
-    """The run has been saved and ends before its last iteration."""
+    """The run ends before its last iteration, and what was to be saved is saved.
+
+    Attributes:
+        together: whether all processes do.
+    """
+
+    def __init__(self, status: int, together: bool = True) -> None:
+        super().__init__(status)
+        self.together = together
 
 
 def received() -> int:

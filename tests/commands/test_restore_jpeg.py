@@ -261,17 +261,17 @@ def test_the_pixels_are_freed_before_the_coefficients_are_read(run, monkeypatch)
 
     def runs(*arguments, **settings):
         done = restores(*arguments, **settings)
-        pixels.append(weakref.ref(done.image))
+        pixels.append(weakref.ref(done.pixels))
         return done
 
     def coefficients(*arguments):
         seen.append([one() is None for one in pixels])
         return read_coefficients(*arguments)
 
-    read_image, restores = image_jobs.read_image, Restorer.run
+    read_image, restores = image_jobs.read_image, Restorer.patch
     read_coefficients = jpeg_blocks.read_coefficients
     monkeypatch.setattr(image_jobs, 'read_image', reads)
-    monkeypatch.setattr(Restorer, 'run', runs)
+    monkeypatch.setattr(Restorer, 'patch', runs)
     monkeypatch.setattr(jpeg_blocks, 'read_coefficients', coefficients)
     assert run('-i', 'in.jpg', '-o', 'out.jpg')[0] == 0
     assert seen == [[True, True]] * 2

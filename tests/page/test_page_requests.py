@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageCms
 from serving import INSIDE, Served, Visitor, colours, pixels_of, png
@@ -99,6 +100,24 @@ def test_formats_of_the_result(real, kind):
         assert np.abs(found.astype(int) - wanted).mean() < 8
     else:
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_tiff_keeps_its_other_strips_and_tags(real):
+    visitor, restorer = real
+    buffer = io.BytesIO()
+    options = {'compression': 'zlib', 'rowsperstrip': 4, 'metadata': None, 'software': 'a scanner'}
+    tifffile.imwrite(buffer, colours(), photometric='rgb', **options)
+    job = visitor.finish(visitor.start(visitor.open(buffer.getvalue()), MASK))
+    file = visitor.ask('GET', f'/api/jobs/{job["id"]}/image?format=tif')
+    with (
+        tifffile.TiffFile(io.BytesIO(file.body)) as found,
+        tifffile.TiffFile(io.BytesIO(buffer.getvalue())) as source,
+    ):
+        np.testing.assert_array_equal(found.asarray(), expected(restorer, colours()))
+        starts = [one.pages.first.dataoffsets for one in (found, source)]
+        same = [a == b for a, b in zip(*starts, strict=True)]
+        assert same == [not INSIDE[top : top + 4].any() for top in range(0, len(INSIDE), 4)]
+        assert found.pages.first.software == 'a scanner'
 
 
 def test_a_format_that_cannot_be_written_is_named(real):

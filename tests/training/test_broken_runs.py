@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from multiprocessing import resource_sharer
 from pathlib import Path
 
+import basicsr.train
 import lmdb
 import pytest
 import torch
@@ -26,7 +28,7 @@ from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.files import atomic
 from hmaca_arch.files.torch_files import save_atomically
 from hmaca_arch.models import MaskedRestorationModel
-from hmaca_arch.training import basicsr_replacements, loaders
+from hmaca_arch.training import basicsr_replacements, distributed, loaders, stopping
 from hmaca_arch.training import pipeline as training
 
 NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 1}
@@ -312,6 +314,44 @@ def test_a_worker_that_is_killed_while_a_checkpoint_is_written():
 def test_an_error_in_a_worker_is_no_lost_worker():
     error = RuntimeError('Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: mine')
     assert training._explanation(error) is None
+
+
+class Model:
+    pass
+
+
+def test_the_model_is_freed_before_the_group_of_processes(tmp_path, monkeypatch):
+    """torch may otherwise wait forever for one of the group's threads."""
+    models, seen = [], []
+
+    def stopped(root_path):
+        model = Model()
+        models.append(weakref.ref(model))
+        raise stopping.Stopped(75)
+
+    monkeypatch.setattr(basicsr.train, 'train_pipeline', stopped)
+    monkeypatch.setattr(distributed, 'finish', lambda: seen.append(models[0]()))
+    with pytest.raises(stopping.Stopped) as end:
+        training.run_pipeline('train', None, str(tmp_path))
+    assert end.value.code == 75 and seen == [None]
+
+
+@pytest.mark.parametrize('noted', [False, True])
+def test_after_a_signal_the_end_of_other_processes_is_no_error(tmp_path, monkeypatch, noted):
+    finished = []
+
+    def alone(root_path):
+        if noted:
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError('Connection closed by peer [127.0.0.1]:2')
+
+    monkeypatch.setattr(basicsr.train, 'train_pipeline', alone)
+    monkeypatch.setattr(distributed, 'active', lambda: True)
+    monkeypatch.setattr(distributed, 'finish', lambda: finished.append(1))
+    with pytest.raises(stopping.Stopped if noted else ValueError) as end:
+        training.run_pipeline('train', None, str(tmp_path))
+    assert not finished  # nobody would answer
+    assert end.value.code == 75 if noted else 'another process has ended' in str(end.value)
 
 
 def workers_of(process: int) -> list[int]:

@@ -1,0 +1,118 @@
+"""`basicsr restore` from TIFF to TIFF: only the strips or tiles of the region are written again."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from picture_writers import saved
+
+from hmaca_arch import cli
+from hmaca_arch.files import tiff_strips
+from hmaca_arch.restoring import image_jobs
+
+HEIGHT, WIDTH = 400, 160
+BOX = '40,200,40,32'
+PIXELS = cv2.resize(
+    np.random.default_rng(0).integers(0, 256, (50, 20, 3), np.uint8),
+    (WIDTH, HEIGHT),
+    interpolation=cv2.INTER_CUBIC,
+)
+INSIDE = slice(200, 232), slice(40, 80)
+PRIVATE = 65000
+
+
+@pytest.fixture
+def run(tmp_path, tiny_checkpoint, monkeypatch, capsys):
+    """Run the command in tmp_path: run(arguments) -> (exit status, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> tuple[int, str]:
+        options = ('--weights', tiny_checkpoint, '--device', 'cpu', '--degradation', 'unknown')
+        with pytest.raises(SystemExit) as end:
+            cli.main(['restore', *map(str, (*options, '--context', 4, *arguments))])
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def put(path: str, pixels: np.ndarray = PIXELS, **options) -> None:
+    tags = [(PRIVATE, 's', 0, 'of a scanner', True)]
+    options = {'rowsperstrip': 16, 'extratags': tags, 'metadata': None, **options}
+    tifffile.imwrite(path, pixels, photometric='rgb', **options)
+
+
+@pytest.mark.parametrize('kind', ['u1', 'u2', 'f4'])
+@pytest.mark.parametrize('compression', [None, 'zlib'])
+def test_it_is_what_restoring_all_of_it_gives(run, monkeypatch, kind, compression):
+    scale = {'u1': 1, 'u2': 257, 'f4': 1 / 255}[kind]
+    put('in.tif', (PIXELS.astype(float) * scale).astype(kind), compression=compression)
+    assert run('-i', 'in.tif', '-o', 'out.tif', '--box', BOX, '--verify') == (0, '')
+    monkeypatch.setattr(image_jobs, 'layout_kept', lambda *_: None)
+    assert run('-i', 'in.tif', '-o', 'whole.tif', '--box', BOX)[0] == 0
+    found = tifffile.imread('out.tif')
+    assert np.array_equal(found, tifffile.imread('whole.tif'))
+    differs = (found != tifffile.imread('in.tif')).any(axis=2)
+    assert differs[INSIDE].mean() > 0.9 and differs.sum() == differs[INSIDE].sum()
+    with tifffile.TiffFile('out.tif') as file:
+        page = file.pages.first
+        assert page.tags[PRIVATE].value == 'of a scanner' and page.rowsperstrip == 16
+        assert page.compression.name == {None: 'NONE', 'zlib': 'ADOBE_DEFLATE'}[compression]
+
+
+def test_only_what_is_near_the_region_is_read(run, monkeypatch):
+    """Far strips are damaged, which goes on as it is."""
+    put('in.tif', compression='zlib')
+    layout, data = (
+        tiff_strips.layout_of(Path('in.tif'), 10**6),
+        bytearray(Path('in.tif').read_bytes()),
+    )
+    for piece in (*range(7), *range(20, 25)):
+        data[layout.starts[piece] : layout.starts[piece] + 9] = b'?' * 9
+    Path('in.tif').write_bytes(data)
+    arguments = ('-i', 'in.tif', '-o', 'out.tif', '--box', BOX)
+    assert run(*arguments) == (0, '')
+    code, err = run('-i', 'in.tif', '-o', 'out.png', '--box', BOX)
+    assert code == 1 and 'in.tif: cannot be read as an image' in err
+    data[layout.starts[13] : layout.starts[13] + 9] = b'?' * 9
+    Path('in.tif').write_bytes(data)
+    Path('out.tif').unlink()
+    code, err = run(*arguments)
+    assert code == 1 and err.count('\n') == 1 and 'strip or tile 13 is damaged' in err
+    assert sorted(path.name for path in Path().iterdir()) == ['in.tif']
+
+
+def test_masks_of_every_source(run):
+    put('in.tif')
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[INSIDE] = 255
+    Path('mask.png').write_bytes(saved(mask))
+    Path('empty.png').write_bytes(saved(np.zeros_like(mask)))
+    Path('small.png').write_bytes(saved(mask[1:]))
+    assert run('-i', 'in.tif', '-o', 'a.tif', '-m', 'mask.png') == (0, '')
+    assert run('-i', 'in.tif', '-o', 'b.tif', '--box', BOX) == (0, '')
+    assert Path('a.tif').read_bytes() == Path('b.tif').read_bytes()
+    code, err = run('-i', 'in.tif', '-o', 'c.tif', '-m', 'empty.png')
+    assert code == 0 and 'copied as it is' in err
+    assert Path('c.tif').read_bytes() == Path('in.tif').read_bytes()
+    code, err = run('-i', 'in.tif', '-o', 'd.tif', '-m', 'small.png')
+    assert code == 1 and 'expected equal sizes' in err
+    painted = PIXELS.copy()
+    painted[INSIDE] = 255, 0, 255
+    put('painted.tif', painted)
+    from_colour = ('--mask-from', 'color:#ff00ff')
+    assert run('-i', 'painted.tif', '-o', 'e.tif', *from_colour)[0] == 0
+    assert (tifffile.imread('e.tif')[INSIDE] != painted[INSIDE]).any()
+
+
+def test_a_file_takes_its_own_place(run):
+    put('in.tif', compression='zlib')
+    assert run('-i', 'in.tif', '-o', 'out.tif', '--box', BOX) == (0, '')
+    first = Path('in.tif').read_bytes()
+    arguments = ('-i', 'in.tif', '-o', 'in.tif', '--box', BOX, '--overwrite')
+    assert run(*arguments) == (0, '')
+    assert Path('in.tif').read_bytes() == Path('out.tif').read_bytes()
+    Path('in.tif').write_bytes(first)  # verified, it is read whole: the source is gone then
+    assert run(*arguments, '--verify') == (0, '')
+    assert np.array_equal(tifffile.imread('in.tif'), tifffile.imread('out.tif'))
