@@ -36,8 +36,9 @@ ROOT = Path(__file__).resolve().parents[1]
 folders = (ROOT, ROOT / 'tests', ROOT / 'scripts')
 sys.path += map(str, folders)  # last: an installed package goes first
 
+import soak_processes  # noqa: E402
 from conftest import make_triplets, tiny_options  # noqa: E402
-from soak_processes import ALLOWED, PATIENCE, Failed, children, kill, start, wait  # noqa: E402
+from soak_processes import PATIENCE, Failed, children, start, wait  # noqa: E402
 
 from hmaca_arch import cli  # noqa: E402
 from hmaca_arch.commands import train  # noqa: E402, F401  (imported before the forks)
@@ -140,11 +141,11 @@ class Soak:
         # A kill comes within an eighth of the seconds that the run left alone took.
         time.sleep(rng.uniform(0, float((self.whole() / 'done').read_text('utf-8')) / 8))
         try:
-            statuses, seconds = kill(kind, pids, rng)
+            statuses, seconds = soak_processes.kill(kind, pids, rng)
         except Failed as error:
             raise Failed(f'{error}: {self.output(self.killed)}') from None
         output, after = self.output(self.killed), self.newest()
-        if not set(statuses) <= ALLOWED[kind] or 'Traceback' in output:
+        if not set(statuses) <= soak_processes.ALLOWED[kind] or 'Traceback' in output:
             raise Failed(f'{kind}: statuses {statuses}: {output}')
         if after < before:
             raise Failed(f'{kind}: newest checkpoint {after}, before it there was {before}')
@@ -163,7 +164,9 @@ class Soak:
         deadline = time.time() + PATIENCE
         while any(children(pid) for pid in pids):
             if time.time() > deadline:
-                raise Failed('a worker lives on after its training')
+                workers = [worker for pid in pids for worker in children(pid)]
+                soak_processes.show_and_kill(workers)
+                raise Failed(f'a worker lives on after its training: {self.output(self.killed)}')
             time.sleep(0.01)
 
     def compare(self) -> None:

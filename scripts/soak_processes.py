@@ -87,15 +87,19 @@ def wait(pids: list[int], what: str) -> list[int]:
     deadline = time.time() + PATIENCE
     while any(map(running, pids)):
         if time.time() > deadline:
-            for pid in pids:
-                send(pid, signal.SIGUSR2)
-            time.sleep(1)
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+            show_and_kill([*pids, *(child for pid in pids for child in children(pid))])
             raise Failed(f'{what}: a process did not end within {PATIENCE} s')
         time.sleep(0.005)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def show_and_kill(pids: list[int]) -> None:
+    """Let processes that hang write where they are to their run's output, and kill them."""
+    for number in (signal.SIGUSR2, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(1)
 
 
 def send(pid: int, number: int) -> None:

@@ -49,26 +49,34 @@ class Changes(NamedTuple):
     before: np.ndarray
 
 
-def changes_of(source: bytes, before: np.ndarray, after: np.ndarray, turn: int) -> Changes:
-    """Compare the pixels of a JPEG file with what they are to be.
+def changes_of(
+    source: bytes, before: np.ndarray, patch: np.ndarray, corner: tuple[int, int], turn: int
+) -> Changes:
+    """Compare the pixels of a JPEG file with what a part of them is to be.
+
+    Of the areas that are returned, only what is true takes memory.
 
     Args:
         source: the file; `obstacle` has nothing against it.
         before: (h, w, 1 or 3) uint8, upright: what it holds, as decoded.
-        after: the same with changes.
+        patch: what a part of that is to be.
+        corner: the part's first row and column.
         turn: the file's EXIF orientation.
     """
-    differs = np.empty(before.shape[:2], bool)
-    for top in range(0, len(before), ROWS):
-        rows = slice(top, top + ROWS)
-        (before[rows] != after[rows]).any(axis=2, out=differs[rows])
+    (top, left), (height, width) = corner, patch.shape[:2]
+    differs = np.zeros(before.shape[:2], bool)
+    for row in range(0, height, ROWS):
+        new = patch[row : row + ROWS]
+        part = slice(top + row, top + row + len(new)), slice(left, left + width)
+        (before[part] != new).any(axis=2, out=differs[part])
     changed, sizes = as_stored(differs, turn), scales(frame_of(source))
     touched = [_touched(changed, scale) for scale in sizes]
     area = np.zeros(changed.shape, bool)
     for blocks, scale in zip(touched, sizes):
         _add_pixels_of(blocks, scale, area)
-    may_change = np.ascontiguousarray(UPRIGHT.get(turn, lambda as_is: as_is)(area))
-    values = as_stored(after, turn)[changed]
+    may_change = UPRIGHT.get(turn, lambda as_is: as_is)(area)
+    inside = differs[top : top + height, left : left + width]
+    values = as_stored(patch, turn)[as_stored(inside, turn)]
     return Changes(turn, changed, values, touched, may_change, before[may_change])
 
 
@@ -113,8 +121,15 @@ def as_stored(upright: np.ndarray, turn: int) -> np.ndarray:
 
 def boxes_of(area: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Return the boxes (top, left, bottom, right) around the parts of an area (h, w) bool."""
-    _, _, found, _ = cv2.connectedComponentsWithStats(area.view(np.uint8), connectivity=8)
-    return sorted((int(y), int(x), int(y + h), int(x + w)) for x, y, w, h, _ in found[1:])
+    rows, columns = (np.flatnonzero(area.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    part = np.ascontiguousarray(area[top : rows[-1] + 1, left : columns[-1] + 1])
+    _, _, found, _ = cv2.connectedComponentsWithStats(part.view(np.uint8), connectivity=8)
+    return sorted(
+        (y + top, x + left, y + top + h, x + left + w) for x, y, w, h, _ in found[1:].tolist()
+    )
 
 
 def _touched(changed: np.ndarray, scale: tuple[int, int]) -> np.ndarray:

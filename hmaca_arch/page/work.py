@@ -163,14 +163,14 @@ def restored_file(job: PageJob, ending: str) -> bytes:
             write_part(layout, buffer, job.box, patch['pixels'])
         return buffer.getvalue()
     image = job.upload.read()
-    pixels = restored_pixels(job, image)
-    check_output(Path(job.upload.file_name('restored', ending)), pixels)
+    check_output(Path(job.upload.file_name('restored', ending)), image.pixels)
     if _keeps_blocks(job.upload, image, ending):
-        source = read_file(job.upload.path)
-        changes = changes_of(source, image.pixels, pixels, image.orientation)
-        del image, pixels  # the coefficients take as much memory again
+        source, corner = read_file(job.upload.path), (job.box.top, job.box.left)
+        with np.load(job.patch) as patch:
+            changes = changes_of(source, image.pixels, patch['pixels'], corner, image.orientation)
+        del image  # the coefficients take as much memory again
         return replace_blocks(source, changes)
-    return encode(ending, image._replace(pixels=pixels))
+    return encode(ending, image._replace(pixels=restored_pixels(job, image)))
 
 
 def _keeps_blocks(upload: Upload, image: StoredImage, ending: str) -> bool:

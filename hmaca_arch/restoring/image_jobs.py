@@ -78,9 +78,9 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         before = image.pixels[done.box.area]
         stored = store_pieces(job, request, layout, before, done, mask)
     elif keeps_blocks(job, request, image):
-        result = _whole(job, request, image, done, mask)
-        changes = changes_of(read_file(job.image), image.pixels, result, image.orientation)
-        del image, done, result  # beside them, the coefficients of a large image need too much
+        source, corner = read_file(job.image), (done.box.top, done.box.left)
+        changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
+        del source, image, done  # beside them, the coefficients of a large image need too much
         stored = store_blocks(job, request, changes, mask)
     else:
         stored = store(job, request, image, _whole(job, request, image, done, mask), mask)

@@ -71,7 +71,10 @@ class Done(NamedTuple):
 
 
 def put(data: bytes, before: np.ndarray, meant: np.ndarray, turn: int = 1) -> Done:
-    changes = changes_of(data, before, meant, turn)
+    rows, columns = np.nonzero((before != meant).any(axis=2))
+    top, left = rows.min(initial=len(before) - 1), columns.min(initial=before.shape[1] - 1)
+    patch = meant[top : rows.max(initial=0) + 1, left : columns.max(initial=0) + 1]
+    changes = changes_of(data, before, patch, (top, left), turn)
     return Done(replace_blocks(data, changes), changes)
 
 
