@@ -11,7 +11,7 @@ VERSION = re.findall(r"__version__ = '(.+)'", CODE)[0]
 PLOTS = ['matplotlib>=3.7']
 DEMO = ['starlette>=0.46', 'uvicorn>=0.30', 'python-multipart>=0.0.20']
 HEIC = ['pillow-heif>=0.18,<2']
-JPEG = ['jpeglib>=1.0,<2']
+JPEG = ['jpeglib>=1.0,<2', 'imagecodecs>=2023.9.18']
 ONNX = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2']
 
 setup(

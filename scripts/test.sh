@@ -15,7 +15,7 @@ for argument in "$@"; do
         *) passed+=("$argument") ;;
     esac
 done
-needed=(hypothesis jpeglib matplotlib onnx onnxruntime pillow-heif pytest pytest-cov pytest-xdist
+needed=(hypothesis imagecodecs jpeglib matplotlib onnx onnxruntime pillow-heif pytest pytest-cov pytest-xdist
     python-multipart ruff safetensors spandrel starlette uvicorn)
 if ! "$PYTHON" - "${needed[@]}" <<<'import sys
 from importlib.metadata import version

@@ -8,7 +8,7 @@ What is accepted: PNG, JPEG, WebP, BMP, TIFF and GIF, whatever the file's ending
 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The
 EXIF orientation is applied. Refused, with the file named: real transparency, signed numbers,
 animations and files of several pages, damaged files, and what is no file at all. Restoring keeps
-transparency, and converts CMYK, CIELAB, floating point, AVIF and HEIC.
+transparency, and converts CMYK, CIELAB, floating point, JPEG of 12 bits, AVIF and HEIC.
 """
 
 import io
@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hmaca_arch.files.deep_jpeg import NOTE, decode_deep_jpeg, is_deep_jpeg
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import FORMATS
 from hmaca_arch.files.metadata import (
@@ -165,7 +166,8 @@ def decode(
     Args:
         data: the file's content.
         name: what errors call it.
-        convert: accept what has to be converted: CMYK, CIELAB, floating point, AVIF, HEIC.
+        convert: accept what has to be converted: CMYK, CIELAB, floating point, 12 bits, AVIF,
+            HEIC.
         max_pixels: larger images are refused.
 
     Raises:
@@ -175,6 +177,11 @@ def decode(
         data, notes = check_png(data) if data.startswith(PNG) else (data, [])
         if convert and is_float(data):
             return _decode_float(data, max_pixels)
+        if convert and is_deep_jpeg(data):
+            pixels, stand_in = decode_deep_jpeg(data, name, max_pixels)
+            found = _decode_opened(stand_in, data, [NOTE], convert)
+            turn = UPRIGHT.get(found.orientation, lambda as_is: as_is)
+            return found._replace(pixels=turn(pixels))
         with open_image(data, name, convert, max_pixels) as image:
             return _decode_opened(image, data, notes, convert)
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,

@@ -64,7 +64,7 @@ def _why_not(data: bytes) -> str:
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
     with contextlib.suppress(ValueError):
         if (bits := frame_of(data).bits) != 8:
-            return f'it is a JPEG of {bits} bits, which nothing here reads; {CONVERT}'
+            return f'it is a JPEG of {bits} bits, which is not read here; {CONVERT}'
     return 'its content is none of ' + ', '.join(FORMATS)
 
 

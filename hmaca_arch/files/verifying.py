@@ -156,7 +156,7 @@ def _verify_against_source(
     """Compare with the source, as another library reads it."""
     seen = None if before.mode in CONVERTED else see(read_file(source))
     if seen is None or seen.pixels.dtype != intended.dtype:
-        return ['the input was read by Pillow alone; no other library here reads it']
+        return ['the input was read by one library alone; no other here reads it']
     turned = UPRIGHT.get(before.orientation, lambda as_is: as_is)(seen.pixels)
     pixels = turned if seen.associated else with_channels(turned, intended.shape[2])
     if pixels is None or pixels.shape != intended.shape:

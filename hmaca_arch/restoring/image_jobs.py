@@ -66,7 +66,7 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         mask if request.masks.soft else mask.view(bool),
         request.degradation,
         progress,
-        jpeg=0 if layout else quality_of_file(read_file(job.image)),
+        jpeg=None if layout else quality_of_file(read_file(job.image)),
         **request.settings,
     )
     seconds = time.perf_counter() - start

@@ -14,7 +14,7 @@ from picture_writers import exif_of, saved
 from PIL import Image
 
 from hmaca_arch import cli
-from hmaca_arch.files import jpeg_blocks, jpeg_coefficients
+from hmaca_arch.files import jpeg_blocks, jpeg_coefficients, jpeg_markers
 from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.restoring import image_jobs, storing
@@ -169,13 +169,43 @@ def test_a_png_that_a_jpeg_becomes_replaces_no_other_output(run):
     assert not Path('out').exists()
 
 
-def test_12_bits_are_refused_in_one_line(run):
-    data = put('in.jpg')
-    place = data.index(b'\xff\xc0') + 4
-    Path('in.jpg').write_bytes(data[:place] + b'\x0c' + data[place + 1 :])
+def put_12_bits(path: str, pixels: np.ndarray, **said) -> None:
+    """Write a JPEG of 12 bits that says what one of 8 bits says."""
+    imagecodecs = pytest.importorskip('imagecodecs')
+    data = imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=95, bitspersample=12)
+    gray = pixels.ndim == 2
+    source = saved(Image.new('L' if gray else 'RGB', (8, 8)), 'JPEG', **said)
+    Path(path).write_bytes(jpeg_markers.with_markers(data, source))
+
+
+@pytest.mark.parametrize('gray', [False, True])
+def test_12_bits_become_png_with_a_note(run, gray):
+    deep = PIXELS.astype(np.uint16)[..., 0 if gray else slice(None)] * 16
+    exif = exif_of(6)
+    exif[0x010F] = 'A maker'
+    put_12_bits('in.jpg', np.rot90(deep), exif=exif, dpi=(300, 300))
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify')
+    assert code == 0 and 'it has 12 bits, so that as JPEG all of it would be' in err
+    assert 'a JPEG of 12 bits, written with 16' in err and 'out.png' in err
+    found = cv2.imread('out.png', cv2.IMREAD_UNCHANGED)
+    found = found if gray else found[..., ::-1]
+    outside, far = MASK == 0, np.abs(found / 65535 - deep / 4095)
+    assert found.dtype == np.uint16 and far[outside].mean() < 0.01 < far[~outside].mean()
+    with Image.open('out.png') as image:
+        assert image.getexif()[0x010F] == 'A maker' and round(image.info['dpi'][0]) == 300
+
+
+def test_12_bits_that_cannot_be_read_are_one_line(run, monkeypatch):
+    put_12_bits('in.jpg', PIXELS.astype(np.uint16) * 16)
+    data = Path('in.jpg').read_bytes()
+    for cut in (data[:-300], data[:-2]):
+        Path('in.jpg').write_bytes(cut)
+        code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+        assert code == 1 and err.count('\n') == 1 and 'the file is cut short' in err
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
     assert code == 1 and err.count('\n') == 1
-    assert 'in.jpg: cannot be read as an image: it is a JPEG of 12 bits, which nothing here' in err
+    assert 'a JPEG of 12 bits needs imagecodecs: ' in err and 'install' in err
     assert sorted(path.name for path in Path().iterdir()) == ['in.jpg', 'mask.png']
 
 
