@@ -13,7 +13,7 @@ import tifffile
 
 from hmaca_arch.files.image_files import largest_change
 from hmaca_arch.files.tiff import swap_red_and_blue
-from hmaca_arch.files.tiff_strips import Bounds, Layout
+from hmaca_arch.files.tiff_layout import Bounds, Layout
 
 ROWS = 256
 PLACES = {273, 279, 324, 325}  # tags that say where pixels are

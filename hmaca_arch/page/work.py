@@ -15,7 +15,8 @@ from hmaca_arch.files.jpeg_coefficients import missing
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.files.opening import MAX_PIXELS
-from hmaca_arch.files.tiff_strips import layout_of, write_part
+from hmaca_arch.files.tiff_layout import layout_of
+from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.page.jobs import PageJob

@@ -14,7 +14,8 @@ from hmaca_arch.files.image_files import check_output, read_image
 from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.outputs import output_folder
-from hmaca_arch.files.tiff_strips import Layout, read_part
+from hmaca_arch.files.tiff_layout import Layout
+from hmaca_arch.files.tiff_strips import read_part
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.patches import Patch, pixels_seen

@@ -17,7 +17,8 @@ from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, los
 from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
 from hmaca_arch.files.jpeg_verifying import verify_blocks
-from hmaca_arch.files.tiff_strips import Layout, layout_of, write_part
+from hmaca_arch.files.tiff_layout import Layout, layout_of
+from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.files.tiff_verifying import verify_part
 from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.folders import real_path

@@ -9,7 +9,7 @@ import tifffile
 from picture_writers import saved
 
 from hmaca_arch import cli
-from hmaca_arch.files import tiff_strips
+from hmaca_arch.files import tiff_layout
 from hmaca_arch.restoring import image_jobs
 
 HEIGHT, WIDTH = 400, 160
@@ -65,7 +65,7 @@ def test_only_what_is_near_the_region_is_read(run, monkeypatch):
     """Far strips are damaged, which goes on as it is."""
     put('in.tif', compression='zlib')
     layout, data = (
-        tiff_strips.layout_of(Path('in.tif'), 10**6),
+        tiff_layout.layout_of(Path('in.tif'), 10**6),
         bytearray(Path('in.tif').read_bytes()),
     )
     for piece in (*range(7), *range(20, 25)):

@@ -11,8 +11,9 @@ import tifffile
 from picture_writers import saved
 from PIL import Image
 
-from hmaca_arch.files import tiff_strips
-from hmaca_arch.files.tiff_strips import layout_of, read_part, write_part
+from hmaca_arch.files import tiff_layout
+from hmaca_arch.files.tiff_layout import layout_of
+from hmaca_arch.files.tiff_strips import read_part, write_part
 from hmaca_arch.files.tiff_verifying import verify_part
 
 HEIGHT, WIDTH = 53, 117
@@ -192,9 +193,9 @@ def test_files_that_are_read_whole(tmp_path, monkeypatch):
     assert layout_of(path, MOST)
     tables = layout_of(path, MOST).tables
     narrow = layout_of(path, MOST)._replace(tables=(tables[0], (tables[1][0], 1)))
-    assert tiff_strips._holds(layout_of(path, MOST), 10**5)
-    assert not tiff_strips._holds(narrow, 10**5)  # what is written anew may have too many bytes
-    monkeypatch.setattr(tiff_strips, 'LARGEST_PIECE', 7 * WIDTH * 3 - 1)
+    assert tiff_layout._holds(layout_of(path, MOST), 10**5)
+    assert not tiff_layout._holds(narrow, 10**5)  # what is written anew may have too many bytes
+    monkeypatch.setattr(tiff_layout, 'LARGEST_PIECE', 7 * WIDTH * 3 - 1)
     assert layout_of(path, MOST) is None
 
 
