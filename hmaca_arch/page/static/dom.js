@@ -17,12 +17,16 @@ export function remember(...files) {
   for (const name of files) names.add(name);
 }
 
-/** Show a sentence until the next action. Names of files are shown as they are. */
-export function say(sentence, kind = 'error') {
+function asSentence(text) {
+  const named = [...names].some((name) => text.startsWith(name));
+  const begun = named ? text : text[0].toUpperCase() + text.slice(1);
+  return /[.?!]$/.test(begun) ? begun : `${begun}.`;
+}
+
+/** Show sentences until the next action. Names of files are shown as they are. */
+export function say(sentences, kind = 'error') {
   const notice = $('notice');
-  const named = [...names].some((name) => sentence.startsWith(name));
-  const text = named ? sentence : sentence[0].toUpperCase() + sentence.slice(1);
-  notice.textContent = /[.?!]$/.test(text) ? text : `${text}.`;
+  notice.textContent = [sentences].flat().map(asSentence).join(' ');
   notice.dataset.kind = kind;
   show(notice, true);
 }

@@ -27,7 +27,7 @@ export async function open(loading) {
     setMode('paint');
     setSize(BRUSH / view.scale);
     updateButtons();
-    if (about.notes.length) say(about.notes.join('. '), 'note');
+    if (about.notes.length) say(about.notes, 'note');
   } catch (error) {
     say(error.message);
   } finally {

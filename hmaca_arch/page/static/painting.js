@@ -39,7 +39,7 @@ export async function addMask(loading) {
   state.mask.add(data);
   state.mask.finish();
   changed();
-  if (notes.length) say(notes.join('. '), 'note');
+  if (notes.length) say(notes, 'note');
 }
 
 export const maskFile = () => encodeMask(state.mask.data, state.mask.width, state.mask.height);

@@ -105,7 +105,7 @@ export async function saveImage() {
   try {
     const { blob, name, notes } = await server.download(state.result.job, $('format').value);
     save(blob, name);
-    if (notes.length) say(notes.join('. '), 'note');
+    if (notes.length) say(notes, 'note');
   } catch (error) {
     say(error.message);
   } finally {
