@@ -24,12 +24,14 @@ from PIL import Image
 
 from hmaca_arch.files.deep_jpeg import NOTE, decode_deep_jpeg, is_deep_jpeg
 from hmaca_arch.files.depth import peak_of
-from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.formats import FORMATS, TIFF_MARKS
 from hmaca_arch.files.metadata import (
+    IPTC,
     described_exif,
     dpi_of,
     exif_of,
     orientation_of,
+    private_tags,
     take_xmp,
     texts_of,
 )
@@ -44,6 +46,7 @@ from hmaca_arch.files.tiff import (
     XMP,
     check_tags,
     decode_float,
+    from_full_page,
     is_float,
     read_tags,
 )
@@ -174,7 +177,8 @@ def decode(
         ValueError: in one line that starts with `name`.
     """
     try:
-        data, notes = check_png(data) if data.startswith(PNG) else (data, [])
+        data, notes = check_png(data, convert) if data.startswith(PNG) else (data, [])
+        data = from_full_page(data) if data[:4] in TIFF_MARKS else data
         if convert and is_float(data):
             return _decode_float(data, max_pixels)
         if convert and is_deep_jpeg(data):
@@ -239,6 +243,7 @@ def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
         'TIFF',
         tags.get(ORIENTATION, 1),
         tags.get(XMP),
+        texts=['IPTC'] * (IPTC in tags) + private_tags(tags),
     )
 
 

@@ -25,6 +25,7 @@ from hmaca_arch.files.tiff import (
     PLANAR,
     ROWS,
     SAMPLES,
+    SUBFILE,
     TILE_COUNTS,
     TILE_OFFSETS,
     UNSIGNED,
@@ -33,7 +34,7 @@ from hmaca_arch.files.tiff import (
     read_tags,
 )
 
-SUBFILE, FILL_ORDER, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 254, 266, 317, 322, 323
+FILL_ORDER, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 266, 317, 322, 323
 RAW, DIFFERENCES = 1, 2  # values of COMPRESSION and PREDICTOR
 # Of COMPRESSION, with Pillow's names. All compress bytes without knowing what they mean.
 CODECS = {5: 'tiff_lzw', 8: 'tiff_adobe_deflate', 32946: 'tiff_adobe_deflate', 32773: 'packbits'}
