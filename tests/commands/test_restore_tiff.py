@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from conftest import basicsr
 from picture_writers import saved
 
 from hmaca_arch import cli
@@ -139,3 +140,16 @@ def test_private_tags_that_are_lost_are_said(run):
     for path, said in (('out.tif', False), ('out.png', True)):
         code, err = run('-i', 'in.tif', '-o', path, '-m', 'mask.png')
         assert code == 0 and (f'not kept in out.png: TIFF tag {PRIVATE}' in err) == said
+
+
+def test_no_library_speaks_for_itself(tmp_path, tiny_checkpoint):
+    """OpenCV warns of tags that it does not know."""
+    deep = PIXELS.astype(np.uint16) * 257
+    tags = [(PRIVATE, 's', 0, 'of a scanner', True)]
+    options = {'compression': 'zlib', 'predictor': True, 'rowsperstrip': 16, 'metadata': None}
+    tifffile.imwrite(tmp_path / 'in.tif', deep, photometric='rgb', extratags=tags, **options)
+    options = ('--weights', tiny_checkpoint, '--device', 'cpu', '--degradation', 'unknown')
+    files = ('-i', 'in.tif', '-o', 'out.png', '--box', BOX)
+    done = basicsr(tmp_path, 'restore', *files, *options, '--verify')
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and f'not kept in out.png: TIFF tag {PRIVATE}' in done.stdout
