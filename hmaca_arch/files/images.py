@@ -15,8 +15,7 @@ import io
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -97,8 +96,21 @@ def read_file(path: str | os.PathLike) -> bytes:
     """Return an image file's bytes.
 
     Raises:
-        ValueError: it cannot be read, or is no ordinary file (a pipe or a device might never end),
-            or is too large to be an image; in one line that starts with the path.
+        ValueError: see `open_file`, or it cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except OSError as error:
+        raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open an image file.
+
+    Raises:
+        ValueError: it cannot be read, is no ordinary file (a pipe or a device might never end), or
+            is too large to be an image; in one line that starts with the path.
     """
     try:
         status = os.stat(path)
@@ -110,7 +122,7 @@ def read_file(path: str | os.PathLike) -> bytes:
                 f'{path}: cannot be read as an image: it has {status.st_size} bytes, '
                 f'expected at most {LARGEST_FILE}'
             )
-        return Path(path).read_bytes()
+        return open(path, 'rb')
     except OSError as error:
         raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
 

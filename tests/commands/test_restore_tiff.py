@@ -1,5 +1,6 @@
 """`basicsr restore` from TIFF to TIFF: only the strips or tiles of the region are written again."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -140,6 +141,13 @@ def test_private_tags_that_are_lost_are_said(run):
     for path, said in (('out.tif', False), ('out.png', True)):
         code, err = run('-i', 'in.tif', '-o', path, '-m', 'mask.png')
         assert code == 0 and (f'not kept in out.png: TIFF tag {PRIVATE}' in err) == said
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='POSIX pipes')
+def test_a_pipe_is_refused(run):
+    os.mkfifo('in.tif')
+    code, err = run('-i', 'in.tif', '-o', 'out.tif', '--box', BOX)
+    assert code == 1 and 'it is a pipe, socket or device, expected a file' in err
 
 
 def test_no_library_speaks_for_itself(tmp_path, tiny_checkpoint):
