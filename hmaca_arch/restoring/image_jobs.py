@@ -78,7 +78,7 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     if layout is not None:
         before = image.pixels[done.box.area]
         stored = store_pieces(job, request, layout, before, done, mask)
-    elif keeps_blocks(job, request, image):
+    elif keeps_blocks(job.image, job.output, image, request.quality):
         source, corner = read_file(job.image), (done.box.top, done.box.left)
         changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
         del source, image, done  # beside them, the coefficients of a large image need too much
