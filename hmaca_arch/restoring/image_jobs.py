@@ -11,7 +11,7 @@ from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, read_image
-from hmaca_arch.files.images import StoredImage, read_file
+from hmaca_arch.files.images import StoredImage, open_file, read_file
 from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.files.tiff_layout import Layout
@@ -110,7 +110,7 @@ def _whole(
 def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
     """Copy the file, of which nothing is to be restored."""
     output_folder(job.output.parent)
-    with open(job.image, 'rb') as source:
+    with open_file(job.image) as source:
         write_atomically(job.output, lambda file: shutil.copyfileobj(source, file))
     return _entry(COPIED, job, [], 0.0, Stored(0, []), True, [*notes, 'copied as it is'])
 

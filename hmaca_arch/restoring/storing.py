@@ -6,7 +6,7 @@ A JPEG that stays one gets new blocks in the region, a TIFF new strips or tiles.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from hmaca_arch.files.tiff_layout import Layout, layout_of
 from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.files.tiff_verifying import verify_part
 from hmaca_arch.files.verifying import verify
-from hmaca_arch.restoring.folders import real_path
 from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 
@@ -151,8 +150,7 @@ def layout_kept(job: Job, request: Request) -> Layout | None:
     None: all of the image is needed, or no such file is to be written.
     """
     of_pixels = job.mask is None and not request.masks.boxes
-    source_goes = request.verify and real_path(job.output) == real_path(job.image)
-    if of_pixels or source_goes or BY_ENDING[job.output.suffix.lower()] != 'tif':
+    if of_pixels or BY_ENDING[job.output.suffix.lower()] != 'tif':
         return None
     return layout_of(job.image, request.max_pixels)
 
@@ -173,10 +171,16 @@ def store_pieces(
     Raises:
         OSError, ValueError: it was not written, or could not be verified.
     """
-    write_atomically(job.output, lambda file: write_part(layout, file, patch.box, patch.pixels))
     inside = mask[patch.box.area]
-    if request.verify:
-        verify_part(job.output, layout, patch.box, patch.pixels, inside)
+
+    def fill(file: BinaryIO) -> None:
+        write_part(layout, file, patch.box, patch.pixels)
+        if request.verify:  # now: the source may be what is replaced
+            file.flush()
+            path = Path(file.name)
+            verify_part(path, layout, patch.box, patch.pixels, inside, job.output)
+
+    write_atomically(job.output, fill)
     return Stored(largest_change(before, patch.pixels, inside), [])
 
 
