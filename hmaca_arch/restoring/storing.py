@@ -44,25 +44,24 @@ class Stored(NamedTuple):
 
 
 def store(
-    job: Job, request: Request, image: StoredImage, result: np.ndarray, mask: np.ndarray
+    job: Job, request: Request, restored: StoredImage, change: int | float, mask: np.ndarray
 ) -> Stored:
     """Write a restored image.
 
     Args:
         job: where to.
         request: how.
-        image: what was read.
-        result: (h, w, c), restored.
+        restored: what was read, with the restored pixels.
+        change: the largest change outside the mask.
         mask: (h, w), 0 = keep.
 
     Raises:
         OSError, ValueError: it was not written, or could not be verified.
     """
-    notes = [*job.notes, *said_of_loss(job.image, job.output, image, request.quality)]
-    write_image(job.output, image._replace(pixels=result), request.quality)
-    change = largest_change(image.pixels, result, mask)
+    notes = [*job.notes, *said_of_loss(job.image, job.output, restored, request.quality)]
+    write_image(job.output, restored, request.quality)
     if request.verify:
-        notes += verify(job.output, job.image, image, result, mask)
+        notes += verify(job.output, job.image, restored, restored.pixels, mask)
     return Stored(change, notes)
 
 
