@@ -74,6 +74,7 @@ def _prepare_output() -> None:
     # What Pillow finds odd in a file is an error or a note here; in a raw warning there is
     # no file's name.
     warnings.filterwarnings('ignore', module=r'PIL\.')
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')  # the same of OpenCV, before it is imported
 
 
 def _status_of(name: str, command: Callable[[], int | None]) -> int:

@@ -60,7 +60,7 @@ def image_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> StoredImag
     return found._replace(
         exif=exif,
         notes=[*kind.get(found.mode, []), *found.notes, *damaged],
-        xmp=upright_xmp(found.xmp, found.turned),
+        xmp=upright_xmp(found.xmp),
     )
 
 
@@ -206,12 +206,14 @@ def _write_by_pillow(file: BinaryIO, kind: str, stored: StoredImage, quality: in
 def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> int | float:
     """Return the largest difference of any channel, alpha included, where the mask (h, w) is 0.
 
-    It is in the image's own units.
+    It is in the image's own units; a NaN that stays one is no difference.
     """
     largest: int | float = 0
     for top in range(0, len(before), 256):
         rows = slice(top, top + 256)
         changed = (before[rows] != after[rows]) & (mask[rows] == 0)[..., None]
+        if before.dtype.kind == 'f':
+            changed &= ~(np.isnan(before[rows]) & np.isnan(after[rows]))
         if changed.any():
             kind = np.float64 if before.dtype.kind == 'f' else np.int64
             apart = np.abs(before[rows][changed].astype(kind) - after[rows][changed])

@@ -15,8 +15,7 @@ import io
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,12 +23,14 @@ from PIL import Image
 
 from hmaca_arch.files.deep_jpeg import NOTE, decode_deep_jpeg, is_deep_jpeg
 from hmaca_arch.files.depth import peak_of
-from hmaca_arch.files.formats import FORMATS
+from hmaca_arch.files.formats import FORMATS, TIFF_MARKS
 from hmaca_arch.files.metadata import (
+    IPTC,
     described_exif,
     dpi_of,
     exif_of,
     orientation_of,
+    private_tags,
     take_xmp,
     texts_of,
 )
@@ -44,6 +45,7 @@ from hmaca_arch.files.tiff import (
     XMP,
     check_tags,
     decode_float,
+    from_full_page,
     is_float,
     read_tags,
 )
@@ -94,8 +96,21 @@ def read_file(path: str | os.PathLike) -> bytes:
     """Return an image file's bytes.
 
     Raises:
-        ValueError: it cannot be read, or is no ordinary file (a pipe or a device might never end),
-            or is too large to be an image; in one line that starts with the path.
+        ValueError: see `open_file`, or it cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except OSError as error:
+        raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open an image file.
+
+    Raises:
+        ValueError: it cannot be read, is no ordinary file (a pipe or a device might never end), or
+            is too large to be an image; in one line that starts with the path.
     """
     try:
         status = os.stat(path)
@@ -107,7 +122,7 @@ def read_file(path: str | os.PathLike) -> bytes:
                 f'{path}: cannot be read as an image: it has {status.st_size} bytes, '
                 f'expected at most {LARGEST_FILE}'
             )
-        return Path(path).read_bytes()
+        return open(path, 'rb')
     except OSError as error:
         raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
 
@@ -174,7 +189,8 @@ def decode(
         ValueError: in one line that starts with `name`.
     """
     try:
-        data, notes = check_png(data) if data.startswith(PNG) else (data, [])
+        data, notes = check_png(data, convert) if data.startswith(PNG) else (data, [])
+        data = from_full_page(data) if data[:4] in TIFF_MARKS else data
         if convert and is_float(data):
             return _decode_float(data, max_pixels)
         if convert and is_deep_jpeg(data):
@@ -239,6 +255,7 @@ def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
         'TIFF',
         tags.get(ORIENTATION, 1),
         tags.get(XMP),
+        texts=['IPTC'] * (IPTC in tags) + private_tags(tags),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Mapping
 
 from PIL import Image
 
@@ -14,6 +15,10 @@ WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}
 # Description, make, model, resolution (x, y, unit), software, date, artist, copyright
 TIFF_DESCRIPTION = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
 IPTC = 0x83BB
+PRIVATE = 32768  # the first tag of TIFF that is a maker's own
+# Of these, what is kept or named elsewhere: IPTC, Photoshop's, ICC, EXIF, GPS, copyright.
+KNOWN = (IPTC, 0x8649, 0x8773, EXIF, GPS, 0x8298)
+MOST_TAGS = 5  # that are named
 XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
 
 
@@ -77,7 +82,17 @@ def texts_of(image: Image.Image) -> list[str]:
         names.append('IPTC')
     if image.format in ('JPEG', 'MPO', 'GIF') and image.info.get('comment'):
         names.append('comment')
-    return names
+    return names + private_tags(tags)
+
+
+def private_tags(tags: Mapping[int, object]) -> list[str]:
+    """Name the private tags of a TIFF, which no other file keeps, in at most one item."""
+    found = sorted(tag for tag in tags if tag >= PRIVATE and tag not in KNOWN)
+    if not found:
+        return []
+    more = ', ...' if len(found) > MOST_TAGS else ''
+    word = 'tag' if len(found) == 1 else 'tags'
+    return [f'TIFF {word} {", ".join(map(str, found[:MOST_TAGS]))}{more}']
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:
@@ -103,9 +118,9 @@ def upright_exif(exif: bytes | None) -> bytes | None:
     return bytes(changed)
 
 
-def upright_xmp(xmp: bytes | None, turned: bool) -> bytes | None:
-    """Return an XMP packet that does not turn an image which was turned already."""
-    return XMP_ORIENTATION.sub(rb'\g<1>1', xmp) if xmp and turned else xmp
+def upright_xmp(xmp: bytes | None) -> bytes | None:
+    """Return an XMP packet that says of an image that it is upright; some readers would turn it."""
+    return XMP_ORIENTATION.sub(rb'\g<1>1', xmp) if xmp else xmp
 
 
 def exif_tags(exif: bytes | None) -> dict[int, object]:

@@ -49,13 +49,13 @@ def open_image(
         with _without_pillows_limit():
             image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        raise ValueError(_why_not(data)) from None
+        raise ValueError(_why_not(data, lossy_depth)) from None
     check_pixels(image.width, image.height, max_pixels)
     return image
 
 
-def _why_not(data: bytes) -> str:
-    """Say why Pillow does not know a file."""
+def _why_not(data: bytes, lossy_depth: bool) -> str:
+    """Say why Pillow does not know a file; see `open_image`."""
     if not data:
         return 'the file is empty'
     if data[:4] in TIFF_MARKS:
@@ -65,7 +65,7 @@ def _why_not(data: bytes) -> str:
     with contextlib.suppress(ValueError):
         if (bits := frame_of(data).bits) != 8:
             return f'it is a JPEG of {bits} bits, which is not read here; {CONVERT}'
-    return 'its content is none of ' + ', '.join(FORMATS)
+    return 'its content is none of ' + ', '.join(readable() if lossy_depth else FORMATS)
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
@@ -121,8 +121,8 @@ def _formats_with_loss(data: bytes) -> tuple[str, ...]:
 
 
 def readable() -> list[str]:
-    """Name the formats that are read here, the most frequent first."""
-    names = ['JPEG', *(name for name in FORMATS if name != 'JPEG')]
+    """Name the formats that are read here."""
+    names = list(FORMATS)
     if features.check('avif'):
         names.append('AVIF')
     if importlib.util.find_spec('pillow_heif') is not None:

@@ -7,7 +7,15 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from hmaca_arch.files.png import PNG, with_alpha_of
-from hmaca_arch.files.tiff import ASSOCIATED, BITS, EXTRA, straight, swap_red_and_blue
+from hmaca_arch.files.tiff import (
+    ASSOCIATED,
+    BITS,
+    EXTRA,
+    REDUCED,
+    SUBFILE,
+    straight,
+    swap_red_and_blue,
+)
 
 ROWS = 1 << 22  # bytes that are converted at once
 DEPTH_BOX = b'av1C'  # of AVIF
@@ -115,8 +123,8 @@ def depth_note(image: Image.Image, data: bytes) -> list[str]:
 def page_count(image: Image.Image) -> int:
     """Count the images of a file, without previews.
 
-    Previews are those of phones' JPEG (MPO) and HEIC, and reduced copies after the first page of a
-    TIFF.
+    Previews are those of phones' JPEG (MPO) and HEIC, and reduced copies in a TIFF. Its first page
+    is none (`from_full_page`).
     """
     if image.format in ('MPO', 'HEIF'):
         return 1
@@ -126,6 +134,6 @@ def page_count(image: Image.Image) -> int:
 
     def reduced(page: int) -> bool:
         image.seek(page)
-        return bool(image.tag_v2.get(254, 0) & 1)  # type: ignore[attr-defined]
+        return bool(image.tag_v2.get(SUBFILE, 0) & REDUCED)  # type: ignore[attr-defined]
 
-    return count if reduced(0) else 1 + sum(not reduced(page) for page in range(1, count))
+    return 1 + sum(not reduced(page) for page in range(1, count))

@@ -8,11 +8,14 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from hmaca_arch.files.depth import peak_of
+from hmaca_arch.messages import printable
 
 PNG = b'\x89PNG\r\n\x1a\n'
 HEADER = 33  # bytes of the signature and IHDR
-# No pixel depends on these: damaged ones are left out.
+# No pixel depends on these, and nothing of how it looks.
 HARMLESS = (b'tEXt', b'zTXt', b'iTXt', b'tIME', b'pHYs', b'bKGD', b'hIST', b'sPLT')
+NEEDED = (b'tRNS', b'acTL', b'fcTL', b'fdAT')  # pixels and frames depend on these
+ANCILLARY = 0x20  # bit of a chunk's first letter: a small one
 COLOUR_SPACE = (b'gAMA', b'cHRM', b'sRGB', b'cICP', b'mDCV', b'cLLI')
 TEXTS = (b'tEXt', b'zTXt', b'iTXt', b'tIME')
 # What a copy of the pixels keeps as it is. The profile, EXIF, XMP and resolution are kept apart.
@@ -38,10 +41,14 @@ class Chunk(NamedTuple):
         )
 
 
-def check_png(data: bytes) -> tuple[bytes, list[str]]:
+def check_png(data: bytes, lenient: bool) -> tuple[bytes, list[str]]:
     """Return a PNG without damaged texts and the like, and a note for each.
 
     Pillow refuses files that have any, and does not check the last chunk that matters.
+
+    Args:
+        data: the file's content.
+        lenient: leave out what tells orientation and colour space too, if it is damaged.
 
     Raises:
         OSError: it is cut short, or another chunk does not match its checksum.
@@ -55,8 +62,8 @@ def check_png(data: bytes) -> tuple[bytes, list[str]]:
             raise OSError('the file is cut short')
         if zlib.crc32(view[position + 4 : end]) == int.from_bytes(view[end : end + 4], 'big'):
             kept.append(view[position : end + 4])
-        elif kind in HARMLESS:
-            notes.append(f'its {kind.decode()} chunk is damaged and left out')
+        elif kind in HARMLESS or (lenient and kind[0] & ANCILLARY and kind not in NEEDED):
+            notes.append(f'its {printable(kind.decode("latin-1"))} chunk is damaged and left out')
         else:
             raise OSError('a checksum does not match, the file is damaged')
         position = end + 4

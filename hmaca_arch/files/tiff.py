@@ -1,6 +1,7 @@
 """TIFF files: what can be read of them, and a writer for every depth."""
 
 import io
+import struct
 from typing import Any, BinaryIO
 
 import cv2
@@ -16,7 +17,8 @@ Tags = TiffImagePlugin.ImageFileDirectory_v2
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
 TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
-XMP, ICC, DNG = 700, 34675, 50706
+XMP, ICC, DNG, SUBFILE = 700, 34675, 50706, 254
+REDUCED = 1  # bit of SUBFILE
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
 STRIP = 1 << 20  # bytes
@@ -34,6 +36,22 @@ def read_tags(file: BinaryIO) -> Tags:
     file.seek(tags.next)
     tags.load(file)
     return tags
+
+
+def from_full_page(data: bytes) -> bytes:
+    """Return a TIFF file that begins at its first page that is no reduced copy of another.
+
+    Such a copy, a thumbnail, may come first. The file's header then points to the next page.
+    """
+    try:
+        tags = read_tags(io.BytesIO(data))
+        while tags.get(SUBFILE, 0) & REDUCED and tags.next:
+            order = '<' if data[:2] == b'II' else '>'
+            data = data[:4] + struct.pack(order + 'I', tags.next) + data[8:]
+            tags = read_tags(io.BytesIO(data))
+    except Exception:  # damaged: whoever decodes it says how
+        pass
+    return data
 
 
 def check_tags(tags: Tags) -> None:

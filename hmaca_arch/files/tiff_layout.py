@@ -25,6 +25,7 @@ from hmaca_arch.files.tiff import (
     PLANAR,
     ROWS,
     SAMPLES,
+    SUBFILE,
     TILE_COUNTS,
     TILE_OFFSETS,
     UNSIGNED,
@@ -33,12 +34,13 @@ from hmaca_arch.files.tiff import (
     read_tags,
 )
 
-SUBFILE, FILL_ORDER, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 254, 266, 317, 322, 323
+FILL_ORDER, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 266, 317, 322, 323
 RAW, DIFFERENCES = 1, 2  # values of COMPRESSION and PREDICTOR
 # Of COMPRESSION, with Pillow's names. All compress bytes without knowing what they mean.
 CODECS = {5: 'tiff_lzw', 8: 'tiff_adobe_deflate', 32946: 'tiff_adobe_deflate', 32773: 'packbits'}
 DTYPES = {(8, UNSIGNED): 'u1', (16, UNSIGNED): 'u2', (32, FLOAT): 'f4'}
 LARGEST_PIECE = 1 << 26  # bytes; larger strips are no use
+MOST_ROWS = 1 << 20  # that are told apart
 
 Bounds = tuple[int, int, int, int]  # top, left, bottom, right
 
@@ -100,6 +102,8 @@ def layout_of(path: Path, most: int) -> Layout | None:
         path: the file.
         most: pixels of an image.
     """
+    if not path.is_file():  # a pipe might never end
+        return None
     try:
         with open(path, 'rb') as file:
             if file.read(4) not in TIFF_MARKS:
@@ -109,10 +113,9 @@ def layout_of(path: Path, most: int) -> Layout | None:
             if not _is_plain(tags, most):
                 return None
             layout = _layout(path, file, tags)
-            size = file.seek(0, io.SEEK_END)
+            return layout if _holds(layout, file.seek(0, io.SEEK_END)) else None
     except Exception:  # Pillow raises almost anything; whoever reads all of it says what is wrong
         return None
-    return layout if _holds(layout, size) else None
 
 
 def _holds(layout: Layout, size: int) -> bool:
@@ -189,6 +192,8 @@ def _layout(path: Path, file: BinaryIO, tags: Tags) -> Layout:
 def _by_rows(layout: Layout) -> Layout:
     """Return the layout of strips that are not compressed, row by row."""
     height, row = layout.shape[0], _piece_bytes(layout) // layout.rows
+    if height > MOST_ROWS:
+        raise ValueError('there are too many rows')
     first = np.arange(0, height, layout.rows)
     if (layout.counts != np.minimum(layout.rows, height - first) * row).any():
         raise ValueError('strips are not as long as their pixels')

@@ -20,7 +20,12 @@ PLACES = {273, 279, 324, 325}  # tags that say where pixels are
 
 
 def verify_part(
-    path: Path, layout: Layout, bounds: Bounds, intended: np.ndarray, mask: np.ndarray
+    path: Path,
+    layout: Layout,
+    bounds: Bounds,
+    intended: np.ndarray,
+    mask: np.ndarray,
+    name: Path | None = None,
 ) -> None:
     """Read a written TIFF back and prove it; memory follows the region.
 
@@ -30,6 +35,7 @@ def verify_part(
         bounds: rows and columns that may differ.
         intended: (h, w, c), what is to be there.
         mask: (h, w) of the same part, 0 = keep.
+        name: what errors call the file; None: `path`.
 
     Raises:
         ValueError: it is not so, saying what is different.
@@ -38,10 +44,10 @@ def verify_part(
     with tifffile.TiffFile(layout.path) as source, tifffile.TiffFile(path) as written:
         before, after = source.pages.first, written.pages.first
         if _tags(before) != _tags(after):
-            raise ValueError(f'{path}: not verified: its tags are not those of the input')
+            raise ValueError(f'{name or path}: not verified: its tags are not those of the input')
         parts = _parts(before, after, bounds) if _decodes(before) else _rows(*paths)
         for top, left, old, new in parts:
-            _compare(path, (top, left), old, new, bounds, intended, mask)
+            _compare(name or path, (top, left), old, new, bounds, intended, mask)
 
 
 def _tags(page: tifffile.TiffPage) -> dict[int, object]:
@@ -142,5 +148,5 @@ def _compare(
         raise ValueError(
             f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
         )
-    if not np.array_equal(found, intended[inside]):
+    if not np.array_equal(found, intended[inside], equal_nan=found.dtype.kind == 'f'):
         raise ValueError(f'{path}: not verified: the restored pixels are not what was written')

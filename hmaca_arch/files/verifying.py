@@ -20,7 +20,7 @@ from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks
-from hmaca_arch.files.tiff import is_float
+from hmaca_arch.files.tiff import from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
 ROWS = 256
@@ -54,12 +54,22 @@ def see(data: bytes) -> Seen | None:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
     if data.startswith(PNG) and pixels.shape[2] in (1, 3):
         pixels = _with_transparent_colour(pixels, data)
+    if data.startswith(b'GIF') and pixels.shape[2] == 4:
+        _set_hidden_colour(pixels, data)
     return Seen(pixels, 'OpenCV')
+
+
+def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
+    """Give transparent pixels of a GIF their colour of its palette; OpenCV makes one up."""
+    control = data.find(b'\x21\xf9\x04')
+    if data[10] & 0x80 and control >= 0:
+        colour = data[13 + 3 * data[control + 6] :][:3]
+        pixels[pixels[..., 3] == 0, :3] = np.frombuffer(colour, np.uint8)
 
 
 def _see_tiff(data: bytes) -> Seen | None:
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
+        with tifffile.TiffFile(io.BytesIO(from_full_page(data))) as file:
             page = file.pages.first
             if page.photometric not in (1, 2) or page.planarconfig != 1:
                 return None
@@ -145,7 +155,7 @@ def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[s
         raise ValueError(
             f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
         )
-    if not np.array_equal(found, intended):
+    if not np.array_equal(found, intended, equal_nan=intended.dtype.kind == 'f'):
         raise ValueError(f'{path}: not verified: the restored pixels are not what was written')
     return notes
 

@@ -219,17 +219,19 @@ class Routes:
     async def result(self, request: Request) -> Response:
         """Return the restored image as a file (GET api/jobs/ID/image?format=png)."""
         ending = f'.{request.query_params.get("format", "png")}'
-        return await self._file(self._result(request), ending)
+        return await self._file(self._result(request), ending, [])
 
-    async def _file(self, job: PageJob, ending: str, **headers: str) -> Response:
-        data = await self._decode(work.restored_file, job, ending)
+    async def _file(self, job: PageJob, ending: str, said: list[str]) -> Response:
+        """Answer with a file and notes: those that are given, then what the file does not hold."""
+        data, notes = await self._decode(work.restored_file, job, ending)
         named = attachment(job.upload.file_name('restored', ending))
-        return Response(data, 200, {**named, **headers}, work.FORMATS[ending])
+        headers = {**named, **notes_header([*said, *notes])}
+        return Response(data, 200, headers, work.FORMATS[ending])
 
     async def keep(self, request: Request) -> Response:
         """Open the restored image, to go on from it (POST api/jobs/ID/keep)."""
         job = self._result(request)
-        data = await self._decode(work.restored_file, job, '.png')
+        data, _ = await self._decode(work.restored_file, job, '.png')
         name = job.upload.file_name('restored', '.png')
         upload = await self._decode(self.uploads.add, job.upload.session, data, name)
         return JSONResponse(upload.describe(), 201)
@@ -253,7 +255,7 @@ class Routes:
                 raise Refused(503, 'the restoration was cancelled: the server ends')
             if job.state != DONE:
                 raise ValueError(job.error)
-            return await self._file(job, ending, **notes_header(job.notes))
+            return await self._file(job, ending, job.notes)
         finally:
             self.uploads.discard(upload)
 

@@ -7,12 +7,10 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.degradation import regions
-from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
-from hmaca_arch.files.image_files import check_output, encode, largest_change, read_image
+from hmaca_arch.files.formats import BY_ENDING
+from hmaca_arch.files.image_files import check_output, encode, image_of, largest_change, read_image
 from hmaca_arch.files.images import StoredImage, read_file, to_8_bit
-from hmaca_arch.files.jpeg_blocks import changes_of, replace_blocks
-from hmaca_arch.files.jpeg_coefficients import missing
-from hmaca_arch.files.jpeg_markers import obstacle_of_file
+from hmaca_arch.files.jpeg_blocks import Changes, changes_of, replace_blocks
 from hmaca_arch.files.masks import Doubt, read_mask
 from hmaca_arch.files.opening import MAX_PIXELS
 from hmaca_arch.files.tiff_layout import layout_of
@@ -20,10 +18,11 @@ from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.inference import Restorer
 from hmaca_arch.metrics import calculate_masked_psnr
 from hmaca_arch.page.jobs import PageJob
-from hmaca_arch.page.uploads import Upload, check_pixels
+from hmaca_arch.page.uploads import MOST_PIXELS, Upload, check_pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.regions import marked_box
+from hmaca_arch.restoring.storing import keeps_blocks, said_of_loss, stored_blocks
 from hmaca_arch.restoring.telling import MOST, surroundings
 
 # What is written, with the media types.
@@ -76,7 +75,7 @@ def restore(restorer: Restorer, job: PageJob) -> None:
     job.box, job.regions = marked_box(job.mask), len(done.regions)
     restored, mask = done.image[job.box.area], job.mask[job.box.area]
     change = largest_change(image.pixels, done.image, job.mask)
-    notes += [*done.notes, f'largest change outside the mask: {change}']
+    notes += [*done.notes, f'before saving, the largest change outside the mask is {change}']
     if job.upload.truth.exists():
         notes.append(compare(job, image.pixels[job.box.area], restored))
     job.notes = list(dict.fromkeys(notes))
@@ -148,11 +147,14 @@ def restored_pixels(job: PageJob, image: StoredImage) -> np.ndarray:
     return pixels
 
 
-def restored_file(job: PageJob, ending: str) -> bytes:
+def restored_file(job: PageJob, ending: str) -> tuple[bytes, list[str]]:
     """Return the restored image as a file, of the same depth and with the same metadata.
 
     A JPEG that stays one differs in the blocks of the region alone, a TIFF in its strips or tiles,
     where that is possible.
+
+    Returns:
+        The file, and what it does not hold as it was restored, a sentence each.
 
     Raises:
         ValueError: this format cannot be written, or cannot hold the image.
@@ -163,18 +165,28 @@ def restored_file(job: PageJob, ending: str) -> bytes:
         buffer = io.BytesIO()
         with np.load(job.patch) as patch:
             write_part(layout, buffer, job.box, patch['pixels'])
-        return buffer.getvalue()
-    image = job.upload.read()
-    check_output(Path(job.upload.file_name('restored', ending)), image.pixels)
-    if _keeps_blocks(job.upload, image, ending):
-        source, corner = read_file(job.upload.path), (job.box.top, job.box.left)
-        with np.load(job.patch) as patch:
-            changes = changes_of(source, image.pixels, patch['pixels'], corner, image.orientation)
+        return buffer.getvalue(), []
+    image, output = job.upload.read(), Path(job.upload.file_name('restored', ending))
+    check_output(output, image.pixels)
+    if keeps_blocks(job.upload.path, output, image):
+        changes = _changes(job, image)
         del image  # the coefficients take as much memory again
-        return replace_blocks(source, changes)
-    return encode(ending, image._replace(pixels=restored_pixels(job, image)))
+        return _with_blocks(job, changes, output.name)
+    notes = said_of_loss(job.upload.path, output, image)
+    return encode(ending, image._replace(pixels=restored_pixels(job, image))), notes
 
 
-def _keeps_blocks(upload: Upload, image: StoredImage, ending: str) -> bool:
-    stays = is_jpeg_to_jpeg(image.format, ending)
-    return stays and missing() is None and obstacle_of_file(upload.path) is None
+def _changes(job: PageJob, image: StoredImage) -> Changes:
+    source, corner = read_file(job.upload.path), (job.box.top, job.box.left)
+    with np.load(job.patch) as patch:
+        return changes_of(source, image.pixels, patch['pixels'], corner, image.orientation)
+
+
+def _with_blocks(job: PageJob, changes: Changes, name: str) -> tuple[bytes, list[str]]:
+    """Return a JPEG that keeps its other blocks, and its notes."""
+    data = replace_blocks(read_file(job.upload.path), changes)
+    mask = np.zeros(changes.may_change.shape, np.uint8)
+    with np.load(job.patch) as patch:
+        mask[job.box.area] = patch['mask']
+    found = image_of(data, name, MOST_PIXELS).pixels
+    return data, stored_blocks(name, changes, found, mask).notes

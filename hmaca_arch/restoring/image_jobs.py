@@ -10,8 +10,8 @@ from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import BY_ENDING, BY_PILLOW
 from hmaca_arch.files.gif import fit_colours
-from hmaca_arch.files.image_files import check_output, read_image
-from hmaca_arch.files.images import StoredImage, read_file
+from hmaca_arch.files.image_files import check_output, largest_change, read_image
+from hmaca_arch.files.images import StoredImage, open_file, read_file
 from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.files.tiff_layout import Layout
@@ -78,13 +78,15 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     if layout is not None:
         before = image.pixels[done.box.area]
         stored = store_pieces(job, request, layout, before, done, mask)
-    elif keeps_blocks(job, request, image):
+    elif keeps_blocks(job.image, job.output, image, request.quality):
         source, corner = read_file(job.image), (done.box.top, done.box.left)
         changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
         del source, image, done  # beside them, the coefficients of a large image need too much
         stored = store_blocks(job, request, changes, mask)
     else:
-        stored = store(job, request, image, _whole(job, request, image, done, mask), mask)
+        inside = mask[done.box.area]
+        change = largest_change(image.pixels[done.box.area], done.pixels, inside)
+        stored = store(job, request, _restored(job, request, image, done, mask), change, mask)
     status = DONE if regions else COPIED
     notes += stored.notes
     return _entry(status, job, regions, seconds, stored, request.verify, notes)
@@ -96,21 +98,26 @@ def _unread(layout: Layout) -> StoredImage:
     return StoredImage(pixels, None, None, [], format='TIFF')
 
 
-def _whole(
+def _restored(
     job: Job, request: Request, image: StoredImage, done: Patch, mask: np.ndarray
-) -> np.ndarray:
-    """Return all pixels of the restored image, as the output's format holds them."""
-    result = image.pixels.copy()
-    result[done.box.area] = done.pixels
+) -> StoredImage:
+    """Return the image with all restored pixels, as the output's format holds them.
+
+    They take the place of those that were read, where that is possible.
+    """
+    pixels = image.pixels if image.pixels.flags.writeable else image.pixels.copy()
+    pixels[done.box.area] = done.pixels
     if job.mask is None and request.masks.kind == 'alpha' and not request.masks.boxes:
-        result[..., -1][mask > 0] = peak_of(result.dtype)  # opaque where transparency was the mask
-    return fit_colours(result, mask) if job.output.suffix.lower() == '.gif' else result
+        pixels[..., -1][mask > 0] = peak_of(pixels.dtype)  # opaque where transparency was the mask
+    if job.output.suffix.lower() == '.gif':
+        pixels = fit_colours(pixels, mask)
+    return image._replace(pixels=pixels)
 
 
 def _copy(job: Job, notes: list[str]) -> dict[str, Any]:
     """Copy the file, of which nothing is to be restored."""
     output_folder(job.output.parent)
-    with open(job.image, 'rb') as source:
+    with open_file(job.image) as source:
         write_atomically(job.output, lambda file: shutil.copyfileobj(source, file))
     return _entry(COPIED, job, [], 0.0, Stored(0, []), True, [*notes, 'copied as it is'])
 

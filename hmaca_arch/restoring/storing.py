@@ -6,7 +6,7 @@ A JPEG that stays one gets new blocks in the region, a TIFF new strips or tiles.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
 from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
 from hmaca_arch.files.images import StoredImage, read_file
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
+from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.jpeg_verifying import verify_blocks
 from hmaca_arch.files.tiff_layout import Layout, layout_of
 from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.files.tiff_verifying import verify_part
 from hmaca_arch.files.verifying import verify
-from hmaca_arch.restoring.folders import real_path
 from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 
@@ -44,47 +44,60 @@ class Stored(NamedTuple):
 
 
 def store(
-    job: Job, request: Request, image: StoredImage, result: np.ndarray, mask: np.ndarray
+    job: Job, request: Request, restored: StoredImage, change: int | float, mask: np.ndarray
 ) -> Stored:
     """Write a restored image.
 
     Args:
         job: where to.
         request: how.
-        image: what was read.
-        result: (h, w, c), restored.
+        restored: what was read, with the restored pixels.
+        change: the largest change outside the mask.
         mask: (h, w), 0 = keep.
 
     Raises:
         OSError, ValueError: it was not written, or could not be verified.
     """
-    notes = list(job.notes)
-    if _is_jpeg_to_jpeg(job, request, image):
-        install = jpeg_coefficients.missing()
-        notes.append(f'with jpeglib all other blocks would stay as they are: {install}')
-    notes += losses(job.output, image)
-    if is_lossy(job.output, request.quality):
-        notes.append(
-            f'{job.output.name} is stored with loss: pixels outside the mask change as well'
-        )
-    write_image(job.output, image._replace(pixels=result), request.quality)
-    change = largest_change(image.pixels, result, mask)
+    notes = [*job.notes, *said_of_loss(job.image, job.output, restored, request.quality)]
+    write_image(job.output, restored, request.quality)
     if request.verify:
-        notes += verify(job.output, job.image, image, result, mask)
+        notes += verify(job.output, job.image, restored, restored.pixels, mask)
     return Stored(change, notes)
 
 
-def keeps_blocks(job: Job, request: Request, image: StoredImage) -> bool:
-    """Tell whether only some blocks of a JPEG are to change, so that `store_blocks` writes it."""
-    return _is_jpeg_to_jpeg(job, request, image) and jpeg_coefficients.missing() is None
+def keeps_blocks(
+    source: Path, output: Path, image: StoredImage, quality: int | None = None
+) -> bool:
+    """Tell whether only some blocks of a JPEG are to change, as in `replace_blocks`.
 
-
-def _is_jpeg_to_jpeg(job: Job, request: Request, image: StoredImage) -> bool:
-    """Tell whether a JPEG is to stay one; a quality asks for encoding all of it.
-
-    The plan writes PNG for those that cannot.
+    Args:
+        source: the file that was read.
+        output: the file to write; its ending counts.
+        image: what was read.
+        quality: None, or what asks for encoding all of it.
     """
-    return is_jpeg_to_jpeg(image.format, job.output.suffix) and request.quality is None
+    stays = is_jpeg_to_jpeg(image.format, output.suffix) and quality is None
+    return stays and jpeg_coefficients.missing() is None and obstacle_of_file(source) is None
+
+
+def said_of_loss(
+    source: Path, output: Path, image: StoredImage, quality: int | None = None
+) -> list[str]:
+    """Say what a file does not keep that is encoded as a whole, a sentence each.
+
+    Arguments are those of `keeps_blocks`, which has returned False.
+    """
+    notes = []
+    if is_jpeg_to_jpeg(image.format, output.suffix) and quality is None:
+        obstacle, install = obstacle_of_file(source), jpeg_coefficients.missing()
+        if obstacle is not None:
+            notes.append(f'{obstacle}, so that as JPEG all of it is compressed again')
+        elif install is not None:
+            notes.append(f'with jpeglib all other blocks would stay as they are: {install}')
+    notes += losses(output, image)
+    if is_lossy(output, quality):
+        notes.append(f'{output.name} is stored with loss: pixels outside the mask change as well')
+    return notes
 
 
 def store_blocks(job: Job, request: Request, changes: Changes, mask: np.ndarray) -> Stored:
@@ -105,13 +118,27 @@ def store_blocks(job: Job, request: Request, changes: Changes, mask: np.ndarray)
     if request.verify:
         verify_blocks(job.output, source, changes, mask)
     del source
-    boxes = boxes_of(changes.may_change)
-    outside = mask[changes.may_change] == 0
-    notes = [_said_of_blocks(changes, boxes, int(outside.sum()))]
     found = image_of(data, str(job.output), request.max_pixels).pixels
+    return stored_blocks(job.output.name, changes, found, mask, ' (--json lists all)')
+
+
+def stored_blocks(
+    name: str, changes: Changes, found: np.ndarray, mask: np.ndarray, hint: str = ''
+) -> Stored:
+    """Say what became of a JPEG in which blocks were replaced.
+
+    Args:
+        name: of the file.
+        changes: to the source.
+        found: (h, w, 1 or 3) uint8, upright: what the file holds, as decoded.
+        mask: (h, w), 0 = keep.
+        hint: where those boxes are listed that the note leaves out.
+    """
+    boxes, outside = boxes_of(changes.may_change), mask[changes.may_change] == 0
+    notes = [_said_of_blocks(changes, boxes, int(outside.sum()), hint)]
     if len(changes.values):
         inside = as_stored(found, changes.turn)[changes.changed]
-        notes.append(_said_of_loss(job.output, inside, changes.values))
+        notes.append(_said_of_encoding(name, inside, changes.values))
     apart = changes.before[outside].astype(np.int16) - found[changes.may_change][outside]
     return Stored(int(np.abs(apart).max(initial=0)), notes, boxes)
 
@@ -122,8 +149,7 @@ def layout_kept(job: Job, request: Request) -> Layout | None:
     None: all of the image is needed, or no such file is to be written.
     """
     of_pixels = job.mask is None and not request.masks.boxes
-    source_goes = request.verify and real_path(job.output) == real_path(job.image)
-    if of_pixels or source_goes or BY_ENDING[job.output.suffix.lower()] != 'tif':
+    if of_pixels or BY_ENDING[job.output.suffix.lower()] != 'tif':
         return None
     return layout_of(job.image, request.max_pixels)
 
@@ -144,22 +170,28 @@ def store_pieces(
     Raises:
         OSError, ValueError: it was not written, or could not be verified.
     """
-    write_atomically(job.output, lambda file: write_part(layout, file, patch.box, patch.pixels))
     inside = mask[patch.box.area]
-    if request.verify:
-        verify_part(job.output, layout, patch.box, patch.pixels, inside)
+
+    def fill(file: BinaryIO) -> None:
+        write_part(layout, file, patch.box, patch.pixels)
+        if request.verify:  # now: the source may be what is replaced
+            file.flush()
+            path = Path(file.name)
+            verify_part(path, layout, patch.box, patch.pixels, inside, job.output)
+
+    write_atomically(job.output, fill)
     return Stored(largest_change(before, patch.pixels, inside), [])
 
 
 def _said_of_blocks(
-    changes: Changes, boxes: Sequence[tuple[int, int, int, int]], outside: int
+    changes: Changes, boxes: Sequence[tuple[int, int, int, int]], outside: int, hint: str
 ) -> str:
     """Say which pixels may differ, of which some are outside the mask."""
     count = sum(int(touched.sum()) for touched in changes.touched)
     total = sum(touched.size for touched in changes.touched)
     named = [f'{x},{y},{right - x},{bottom - y}' for y, x, bottom, right in boxes[:MOST_BOXES]]
     if len(boxes) > MOST_BOXES:
-        named.append(f'{len(boxes) - MOST_BOXES} more (--json lists all)')
+        named.append(f'{len(boxes) - MOST_BOXES} more{hint}')
     return (
         f'{count} of {total} JPEG blocks were encoded again, all others are as they were; '
         f'pixels may change in {"; ".join(named) or "no place"} (x,y,w,h), '
@@ -167,8 +199,8 @@ def _said_of_blocks(
     )
 
 
-def _said_of_loss(path: Path, found: np.ndarray, meant: np.ndarray) -> str:
+def _said_of_encoding(name: str, found: np.ndarray, meant: np.ndarray) -> str:
     """Say what the encoding costs inside; both (n, c) uint8."""
     error = float(np.square(found.astype(np.float32) - meant).mean())
     psnr = f'{10 * math.log10(255**2 / error):.1f}' if error else 'infinitely many'
-    return f'inside, {path.name} is {psnr} dB (PSNR) from what was restored, by its JPEG encoding'
+    return f'inside, {name} is {psnr} dB (PSNR) from what was restored, by its JPEG encoding'

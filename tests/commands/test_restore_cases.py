@@ -137,6 +137,42 @@ def test_cmyk_float_and_the_rest_from_end_to_end(run):
     assert io.BytesIO(cmyk)
 
 
+XMP_TURNED = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>
+</rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
+
+
+@pytest.mark.parametrize('kind, options', [('JPEG', {}), ('WEBP', {'lossless': True})])
+def test_an_orientation_in_xmp_alone_turns_no_output(run, kind, options):
+    """Pillow would turn it where there is none in EXIF."""
+    for output in ('out.png', 'out.tif', 'out.webp'):
+        code, err = run(saved(PIXELS, kind, xmp=XMP_TURNED, **options), output)
+        assert code == 0, err
+        with Image.open(output) as image:
+            assert image.size == (64, 48) and image.getexif().get(0x0112, 1) == 1
+            assert 'tiff:Orientation="1"' in str(image.info.get('xmp') or image.text)
+            image.load()
+            assert image.size == (64, 48)
+
+
+def test_transparent_pixels_of_a_gif(run):
+    palette = Image.fromarray(PIXELS).quantize(16)
+    hidden = np.asarray(palette) == 2
+    for output in ('out.gif', 'out.png'):
+        assert run(saved(palette, 'GIF', transparency=2), output)[0] == 0
+        found = np.asarray(Image.open(output).convert('RGBA'))
+        assert np.array_equal(found[MASK == 0][:, 3] == 0, hidden[MASK == 0])
+
+
+def test_what_is_no_number_outside_stays_and_is_verified(run):
+    floating = (PIXELS / 255).astype(np.float32)
+    floating[2, 3, 1] = np.nan
+    for name, data in (('a.tif', tiff(floating, 2)), ('b.tif', tiff(floating[..., 1:2], 1))):
+        assert run(data, name) == (0, '')
+        assert np.isnan(tifffile.imread(name)[2, 3].min())
+
+
 def test_limits_of_pixels(run):
     code, err = run(saved(PIXELS), 'out.png', '--max-pixels', 3071)
     assert (

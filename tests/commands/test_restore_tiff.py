@@ -1,16 +1,18 @@
 """`basicsr restore` from TIFF to TIFF: only the strips or tiles of the region are written again."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from conftest import basicsr
 from picture_writers import saved
 
 from hmaca_arch import cli
 from hmaca_arch.files import tiff_layout
-from hmaca_arch.restoring import image_jobs
+from hmaca_arch.restoring import image_jobs, storing
 
 HEIGHT, WIDTH = 400, 160
 BOX = '40,200,40,32'
@@ -113,6 +115,49 @@ def test_a_file_takes_its_own_place(run):
     arguments = ('-i', 'in.tif', '-o', 'in.tif', '--box', BOX, '--overwrite')
     assert run(*arguments) == (0, '')
     assert Path('in.tif').read_bytes() == Path('out.tif').read_bytes()
-    Path('in.tif').write_bytes(first)  # verified, it is read whole: the source is gone then
+    Path('in.tif').write_bytes(first)
     assert run(*arguments, '--verify') == (0, '')
-    assert np.array_equal(tifffile.imread('in.tif'), tifffile.imread('out.tif'))
+    assert Path('in.tif').read_bytes() == Path('out.tif').read_bytes()
+
+
+def test_what_fails_verification_is_not_written(run, monkeypatch):
+    put('in.tif')
+    first, writes = Path('in.tif').read_bytes(), storing.write_part
+
+    def elsewhere_too(layout, file, bounds, pixels):
+        writes(layout, file, bounds, pixels)
+        file.seek(int(layout.starts[3]))
+        file.write(b'?')
+
+    monkeypatch.setattr(storing, 'write_part', elsewhere_too)
+    code, err = run('-i', 'in.tif', '-o', 'in.tif', '--box', BOX, '--overwrite', '--verify')
+    assert code == 1 and 'in.tif: not verified: pixels outside the mask differ' in err
+    assert Path('in.tif').read_bytes() == first and len(list(Path().iterdir())) == 1
+
+
+def test_private_tags_that_are_lost_are_said(run):
+    put('in.tif', compression='zlib', rowsperstrip=HEIGHT, predictor=True, software='kept')
+    Path('mask.png').write_bytes(saved(np.zeros((HEIGHT, WIDTH), np.uint8) + 255))
+    for path, said in (('out.tif', False), ('out.png', True)):
+        code, err = run('-i', 'in.tif', '-o', path, '-m', 'mask.png')
+        assert code == 0 and (f'not kept in out.png: TIFF tag {PRIVATE}' in err) == said
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='POSIX pipes')
+def test_a_pipe_is_refused(run):
+    os.mkfifo('in.tif')
+    code, err = run('-i', 'in.tif', '-o', 'out.tif', '--box', BOX)
+    assert code == 1 and 'it is a pipe, socket or device, expected a file' in err
+
+
+def test_no_library_speaks_for_itself(tmp_path, tiny_checkpoint):
+    """OpenCV warns of tags that it does not know."""
+    deep = PIXELS.astype(np.uint16) * 257
+    tags = [(PRIVATE, 's', 0, 'of a scanner', True)]
+    options = {'compression': 'zlib', 'predictor': True, 'rowsperstrip': 16, 'metadata': None}
+    tifffile.imwrite(tmp_path / 'in.tif', deep, photometric='rgb', extratags=tags, **options)
+    options = ('--weights', tiny_checkpoint, '--device', 'cpu', '--degradation', 'unknown')
+    files = ('-i', 'in.tif', '-o', 'out.png', '--box', BOX)
+    done = basicsr(tmp_path, 'restore', *files, *options, '--verify')
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and f'not kept in out.png: TIFF tag {PRIVATE}' in done.stdout

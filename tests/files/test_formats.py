@@ -212,9 +212,10 @@ def test_xmp_goes_from_format_to_format(ending, kind):
     else:
         data = saved(SMOOTH, kind, xmp=packet)
     image = image_of(data, 'a')
-    assert image.xmp == packet and not image.turned, 'XMP alone turns nothing'
+    upright = packet.replace(b'"6"', b'"1"')  # XMP alone turns nothing, here and by any reader
+    assert image.xmp == upright and not image.turned
     assert image.pixels.shape == SMOOTH.shape
-    assert image_of(encode(ending, image), 'b').xmp == packet
+    assert image_of(encode(ending, image), 'b').xmp == upright
 
 
 def test_xmp_does_not_turn_what_exif_turned():

@@ -8,9 +8,10 @@ import pytest
 from picture_writers import chunk, saved, tiff, with_chunk
 from PIL import Image, TiffImagePlugin
 
-from hmaca_arch.files.image_files import encode, read_image
+from hmaca_arch.files.image_files import encode, image_of, read_image
 from hmaca_arch.files.images import decode, decode_image, list_images
 from hmaca_arch.files.metadata import upright_exif
+from hmaca_arch.files.verifying import see
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -72,12 +73,19 @@ def test_a_damaged_text_of_a_png_is_left_out_and_said(tmp_path, kind):
 
 
 @pytest.mark.parametrize('kind', [b'tRNS', b'gAMA', b'iCCP', b'eXIf'])
-def test_a_damaged_chunk_that_changes_what_is_seen_is_refused(kind):
+def test_a_damaged_chunk_that_changes_what_is_seen_is_refused_for_training(kind):
     broken = bytearray(with_chunk(saved(IMAGE), kind, b'\0\0\0\0\0\0'))
     broken[33 + 8 + 2] ^= 1
     with pytest.raises(ValueError, match=r'^a\.png: .*a checksum does not match'):
         decode(bytes(broken), 'a.png')
     assert chunk(kind, b'\0\0\0\0\0\0') not in broken
+    if kind == b'tRNS':
+        with pytest.raises(ValueError, match='a checksum does not match'):
+            image_of(bytes(broken), 'a.png')
+    else:  # restoring goes on, and says it
+        found = image_of(bytes(broken), 'a.png')
+        np.testing.assert_array_equal(found.pixels, IMAGE)
+        assert found.notes == [f'its {kind.decode()} chunk is damaged and left out']
 
 
 def pages(*reduced: bool) -> bytes:
@@ -93,10 +101,12 @@ def pages(*reduced: bool) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_reduced_copy_behind_the_first_page_is_no_page():
-    for kinds in ((False,), (False, True), (False, True, True)):
-        assert (decode_image(pages(*kinds), 'a') == 0).all()
-    for kinds, count in (((False, False), 2), ((False, True, False), 2), ((True, False), 2)):
+def test_a_reduced_copy_is_no_page(tmp_path):
+    for kinds in ((False,), (False, True), (False, True, True), (True, False), (True, True, False)):
+        full = kinds.index(False)
+        assert (decode_image(pages(*kinds), 'a') == full).all()
+        assert (see(pages(*kinds)).pixels == full).all()
+    for kinds, count in (((False, False), 2), ((False, True, False), 2), ((True, False, False), 2)):
         with pytest.raises(ValueError, match=f'holds {count} images'):
             decode_image(pages(*kinds), 'a')
 

@@ -202,3 +202,33 @@ def test_files_that_are_read_whole(tmp_path, monkeypatch):
 def layout_of_starts(data: bytes) -> list[int]:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         return list(file.pages.first.dataoffsets)
+
+
+@pytest.mark.parametrize('compression', [None, 'zlib'])
+@pytest.mark.parametrize('tile', [None, (16, 32)])
+def test_damaged_files_are_read_whole_or_refused_in_one_line(tmp_path, compression, tile):
+    """Numbers of the directory are changed; what is accepted has its bytes in the file."""
+    path, rng, accepted = tmp_path / 'in.tif', np.random.default_rng(0), 0
+    by_tifffile(path, pixels_for('u1', 3), '<', tile, compression=compression)
+    data = path.read_bytes()
+    (directory,) = struct.unpack_from('<I', data, 4)
+    (entries,) = struct.unpack_from('<H', data, directory)
+    values = (0, 1, 2, 3, 7, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1)
+    for number in range(600):
+        changed = bytearray(data)
+        entry = directory + 2 + 12 * (number % entries)
+        struct.pack_into('<I', changed, entry + rng.choice([4, 8]), rng.choice(values))
+        if number >= 300:
+            changed[rng.integers(len(changed))] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        layout = layout_of(path, MOST)
+        if layout is None:
+            continue
+        accepted += 1
+        height, width, _ = layout.shape
+        assert height * width <= MOST and (layout.starts + layout.counts).max() <= len(changed)
+        try:
+            read_part(layout, (0, 0, height, width), np.zeros(layout.shape, layout.dtype))
+        except ValueError as error:
+            assert str(error).startswith(f'{path}: cannot be read') and '\n' not in str(error)
+    assert 0 < accepted < 600

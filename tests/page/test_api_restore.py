@@ -73,7 +73,7 @@ def test_api_restores_an_image_in_one_request(real):
         pixels_of(answer.body), expected(restorer, colours(), context=8, feather=1)
     )
     assert 'scan_restored.png' in answer.headers['content-disposition']
-    assert 'largest change outside the mask: 0' in answer.notes
+    assert 'before saving, the largest change outside the mask is 0' in answer.notes
 
 
 def test_api_reads_files_as_the_command_does(real):

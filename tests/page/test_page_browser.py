@@ -133,7 +133,7 @@ def test_paint_restore_compare_save(page, photo):
     fits(page)
     assert text(page, '#summary').startswith('1 region restored in ')
     page.wait_for("document.querySelector('#notes ul').children.length > 0")
-    assert 'largest change outside the mask: 0' in text(page, '#notes')
+    assert 'before saving, the largest change outside the mask is 0' in text(page, '#notes')
     # The border stands in the middle of the region: before at its left, after at its right.
     after = page.seen(page.at(110.5, 90.5), page.at(150.5, 90.5), page.at(20.5, 20.5))
     assert after[0] == before[0] and after[2] == before[2]
@@ -161,8 +161,18 @@ def test_paint_restore_compare_save(page, photo):
     file = page.downloaded()
     assert file.name == 'a photo_mask.png'
     np.testing.assert_array_equal(pixels_of(file.read_bytes()), 255 * wanted)
+    file.unlink()
+    page.evaluate("document.querySelector('#format').value = 'jpg'")
+    page.click('#save')
+    file = page.downloaded()
+    assert file.name == 'a photo_restored.jpg'
+    page.wait_for("!document.querySelector('#notice').hidden")
+    assert (
+        notice(page) == f'{file.name} is stored with loss: pixels outside the mask change as well.'
+    )
     page.click('#back')
     page.wait_for_mode('paint')
+    assert notice(page) == ''
     np.testing.assert_array_equal(page.mask(), wanted)
 
 
@@ -171,17 +181,21 @@ def test_a_file_that_is_no_image_is_told_until_the_next_action(page, photo, tmp_
     page.choose('image-file', tmp_path / 'notes.txt')
     page.wait_for("!document.querySelector('#notice').hidden")
     said = notice(page)
-    assert said.startswith('Notes.txt: cannot be read') or said.startswith('notes.txt: cannot')
-    assert '. Formats that are read: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF' in said
+    assert said.startswith('notes.txt: cannot be read')
+    assert 'its content is none of PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF' in said
     assert page.evaluate('document.body.dataset.mode') == 'empty'
     fits(page)
+    (tmp_path / 'x.pdf').write_bytes(b'%PDF-1.7')
+    page.choose('image-file', tmp_path / 'x.pdf')
+    said = 'x.pdf: cannot be read as an image: it is a PDF; convert it to PNG or TIFF first.'
+    page.wait_for(f"document.querySelector('#notice').textContent === '{said}'")
     page.click('#tab-example')
     assert notice(page) == ''
     page.click('#tab-own')
     open_photo(page, photo)
     page.choose('mask-file', tmp_path / 'notes.txt')
     page.wait_for("!document.querySelector('#notice').hidden")
-    assert 'cannot be read' in notice(page)
+    assert notice(page).startswith('notes.txt: cannot be read')
     draw(page, [(50, 50), (60, 60)])
     assert notice(page) == '' and page.mask().any()
 

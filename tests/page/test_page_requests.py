@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import io
+import re
 import threading
 import time
 
@@ -18,6 +19,9 @@ from torch import nn
 from hmaca_arch.degradation import pixels
 from hmaca_arch.inference import CONTEXT, Restorer, load_restorer
 from hmaca_arch.page import examples, routes
+from hmaca_arch.restoring.image_jobs import restore_file
+from hmaca_arch.restoring.mask_sources import MaskSource
+from hmaca_arch.restoring.planning import Request, make_plan
 
 MASK = png(INSIDE)
 
@@ -76,7 +80,7 @@ def test_an_image_is_opened_painted_restored_and_saved(real):
     job = visitor.finish(visitor.start(image, MASK, context=8, feather=2))
     assert job['state'] == 'done' and (job['done'], job['total']) == (1, 1)
     assert job['box'] == [10, 8, 22, 30] and job['regions'] == 1
-    assert 'largest change outside the mask: 0' in job['notes']
+    assert 'before saving, the largest change outside the mask is 0' in job['notes']
     wanted = expected(restorer, colours(), context=8, feather=2)
     file = visitor.ask('GET', f'/api/jobs/{job["id"]}/image')
     np.testing.assert_array_equal(pixels_of(file.body), wanted)
@@ -100,6 +104,71 @@ def test_formats_of_the_result(real, kind):
         assert np.abs(found.astype(int) - wanted).mean() < 8
     else:
         np.testing.assert_array_equal(found, wanted)
+
+
+def jpeg(image, mode='RGB', **options):
+    buffer = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(buffer, 'JPEG', quality=95, **options)
+    return buffer.getvalue()
+
+
+def test_a_jpeg_that_stays_one_comes_with_the_notes_of_the_command(real, tmp_path):
+    visitor, restorer = real
+    source = jpeg(colours(), subsampling='4:2:2')
+    (tmp_path / 'photo.jpg').write_bytes(source)
+    (tmp_path / 'mask.png').write_bytes(MASK)
+    output = tmp_path / 'photo_restored.jpg'
+    request = Request(
+        [tmp_path / 'photo.jpg'],
+        output,
+        MaskSource(),
+        tmp_path / 'mask.png',
+        settings={'context': CONTEXT, 'feather': 0, 'batch': 1},
+    )
+    by_command = restore_file(make_plan(request).jobs[0], restorer, request, lambda *_: None)
+    job = visitor.finish(visitor.start(visitor.open(source, 'photo.jpg'), MASK))
+    assert 'before saving, the largest change outside the mask is 0' in job['notes']
+    file = visitor.ask('GET', f'/api/jobs/{job["id"]}/image?format=jpg')
+    assert file.body == output.read_bytes()
+    blocks, loss = file.notes
+    assert [blocks, loss] == by_command['notes'][-2:]
+    # Rows 10 to 21 are in two rows of blocks. Columns 8 to 29 are in three of four luma blocks'
+    # columns, and in two of chroma, which have 16 pixels and reach one further on each side.
+    assert blocks == (
+        '14 of 60 JPEG blocks were encoded again, all others are as they were; '
+        f'pixels may change in 0,8,33,16 (x,y,w,h), {33 * 16 - 22 * 12} of them outside the mask'
+    )
+    before, after = pixels_of(source), pixels_of(file.body)
+    changed = (before != after).any(axis=2)
+    assert changed[~INSIDE].any() and not changed[:8].any() and not changed[24:].any()
+    assert not changed[:, 33:].any()
+    words = r'inside, photo_restored\.jpg is \d\d\.\d dB \(PSNR\) from what was restored'
+    assert re.match(words, loss)
+    again = visitor.post('/api/restore', image=('photo.jpg', source), mask=MASK, format='jpg')
+    assert again.notes == [*job['notes'], blocks, loss]
+
+
+def test_files_that_are_encoded_as_a_whole_say_so(real):
+    visitor, _ = real
+    said = 'a_restored.jpg is stored with loss: pixels outside the mask change as well'
+    again = 'it is CMYK, so that as JPEG all of it is compressed again'
+    for source, notes in ((png(colours()), [said]), (jpeg(colours(), 'CMYK'), [again, said])):
+        job = visitor.finish(visitor.start(visitor.open(source, 'a.png'), MASK))
+        file = visitor.ask('GET', f'/api/jobs/{job["id"]}/image?format=jpg')
+        assert file.notes == notes
+        for kind in ('png', 'tif', 'webp'):
+            assert visitor.ask('GET', f'/api/jobs/{job["id"]}/image?format={kind}').notes == []
+        answer = visitor.post('/api/restore', image=('a.png', source), mask=MASK, format='jpg')
+        assert answer.notes == [*job['notes'], *notes]
+
+
+def test_what_a_format_does_not_keep_is_said(real):
+    visitor, _ = real
+    buffer = io.BytesIO()
+    Image.fromarray(colours()).save(buffer, 'PNG', dpi=(300, 300))
+    job = visitor.finish(visitor.start(visitor.open(buffer.getvalue()), MASK))
+    file = visitor.ask('GET', f'/api/jobs/{job["id"]}/image?format=webp')
+    assert file.notes == ['not kept in photo_restored.webp: resolution']
 
 
 def test_a_tiff_keeps_its_other_strips_and_tags(real):
@@ -223,6 +292,10 @@ def test_a_file_that_is_no_image(visitor, tmp_path):
         answer = visitor.post('/api/images', image=(name, b'no image'))
         assert answer.status == 400 and answer.detail.startswith(said)
         assert str(tmp_path) not in answer.detail
+    read = ', '.join(visitor.ask('GET', '/api/about').json['formats'])
+    assert 'AVIF' in read
+    answer = visitor.post('/api/images', image=('a.txt', b'no image'))
+    assert answer.detail == f'a.txt: cannot be read as an image: its content is none of {read}'
     answer = visitor.post('/api/images')
     assert answer.status == 400 and "no file 'image'" in answer.detail
     answer = visitor.ask('POST', '/api/images', b'{}', Content_Type='application/json')
@@ -332,7 +405,7 @@ def test_examples_are_degraded_and_compared(real):
     visitor, _ = real
     about = visitor.ask('GET', '/api/about').json
     heic = importlib.util.find_spec('pillow_heif') is not None
-    assert about['formats'][0] == 'JPEG' and ('HEIC' in about['formats']) == heic
+    assert about['formats'][:2] == ['PNG', 'JPEG'] and ('HEIC' in about['formats']) == heic
     assert [one['name'] for one in about['examples']] == ['chelsea', 'coffee', 'rocket']
     image = visitor.post('/api/examples', name='chelsea', degradation='noise', strength=6).json
     assert image['has_mask'] and image['name'] == 'chelsea.png'

@@ -10,10 +10,18 @@ export function show(element, visible) {
   element.hidden = !visible;
 }
 
-/** Show a sentence until the next action. */
+const names = new Set(); // of files
+
+/** Note the names of files, which sentences of the server begin with. */
+export function remember(...files) {
+  for (const name of files) names.add(name);
+}
+
+/** Show a sentence until the next action. Names of files are shown as they are. */
 export function say(sentence, kind = 'error') {
   const notice = $('notice');
-  const text = sentence[0].toUpperCase() + sentence.slice(1);
+  const named = [...names].some((name) => sentence.startsWith(name));
+  const text = named ? sentence : sentence[0].toUpperCase() + sentence.slice(1);
   notice.textContent = /[.?!]$/.test(text) ? text : `${text}.`;
   notice.dataset.kind = kind;
   show(notice, true);

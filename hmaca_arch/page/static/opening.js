@@ -1,6 +1,6 @@
 // Open an image: the user's file, or an example.
 
-import { $, on, say, show } from './dom.js';
+import { $, on, remember, say, show } from './dom.js';
 import { Mask } from './mask.js';
 import { addMask, setSize, updateButtons } from './painting.js';
 import * as server from './server.js';
@@ -14,6 +14,7 @@ export async function open(loading) {
   document.body.classList.add('loading');
   try {
     const { about, blob } = await loading;
+    remember(about.name, about.names.restored);
     const bitmap = await bitmapOf(about, blob);
     state.picture?.bitmap.close();
     state.picture = { ...about, bitmap };
@@ -52,12 +53,8 @@ export function openFile(file) {
 }
 
 async function upload(file) {
-  try {
-    return { about: await server.openImage(file), blob: file };
-  } catch (error) {
-    if (error.status === 400) error.message += `. ${$('formats').textContent}`;
-    throw error;
-  }
+  remember(file.name);
+  return { about: await server.openImage(file), blob: file };
 }
 
 function showFacts() {

@@ -1,6 +1,6 @@
 // Paint the mask: tools, the menu of the mask, undo and redo.
 
-import { $, on, save, say, show } from './dom.js';
+import { $, on, remember, save, say, show } from './dom.js';
 import { encodeMask } from './png.js';
 import { Pointers } from './pointer.js';
 import * as server from './server.js';
@@ -116,6 +116,7 @@ function setUpPointers() {
 function openMaskFile() {
   const [file] = $('mask-file').files;
   if (!file || mode() !== 'paint') return;
+  remember(file.name);
   addMask(server.openMask(state.picture.id, file)).catch((error) => say(error.message));
 }
 

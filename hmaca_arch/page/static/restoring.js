@@ -103,8 +103,9 @@ export async function saveImage() {
   if (mode() !== 'compare') return;
   $('save').disabled = true;
   try {
-    const { blob, name } = await server.download(state.result.job, $('format').value);
+    const { blob, name, notes } = await server.download(state.result.job, $('format').value);
     save(blob, name);
+    if (notes.length) say(notes.join('. '), 'note');
   } catch (error) {
     say(error.message);
   } finally {

@@ -46,19 +46,20 @@ export const fileOf = async (image) => (await answerOf(fetch(`api/images/${image
 export const previewOf = async (image) =>
   (await answerOf(fetch(`api/images/${image}/preview`))).blob();
 
+const notesOf = (answer) => JSON.parse(answer.headers.get('x-notes') || '[]');
+
 async function maskOf(request) {
   const answer = await answerOf(request);
-  const notes = JSON.parse(answer.headers.get('x-notes') || '[]');
-  return { data: new Uint8Array(await answer.arrayBuffer()), notes };
+  return { data: new Uint8Array(await answer.arrayBuffer()), notes: notesOf(answer) };
 }
 
 export const openMask = (image, file) => maskOf(post(`api/images/${image}/mask`, { mask: file }));
 export const ownMask = (image) => maskOf(fetch(`api/images/${image}/mask`));
 
-/** The restored image as a file, and the name that the server gives it. */
+/** The restored image as a file, the name that the server gives it, and notes about the file. */
 export async function download(job, format) {
   const answer = await answerOf(fetch(`api/jobs/${job}/image?format=${format}`));
   const header = answer.headers.get('content-disposition') || '';
   const name = decodeURIComponent(/filename\*=UTF-8''(.*)$/.exec(header)?.[1] || 'restored');
-  return { blob: await answer.blob(), name };
+  return { blob: await answer.blob(), name, notes: notesOf(answer) };
 }
