@@ -219,6 +219,28 @@ def test_the_example_that_restores_changes_the_region_only(tmp_path):
     assert error[1] < error[0] / 2  # of noise of 20 grey levels the shipped weights remove more
 
 
+def python_blocks() -> list[str]:
+    """Those that need no server: the page's tests run the others."""
+    text = (ROOT / 'docs' / 'restore.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    return [block for block in blocks if 'api/restore' not in block]
+
+
+def test_python_in_the_page_on_restoring_runs_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = photograph(tmp_path / 'photo.png', 3).copy()
+    image[20:44, 24:50] = 128
+    Image.fromarray(image).save('photo.png')
+    mask = np.zeros((72, 72), np.uint8)
+    mask[20:44, 24:50] = 255
+    Image.fromarray(mask).save('mask.png')
+    (block,) = python_blocks()
+    exec(compile(block, 'restore.md', 'exec'), {})
+    restored = np.asarray(Image.open('restored.png'))
+    assert np.array_equal(restored[mask == 0], image[mask == 0])
+    assert not np.array_equal(restored, image)
+
+
 def test_the_example_that_trains_on_images_of_ones_own_runs(tmp_path, basicsr_here):
     for part in ('train', 'val'):
         photograph(tmp_path / 'my_images' / part / 'a.png', 2)

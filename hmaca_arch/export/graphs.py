@@ -26,11 +26,6 @@ class Form(NamedTuple):
     uint8: bool = False
     half: bool = False
 
-    @property
-    def tolerance(self) -> float:
-        """The largest difference to PyTorch in float32 that is allowed, on [0, 1]."""
-        return (1e-2 if self.half else 1e-3) + (1 / 255 if self.uint8 else 0)
-
 
 class Composited(nn.Module):
     """The network's result, pasted into the image: float32 in and out."""

@@ -24,10 +24,12 @@ from hmaca_arch import __version__
 from hmaca_arch.export.checking import (
     HALF,
     SINGLE,
+    Difference,
     check,
     example,
     form_of,
     import_onnxruntime,
+    in_form,
     open_session,
     sizes_to_try,
 )
@@ -42,7 +44,7 @@ FORM = Form()
 
 def export(
     network: nn.Module, path: Path, size: Size | None, form: Form = FORM
-) -> dict[Size, float]:
+) -> dict[Size, Difference]:
     """Write a network as an ONNX file, if onnxruntime computes what PyTorch does.
 
     Args:
@@ -52,7 +54,7 @@ def export(
         form: see `Form`.
 
     Returns:
-        {size that was tried: largest difference on [0, 1]}
+        {size that was tried: how far the results differ}
 
     Raises:
         ValueError: the network cannot be exported, a package is missing, or results differ.
@@ -77,7 +79,7 @@ def export(
 
 
 def _trace(network: nn.Module, path: Path, size: Size, form: Form, dynamic: bool) -> None:
-    lq, mask = example(inner_network(network).in_chans, size, form)
+    lq, mask = in_form(*example(inner_network(network).in_chans, size), form)
     image, of_mask = ({1: 'h', 2: 'w'},) * 2 if form.uint8 else ({2: 'h', 3: 'w'},) * 2
     axes = {'lq': image, 'mask': of_mask, 'restored': image}
     # The tracer warns that it follows one branch. `difference` then measures at which sizes that
@@ -167,9 +169,6 @@ def check_file(weights: Path, file: Path) -> None:
     say(f'{printable(file)}: computes what {printable(weights)} does')
 
 
-def _tell(found: dict[Size, float]) -> None:
-    for (h, w), worst in found.items():
-        say(
-            f'{h}x{w}: onnxruntime and PyTorch differ by at most {worst:.1e}; '
-            'outside the mask nothing changes'
-        )
+def _tell(found: dict[Size, Difference]) -> None:
+    for (h, w), one in found.items():
+        say(f'{h}x{w}: onnxruntime and PyTorch differ {one}; outside the mask nothing changes')

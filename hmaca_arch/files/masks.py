@@ -104,7 +104,8 @@ def note_mostly_white(mask: np.ndarray) -> list[Note]:
     share = round(float(mask.mean()), 6) if mask.size else 0.0
     if share < MOSTLY:
         return []
-    text = f'{share:.0%} of the mask is white, which is restored; if black is, use --invert-mask'
+    percent = int(100 * share)  # 100 % means all
+    text = f'{percent}% of the mask is white, which is restored; if black is, use --invert-mask'
     return [Note(Doubt.MOSTLY_WHITE, text)]
 
 

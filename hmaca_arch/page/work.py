@@ -46,7 +46,8 @@ def read_upload_mask(data: bytes, name: str, upload: Upload) -> tuple[np.ndarray
             f'{name}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image '
             f'{upload.width}x{upload.height}; expected equal sizes'
         )
-    inverted = f'{mask.mean():.0%} of the mask is white, which is restored; if black is, invert it'
+    percent = int(100 * round(float(mask.mean()), 6))  # as `note_mostly_white` has it
+    inverted = f'{percent}% of the mask is white, which is restored; if black is, invert it'
     return mask, [inverted if note.doubt is Doubt.MOSTLY_WHITE else note.text for note in notes]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hmaca_arch.files.atomic import write_atomically
+from hmaca_arch.files.image_files import is_lossy
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.messages import one_line, printable, say
 from hmaca_arch.restoring.folders import REFUSED, SKIPPED, Left, real_path
@@ -47,6 +48,7 @@ def restore_files(
     entries: list[dict[str, Any]] = []
     try:
         tell_left(plan.left)
+        tell_quality(request, plan)
         with shown_progress(plan.jobs) as follow:
             for job in plan.jobs:
                 entries.append(attempt(job, restorer, request, follow(job)))
@@ -89,6 +91,15 @@ def tell_left(left: Sequence[Left]) -> None:
         tell(f'skipped: {len(skipped) - MOST_LINES} more; --json FILE lists all')
 
 
+def tell_quality(request: Request, plan: Plan) -> None:
+    """Say that a quality is asked for and no output takes one."""
+    outputs = [job.output for job in plan.jobs if not job.copied]
+    if request.quality is None or not outputs:
+        return
+    if not any(is_lossy(path, request.quality) for path in outputs):
+        tell('note: --quality is of JPEG, WebP, AVIF and HEIC; no output is stored with loss')
+
+
 @contextmanager
 def shown_progress(jobs: Sequence[Job]) -> Iterator[Callable[[Job], Progress]]:
     """Show one bar over all tiles of all images, with the time left, on a terminal.
@@ -97,7 +108,8 @@ def shown_progress(jobs: Sequence[Job]) -> Iterator[Callable[[Job], Progress]]:
         A function that is called with each job and returns what to tell its progress.
     """
     number = 0
-    with tqdm(total=float(len(jobs)), bar_format=BAR, disable=None, leave=False) as bar:
+    # nrows: on terminals that name no size tqdm would hide the bar
+    with tqdm(total=float(len(jobs)), bar_format=BAR, disable=None, leave=False, nrows=24) as bar:
 
         def follow(job: Job) -> Progress:
             nonlocal number

@@ -153,7 +153,7 @@ def test_masks_that_do_not_fit_are_named(run):
     assert code == 1 and out == 'out: 2 done, 0 copied, 2 refused, 4 skipped\n'
     assert 'in/a.png: several masks could be meant: a_mask000.png, a_mask001.png' in err
     assert 'in/b.png: no mask: masks has no image named b or b_mask; there is b_m.png' in err
-    assert 'skipped: masks/typo.png: a mask without an image' in err
+    assert 'skipped: masks/typo.png: a mask that no image uses' in err
     code, out, _ = run('-i', 'in/b.png', '-m', 'masks', '-o', 'b.png', '--mask-suffix', '_m')
     assert code == 0 and restored('b.png')
 
@@ -352,6 +352,15 @@ def test_an_inverted_mask_is_noticed(run):
     )
     code, _, err = run('-i', 'a.png', '-m', 'm.png', '-o', 'ok.png', '--invert-mask')
     assert (code, err) == (0, '') and restored('ok.png')
+
+
+def test_a_quality_that_nothing_takes_is_one_note(run):
+    put('in/a.png'), put('in/b.png'), put('mask.png', MASK)
+    said = '--quality is of JPEG, WebP, AVIF and HEIC; no output is stored with loss'
+    for more, notes in ((), 1), (('--format', 'webp'), 0):
+        command = ('-i', 'in', '-m', 'mask.png', '-o', f'out{notes}', '--quality', 80)
+        code, _, err = run(*command, *more)
+        assert code == 0 and err.count(said) == notes
 
 
 def test_a_format_for_all(run):

@@ -7,13 +7,34 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import termios
+from pathlib import Path
 
 import numpy as np
 from conftest import command_line, environment
 from PIL import Image
 
+from hmaca_arch.restoring.planning import Job
+from hmaca_arch.restoring.running import shown_progress
+
 SHOWN = re.compile(rb'1/1 image\.png +(\d+)%\|.*?\| (\d\d:\d\d)<(\d\d:\d\d|\?)')
+
+
+def test_a_terminal_without_a_size_has_a_bar(monkeypatch):
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack('HHHH', 0, 0, 0, 0))
+    monkeypatch.delenv('COLUMNS', raising=False)
+    monkeypatch.delenv('LINES', raising=False)
+    job = Job(Path('image.png'), None, Path('out.png'))
+    with open(end, 'w', encoding='utf-8') as file:
+        monkeypatch.setattr(sys, 'stderr', file)
+        with shown_progress([job]) as follow:
+            follow(job)(1, 2)
+        file.flush()
+        text = os.read(terminal, 1000)
+    os.close(terminal)
+    assert b'1/1 image.png' in text and b'%|' in text
 
 
 def test_ctrl_c_within_an_image(tmp_path, tiny_checkpoint):

@@ -70,9 +70,7 @@ def test_a_fixed_size(tmp_path, capsys):
     network = windowed(image_residual=True)
     network.conv_last.reset_parameters()  # untrained, it is zero
     status, output = run(tmp_path, network, '--size', '7', '4')
-    assert (
-        status == 0 and '7x4: onnxruntime and PyTorch differ by at most' in capsys.readouterr().out
-    )
+    assert status == 0 and '7x4: onnxruntime and PyTorch differ by ' in capsys.readouterr().out
     check(output, network, [(1, 3, 7, 4), (3, 3, 7, 4)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
@@ -194,7 +192,7 @@ def test_a_file_says_what_it_is_and_can_be_checked(tmp_path, capsys):
     assert status_of(
         'export', '--weights', save(tmp_path / 'other.pth', other), '-o', output, '--check'
     )
-    assert 'net.onnx: onnxruntime differs from PyTorch by' in capsys.readouterr().err
+    assert 'net.onnx: onnxruntime differs from PyTorch at 11x14 by' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures('exporter')
@@ -282,6 +280,89 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
     assert status == 1 and how_to_install('onnx') in capsys.readouterr().err
 
 
+def acting():
+    """Return a network that changes its input, untrained as it is."""
+    network = windowed(image_residual=True)
+    network.conv_last.reset_parameters()
+    return network
+
+
+@pytest.mark.usefixtures('exporter')
+@pytest.mark.parametrize(
+    'form',
+    [
+        ['--dynamic'],
+        ['--dynamic', '--uint8'],
+        ['--size', '12', '20', '--fp16'],
+        ['--dynamic', '--uint8', '--fp16'],
+    ],
+    ids=' '.join,
+)
+def test_a_tensor_that_is_too_large_by_a_fifth_is_found(tmp_path, capsys, form):
+    onnx = pytest.importorskip('onnx')
+    status, output = run(tmp_path, acting(), *form)
+    check = ['export', '--weights', tmp_path / 'net.pth', '-o', output, '--check']
+    assert status == 0 and status_of(*check) == 0
+    sound = output.read_bytes()
+    capsys.readouterr()
+    for name in ('conv_first.weight', 'conv_last.weight'):
+        model = onnx.load_from_string(sound)
+        (tensor,) = (one for one in model.graph.initializer if one.name.endswith(name))
+        values = onnx.numpy_helper.to_array(tensor)
+        larger = (1.2 * values.astype(np.float32)).astype(values.dtype)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(larger, tensor.name))
+        onnx.save(model, output)
+        assert status_of(*check) == 1, name
+        error = capsys.readouterr().err
+        assert 'net.onnx: onnxruntime differs from PyTorch at' in error and error.count('\n') == 1
+
+
+class Session:
+    """What PyTorch computes, as onnxruntime's session has it, with a fault."""
+
+    def __init__(self, network, form, fault=lambda restored: restored):
+        self.graph, self.fault = graphs.graph(network, form), fault
+
+    def run(self, _, given):
+        with torch.no_grad():
+            restored = self.graph(torch.tensor(given['lq']), torch.tensor(given['mask'])).numpy()
+        return [self.fault(restored)]
+
+
+def in_a_batch(restored):
+    restored[2:] = restored[2:].clip(0.2, 1)
+    return restored
+
+
+def in_one_value(restored):
+    restored[0, 0, 6, 10] += 1e-3
+    return restored
+
+
+@pytest.mark.parametrize('fault', [in_a_batch, in_one_value])
+def test_a_fault_in_a_batch_alone_or_in_one_value_is_found(fault):
+    network, form, sizes = acting(), graphs.Form(), [(12, 20)]
+    assert checking.check(Session(network, form), network, sizes, form)[12, 20].largest < 1e-6
+    with pytest.raises(ValueError, match='differs from PyTorch at 12x20 by'):
+        checking.check(Session(network, form, fault), network, sizes, form)
+
+
+@pytest.mark.parametrize('uint8', [False, True])
+def test_half_precision_as_pytorch_computes_it_takes_half_of_the_limit(uint8):
+    network, form = acting(), graphs.Form(uint8, half=True)
+    found = checking.difference(Session(network, form), network, (40, 48), form)
+    assert 0.3 < found.share < 0.6
+
+
+def test_the_limit_allows_few_values_a_level():
+    assert checking.limit_of_mean(0, 100, 0) == 1e-5
+    assert checking.limit_of_mean(1e-4, 100, 0) == pytest.approx(2.1e-4)
+    assert checking.limit_of_mean(0, 100, 1 / 255) == pytest.approx(1e-5 + 2 / 255 / 100)
+    # of 10000 values a mean of 1 / 2550 sets 1000 apart by a level, with a deviation of 32
+    limit = checking.limit_of_mean(1 / 2550, 10000, 1 / 255) - 1e-5
+    assert limit * 255 * 10000 == pytest.approx(2 * 1000 + 3 * 1000**0.5 + 2)
+
+
 class Wrong(torch.nn.Module):
     """A graph that computes something else than the network."""
 
@@ -299,8 +380,8 @@ class Wrong(torch.nn.Module):
 @pytest.mark.parametrize(
     ('result', 'says'),
     [
-        ('off', 'onnxruntime differs from PyTorch by'),
-        ('nan', 'onnxruntime differs from PyTorch by nan'),
+        ('off', 'onnxruntime differs from PyTorch at 9x8 by'),
+        ('nan', 'onnxruntime differs from PyTorch at 9x8 by nan'),
         ('outside', 'onnxruntime changes pixels outside the mask at 9x8'),
     ],
 )

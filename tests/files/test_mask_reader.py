@@ -192,6 +192,9 @@ def test_a_mask_that_is_nearly_all_white_gets_a_hint():
     mask, (note,) = read_mask(saved(inverted))
     assert mask.mean() == 0.96 and note.doubt is Doubt.MOSTLY_WHITE
     assert '96% of the mask is white' in note.text and '--invert-mask' in note.text
+    inverted[:] = 255
+    inverted[0, 0] = 0
+    assert read_mask(saved(inverted))[1][0].text.startswith('99% of the mask is white')
     for rows, found in ((18, [Doubt.MOSTLY_WHITE]), (17, []), (0, [])):
         half = np.zeros((20, 20), np.uint8)
         half[:rows] = 255
