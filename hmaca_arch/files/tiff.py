@@ -2,6 +2,7 @@
 
 import io
 import struct
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import cv2
@@ -19,6 +20,7 @@ OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 2
 TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
 XMP, ICC, DNG, SUBFILE = 700, 34675, 50706, 254
 REDUCED = 1  # bit of SUBFILE
+MOST_COPIES = 16  # before the full page
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
 STRIP = 1 << 20  # bytes
@@ -43,14 +45,18 @@ def from_full_page(data: bytes) -> bytes:
 
     Such a copy, a thumbnail, may come first. The file's header then points to the next page.
     """
-    try:
-        tags = read_tags(io.BytesIO(data))
-        while tags.get(SUBFILE, 0) & REDUCED and tags.next:
+    with suppress(Exception):  # damaged: whoever decodes it says how
+        file, start = io.BytesIO(data), 0
+        tags = read_tags(file)
+        for _ in range(MOST_COPIES):  # pages may form a circle
+            if not tags.get(SUBFILE, 0) & REDUCED or not tags.next:
+                break
+            start = tags.next
+            file.seek(start)
+            tags.load(file)
+        if start:
             order = '<' if data[:2] == b'II' else '>'
-            data = data[:4] + struct.pack(order + 'I', tags.next) + data[8:]
-            tags = read_tags(io.BytesIO(data))
-    except Exception:  # damaged: whoever decodes it says how
-        pass
+            return data[:4] + struct.pack(order + 'I', start) + data[8:]
     return data
 
 

@@ -11,6 +11,7 @@ from PIL import Image, TiffImagePlugin
 from hmaca_arch.files.image_files import encode, image_of, read_image
 from hmaca_arch.files.images import decode, decode_image, list_images
 from hmaca_arch.files.metadata import upright_exif
+from hmaca_arch.files.tiff import from_full_page
 from hmaca_arch.files.verifying import see
 
 RNG = np.random.default_rng(0)
@@ -109,6 +110,15 @@ def test_a_reduced_copy_is_no_page(tmp_path):
     for kinds, count in (((False, False), 2), ((False, True, False), 2), ((True, False, False), 2)):
         with pytest.raises(ValueError, match=f'holds {count} images'):
             decode_image(pages(*kinds), 'a')
+
+
+def test_reduced_copies_in_a_circle_end():
+    data = bytearray(pages(True))
+    (first,) = struct.unpack_from('<I', data, 4)
+    (entries,) = struct.unpack_from('<H', data, first)
+    struct.pack_into('<I', data, first + 2 + 12 * entries, first)  # the next page is itself
+    assert from_full_page(bytes(data)) == data
+    assert image_of(bytes(data), 'a').pixels.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize('kind', [np.uint8, np.uint16])
