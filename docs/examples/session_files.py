@@ -71,7 +71,7 @@ cut_short = (folder / 'photos/cat.png').read_bytes()[:60000]
 (folder / 'photos/trip/broken.png').write_bytes(cut_short)
 save('masks/trip/broken.png', face)
 (folder / 'photos/trip/DSC_1.NEF').write_bytes(b'II*\0' + bytes(64))
-(folder / 'photos/trip/notes.txt').write_text('a list')
+(folder / 'photos/trip/notes.txt').write_text('a list', encoding='utf-8')
 
 for number in range(3):
     frame = data.coffee()[40:240, 200 + 4 * number : 460 + 4 * number]

@@ -56,7 +56,7 @@ class Finished:
     def __init__(self, soak, monkeypatch, folder: Path, after: int, output: str, status: int):
         self.at = [2, after]
         monkeypatch.setattr(soak, 'start', lambda *_: [])
-        monkeypatch.setattr(soak, 'kill', lambda *_: ([status], 0.0))
+        monkeypatch.setattr(soak.soak_processes, 'kill', lambda *_: ([status], 0.0))
         monkeypatch.setattr(soak.Soak, 'newest', lambda _: self.at.pop(0))
         monkeypatch.setattr(soak.Soak, 'output', staticmethod(lambda _: output))
         monkeypatch.setattr(soak.Soak, 'whole', lambda _: folder / 'whole')
