@@ -147,6 +147,7 @@ def test_a_module_that_cannot_be_imported_gets_one_line(folder, module, content,
     assert line in done.stderr and done.stderr.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_train_check_and_restore_import_it_and_option_files_cannot(folder):
     make_triplets(folder / 'data' / 'train', 2, size=64)
     make_triplets(folder / 'data' / 'test', 1, size=64, seed=1)

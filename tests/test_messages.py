@@ -244,6 +244,7 @@ def test_names_through_make_dataset_and_make_lmdb(tmp_path, capsys):
         )
 
 
+@pytest.mark.slow
 def test_names_through_check_and_train(tmp_path, triplets):
     opt = tiny_options(triplets)
     for kind in ('lq', 'mask', 'gt'):

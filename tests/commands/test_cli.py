@@ -142,6 +142,7 @@ MOVED = {'paper_tables.py': 'basicsr tables', 'export_onnx.py': 'basicsr export'
 PARTS = {'option_settings.py', 'options_schema.py', 'soak_processes.py'}  # of other scripts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'script', sorted({path.name for path in (ROOT / 'scripts').glob('*.py')} - set(MOVED) - PARTS)
 )

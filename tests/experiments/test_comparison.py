@@ -97,6 +97,7 @@ def compare(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(line, env=environment(), text=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_every_digit_is_that_of_basicsr_test(inside, triplets, checkpoints):
     opt = tiny_options(triplets)
     del opt['train'], opt['logger'], opt['datasets']['train']

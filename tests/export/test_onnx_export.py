@@ -75,6 +75,7 @@ def test_a_fixed_size(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'net.pth']
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('exporter')
 def test_any_size(tmp_path, capsys):
     network = windowed(depths=(1, 1), num_heads=(2, 2))  # the second cross attention is shifted

@@ -94,6 +94,7 @@ def test_weights_devices_and_modes_are_the_networks(mode):
     ]
 
 
+@pytest.mark.slow
 def test_a_compiled_adapter_computes_the_same():
     network = Unfolded(
         inner={

@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import cv2
+import pytest
 import torch
 from conftest import ROOT, environment
 
 from hmaca_arch import HMANet
 
 
+@pytest.mark.slow
 def test_moving_the_mask(tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / 'scripts' / 'mask_facts.py', '-o', 'facts.png'],
@@ -25,6 +27,7 @@ def test_moving_the_mask(tmp_path):
     assert cv2.imread(str(tmp_path / 'facts.png')).shape[2] == 3
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / 'folder.png').mkdir()
     for name in ('facts.abc', 'nowhere/facts.png', 'folder.png'):
