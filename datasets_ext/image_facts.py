@@ -16,7 +16,8 @@ from tqdm import tqdm
 from datasets_ext.parallel import Workers
 from datasets_ext.sources import Lmdb, pixel_digest, read_sound_mask
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.images import decode_image, read_file
+from hmaca_arch.files.images import decode_image
+from hmaca_arch.files.reading import read_file
 
 VERSION = 1  # of the cache's entries
 CHUNK = 32  # images that a process reads at once

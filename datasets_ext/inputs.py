@@ -19,8 +19,9 @@ from PIL import Image
 
 from datasets_ext.parallel import Workers
 from datasets_ext.sources import pixel_digest
-from hmaca_arch.files.images import EXTENSIONS, LARGEST_FILE, decode_image, list_images, read_file
+from hmaca_arch.files.images import decode_image
 from hmaca_arch.files.opening import FORMATS
+from hmaca_arch.files.reading import EXTENSIONS, LARGEST_FILE, list_images, read_file
 
 # The first layout that is found counts.
 SPLITS = ({'train': 'trainA', 'test': 'testA'}, {'train': 'train', 'test': 'test'})

@@ -21,9 +21,10 @@ from datasets_ext.manifest import MANIFEST
 from datasets_ext.parallel import Workers
 from datasets_ext.triplets import KINDS
 from hmaca_arch.files.atomic import replace, sync, write_atomically
-from hmaca_arch.files.images import PNG, decode_as_stored, encode_png, list_images, read_file
+from hmaca_arch.files.images import PNG, decode_as_stored, encode_png
 from hmaca_arch.files.locks import take
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.files.reading import list_images, read_file
 
 LONGEST_KEY = 511  # bytes, by LMDB
 PAGE = 4096  # bytes

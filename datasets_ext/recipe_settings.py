@@ -10,7 +10,7 @@ import numpy as np
 from hmaca_arch.degradation import POOLS
 from hmaca_arch.degradation.custom import DEGRADERS, parameters_of
 from hmaca_arch.degradation.description import LARGEST_SIGMA
-from hmaca_arch.files.images import list_images
+from hmaca_arch.files.reading import list_images
 from hmaca_arch.messages import suggestion
 
 DEGRADATIONS = ('pix', 'blur', 'noise')  # the paper's

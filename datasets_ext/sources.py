@@ -12,8 +12,8 @@ import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
-from hmaca_arch.files.images import list_images, read_file
 from hmaca_arch.files.masks import Doubt, read_mask
+from hmaca_arch.files.reading import list_images, read_file
 
 # The largest sample (8192x4096). Degrading takes 120 bytes a pixel and seconds a megapixel.
 MOST_PIXELS = 2**25

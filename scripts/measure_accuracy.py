@@ -21,7 +21,8 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
 from hmaca_arch.degradation import Degradation, pixels
-from hmaca_arch.files.images import decode_image, list_images, read_file, to_8_bit
+from hmaca_arch.files.images import decode_image, to_8_bit
+from hmaca_arch.files.reading import list_images, read_file
 from hmaca_arch.restoring.measuring import Measured, measure
 from hmaca_arch.restoring.regions import marked_box
 

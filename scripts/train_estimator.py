@@ -26,7 +26,8 @@ from measure_accuracy import painted
 
 from hmaca_arch.cli import end
 from hmaca_arch.degradation import pixels
-from hmaca_arch.files.images import decode_image, list_images, read_file, to_8_bit
+from hmaca_arch.files.images import decode_image, to_8_bit
+from hmaca_arch.files.reading import list_images, read_file
 from hmaca_arch.restoring.measuring import CARRIED, GAP, compressed_areas
 from hmaca_arch.restoring.measuring.border import depth_of
 from hmaca_arch.restoring.measuring.lossy import KINDS, features

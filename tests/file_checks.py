@@ -28,7 +28,7 @@ from datasets_ext.make_lmdb import _key
 from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch import cli
-from hmaca_arch.files.images import list_images
+from hmaca_arch.files.reading import list_images
 
 SECONDS = 60  # for one file and one of the commands
 MEGABYTES = 4000  # beyond what the process had before

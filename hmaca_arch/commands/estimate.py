@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hmaca_arch.commands.parsing import Parser
 from hmaca_arch.files.image_files import read_image
-from hmaca_arch.files.images import read_file
 from hmaca_arch.files.masks import read_mask
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.messages import say
 from hmaca_arch.restoring.measuring import Measured, measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file

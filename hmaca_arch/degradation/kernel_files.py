@@ -13,7 +13,8 @@ from hmaca_arch.degradation.custom import DEGRADERS
 from hmaca_arch.degradation.description import FORM, UNKNOWN, Degradation
 from hmaca_arch.degradation.kernels import FORM as KERNEL_FORM
 from hmaca_arch.degradation.kernels import Kernel
-from hmaca_arch.files.images import decode, read_file
+from hmaca_arch.files.images import decode
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.messages import printable
 
 MAX_PIXELS = 2**20  # of a kernel's file, most of which may be black

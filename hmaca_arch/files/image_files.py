@@ -15,11 +15,12 @@ from PIL import Image
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, FORMATS
 from hmaca_arch.files.gif import as_palette
-from hmaca_arch.files.images import MAX_PIXELS, StoredImage, decode, read_file
+from hmaca_arch.files.images import MAX_PIXELS, StoredImage, decode
 from hmaca_arch.files.metadata import EXIF_MARK, upright_exif, upright_xmp
 from hmaca_arch.files.opening import need_heic
 from hmaca_arch.files.png import HEADER, Chunk, write_png
 from hmaca_arch.files.png import chunks_of_metadata as png_metadata
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import write_tiff
 from hmaca_arch.messages import reason_of
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hmaca_arch.files.images import decode, read_file
+from hmaca_arch.files.images import decode
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, scales
 from hmaca_arch.files.jpeg_coefficients import OTHER_READER, digest, digest_of, read_coefficients
 from hmaca_arch.files.jpeg_markers import MORE_IMAGES, frame_of
 from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.verifying import see
 
 

@@ -99,12 +99,16 @@ def read_mask(
     return mask, notes + (note_mostly_white(mask) if isinstance(given, bytes) else [])
 
 
+def percent_white(mask: np.ndarray) -> int:
+    """Return how much of a mask (h, w) of 0 to 1 is white; 100 means all."""
+    return int(100 * round(float(mask.mean()), 6)) if mask.size else 0
+
+
 def note_mostly_white(mask: np.ndarray) -> list[Note]:
     """Return a note if a mask (h, w) of 0 to 1 was probably meant the other way round."""
-    share = round(float(mask.mean()), 6) if mask.size else 0.0
-    if share < MOSTLY:
+    percent = percent_white(mask)
+    if percent < 100 * MOSTLY:
         return []
-    percent = int(100 * share)  # 100 % means all
     text = f'{percent}% of the mask is white, which is restored; if black is, use --invert-mask'
     return [Note(Doubt.MOSTLY_WHITE, text)]
 

@@ -40,7 +40,7 @@ RAW, DIFFERENCES = 1, 2  # values of COMPRESSION and PREDICTOR
 CODECS = {5: 'tiff_lzw', 8: 'tiff_adobe_deflate', 32946: 'tiff_adobe_deflate', 32773: 'packbits'}
 DTYPES = {(8, UNSIGNED): 'u1', (16, UNSIGNED): 'u2', (32, FLOAT): 'f4'}
 LARGEST_PIECE = 1 << 26  # bytes; larger strips are no use
-MOST_ROWS = 1 << 20  # that are told apart
+MOST_ROWS = 1 << 20  # that are replaced one by one
 
 Bounds = tuple[int, int, int, int]  # top, left, bottom, right
 
@@ -119,7 +119,7 @@ def layout_of(path: Path, most: int) -> Layout | None:
 
 
 def _holds(layout: Layout, size: int) -> bool:
-    """Tell whether all pieces are in a file of that size, apart, and can be written anew."""
+    """Tell whether all pieces are in a file of that size, apart, and can be written again."""
     ends = layout.starts + layout.counts
     order = np.argsort(layout.starts)
     apart = (ends[order][:-1] <= layout.starts[order][1:]).all()

@@ -6,6 +6,7 @@ are replaced in place. So memory and time follow the region, and every tag is ke
 """
 
 import io
+import shutil
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +26,7 @@ from hmaca_arch.files.tiff import (
     read_tags,
 )
 from hmaca_arch.files.tiff_layout import CODECS, RAW, Bounds, Layout
+from hmaca_arch.messages import reason_of
 
 
 def read_part(layout: Layout, bounds: Bounds, pixels: np.ndarray) -> None:
@@ -54,8 +56,7 @@ def write_part(layout: Layout, file: BinaryIO, bounds: Bounds, pixels: np.ndarra
         OSError, ValueError: see `read_part`.
     """
     with open(layout.path, 'rb') as source:
-        while block := source.read(1 << 20):
-            file.write(block)
+        shutil.copyfileobj(source, file)
         for piece in layout.pieces(bounds):
             found = _decoded(layout, source, piece)
             top, left, bottom, right = _common(layout.bounds(piece), bounds)
@@ -63,7 +64,7 @@ def write_part(layout: Layout, file: BinaryIO, bounds: Bounds, pixels: np.ndarra
             part = found[top - first_row : bottom - first_row, left - first_column :]
             part = part[:, : right - left]
             new = pixels[top - bounds[0] : bottom - bounds[0], left - bounds[1] : right - bounds[1]]
-            if not np.array_equal(part, new):
+            if part.tobytes() != new.tobytes():  # NaN is not equal to itself
                 part[:] = new
                 _replace(layout, file, piece, found)
 
@@ -109,7 +110,7 @@ def _decoded(layout: Layout, file: BinaryIO, piece: int) -> np.ndarray:
     except Exception as error:  # the decoders raise almost anything
         raise ValueError(
             f'{layout.path}: cannot be read as an image: its strip or tile {piece} is damaged '
-            f'({" ".join(str(error).split())[:80]})'
+            f'({reason_of(error, 80)})'
         ) from None
     found = found.astype(layout.dtype.newbyteorder('='))
     return np.add.accumulate(found, axis=1, dtype=found.dtype) if layout.differences else found

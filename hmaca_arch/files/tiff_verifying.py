@@ -14,6 +14,7 @@ import tifffile
 from hmaca_arch.files.image_files import largest_change
 from hmaca_arch.files.tiff import swap_red_and_blue
 from hmaca_arch.files.tiff_layout import Bounds, Layout
+from hmaca_arch.messages import reason_of
 
 ROWS = 256
 PLACES = {273, 279, 324, 325}  # tags that say where pixels are
@@ -40,14 +41,25 @@ def verify_part(
     Raises:
         ValueError: it is not so, saying what is different.
     """
-    paths = layout.path, path, layout.shape[2]
+    name = name or path
     with tifffile.TiffFile(layout.path) as source, tifffile.TiffFile(path) as written:
         before, after = source.pages.first, written.pages.first
         if _tags(before) != _tags(after):
-            raise ValueError(f'{name or path}: not verified: its tags are not those of the input')
-        parts = _parts(before, after, bounds) if _decodes(before) else _rows(*paths)
-        for top, left, old, new in parts:
-            _compare(name or path, (top, left), old, new, bounds, intended, mask)
+            raise ValueError(f'{name}: not verified: its tags are not those of the input')
+        try:
+            for top, left, old, new in _parts(before, after, layout, bounds):
+                _compare(name, (top, left), old, new, bounds, intended, mask)
+        except _Unreadable as error:
+            if layout.shape[2] == 4:  # OpenCV multiplies colours by alpha
+                raise ValueError(
+                    f'{name}: not verified: tifffile cannot read it ({error})'
+                ) from None
+            for top, old, new in _rows(layout.path, path, name):
+                _compare(name, (top, 0), old, new, bounds, intended, mask)
+
+
+class _Unreadable(Exception):
+    """tifffile does not decode a strip or tile: it is damaged, or a package is missing."""
 
 
 def _tags(page: tifffile.TiffPage) -> dict[int, object]:
@@ -55,57 +67,50 @@ def _tags(page: tifffile.TiffPage) -> dict[int, object]:
 
 
 def _parts(
-    before: tifffile.TiffPage, after: tifffile.TiffPage, bounds: Bounds
+    before: tifffile.TiffPage, after: tifffile.TiffPage, layout: Layout, bounds: Bounds
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield each part of two files that has other bytes or lies within bounds.
 
     Yields:
         The part's first row and column, and its pixels (h, w, c) in both.
+
+    Raises:
+        _Unreadable: such a part cannot be decoded.
     """
     if before.is_memmappable and after.is_memmappable:
-        height, width, samples = before.imagelength, before.imagewidth, before.samplesperpixel
+        height, width, samples = layout.shape
         for top in range(0, height, ROWS):
             rows = (min(ROWS, height - top), width, samples)
             yield top, 0, _read(before, top, rows), _read(after, top, rows)
         return
     for number in range(len(before.dataoffsets)):
         data = [_bytes(page, number) for page in (before, after)]
-        top, left, old = _decoded(before, data[0], number)
-        if data[0] != data[1] or _meet((top, left, top + len(old), left + old.shape[1]), bounds):
-            yield top, left, old, _decoded(after, data[1], number)[2]
+        top, left, bottom, right = layout.bounds(number)
+        if data[0] != data[1] or _meet((top, left, bottom, right), bounds):
+            old, new = (_decoded(page, one, number) for page, one in zip((before, after), data))
+            yield top, left, old, new
 
 
-def _decoded(page: tifffile.TiffPage, data: bytes, number: int) -> tuple[int, int, np.ndarray]:
-    """Return a piece's first row and column, and its pixels (h, w, c) in the image."""
-    found, (_, _, top, left, _), (_, height, width, _) = page.decode(data, number)
-    if found is None:
-        raise ValueError(f'{page.parent.filename}: not verified: a strip or tile is empty')
-    return top, left, found[0, :height, :width]
-
-
-def _decodes(page: tifffile.TiffPage) -> bool:
-    """Tell whether tifffile has the codec; for some it needs a package."""
+def _decoded(page: tifffile.TiffPage, data: bytes, number: int) -> np.ndarray:
+    """Return a piece's pixels (h, w, c) in the image."""
     try:
-        return page.is_memmappable or page.decode(_bytes(page, 0), 0)[0] is not None
-    except ValueError:
-        return False
+        found, _, (_, height, width, _) = page.decode(data, number)
+        return np.asarray(found)[0, :height, :width]
+    except Exception as error:  # each codec raises its own
+        raise _Unreadable(reason_of(error, 80)) from None
 
 
-def _rows(
-    source: Path, written: Path, channels: int
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Yield the rows of two files as OpenCV reads them, see `_parts`; all of them are in memory."""
-    if channels == 4:  # OpenCV multiplies colours by alpha
-        raise ValueError(f'{written}: not verified: tifffile needs the package imagecodecs for it')
+def _rows(source: Path, written: Path, name: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield rows of two files as OpenCV reads them, with the first; all are in memory."""
     files = []
     for path in (source, written):
         data = np.fromfile(path, np.uint8)
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
-            raise ValueError(f'{path}: not verified: neither tifffile nor OpenCV can read it')
+            raise ValueError(f'{name}: not verified: neither tifffile nor OpenCV can read it')
         files.append(swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1)))
     for top in range(0, len(files[0]), ROWS):
-        yield top, 0, files[0][top : top + ROWS], files[1][top : top + ROWS]
+        yield top, files[0][top : top + ROWS], files[1][top : top + ROWS]
 
 
 def _read(page: tifffile.TiffPage, top: int, shape: tuple[int, ...]) -> np.ndarray:

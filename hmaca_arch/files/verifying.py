@@ -15,11 +15,12 @@ import tifffile
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
-from hmaca_arch.files.images import UPRIGHT, StoredImage, decode, read_file
+from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
@@ -61,7 +62,8 @@ def see(data: bytes) -> Seen | None:
 
 def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
     """Give transparent pixels of a GIF their colour of its palette; OpenCV makes one up."""
-    control = data.find(b'\x21\xf9\x04')
+    palette = 3 * 2 ** (1 + (data[10] & 7))
+    control = data.find(b'\x21\xf9\x04', 13 + palette)
     if data[10] & 0x80 and control >= 0:
         colour = data[13 + 3 * data[control + 6] :][:3]
         pixels[pixels[..., 3] == 0, :3] = np.frombuffer(colour, np.uint8)

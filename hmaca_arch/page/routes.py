@@ -17,8 +17,8 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hmaca_arch.files.images import read_file
 from hmaca_arch.files.opening import readable
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.inference import Restorer
 from hmaca_arch.page import examples, work
 from hmaca_arch.page.forms import attachment, file_of, notes_header, number_of, settings_of, text_of

@@ -9,10 +9,11 @@ from PIL import Image
 from hmaca_arch.degradation import regions
 from hmaca_arch.files.formats import BY_ENDING
 from hmaca_arch.files.image_files import check_output, encode, image_of, largest_change, read_image
-from hmaca_arch.files.images import StoredImage, read_file, to_8_bit
+from hmaca_arch.files.images import StoredImage, to_8_bit
 from hmaca_arch.files.jpeg_blocks import Changes, changes_of, replace_blocks
-from hmaca_arch.files.masks import Doubt, read_mask
+from hmaca_arch.files.masks import Doubt, percent_white, read_mask
 from hmaca_arch.files.opening import MAX_PIXELS
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff_layout import layout_of
 from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.inference import Restorer
@@ -46,8 +47,9 @@ def read_upload_mask(data: bytes, name: str, upload: Upload) -> tuple[np.ndarray
             f'{name}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image '
             f'{upload.width}x{upload.height}; expected equal sizes'
         )
-    percent = int(100 * round(float(mask.mean()), 6))  # as `note_mostly_white` has it
-    inverted = f'{percent}% of the mask is white, which is restored; if black is, invert it'
+    inverted = (
+        f'{percent_white(mask)}% of the mask is white, which is restored; if black is, invert it'
+    )
     return mask, [inverted if note.doubt is Doubt.MOSTLY_WHITE else note.text for note in notes]
 
 
@@ -62,7 +64,7 @@ def restore(restorer: Restorer, job: PageJob) -> None:
     notes = [*job.notes, *image.notes]
     if settings.degradation == 'auto' and 'degradation' not in restorer.adapter.takes:
         notes += describe_degradation(image.pixels, job.mask, jpeg)
-    done = restorer.run(
+    done = restorer.patch(
         image.pixels,
         job.mask.astype(bool),
         settings.degradation,
@@ -73,8 +75,9 @@ def restore(restorer: Restorer, job: PageJob) -> None:
         jpeg=jpeg,
     )
     job.box, job.regions = marked_box(job.mask), len(done.regions)
-    restored, mask = done.image[job.box.area], job.mask[job.box.area]
-    change = largest_change(image.pixels, done.image, job.mask)
+    restored, mask = done.pixels[job.box.within(done.box).area], job.mask[job.box.area]
+    area = done.box.area
+    change = largest_change(image.pixels[area], done.pixels, job.mask[area])
     notes += [*done.notes, f'before saving, the largest change outside the mask is {change}']
     if job.upload.truth.exists():
         notes.append(compare(job, image.pixels[job.box.area], restored))

@@ -11,8 +11,9 @@ import numpy as np
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import LOSSY
 from hmaca_arch.files.image_files import read_image
-from hmaca_arch.files.images import StoredImage, read_file
+from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.masks import Doubt, Note, note_mostly_white, read_mask
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.restoring.image_arrays import size_of
 from hmaca_arch.restoring.regions import marked_box
 

@@ -14,10 +14,11 @@ from hmaca_arch.files import jpeg_coefficients
 from hmaca_arch.files.atomic import write_atomically
 from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
 from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
-from hmaca_arch.files.images import StoredImage, read_file
+from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.jpeg_verifying import verify_blocks
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff_layout import Layout, layout_of
 from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.files.tiff_verifying import verify_part

@@ -22,8 +22,9 @@ _init_worker = basicsr.data.worker_init_fn
 
 
 def init_worker(*args: Any, **kwargs: Any) -> None:
-    """Initialise a loader's worker, which must not end before training does."""
+    """Initialise a loader's worker, which must end with training, neither before nor after."""
     stopping.ignore_signals_in_worker()
+    stopping.end_with_parent()
     _init_worker(*args, **kwargs)
 
 

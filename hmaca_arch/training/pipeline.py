@@ -163,12 +163,9 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
     module = basicsr.train if is_train else basicsr.test
     module.parse_options = partial(starting.parse, args=args)
     pipeline = module.train_pipeline if is_train else module.test_pipeline
-    stopped = None
     try:
         with logs.quiet_threads(), stopping.noting_signals() if is_train else nullcontext():
-            _call(pipeline, root_path)
-    except stopping.Stopped as error:
-        stopped = error.with_traceback(None)  # whose frames hold the model
+            stopped = _call(pipeline, root_path)
     except Exception as error:
         explanation = _explanation(error)
         if explanation is None:
@@ -184,19 +181,28 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
         raise stopped
 
 
-def _call(pipeline: Callable[[str], None], root_path: str) -> None:
+def _call(pipeline: Callable[[str], None], root_path: str) -> stopping.Stopped | None:
     """Run a pipeline; after a signal, the end of the other processes is no error.
 
     A signal reaches all processes, of which one may not have begun yet and ends at once.
+
+    Returns:
+        What stopped it; None at its end. The model and the loaders are freed by then, while signals
+        are only noted: Ctrl-C in a destructor would show a traceback.
     """
     try:
         pipeline(root_path)
+    except stopping.Stopped as stopped:
+        stopping.end_workers()
+        return stopped.with_traceback(None)  # whose frames hold all of it
     except RuntimeError as error:
         number = stopping.received()
         if not number or not distributed.lost_others(error):
             raise
         say('Another process ended first: --auto_resume goes on from the newest checkpoint.')
-        raise stopping.Stopped(stopping.EXIT_CODES[number], together=False) from None
+        stopping.end_workers()
+        return stopping.Stopped(stopping.EXIT_CODES[number], together=False)
+    return None
 
 
 def _explanation(error: Exception) -> str | None:

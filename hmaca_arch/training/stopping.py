@@ -7,9 +7,11 @@ does not wait for the iteration (`hmaca_arch.interrupts`).
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -85,6 +87,22 @@ def ignore_signals_in_worker() -> None:
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _print_unless_disconnected
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it has ended, however that was.
+
+    torch's workers look for the parent too. They take another process for it if it ended before
+    they first looked.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _print_unless_disconnected(kind, error, traceback) -> None:

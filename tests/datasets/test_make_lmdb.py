@@ -17,7 +17,8 @@ from PIL import Image
 from datasets_ext import make_lmdb as module
 from datasets_ext.make_lmdb import make_lmdb, map_size
 from datasets_ext.sources import Lmdb
-from hmaca_arch.files.images import decode_image, list_images
+from hmaca_arch.files.images import decode_image
+from hmaca_arch.files.reading import list_images
 
 
 def main(arguments) -> int:

@@ -23,7 +23,8 @@ from datasets_ext.masked_degradation_dataset import MaskedDegradationDataset
 from datasets_ext.masked_paired_image_dataset import MaskedPairedImageDataset
 from hmaca_arch.commands import restore as restore_command
 from hmaca_arch.files import images
-from hmaca_arch.files.images import decode, decode_image, read_file
+from hmaca_arch.files.images import decode, decode_image
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.inference import load_restorer
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_image, encode_png, list_images, to_8_bit
+from hmaca_arch.files.images import decode_image, encode_png, to_8_bit
 from hmaca_arch.files.masks import read_mask
+from hmaca_arch.files.reading import list_images
 
 
 @pytest.fixture(scope='module')

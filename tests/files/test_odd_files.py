@@ -9,8 +9,9 @@ from picture_writers import chunk, saved, tiff, with_chunk
 from PIL import Image, TiffImagePlugin
 
 from hmaca_arch.files.image_files import encode, image_of, read_image
-from hmaca_arch.files.images import decode, decode_image, list_images
+from hmaca_arch.files.images import decode, decode_image
 from hmaca_arch.files.metadata import upright_exif
+from hmaca_arch.files.reading import list_images
 from hmaca_arch.files.tiff import from_full_page
 from hmaca_arch.files.verifying import see
 

@@ -194,7 +194,7 @@ def test_files_that_are_read_whole(tmp_path, monkeypatch):
     tables = layout_of(path, MOST).tables
     narrow = layout_of(path, MOST)._replace(tables=(tables[0], (tables[1][0], 1)))
     assert tiff_layout._holds(layout_of(path, MOST), 10**5)
-    assert not tiff_layout._holds(narrow, 10**5)  # what is written anew may have too many bytes
+    assert not tiff_layout._holds(narrow, 10**5)  # what is written again may have too many bytes
     monkeypatch.setattr(tiff_layout, 'LARGEST_PIECE', 7 * WIDTH * 3 - 1)
     assert layout_of(path, MOST) is None
 

@@ -267,6 +267,38 @@ def test_a_worker_that_hangs(basicsr_here, options, tmp_path, monkeypatch):
     assert not multiprocessing.active_children()
 
 
+ORPHAN = """
+import multiprocessing, os, signal, time
+from hmaca_arch.training import stopping
+
+def work(pipe):
+    stopping.ignore_signals_in_worker()
+    stopping.end_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(600)
+
+here, there = multiprocessing.Pipe()
+multiprocessing.get_context('fork').Process(target=work, args=(there,)).start()
+print(here.recv(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+def test_a_worker_ends_with_a_killed_main_process(tmp_path):
+    with open(tmp_path / 'pid', 'wb') as file:  # no pipe: the worker would hold it open
+        subprocess.run([sys.executable, '-c', ORPHAN], env=environment(), stdout=file)
+    worker, deadline = int((tmp_path / 'pid').read_text('utf-8')), time.time() + 60
+    while time.time() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail('the worker lives on')
+
+
 def _hand_over(pipe) -> None:
     basicsr_replacements.init_worker(worker_id=0, num_workers=1, rank=0, seed=0)
     pipe.send(resource_sharer.DupFd(0))
