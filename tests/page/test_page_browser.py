@@ -233,7 +233,7 @@ def test_a_failure_is_told_and_the_mask_stays(page, photo, served, monkeypatch):
     painted = page.mask()
     monkeypatch.setattr(
         served.routes.restorer,
-        'run',
+        'patch',
         lambda *_, **__: (_ for _ in ()).throw(ValueError('so it is')),
     )
     page.click('#restore')
@@ -466,13 +466,13 @@ def test_an_example_and_going_on_from_its_result(desk):
 
 def test_the_degradation_is_told_as_written(desk, photo, served, monkeypatch):
     seen = []
-    run = served.routes.restorer.run
+    patch = served.routes.restorer.patch
 
     def spy(image, mask, degradation, progress, **settings):
         seen.append((degradation, settings['context'], settings['feather']))
-        return run(image, mask, degradation, progress, **settings)
+        return patch(image, mask, degradation, progress, **settings)
 
-    monkeypatch.setattr(served.routes.restorer, 'run', spy)
+    monkeypatch.setattr(served.routes.restorer, 'patch', spy)
     open_photo(desk, photo)
     desk.drag([desk.at(20, 20), desk.at(60, 60)])
 
