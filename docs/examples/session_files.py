@@ -4,11 +4,15 @@ python docs/examples/session_files.py FOLDER
 """
 
 import sys
+import unicodedata
 from pathlib import Path
 
+import cv2
+import imagecodecs
 import numpy as np
+import pillow_heif
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 
 from hmaca_arch.degradation import pixels
@@ -28,6 +32,7 @@ def save(name: str, image: np.ndarray, **options: object) -> None:
     Image.fromarray(image).save(path, **options)
 
 
+pillow_heif.register_heif_opener()
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(0)
 
@@ -78,3 +83,65 @@ for number in range(3):
     logo = rectangle(frame, 90, 70, 48, 40)
     save(f'frames/{number + 1:04}.png', pixels.pixelate(frame, logo[..., None] > 0, 6, 'mean'))
 save('logo.png', logo)
+
+# The cat in other formats, for one mask: colours that have to be converted, and what is not read.
+profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+exif = Image.Exif()
+exif[0x010F] = 'a camera'  # who made it
+for kind in ('avif', 'bmp', 'gif', 'heic', 'jfif', 'jpe', 'webp'):
+    save(f'kinds/{kind}.{kind}', cat, quality=95)
+save('kinds/png.png', cat, dpi=(300, 300), icc_profile=profile, exif=exif)
+Image.fromarray(cat).convert('CMYK').save(folder / 'kinds/cmyk.tif')
+lab = Image.fromarray(cat).convert('RGB')
+lab = ImageCms.profileToProfile(
+    lab, ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), outputMode='LAB'
+)
+lab.save(folder / 'kinds/lab.tif')
+tifffile.imwrite(folder / 'kinds/float.tif', (cat / 255).astype(np.float32))
+(folder / 'kinds/jxl.jxl').write_bytes(b'\xff\x0a' + bytes(64))
+Image.fromarray(cat).save(
+    folder / 'kinds/moving.gif', save_all=True, append_images=[Image.fromarray(255 - cat)]
+)
+
+# The cup as JPEG files of every make.
+for name, options in {
+    'progressive': {'progressive': True},
+    '444': {'subsampling': '4:4:4'},
+    '422': {'subsampling': '4:2:2'},
+}.items():
+    save(f'jpegs/{name}.jpg', cup, quality=90, **options)
+Image.fromarray(cup).convert('L').save(folder / 'jpegs/gray.jpg', quality=90)
+Image.fromarray(cup).convert('CMYK').save(folder / 'jpegs/cmyk.jpg', quality=90)
+deep = imagecodecs.jpeg8_encode(cup.astype(np.uint16) * 16, level=90, bitspersample=12)
+(folder / 'jpegs/twelve.jpg').write_bytes(deep)
+turned = Image.Exif()
+turned[0x0112] = 6  # to be turned by a quarter when shown
+upright = Image.fromarray(cup).transpose(Image.Transpose.ROTATE_90)
+upright.save(folder / 'jpegs/turned.jpg', quality=90, exif=turned)
+
+# A scan with dust, and what names, alpha and depth masks and images have.
+page = np.repeat(np.repeat(data.page(), 4, axis=0), 4, axis=1)
+dust = np.zeros(page.shape, np.uint8)
+for y, x in zip(rng.integers(8, page.shape[0] - 8, 300), rng.integers(8, page.shape[1] - 8, 300)):
+    dust[y - 2 : y + 3, x - 2 : x + 3] = 255
+save('scan.png', pixels.noise(page[..., None], dust[..., None] > 0, rng, 40)[..., 0])
+save('dust.png', dust)
+save('names/Café.png', cat)  # composed, as Linux and Windows write it
+save('names/DOG.PNG', cat)
+save('names/hare.png', cat)
+for name in (unicodedata.normalize('NFD', 'Café'), 'dog_mask', 'hare_mask001'):
+    save(f'name_masks/{name}.png', face)
+save('other_masks/hare-selection.png', cv2.GaussianBlur(face, (0, 0), 3))
+gray = Image.fromarray(cat[..., 0].astype(np.uint16) * 257)
+gray.save(folder / 'gray16.png', transparency=5000)
+premultiplied = np.dstack([cat, np.full(cat.shape[:2], 128, np.uint8)])
+premultiplied[..., :3] = premultiplied[..., :3] // 2
+tifffile.imwrite(
+    folder / 'premultiplied.tif',
+    premultiplied.astype(np.uint16) * 257,
+    photometric='rgb',
+    extrasamples=['assocalpha'],
+)
+damaged = bytearray((folder / 'kinds/png.png').read_bytes())
+damaged[damaged.index(b'iCCP') + 8] ^= 1  # a profile with a wrong checksum
+(folder / 'bad_checksum.png').write_bytes(damaged)

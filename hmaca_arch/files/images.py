@@ -8,7 +8,7 @@ What is accepted: PNG, JPEG, WebP, BMP, TIFF and GIF, whatever the file's ending
 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The
 EXIF orientation is applied. Refused, with the file named: real transparency, signed numbers,
 animations and files of several pages, damaged files, and what is no file at all. Restoring keeps
-transparency, and converts CMYK, CIELAB, floating point, JPEG of 12 bits, AVIF and HEIC.
+transparency, and converts CMYK, CIELAB, floating point, rare kinds of JPEG, AVIF and HEIC.
 """
 
 import io
@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hmaca_arch.files.deep_jpeg import NOTE, decode_deep_jpeg, is_deep_jpeg
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import TIFF_MARKS
 from hmaca_arch.files.metadata import (
@@ -35,6 +34,7 @@ from hmaca_arch.files.metadata import (
 from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_image
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
+from hmaca_arch.files.rare_jpeg import decode_rare_jpeg, rarity
 from hmaca_arch.files.tiff import (
     HEIGHT,
     ICC,
@@ -115,8 +115,8 @@ def decode(
     Args:
         data: the file's content.
         name: what errors call it.
-        convert: accept what has to be converted: CMYK, CIELAB, floating point, 12 bits, AVIF,
-            HEIC.
+        convert: accept what has to be converted: CMYK, CIELAB, floating point, rare kinds of
+            JPEG, AVIF, HEIC.
         max_pixels: larger images are refused.
 
     Raises:
@@ -127,9 +127,11 @@ def decode(
         data = from_full_page(data) if data[:4] in TIFF_MARKS else data
         if convert and is_float(data):
             return _decode_float(data, max_pixels)
-        if convert and is_deep_jpeg(data):
-            pixels, stand_in = decode_deep_jpeg(data, name, max_pixels)
-            found = _decode_opened(stand_in, data, [NOTE], convert)
+        if kind := rarity(data):
+            if not convert:
+                raise ValueError(f'{kind}; convert it to PNG first')
+            pixels, stand_in, notes = decode_rare_jpeg(data, name, max_pixels)
+            found = _decode_opened(stand_in, data, notes, convert)
             turn = UPRIGHT.get(found.orientation, lambda as_is: as_is)
             return found._replace(pixels=turn(pixels))
         with open_image(data, name, convert, max_pixels) as image:

@@ -20,6 +20,7 @@ from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks
+from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import from_full_page, is_float
 
@@ -45,9 +46,9 @@ def see(data: bytes) -> Seen | None:
     """Read an image file with tifffile or OpenCV; None if neither can."""
     if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
-    pixels = cv2.imdecode(
-        np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    )
+    as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    with quiet():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), as_stored)
     if pixels is None:
         return None
     pixels = pixels.reshape(*pixels.shape[:2], -1)

@@ -19,6 +19,7 @@ from hmaca_arch.inference import Restorer
 from hmaca_arch.messages import how_to_install
 from hmaca_arch.restoring import image_jobs, storing
 
+DATA = Path(__file__).parents[1] / 'data'
 PIXELS = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8),
     (64, 48),
@@ -193,6 +194,21 @@ def test_12_bits_become_png_with_a_note(run, gray):
     assert found.dtype == np.uint16 and far[outside].mean() < 0.01 < far[~outside].mean()
     with Image.open('out.png') as image:
         assert image.getexif()[0x010F] == 'A maker' and round(image.info['dpi'][0]) == 300
+
+
+def test_arithmetic_coding_becomes_png_with_a_note(run):
+    # PIXELS at quality 95 by `jpegtran -arithmetic`; no library for Python writes such files
+    data = (DATA / 'files' / 'arithmetic.jpg').read_bytes()
+    source = saved(Image.new('RGB', (8, 8)), 'JPEG', exif=exif_of(3), dpi=(300, 300))
+    Path('in.jpg').write_bytes(jpeg_markers.with_markers(data, source))
+    Image.fromarray(MASK[::-1, ::-1]).save('mask.png')
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify')
+    assert code == 0 and 'it is coded arithmetically, so that as JPEG all of it would be' in err
+    found = cv2.imread('out.png', cv2.IMREAD_UNCHANGED)[::-1, ::-1, ::-1]
+    far = np.abs(found - PIXELS.astype(int))
+    assert found.dtype == np.uint8 and far[MASK == 0].mean() < 3 < 20 < far[MASK > 0].mean()
+    with Image.open('out.png') as image:
+        assert round(image.info['dpi'][0]) == 300
 
 
 def test_12_bits_that_cannot_be_read_are_one_line(run, monkeypatch):
