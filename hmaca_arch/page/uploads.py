@@ -10,9 +10,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hmaca_arch.files.image_files import read_image
+from hmaca_arch.files.image_files import image_of
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.messages import one_line, printable
 from hmaca_arch.page.guard import Refused
 
@@ -83,7 +84,8 @@ class Upload:
             ValueError: it cannot be read; in one line that starts with its name.
         """
         try:
-            return read_image(self.path, MOST_PIXELS)
+            # Under its own name, as raw files of cameras are told by their endings.
+            return image_of(read_file(self.path), self.name, MOST_PIXELS)
         except ValueError as error:
             raise ValueError(one_line(error).replace(str(self.path), self.name)) from None
 

@@ -109,6 +109,11 @@ def test_what_is_no_image_is_named_and_not_kept(uploads, tmp_path, data):
     assert not list(tmp_path.iterdir()) and not uploads.known
 
 
+def test_a_raw_file_of_a_camera_is_told_by_its_name(uploads):
+    with pytest.raises(ValueError, match=r'^DSC_1\.NEF: .* it is a raw file of a camera; develop'):
+        uploads.add('me', b'II*\0' + bytes(64), 'DSC_1.NEF')
+
+
 def claiming(width, height):
     """A PNG of a few bytes that claims to be large."""
     header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
@@ -125,7 +130,7 @@ def claiming(width, height):
 )
 @pytest.mark.filterwarnings('error')
 def test_too_many_pixels_are_refused_before_they_are_decoded(uploads, size, monkeypatch):
-    monkeypatch.setattr(module, 'read_image', lambda *given: pytest.fail('it was decoded'))
+    monkeypatch.setattr(module, 'image_of', lambda *given: pytest.fail('it was decoded'))
     with pytest.raises(ValueError, match=r'^a\.png: .* too many pixels; the page takes 80 mill'):
         uploads.add('me', claiming(*size), 'a.png')
 
