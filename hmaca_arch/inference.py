@@ -33,6 +33,7 @@ from hmaca_arch.restoring.batching import (
     Progress,
     Sizes,
     check_settings,
+    usual_batch,
 )
 from hmaca_arch.restoring.blending import Paste
 from hmaca_arch.restoring.grouping import EVEN, find_regions
@@ -175,7 +176,7 @@ class Restorer:
         context: int = CONTEXT,
         feather: int = 0,
         soft_mask: bool = False,
-        batch: int = 8,
+        batch: int | None = None,
         tile: int = TILE,
         jpeg: int | None = None,
     ) -> Patch:
@@ -192,7 +193,8 @@ class Restorer:
             feather: pixels over which the restored region fades in, inside the mask.
             soft_mask: blend by the mask's gray values. Otherwise pixels above the middle are
                 restored and all others left.
-            batch: most crops of equal size that go through the network at once.
+            batch: most crops of equal size that go through the network at once; None: 8, on a CPU
+                1.
             tile: longest side of what goes through the network at once; larger regions are tiled.
             jpeg: for 'auto': the quality of the JPEG file that the image is from, 0 if it is from
                 none, None to find out.
@@ -201,6 +203,7 @@ class Restorer:
             ValueError: see `restore`.
         """
         check_settings(context, feather, batch, tile)
+        batch = usual_batch(self.device) if batch is None else batch
         given = check_mask(mask)
         if given.shape != pixels.shape[:2]:
             raise ValueError(

@@ -278,7 +278,7 @@ def dust(height: int, width: int, count: int, seed: int = 0) -> np.ndarray:
 
 def test_dust_goes_through_the_network_as_small_crops_in_batches():
     network, image, mask = Pointwise(), picture(1200, 1600, 3), dust(1200, 1600, 60)
-    done = Restorer(network).run(image, mask)
+    done = Restorer(network).run(image, mask, batch=8)
     np.testing.assert_array_equal(done.image, np.where(mask[..., None], 255 - image, image))
     pixels = sum(count * height * width for count, _, height, width in network.seen)
     assert pixels <= 60 * 80 * 80 and len(network.seen) <= len(done.regions) / 3
@@ -338,11 +338,13 @@ def test_feathering_fades_in_from_the_border():
 def test_tiles_of_a_pointwise_network_leave_no_trace():
     network = Pointwise()
     image, mask = picture(230, 500, 3), np.full((230, 500), 255, np.uint8)
-    result = Restorer(network).restore(image, mask, tile=100)
+    result = Restorer(network).restore(image, mask, tile=100, batch=8)
     np.testing.assert_array_equal(result, 255 - image)
-    assert {shape[2:] for shape in network.seen} == {(100, 100)} and max(
-        shape[0] for shape in network.seen
-    ) == 8
+    assert {shape[2:] for shape in network.seen} == {(100, 100)}
+    assert max(shape[0] for shape in network.seen) == 8
+    network.seen.clear()
+    Restorer(network).restore(image, mask, tile=100)
+    assert {shape[0] for shape in network.seen} == {1}  # on a CPU, if nobody says
 
 
 def test_tiles_without_masked_pixels_are_not_computed():
@@ -395,7 +397,7 @@ def test_any_size(tiny):
 def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
     image, mask = picture(400, 400, 3), np.full((400, 400), 255, np.uint8)
     restorer = Restorer(Fails(100 * 100, error))
-    done = restorer.run(image, mask, tile=192)
+    done = restorer.run(image, mask, tile=192, batch=8)
     np.testing.assert_array_equal(done.image, 255 - image)
     assert [note.split(': ')[1] for note in done.notes if 'memory' in note] == [
         'batches of 4 instead of 8',
@@ -404,7 +406,7 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_says_so(error):
         'tiles of 96 pixels instead of 192',
     ]
     assert not any(
-        'memory' in note for note in restorer.run(image, mask, tile=192).notes
+        'memory' in note for note in restorer.run(image, mask, tile=192, batch=8).notes
     )  # it has learned
     with pytest.raises(ValueError, match='out of memory on cpu even with one tile of'):
         Restorer(Fails(1000, error)).run(image, mask)

@@ -25,7 +25,7 @@ FOLDER = 'hmaca'  # below ComfyUI's models/, and the key in its extra_model_path
 SHIPPED = 'shipped weights'
 STEPS = 1000  # of the progress bar, for each image
 # Bytes that are freed for the network's work. A batch of 4 tiles through HMACA+ of the paper's
-# size took 0.93 GiB on a CPU, and a batch is 8.
+# size took 0.93 GiB on a CPU, and a batch is 8 on a GPU.
 MEMORY = 2 * 2**30
 MASK = 'White is restored, everything else stays as it is. Of the size of the image.'
 

@@ -149,9 +149,8 @@ def _add_network(add: Any) -> None:
     add(
         '--batch',
         type=int,
-        default=8,
         metavar='N',
-        help='most regions of equal size that are restored at once (8)',
+        help='most regions of equal size that are restored at once (8, on a CPU 1)',
     )
     add(
         '--tile',

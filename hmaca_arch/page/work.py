@@ -28,7 +28,6 @@ from hmaca_arch.restoring.telling import MOST, surroundings
 
 # What is written, with the media types.
 FORMATS = {'.png': 'image/png', '.tif': 'image/tiff', '.webp': 'image/webp', '.jpg': 'image/jpeg'}
-BATCH_ON_CPU, BATCH = 1, 8  # tiles: on a CPU, progress and cancelling matter more
 
 
 def read_upload_mask(data: bytes, name: str, upload: Upload) -> tuple[np.ndarray, list[str]]:
@@ -71,7 +70,6 @@ def restore(restorer: Restorer, job: PageJob) -> None:
         job.progress,
         context=settings.context,
         feather=settings.feather,
-        batch=BATCH_ON_CPU if restorer.device.type == 'cpu' else BATCH,
         jpeg=jpeg,
     )
     job.box, job.regions = marked_box(job.mask), len(done.regions)

@@ -336,7 +336,8 @@ def test_out_of_memory_is_told_and_gone_on_from(run, monkeypatch, folder):
     cv2.imwrite('m.png', mask)
     run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'expected.png')
     monkeypatch.setattr(inference.Adapter, 'forward', tight)
-    code, _, err = run('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'out.png', '--json', 'r.json')
+    asked = ('-i', 'pictures/a.png', '-m', 'm.png', '-o', 'out.png')
+    code, _, err = run(*asked, '--json', 'r.json', '--batch', 2)
     assert code == 0 and 'out of memory on cpu: batches of 1 instead of 2' in err
     expected, found = (read_image(name).pixels.astype(int) for name in ('expected.png', 'out.png'))
     assert np.abs(expected - found).max() <= 1

@@ -58,7 +58,7 @@ def real(tmp_path_factory, tiny_checkpoint):
 
 
 def expected(restorer, image, **more):
-    return restorer.run(image, INSIDE, batch=1, **more).image
+    return restorer.run(image, INSIDE, **more).image
 
 
 def test_api_restores_an_image_in_one_request(real):

@@ -216,7 +216,7 @@ def shown(language: str) -> list[str]:
 
 def test_the_documented_requests_work(tmp_path, tiny_checkpoint, monkeypatch):
     restorer = load_restorer(tiny_checkpoint, 'cpu')
-    wanted = restorer.run(colours(), INSIDE, batch=1).image
+    wanted = restorer.run(colours(), INSIDE).image
     (tmp_path / 'photo.png').write_bytes(png(colours()))
     (tmp_path / 'mask.png').write_bytes(png(INSIDE))
     (tmp_path / 'pages').mkdir()

@@ -65,7 +65,7 @@ def real(tmp_path_factory, tiny_checkpoint):
 
 
 def expected(restorer, image, mask=INSIDE, **more):
-    return restorer.run(image, mask, batch=1, **more).image
+    return restorer.run(image, mask, **more).image
 
 
 def test_the_page_begins_with_the_default_context():
@@ -123,7 +123,7 @@ def test_a_jpeg_that_stays_one_comes_with_the_notes_of_the_command(real, tmp_pat
         output,
         MaskSource(),
         tmp_path / 'mask.png',
-        settings={'context': CONTEXT, 'feather': 0, 'batch': 1},
+        settings={'context': CONTEXT, 'feather': 0},
     )
     by_command = restore_file(make_plan(request).jobs[0], restorer, request, lambda *_: None)
     job = visitor.finish(visitor.start(visitor.open(source, 'photo.jpg'), MASK))
