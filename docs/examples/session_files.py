@@ -120,7 +120,7 @@ upright = Image.fromarray(cup).transpose(Image.Transpose.ROTATE_90)
 upright.save(folder / 'jpegs/turned.jpg', quality=90, exif=turned)
 
 # A scan with dust, and what names, alpha and depth masks and images have.
-page = np.repeat(np.repeat(data.page(), 4, axis=0), 4, axis=1)
+page = np.repeat(np.repeat(data.page(), 8, axis=0), 8, axis=1)
 dust = np.zeros(page.shape, np.uint8)
 for y, x in zip(rng.integers(8, page.shape[0] - 8, 300), rng.integers(8, page.shape[1] - 8, 300)):
     dust[y - 2 : y + 3, x - 2 : x + 3] = 255
@@ -133,7 +133,7 @@ for name in (unicodedata.normalize('NFD', 'Café'), 'dog_mask', 'hare_mask001'):
     save(f'name_masks/{name}.png', face)
 save('other_masks/hare-selection.png', cv2.GaussianBlur(face, (0, 0), 3))
 gray = Image.fromarray(cat[..., 0].astype(np.uint16) * 257)
-gray.save(folder / 'gray16.png', transparency=5000)
+gray.save(folder / 'gray16.png', transparency=25700)
 premultiplied = np.dstack([cat, np.full(cat.shape[:2], 128, np.uint8)])
 premultiplied[..., :3] = premultiplied[..., :3] // 2
 tifffile.imwrite(

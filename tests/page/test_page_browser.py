@@ -448,7 +448,7 @@ def test_a_mask_from_a_file(desk, photo, tmp_path):
     np.testing.assert_array_equal(desk.mask(), wanted)
 
 
-def test_an_example_and_going_on_from_its_result(desk):
+def test_an_example_and_going_on_from_its_result(desk, photo):
     desk.click('#tab-example')
     desk.wait_for("[...document.querySelectorAll('#photographs img')].every(one => one.complete)")
     desk.click('#photographs button:nth-child(2)')
@@ -462,6 +462,9 @@ def test_an_example_and_going_on_from_its_result(desk):
     desk.click('#keep')
     desk.wait_for("document.querySelector('#facts').textContent.startsWith('coffee_restored.png')")
     assert desk.evaluate('document.body.dataset.mode') == 'paint' and not desk.mask().any()
+    desk.choose('image-file', photo)
+    desk.wait_for("document.querySelector('#facts').textContent.startsWith('a photo.png')")
+    assert text(desk, '[aria-selected=true]') == 'Your image'
 
 
 def test_the_degradation_is_told_as_written(desk, photo, served, monkeypatch):

@@ -54,7 +54,9 @@ export function openFile(file) {
 
 async function upload(file) {
   remember(file.name);
-  return { about: await server.openImage(file), blob: file };
+  const about = await server.openImage(file);
+  setTab('own');
+  return { about, blob: file };
 }
 
 function showFacts() {
