@@ -34,6 +34,7 @@ from hmaca_arch.files.metadata import (
 from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_image
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
+from hmaca_arch.files.png_strips import is_in_strips, size_of_png, without_pixels
 from hmaca_arch.files.rare_jpeg import decode_rare_jpeg, rarity
 from hmaca_arch.files.tiff import (
     HEIGHT,
@@ -134,7 +135,11 @@ def decode(
             found = _decode_opened(stand_in, data, notes, convert)
             turn = UPRIGHT.get(found.orientation, lambda as_is: as_is)
             return found._replace(pixels=turn(pixels))
-        with open_image(data, name, convert, max_pixels) as image:
+        stored = data
+        if is_in_strips(data):
+            check_pixels(*size_of_png(data), max_pixels)
+            stored = without_pixels(data)
+        with open_image(stored, name, convert, max_pixels) as image:
             return _decode_opened(image, data, notes, convert)
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from hmaca_arch.files.png import PNG, with_alpha_of
+from hmaca_arch.files.png_strips import decode_strips, is_in_strips
 from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.tiff import (
     ASSOCIATED,
@@ -39,7 +40,7 @@ def pixels_of(image: Image.Image, data: bytes, convert: bool) -> tuple[np.ndarra
     """Return the pixels of an image that Pillow has loaded.
 
     Args:
-        image: of 8 bits. Of 16 bits Pillow has decoded a part, which shows that the file is whole.
+        image: of 8 bits. Of 16 bits Pillow has decoded a part, which shows that a TIFF is whole.
         data: the file's content.
         convert: turn CMYK, CIELAB and YCbCr into RGB.
 
@@ -50,6 +51,8 @@ def pixels_of(image: Image.Image, data: bytes, convert: bool) -> tuple[np.ndarra
     Raises:
         ValueError: the colour space is not supported.
     """
+    if is_in_strips(data):
+        return _with_transparency(decode_strips(data), image), []
     if is_deep(image, data):
         return _deep_pixels(image, data), []
     mode = image.mode
@@ -87,13 +90,18 @@ def _deep_pixels(image: Image.Image, data: bytes) -> np.ndarray:
         gray_and_alpha = data[25] == 4  # IHDR's colour type
         if gray_and_alpha:  # OpenCV makes RGBA of it
             return np.ascontiguousarray(pixels[..., [0, -1]])
-        transparent = image.info.get('transparency')
-        if transparent is None or pixels.shape[2] not in (1, 3):
-            return pixels
-        return with_alpha_of(pixels, tuple(np.atleast_1d(transparent).tolist()))
+        return _with_transparency(pixels, image)
     if pixels.shape[2] in (2, 4) and ASSOCIATED in image.tag_v2.get(EXTRA, ()):  # type: ignore[attr-defined]
         return straight(pixels)
     return pixels
+
+
+def _with_transparency(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Add the alpha channel that a PNG's tRNS stands for."""
+    transparent = image.info.get('transparency')
+    if transparent is None or pixels.shape[2] not in (1, 3):
+        return pixels
+    return with_alpha_of(pixels, tuple(np.atleast_1d(transparent).tolist()))
 
 
 def _converted(image: Image.Image) -> Image.Image:

@@ -1,0 +1,117 @@
+"""Decode a PNG of 16 bits, or a large one, strip by strip.
+
+OpenCV decodes a whole one into two images, Pillow into one of four bytes a pixel. A strip of the
+filtered rows, behind the row above them, is a PNG file of its own, which OpenCV decodes. So the
+image is in memory once.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from hmaca_arch.files.png import COLOUR_TYPES, HEADER, PNG, Chunk, chunks
+from hmaca_arch.files.quiet import quiet
+
+STRIP = 1 << 24  # bytes that are decoded at once
+LARGE = 1 << 24  # pixels of an image of 8 bits that is decoded so
+FILTERS = 5  # how many there are
+CHANNELS = {colour: channels for channels, colour in COLOUR_TYPES.items()}
+
+
+def is_in_strips(data: bytes) -> bool:
+    """Tell whether a file is a PNG that is decoded here: its rows have to follow each other."""
+    if not data.startswith(PNG) or len(data) < HEADER or data[28]:
+        return False
+    width, height = size_of_png(data)
+    return data[24] == 16 or (data[24] == 8 and data[25] in CHANNELS and width * height >= LARGE)
+
+
+def size_of_png(data: bytes) -> tuple[int, int]:
+    """Return width and height, as a PNG claims them."""
+    width, height = struct.unpack_from('>II', data, 16)
+    return width, height
+
+
+def without_pixels(data: bytes) -> bytes:
+    """Return a PNG of one pixel with what a sound PNG says besides its pixels."""
+    depth, colour = data[24], data[25]
+    header = struct.pack('>II', 1, 1) + data[24 : HEADER - 4]
+    pixel = zlib.compress(bytes(1 + CHANNELS.get(colour, 1) * depth // 8))
+    kept = [chunk.packed() for chunk in chunks(data) if chunk.kind not in (b'IHDR', b'IEND')]
+    first, last = Chunk(b'IHDR', header).packed(), Chunk(b'IDAT', pixel).packed()
+    return b''.join([PNG, first, *kept, last, Chunk(b'IEND', b'').packed()])
+
+
+def decode_strips(data: bytes) -> np.ndarray:
+    """Decode the pixels of a sound PNG that `is_in_strips`, without tRNS.
+
+    Returns:
+        (h, w, c) uint8 or uint16: gray, gray and alpha, RGB or RGBA.
+
+    Raises:
+        ValueError, OSError: it is damaged.
+    """
+    (width, height), channels = size_of_png(data), CHANNELS.get(data[25])
+    if channels is None or not width or not height:
+        raise ValueError('OpenCV cannot decode it')
+    stored = np.dtype('>u2' if data[24] == 16 else 'u1')
+    row = 1 + stored.itemsize * width * channels
+    result = np.empty((height, width, channels), stored.newbyteorder('='))
+    rows = max(1, STRIP // row)
+    above, top = bytes(row), 0
+    for filtered in _strips(data, row, rows, height):
+        count = len(filtered) // row
+        if max(filtered[::row]) >= FILTERS:
+            raise OSError('a row has an unknown filter, the file is damaged')
+        strip = _decoded(above + filtered, width, count + 1, data[24:26])[1:]
+        result[top : top + count] = strip
+        above = b'\0' + strip[-1].astype(stored).tobytes()
+        top += count
+    return result
+
+
+def _strips(data: bytes, row: int, rows: int, height: int) -> Iterator[bytes]:
+    """Yield the filtered rows of an image, some at a time."""
+    unpacker, waiting, left = zlib.decompressobj(), bytearray(), height
+    for content in _contents(data):
+        rest: bytes | memoryview = content
+        while left:
+            wanted = min(rows, left) * row
+            waiting += unpacker.decompress(rest, wanted - len(waiting))
+            rest = unpacker.unconsumed_tail
+            if len(waiting) < wanted:
+                break
+            left -= wanted // row
+            yield bytes(waiting)
+            waiting.clear()
+    if left:
+        raise OSError('the file is cut short')
+
+
+def _contents(data: bytes) -> Iterator[memoryview]:
+    """Yield the parts of the compressed pixels."""
+    view, position = memoryview(data), len(PNG)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, position)
+        if kind == b'IDAT':
+            yield view[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def _decoded(filtered: bytes, width: int, height: int, kind: bytes) -> np.ndarray:
+    """Decode filtered rows -> (h, w, c), colours as RGB; kind: depth and colour type."""
+    header = struct.pack('>II', width, height) + kind + bytes(3)
+    packed = zlib.compress(filtered, 0)
+    file = [Chunk(b'IHDR', header), Chunk(b'IDAT', packed), Chunk(b'IEND', b'')]
+    buffer = np.frombuffer(PNG + b''.join(chunk.packed() for chunk in file), np.uint8)
+    with quiet():
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+    if pixels is None or 8 * pixels.itemsize != kind[0]:
+        raise ValueError('OpenCV cannot decode it')
+    pixels = pixels.reshape(height, width, -1)
+    # OpenCV has BGR, and makes four channels of gray and alpha
+    order = {1: [0], 2: [0, -1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[CHANNELS[kind[1]]]
+    return pixels[..., order]

@@ -1,0 +1,144 @@
+"""PNG files of 16 bits, and large ones, which are decoded strip by strip."""
+
+import io
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from hmaca_arch.files import png, png_strips
+from hmaca_arch.files.images import decode
+from hmaca_arch.files.png import Chunk
+
+HEIGHT, WIDTH = 23, 17
+
+
+def texture(channels):
+    """Smooth rows, noisy rows and equal rows, for which different filters are best."""
+    rng = np.random.default_rng(channels)
+    ramp = np.arange(HEIGHT * WIDTH * channels, dtype=np.uint32).reshape(HEIGHT, WIDTH, channels)
+    pixels = (37 * ramp % 65536).astype(np.uint16)
+    pixels[3:9] = rng.integers(0, 65536, pixels[3:9].shape)
+    pixels[10:14] = pixels[9]
+    pixels[15:] = cv2.GaussianBlur(rng.normal(3e4, 9e3, (8, WIDTH, channels)), (0, 0), 2).reshape(
+        8, WIDTH, channels
+    )
+    return pixels
+
+
+def file_of(pixels, *before):
+    file = io.BytesIO()
+    png.write_png(file, pixels, before)
+    return file.getvalue()
+
+
+def chunks_of(data):
+    """Every chunk of a PNG file."""
+    found, position = [], len(png.PNG)
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], 'big')
+        found.append(
+            Chunk(data[position + 4 : position + 8], data[position + 8 : position + 8 + length])
+        )
+        position += 12 + length
+    return found
+
+
+def with_pixels(data, *contents, after=()):
+    """A PNG file with other IDAT chunks, and with some behind them."""
+    first, *others, last = [chunk for chunk in chunks_of(data) if chunk.kind != b'IDAT']
+    made = [first, *others, *(Chunk(b'IDAT', content) for content in contents), *after, last]
+    return png.PNG + b''.join(chunk.packed() for chunk in made)
+
+
+def compressed(data):
+    return b''.join(chunk.content for chunk in chunks_of(data) if chunk.kind == b'IDAT')
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+@pytest.mark.parametrize('strip', [1, 3 * (1 + 8 * WIDTH), 1 << 24])
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_every_strip_and_filter_gives_the_pixels(channels, strip, kind, monkeypatch):
+    monkeypatch.setattr(png_strips, 'STRIP', strip)
+    monkeypatch.setattr(png_strips, 'LARGE', HEIGHT * WIDTH)
+    pixels = texture(channels).astype(kind)
+    data = file_of(pixels)
+    row = 1 + pixels.itemsize * WIDTH * channels
+    assert len({*zlib.decompress(compressed(data))[::row]}) >= 4  # filters
+    assert png_strips.is_in_strips(data)
+    np.testing.assert_array_equal(png_strips.decode_strips(data), pixels)
+    np.testing.assert_array_equal(decode(data, 'a', convert=True).pixels, pixels)
+
+
+def test_pixels_may_be_in_any_number_of_chunks():
+    pixels = texture(3)
+    data = file_of(pixels)
+    packed = compressed(data)
+    for size in (1, 7, len(packed)):
+        parts = [packed[start : start + size] for start in range(0, len(packed), size)]
+        split = with_pixels(data, b'', *parts, b'')
+        np.testing.assert_array_equal(png_strips.decode_strips(split), pixels)
+
+
+def test_what_stands_behind_the_pixels_is_read():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = 'a maker', 3
+    data = file_of(texture(3))
+    behind = Chunk(b'eXIf', exif.tobytes().removeprefix(b'Exif\0\0'))
+    found = decode(with_pixels(data, compressed(data), after=[behind]), 'a', convert=True)
+    assert found.orientation == 3
+    np.testing.assert_array_equal(found.pixels, texture(3)[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda rows: zlib.compress(rows[:-1]), 'cut short'),
+        (lambda rows: zlib.compress(b''), 'cut short'),
+        (lambda rows: zlib.compress(rows)[:-300], 'cut short'),
+        (lambda rows: zlib.compress(b'\5' + rows[1:]), 'an unknown filter'),
+        (lambda rows: b'no stream', 'while decompressing'),
+    ],
+)
+def test_damaged_pixels_are_one_line(change, message):
+    data = file_of(texture(3))
+    damaged = with_pixels(data, change(zlib.decompress(compressed(data))))
+    with pytest.raises(ValueError, match=f'^a: cannot be read as an image: .*{message}'):
+        decode(damaged, 'a')
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+def test_a_transparent_colour_is_alpha(mode, monkeypatch):
+    pixels = texture(len(mode)).astype(np.uint8)
+    colour = pixels[12, 5].tolist()
+    file = io.BytesIO()
+    given = colour[0] if mode == 'L' else tuple(colour)
+    Image.fromarray(pixels.squeeze(), mode).save(file, 'PNG', transparency=given)
+    usual = decode(file.getvalue(), 'a').pixels
+    monkeypatch.setattr(png_strips, 'LARGE', 1)
+    np.testing.assert_array_equal(decode(file.getvalue(), 'a').pixels, usual)
+    assert usual[12, 5, -1] == 0 < usual[..., -1].max()
+
+
+def test_palettes_are_left_to_pillow(monkeypatch):
+    monkeypatch.setattr(png_strips, 'LARGE', 1)
+    file = io.BytesIO()
+    Image.fromarray(texture(3).astype(np.uint8)).quantize(9).save(file, 'PNG')
+    assert not png_strips.is_in_strips(file.getvalue())
+    assert decode(file.getvalue(), 'a').mode == 'P'
+
+
+def test_a_large_claim_is_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match='17x23 pixels are more than 390'):
+        decode(file_of(texture(1)), 'a', max_pixels=390)
+
+
+def test_rows_in_turns_are_left_to_opencv():
+    """Adam7: every pass has rows of its own."""
+    first, *others = chunks_of(file_of(texture(1)[:1, :1]))
+    interlaced = Chunk(b'IHDR', first.content[:-1] + b'\1')
+    data = png.PNG + b''.join(chunk.packed() for chunk in [interlaced, *others])
+    assert not png_strips.is_in_strips(data)
+    np.testing.assert_array_equal(decode(data, 'a').pixels, texture(1)[:1, :1])
