@@ -13,6 +13,7 @@ transparency, and converts CMYK, CIELAB, floating point, rare kinds of JPEG, AVI
 
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import cv2
@@ -35,6 +36,7 @@ from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
 from hmaca_arch.files.png_strips import is_in_strips, size_of_png, without_pixels
+from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.rare_jpeg import decode_rare_jpeg, rarity
 from hmaca_arch.files.tiff import (
     HEIGHT,
@@ -124,28 +126,33 @@ def decode(
         ValueError: in one line that starts with `name`.
     """
     try:
-        data, notes = check_png(data, convert) if data.startswith(PNG) else (data, [])
-        data = from_full_page(data) if data[:4] in TIFF_MARKS else data
-        if convert and is_float(data):
-            return _decode_float(data, max_pixels)
-        if kind := rarity(data):
-            if not convert:
-                raise ValueError(f'{kind}; convert it to PNG first')
-            pixels, stand_in, notes = decode_rare_jpeg(data, name, max_pixels)
-            found = _decode_opened(stand_in, data, notes, convert)
-            turn = UPRIGHT.get(found.orientation, lambda as_is: as_is)
-            return found._replace(pixels=turn(pixels))
-        stored = data
-        if is_in_strips(data):
-            check_pixels(*size_of_png(data), max_pixels)
-            stored = without_pixels(data)
-        with open_image(stored, name, convert, max_pixels) as image:
-            return _decode_opened(image, data, notes, convert)
+        with quiet() if convert else nullcontext():
+            return _decode(data, name, convert, max_pixels)
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error
     except Exception as error:
         reason = reason_of(error) or type(error).__name__
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
+
+
+def _decode(data: bytes, name: str, convert: bool, max_pixels: int) -> StoredImage:
+    data, notes = check_png(data, convert) if data.startswith(PNG) else (data, [])
+    data = from_full_page(data) if data[:4] in TIFF_MARKS else data
+    if convert and is_float(data):
+        return _decode_float(data, max_pixels)
+    if kind := rarity(data):
+        if not convert:
+            raise ValueError(f'{kind}; convert it to PNG first')
+        pixels, stand_in, notes = decode_rare_jpeg(data, name, max_pixels)
+        found = _decode_opened(stand_in, data, notes, convert)
+        turn = UPRIGHT.get(found.orientation, lambda as_is: as_is)
+        return found._replace(pixels=turn(pixels))
+    stored = data
+    if is_in_strips(data):
+        check_pixels(*size_of_png(data), max_pixels)
+        stored = without_pixels(data)
+    with open_image(stored, name, convert, max_pixels) as image:
+        return _decode_opened(image, data, notes, convert)
 
 
 def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: bool) -> StoredImage:

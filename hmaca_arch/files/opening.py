@@ -11,7 +11,6 @@ from PIL import Image, UnidentifiedImageError, features
 
 from hmaca_arch.files.formats import CONVERT, TIFF_MARKS, hint_for
 from hmaca_arch.files.jpeg_markers import frame_of
-from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.tiff import check_tags, read_tags
 from hmaca_arch.messages import how_to_install
 
@@ -80,7 +79,7 @@ def check_pixels(width: int, height: int, most: int) -> None:
 
 def load_image(image: Image.Image) -> None:
     """Decode the pixels of an opened image. Of TIFF Pillow looks at the size here once more."""
-    with _without_pillows_limit(), quiet():
+    with _without_pillows_limit():
         image.load()
 
 

@@ -8,7 +8,6 @@ from PIL import Image, ImageCms
 
 from hmaca_arch.files.png import PNG, with_alpha_of
 from hmaca_arch.files.png_strips import decode_strips, is_in_strips
-from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.tiff import (
     ASSOCIATED,
     BITS,
@@ -81,8 +80,7 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
 
 def _deep_pixels(image: Image.Image, data: bytes) -> np.ndarray:
     """Decode 16 bits by OpenCV; Pillow reduces colours to 8."""
-    with quiet():
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError('OpenCV cannot decode it')
     pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from hmaca_arch.files.png import COLOUR_TYPES, HEADER, PNG, Chunk, chunks
-from hmaca_arch.files.quiet import quiet
 
 STRIP = 1 << 24  # bytes that are decoded at once
 LARGE = 1 << 24  # pixels of an image of 8 bits that is decoded so
@@ -107,8 +106,7 @@ def _decoded(filtered: bytes, width: int, height: int, kind: bytes) -> np.ndarra
     packed = zlib.compress(filtered, 0)
     file = [Chunk(b'IHDR', header), Chunk(b'IDAT', packed), Chunk(b'IEND', b'')]
     buffer = np.frombuffer(PNG + b''.join(chunk.packed() for chunk in file), np.uint8)
-    with quiet():
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     if pixels is None or 8 * pixels.itemsize != kind[0]:
         raise ValueError('OpenCV cannot decode it')
     pixels = pixels.reshape(height, width, -1)

@@ -1,7 +1,8 @@
 """Hide what C libraries print while they decode.
 
 libpng, libtiff and OpenCV write their own words about files to stderr. What matters of them is an
-exception, or a note that names the file.
+exception, or a note that names the file. Only restoring uses it: a training tells of signals on
+stderr at any moment.
 """
 
 import contextlib

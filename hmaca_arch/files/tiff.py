@@ -12,7 +12,6 @@ from PIL import TiffImagePlugin
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import TIFF_MARKS
 from hmaca_arch.files.metadata import exif_tags
-from hmaca_arch.files.quiet import quiet
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
@@ -107,8 +106,7 @@ def decode_float(data: bytes) -> np.ndarray:
     )
     if any(start + count > len(data) for start, count in places):
         raise OSError('the file is cut short')
-    with quiet():
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.float32:
         raise OSError('OpenCV cannot decode it')
     pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))
