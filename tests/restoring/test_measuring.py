@@ -101,6 +101,17 @@ def test_noise(clean, sigma):
     )
 
 
+@pytest.mark.parametrize('grain', [4, 10])
+def test_noise_beside_grain(clean, grain):
+    rng = np.random.default_rng(grain)
+    grainy = np.clip(np.rint(clean + rng.normal(0, grain, clean.shape)), 0, 255).astype(np.uint8)
+    mask = square(clean)
+    assert only(grainy, mask).degradation.kind == 'none'
+    found = only(pixels.noise(grainy, mask, rng, 25), mask)
+    assert found.degradation.kind == 'noise' and found.words.endswith('; sure')
+    assert found.degradation.sigma == pytest.approx(25, rel=0.1)
+
+
 def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimated(clean):
     dark = (clean // 12).astype(np.uint8)
     mask = square(clean)
