@@ -72,7 +72,7 @@ def test_one_line_that_names_file_and_key(tmp_path, text):
         and '\n' not in message
         and len(message) < 400 + len(str(path))
     )
-    assert time.process_time() - start < 1, 'processor time'
+    assert time.process_time() - start < 5, 'processor time'
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, 'KiB'
 
 
