@@ -70,7 +70,7 @@ SLICES = {
     'restoring': Slice(
         ['hmaca_arch/restoring/*'],
         ['tests/restoring', 'tests/test_told.py'],
-        ['tests/commands', 'tests/test_inference.py'],
+        ['tests/test_inference.py'],
     ),
     'loading': Slice(
         [
@@ -86,12 +86,12 @@ SLICES = {
             'tests/networks/test_settings.py',
             'tests/networks/test_strange_weights.py',
         ],
-        ['tests/networks/test_mask_input.py', 'tests/test_strangers.py', 'tests/test_imports.py'],
+        ['tests/networks/test_mask_input.py', 'tests/networks/test_adapter.py'],
     ),
     'config': Slice(
         ['hmaca_arch/config/*'],
         ['tests/config', 'tests/test_corpus.py'],
-        ['tests/scripts/test_options_reference.py', 'tests/commands', 'tests/test_imports.py'],
+        ['tests/scripts/test_options_reference.py'],
     ),
     'states': Slice(
         ['hmaca_arch/training/state_checks.py'], ['tests/training/test_state_checks.py'], []

@@ -397,6 +397,8 @@ def test_what_is_printed_reads_back_as_the_same(tmp_path):
     }
     (tmp_path / 'o.yml').write_text(dump(given), encoding='utf-8')
     assert options.load(tmp_path / 'o.yml') == given
+    shared = ['é']
+    assert dump({'b': shared, 'a': shared}) == 'b:\n- é\na:\n- é\n'
 
 
 @pytest.mark.parametrize('entry', ['trian:total_iter=1', 'train', 'train:total_iter:x=1'])

@@ -24,6 +24,7 @@ def lines(changes, is_train=True, opt=None, tmp_path=''):
 
 
 SECOND = {'name': 'b', 'type': 'MaskedPairedImageDataset', 'dataroot_lq': 'l', 'dataroot_mask': 'm', 'dataroot_gt': 'g'}  # fmt: skip
+RECIPE = {'name': 'a', 'type': 'MaskedDegradationDataset', 'dataroot_gt': 'g', 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}  # fmt: skip
 COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [2, 3], 'restart_weights': [1, 1]}
 PERCEPTUAL = {'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}}
 NOTHING = 'train:composite: leaves gradient only inside the mask, pixel_opt (alpha 0, outside complement) only outside it: nothing would be learned; set alpha: 1'
@@ -61,6 +62,8 @@ KNOWN_DATA = 'known: MaskedDegradationDataset, MaskedPairedImageDataset'
         ({'datasets:val:dataroot_gt': ...}, ['datasets:val:dataroot_gt: is missing, expected a text']),
         ({'scale': 1}, []),
         ({'scale': 2}, ['scale: got 2, expected 1: in MaskedPairedImageDataset lq, mask and gt have one size'] ),
+        ({'datasets:train': {**RECIPE, 'degradation': 'pix'}}, []),
+        ({'datasets:train': {**RECIPE, 'degradation': 'x'}}, ["datasets:train: MaskedDegradationDataset: degradation: there is no 'x' ("]),
         # training
         ({'train:pixel_opt': ..., 'train:perceptual_opt': PERCEPTUAL}, []),
         ({'train:pixel_opt': ...}, [NO_LOSS]),
