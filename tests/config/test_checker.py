@@ -148,4 +148,10 @@ def test_the_signature_of_a_function_with_names_that_are_not_there():
 
     found = signatures.parameters(unknown)
     assert list(found) == ['size', 'other'] and found['other'].annotation == 'NotThere'
+
+    def known(size: 'int', other: 'str | None' = None):
+        pass
+
+    found = signatures.parameters(known)
+    assert (found['size'].annotation, found['other'].annotation) == (int, str | None)
     assert signatures.parameters(lambda x: 1)['x'].default is inspect.Parameter.empty

@@ -4,7 +4,10 @@ import logging
 
 import pytest
 import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import registry
 from conftest import changed, tiny_options
+from samples import SECTIONS
 
 import datasets_ext  # noqa: F401  (registers the data sets)
 import losses_ext  # noqa: F401
@@ -161,6 +164,46 @@ def test_a_network_is_checked_alone(tmp_path):
         'network_g:embed_dim: got 1048580, expected numbers up to 1048576',
         "network_g: HMACA: mask_input is 'chanel'; expected none or channel",
     ]
+
+
+class Strings(torch.nn.Module):
+    """A network whose annotations are texts, as `from __future__ import annotations` makes them."""
+
+    def __init__(self, width: 'int' = 3, **more):
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ('section', 'expected'),
+    [
+        ({'width': 4}, []),
+        ({'width': 4, 'more': 1, 'other': 2}, []),
+        ({'width': 'x'}, ["network_g:width: got 'x', expected a whole number"]),
+        ({'pad_to': 0}, ['network_g: Strings: pad_to is 0; expected 1 to 1024']),
+    ],
+)
+def test_a_network_from_elsewhere_is_checked_by_its_annotations(section, expected):
+    registry.ARCH_REGISTRY._obj_map['Strings'] = Strings
+    try:
+        checker = Checker({}, True)
+        section = {'type': 'Strings', **section}
+        assert list(network_checks.check_network_section(checker, 'network_g', section)) == expected
+        assert checker.warnings == []
+    finally:
+        del registry.ARCH_REGISTRY._obj_map['Strings']
+
+
+def test_swinir_ignores_what_it_does_not_know_and_basicsrs_models_let_it():
+    section = {**SECTIONS['SwinIR'], 'windowsize': 4}
+    checker = Checker({}, True)
+    (line,) = network_checks.check_network_section(checker, 'network_g', section)
+    assert line.startswith(
+        'network_g:windowsize: SwinIR has no such setting (did you mean window_size?'
+    )
+    checker.model = SRModel
+    assert list(network_checks.check_network_section(checker, 'network_g', section)) == []
+    (line,) = checker.warnings
+    assert line.startswith('network_g:windowsize: nothing reads it (did you mean window_size?')
 
 
 def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch):
