@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Mutation testing of the files that must not be wrong: see mutation.py, whose arguments it takes.
+# Mutation testing of the files that must not be wrong: see mutation.py, whose arguments it takes:
+# slices, --sample N, --seed N, --children N.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

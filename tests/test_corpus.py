@@ -47,7 +47,7 @@ CODE = 'besides tensors and plain values, and loading that could execute code'
 CHECKPOINTS = {
     'claims_a_deep_network': 'depths is ',
     'claims_a_wide_network': 'embed_dim is ',
-    'claims_an_infinite_setting': "embed_dim is 'inf'",
+    'claims_an_infinite_setting': 'embed_dim is inf',
     'complex_tensor': 'conv_first.weight is a tensor complex64',
     'compressed': 'it is compressed: 2041 bytes that claim 1000237',
     'cut_short': 'it is damaged, or another kind of file',

@@ -34,7 +34,7 @@ def check_network_section(
         allow_unknown = True
         known = ('type', *parameters, *mask_input.KEYS)
         checker.warnings += unread(f'{place}:', section, known)
-    parameters = {key: typed.get(key, item) for key, item in parameters.items()}
+    parameters = {key: typed[key] for key in parameters}
     lines = list(
         checker.check_arguments(
             place, section, parameters, own=mask_input.KEYS, allow_unknown=allow_unknown
@@ -44,5 +44,5 @@ def check_network_section(
     lines += refused(place, name, lambda: baselines.check_settings(name, section))
     lines += refused(place, name, lambda: mask_input.check_section(section))
     if not lines and not signatures.absent_files(section):  # missing weights are no mistake here
-        lines += refused(place, name, lambda: signatures.count_parameters(section))
+        lines = list(refused(place, name, lambda: signatures.count_parameters(section)))
     yield from lines

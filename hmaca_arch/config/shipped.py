@@ -83,7 +83,7 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
 
 
 def _neighbour(path: Path) -> str:
-    there = [other.name for other in path.parent.glob('*.yml')] if path.parent.is_dir() else []
+    there = [other.name for other in path.parent.glob('*.yml')]  # none, if there is no folder
     return suggestion(path.name, there, listed=False)
 
 

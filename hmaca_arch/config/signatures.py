@@ -45,6 +45,7 @@ _PLAIN: dict[Any, Kind] = {
     type(None): NOTHING,
     dict: SECTION,
     Mapping: SECTION,
+    Any: ANY,  # which is a type from Python 3.11 on
 }
 
 

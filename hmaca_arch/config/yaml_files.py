@@ -154,12 +154,12 @@ def count(node: yaml.Node, known: dict[int, int]) -> int:
     """
     where = f'the section at line {node.start_mark.line + 1}'
     if id(node) not in known:
-        known[id(node)] = -1
+        known[id(node)] = 0  # while it is counted
         total = 1 + sum(count(child, known) for child in _children(node))
         if total > MOST_VALUES:
             raise ValueError(f'{where} holds more than {MOST_VALUES} values, aliases resolved')
         known[id(node)] = total
-    if known[id(node)] < 0:
+    if not known[id(node)]:
         raise ValueError(f'{where} contains itself')
     return known[id(node)]
 

@@ -21,7 +21,6 @@ from torch.overrides import TorchFunctionMode
 from hmaca_arch.messages import reason_of, short_repr
 from hmaca_arch.networks.checkpoints import refuse_misfit
 from hmaca_arch.networks.registry import find, is_section
-from hmaca_arch.networks.settings import require
 
 STOCK = ('SwinIR', 'HAT', 'DRCT', 'NAFNet')
 NETWORKS = ('HMANet', 'HMACA', 'MaskInput', 'Unfolded')
@@ -130,11 +129,11 @@ def check_description(description: Mapping[str, Any]) -> None:
     """
     name, settings = description['network'], dict(description['settings'])
     expected = f'{" or ".join(NETWORKS)}; any other needs the option file of its training (-opt)'
-    require(name in NETWORKS, 'network of the checkpoint', name[:80], expected)
+    _require(name in NETWORKS, 'network of the checkpoint', name, expected)
     if name in NESTED:
         inner = settings.pop('inner', None)
         expected = f'the section of the network inside {name}, with its type'
-        require(is_section(inner), 'inner', short_repr(inner), expected)
+        _require(is_section(inner), 'inner', inner, expected)
         if inner['type'] not in NESTED[name]:
             raise ValueError(
                 f'the checkpoint names {short_repr(inner["type"])} inside {name}; without the '
@@ -147,23 +146,25 @@ def check_description(description: Mapping[str, Any]) -> None:
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
         items = value if isinstance(value, list) else [value]
-        require(len(items) <= LONGEST, key[:80], short_repr(value), f'at most {LONGEST} items')
+        _require(len(items) <= LONGEST, key, value, f'at most {LONGEST} items')
         for item in items:
-            _check_item(key, item, short_repr(value))
+            _check_item(key, item, value)
 
 
-def _check_item(key: str, item: Any, shown: str) -> None:
+def _check_item(key: str, item: Any, value: Any) -> None:
     if not isinstance(item, str):
         number = isinstance(item, int | float) and abs(item) <= LARGEST  # False for NaN
         expected = f'numbers up to {LARGEST}, true, false or null, or a list of them'
-        require(number or item is None, key[:80], shown, expected)
-    elif key in NAMES:
-        require(item in NAMES[key], key, shown, ' or '.join(map(repr, NAMES[key])))
+        _require(number or item is None, key, value, expected)
     else:
-        raise ValueError(
-            f'{key[:80]} is {shown}; a checkpoint sets no text there, '
-            'only an option file does (-opt)'
-        )
+        names = NAMES.get(key, ())
+        expected = ' or '.join(map(repr, names)) or 'no text; only an option file sets one (-opt)'
+        _require(item in names, key, value, expected)
+
+
+def _require(holds: bool, key: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise ValueError(f'{key[:80]} is {short_repr(value)}; expected {expected}')
 
 
 def build(description: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.Module:

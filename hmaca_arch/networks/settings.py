@@ -90,7 +90,7 @@ class HMANetSettings:
         count = len(self.depths)
         same = f'as many numbers as depths has, {count}'
         require(len(heads) == count, 'num_heads', heads, same)
-        usable = [n for n in range(2, c + 1, 2) if c % n == 0 and c // 4 % (n // 2) == 0]
+        usable = [2 * half for half in range(1, c) if c // 4 % half == 0]
         reason = 'even, dividing embed_dim, and half of them dividing embed_dim / 4'
         fitting = f'numbers that fit embed_dim {c} ({reason}): any of {usable}'
         require(all(n in usable for n in heads), 'num_heads', heads, fitting)

@@ -120,7 +120,7 @@ def test_the_front_door_is_complete_and_equals_the_file_whose_data_are_open():
     assert same == front
 
 
-@pytest.mark.parametrize('path', map(of, FILES))
+@pytest.mark.parametrize('path', [*map(of, FILES)])
 def test_a_file_says_its_network_itself(path):
     """And all of it: what it takes from its base has no setting of the network's."""
     own = yaml.safe_load(path.read_text())
@@ -130,7 +130,7 @@ def test_a_file_says_its_network_itself(path):
         assert own['network_g'] == options.load(path)['network_g']
 
 
-@pytest.mark.parametrize('path', map(of, [*FILES, *DATA]))
+@pytest.mark.parametrize('path', [*map(of, [*FILES, *DATA])])
 def test_the_first_line_leads_editors_to_the_schema(path):
     first = path.read_text().splitlines()[0]
     schema = re.fullmatch(r'# yaml-language-server: \$schema=(\S+)', first)[1]
@@ -139,7 +139,7 @@ def test_the_first_line_leads_editors_to_the_schema(path):
     ).is_file()
 
 
-@pytest.mark.parametrize('path', map(of, FILES))
+@pytest.mark.parametrize('path', [*map(of, FILES)])
 def test_headers_say_what_how_and_how_large(path):
     header, opt = path.read_text().split('\n\n')[0], options.load(path)
     for command in ('train', 'test'):
@@ -361,7 +361,7 @@ def test_an_installation_has_all_files_and_finds_them_by_name(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', map(of, FILES))
+@pytest.mark.parametrize('path', [*map(of, FILES)])
 def test_what_a_file_configures_is_built_trains_a_step_and_is_measured(path, data, tmp_path):
     """Only the network's size, images and batch are cut down; data sets, losses, optimizer,
     schedule and metrics are the file's.

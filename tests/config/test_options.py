@@ -1,3 +1,4 @@
+import argparse
 import shutil
 
 import pytest
@@ -259,6 +260,136 @@ def test_overrides_may_come_in_several_places_and_all_mistakes_are_told(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ('entry', 'reason'),
+    [
+        ('name', 'expected section:key=value, for example train:total_iter=100'),
+        ('=1', 'expected section:key=value, for example train:total_iter=100'),
+        ('train:=1', 'expected section:key=value, for example train:total_iter=100'),
+        ('trian:a=1', "there is no section 'trian' (did you mean train? known: name, train)"),
+        ('name:a=1', "there is no section 'name' (did you mean name? known: name, train)"),
+        ('train:optim:lr=1', "there is no section 'optim' (did you mean optim_g? known: optim_g)"),
+        ('train:a=[', 'the value is not valid YAML: while parsing'),
+    ],
+)
+def test_an_override_says_why_it_cannot_be_applied(entry, reason):
+    given = {'name': 'n', 'train': {'optim_g': {}}}
+    with pytest.raises(OptionError) as caught:
+        overrides.override(given, [entry, 'name=x'])
+    (line,) = caught.value.lines
+    assert line.startswith(f'--force_yml {entry!r}: {reason}')
+    assert overrides.override(given, [' train:optim_g:lr =a=b'])['train']['optim_g'] == {
+        'lr': 'a=b'
+    }
+
+
+def test_the_argument_for_overrides():
+    parser = argparse.ArgumentParser()
+    overrides.add_overrides(parser)
+    assert parser.parse_args([]).force_yml == []
+    given = ['--force_yml', 'a=1', 'b=2', '--force_yml', 'c=3']
+    assert parser.parse_args(given).force_yml == ['a=1', 'b=2', 'c=3']
+    assert (
+        '--force_yml SECTION:KEY=VALUE' in parser.format_help()
+        and 'change options' in parser.format_help()
+    )
+    assert overrides.places({'a': {'b': {'c': 1}}, 'd': [{'e': 1}]}) == {'a', 'a:b', 'a:b:c', 'd'}
+
+
+def test_the_network_of_a_file(tmp_path):
+    section = tiny_options(tmp_path)['network_g']
+    write_options(tmp_path / 'o.yml', {'network_g': section, 'name': 5})
+    assert options.read_network(tmp_path / 'o.yml') == {'network_g': section}
+    write_options(tmp_path / 'o.yml', {'network_g': {**section, 'embed_dim': 50}})
+    with pytest.raises(OptionError, match='^network_g: HMACA: embed_dim is 50'):
+        options.read_network(tmp_path / 'o.yml')
+    for other in ({}, {'network_g': 'HMACA'}):
+        write_options(tmp_path / 'o.yml', {'a': 1, **other})
+        with pytest.raises(ValueError, match=r'o\.yml: the option file has no section network_g$'):
+            options.read_network(tmp_path / 'o.yml')
+
+
+def test_a_wrong_protocol_is_told_with_the_other_mistakes(tmp_path, triplets):
+    opt = {**tiny_options(triplets), 'protocol': 'relase', 'nmae': '{protocol}'}
+    path = write_options(tmp_path / 'o.yml', opt)
+    with pytest.raises(OptionError) as caught:
+        options.resolve(path)
+    assert [line.split(' (')[0] for line in caught.value.lines] == [
+        "protocol: got 'relase', expected release or clean",
+        'nmae: there is no such setting',
+    ]
+    with pytest.raises(
+        OptionError, match=r'^nmae: [^\n]*\nval: got None'
+    ):  # of a test, though it trains
+        options.resolve(path, ['protocol=clean', 'val=~'], is_train=False)
+    with pytest.raises(OptionError, match='^nmae: [^\n]*$'):
+        options.resolve(path, ['protocol=clean', 'val=~'])
+    (tmp_path / 'o.yml').write_text('a: &a {b: *a}')
+    with pytest.raises(ValueError, match=rf'^option file {path}: .*contains itself'):
+        options.resolve(path)
+
+
+def test_a_key_that_is_called_data_elsewhere_is_an_override(tmp_path):
+    (tmp_path / 'o.yml').write_text(
+        'a: {data: 1}\ndata: horse_pix\nname: x_{data}\nprotocol: clean'
+    )
+    found = options.load(tmp_path / 'o.yml', [' data = imagenet_blur', 'a:data=2'])
+    assert found['name'] == 'x_imagenet_blur' and found['a'] == {'data': 2}
+    with pytest.raises(OptionError, match="^--force_yml 'data': expected section:key=value"):
+        options.load(tmp_path / 'o.yml', ['data'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('base: {a: 1}', "FILE: base: got {'a': 1}, expected an option file or a list of them"),
+        ('base: [1]', 'FILE: base: got [1], expected an option file or a list of them'),
+        ('base: o.yml', 'FILE: is a base of itself, by way of FILE'),
+        ('name: "x_{data}"', 'FILE: name: x_{data} stands for the name of a data set, and the file has no key `data`'),
+        ('data: 3', 'data: got 3, expected the name of a data set (horse_blur, horse_noise, '),
+        ('data: mine.yml', 'data file mine.yml: vla: there is no such section (did you mean val? known: datasets, val)'),
+        ('data: horse_pixx', "data: there is no 'horse_pixx' (did you mean horse_pix? known: "),
+        ('data: gone.yaml', 'data: gone.yaml does not exist (did you mean '),
+        ('data: no/where.yml', 'data: no/where.yml does not exist'),
+        ('protocol: [a]', "protocol: there is no ['a'] ("),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_files_parts(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine.yml').write_text('vla: {}')
+    (tmp_path / 'gon.yml').write_text('val: {}')
+    (tmp_path / 'o.yml').write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        options.load(tmp_path / 'o.yml')
+    found, start = str(caught.value), message.replace('FILE', str(tmp_path / 'o.yml'))
+    assert found == start or (start[-1] in ' (' and found.startswith(start))
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        (
+            'train_HMAC1',
+            'option file train_HMAC1 does not exist (did you mean train_HMACA1? known: ',
+        ),
+        ('o.yaml', 'option file o.yaml does not exist (did you mean o.yml?)'),
+        ('no/o.yml', 'option file no/o.yml does not exist'),
+        ('sub/oo.yml', 'option file sub/oo.yml does not exist (did you mean ooo.yml?)'),
+        ('zzz', 'option file zzz does not exist ('),
+        ('sub', 'option file sub does not exist ('),
+    ],
+)
+def test_a_file_that_is_not_there(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'sub').mkdir()
+    for file in ('o.yml', 'sub/ooo.yml'):
+        (tmp_path / file).write_text('a: 1')
+    with pytest.raises(FileNotFoundError) as caught:
+        options.load(name)
+    found = str(caught.value)
+    assert found == message or (message[-1] in ' (' and found.startswith(message))
+
+
 def test_what_is_printed_reads_back_as_the_same(tmp_path):
     given = {
         'a': ['1e5', '2e-3', '.5e1', 'true', '~', '012', 'text', 'ü'],
@@ -266,6 +397,8 @@ def test_what_is_printed_reads_back_as_the_same(tmp_path):
     }
     (tmp_path / 'o.yml').write_text(dump(given), encoding='utf-8')
     assert options.load(tmp_path / 'o.yml') == given
+    shared = ['é']
+    assert dump({'b': shared, 'a': shared}) == 'b:\n- é\na:\n- é\n'
 
 
 @pytest.mark.parametrize('entry', ['trian:total_iter=1', 'train', 'train:total_iter:x=1'])

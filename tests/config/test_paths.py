@@ -6,7 +6,7 @@ from conftest import changed, tiny_options, write_options
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
 from hmaca_arch.config import files
-from hmaca_arch.config.paths import expand_paths
+from hmaca_arch.config.paths import expand, expand_paths, is_path
 from hmaca_arch.messages import OptionError
 
 
@@ -44,6 +44,31 @@ def test_every_kind_of_path(monkeypatch):
         'datasets': {'train': {'dataroot_gt': ['/some/where/a', '/home/me/b'], 'name': '~'}},
         'path': {'pretrain_network_d': '/some/where/d.pth', 'strict_load_d': True},
     }
+
+
+@pytest.mark.parametrize(
+    ('place', 'expected'),
+    [
+        ('datasets:train:dataroot_gt', True), ('datasets:train:meta_info_file', True), ('datasets:val_2:flow_path', True),
+        ('datasets:train:name', False), ('datasets:dataroot', False), ('datasets:train:io_backend:db_paths', False), ('dataroot', False),
+        ('datasets:train:a_dataroot', False), ('path:resume_state', True), ('path:pretrain_network_g', True), ('path:strict_load_g', False),
+        ('path:models:resume_state', False), ('network_g:load_path', True), ('network_g:path', True), ('network_g:load_paths', False),
+        ('my_network_g:load_path', False), ('train:load_path', False),
+    ],
+)  # fmt: skip
+def test_which_keys_are_paths(place, expected):
+    assert is_path(place) is expected
+
+
+def test_a_path_alone_is_expanded_or_refused(monkeypatch):
+    monkeypatch.setenv('MY_DATA', 'd')
+    monkeypatch.delenv('GONE', raising=False)
+    assert expand('data', '${MY_DATA}/${GONE:-e}') == 'd/e'
+    with pytest.raises(OptionError) as caught:
+        expand('data', '${GONE}/${MY_DATA}/${GONE}')
+    assert caught.value.lines == [
+        'data: ${GONE}/${MY_DATA}/${GONE}: the environment variable GONE is not set; export GONE=..., or write the path itself'
+    ]
 
 
 def test_bases_and_data_files_are_paths_too(tmp_path, monkeypatch):

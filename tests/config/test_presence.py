@@ -130,3 +130,123 @@ def test_weights_of_another_network_are_found_before_anything_is_moved(tmp_path,
     )
     opt['path']['strict_load_g'] = False  # on purpose, for fine-tuning
     assert presence.missing(completing.complete(opt, True, str(tmp_path))) == []
+
+
+class Pairs(list):
+    """A data set of `images` images, or of an error."""
+
+    def __init__(self, opt):
+        if isinstance(opt['images'], str):
+            raise RuntimeError(opt['images'])
+        super().__init__(range(opt['images']))
+        opt['nested']['seen'] = True  # of a copy
+
+
+@pytest.mark.parametrize(
+    ('changes', 'how', 'expected'),
+    [
+        ({}, {}, []),
+        ({'num_gpu': 2}, {}, []),
+        ({'num_gpu': 3}, {}, ['num_gpu: the file asks for 3, torch sees 2; set num_gpu: auto (or 0 for the CPU)']),
+        ({'num_gpu': 3}, {'distributed': True}, []),
+        ({'num_gpu': 'auto'}, {}, []),
+        ({'logger': {'wandb': {'project': 'p'}}}, {}, ['logger:wandb: the package wandb is not installed: pip install wandb']),
+        ({'logger': {'wandb': {'project': None}}}, {}, []),
+        ({'logger': {'wandb': None}}, {}, []),
+        ({'logger': None}, {}, []),
+        ({'datasets:val': {'type': 'Pairs', 'images': 0, 'nested': {}}}, {}, ['datasets:val: no images found']),
+        ({'datasets:val': {'type': 'Pairs', 'images': 'a\nb', 'nested': {}}}, {}, ['datasets:val: a\\nb']),
+        ({'datasets:val': {'type': 'Pairs', 'images': 'a\nb', 'nested': {}}}, {'open_data': False}, []),
+        ({'datasets:val:dataroot_lq': 'gone'}, {}, ['datasets:val:dataroot_lq: HERE/gone does not exist']),
+        ({'datasets:val:dataroot_lq': 'gone', 'datasets:val:meta_info_file': 'a', 'datasets:val:dataroot_gt': 'b', 'datasets:val:prepare': 'make it'}, {},
+         ['datasets:val:dataroot_lq: HERE/gone does not exist (nor meta_info_file, dataroot_gt); to prepare it: make it']),
+        ({'datasets:val:dataroot_lq': ['gone'], 'datasets:val:meta_info': 'gone', 'datasets:val:dataroot_gt': '.'}, {}, []),
+        ({'network_g': {'type': 'A', 'load_path': 'w.pth', 'other': 'w.pth', 'b_path': '', 'c_path': None, 'd_path': 'here.pth'}}, {},
+         ['network_g:load_path: HERE/w.pth does not exist; expected the weights that A begins with']),
+        ({'network_d': 3, 'other': {'load_path': 'w.pth'}}, {}, []),
+        ({'path:resume_state': 'a.state'}, {}, ['path:resume_state: HERE/a.state does not exist; expected training_states/N.state']),
+        ({'path:resume_state': 'here.pth', 'path:pretrain_network_g': None, 'path:ignore_resume_networks': True}, {}, []),
+        ({'path:pretrain_network_d': 'a.pth'}, {}, ['path:pretrain_network_d: HERE/a.pth does not exist; expected a checkpoint: train it first, or name another']),
+        ({'path:pretrain_network_d': 'a.pth'}, {'resumes': True}, []),
+        ({'path:pretrain_network_d': 'here.pth'}, {}, ['path:param_key_d: there is no \'params\' in HERE/here.pth (known: none)']),
+        ({'path:pretrain_network_d': 'here.pth', 'path:param_key_d': None}, {}, []),  # there is no network_d to compare with
+    ],
+)  # fmt: skip
+def test_every_thing_that_is_missing_has_its_line(tmp_path, monkeypatch, changes, how, expected):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(presence.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(presence, 'DATASET_REGISTRY', {'Pairs': Pairs})
+    torch.save({'x': torch.zeros(1)}, 'here.pth')
+    pairs = {'type': 'Pairs', 'images': 1, 'nested': {}}
+    opt = changed(
+        {'num_gpu': 0, 'datasets': {'val': pairs}, 'path': {}, 'name': 'n', 'network_g': {'type': 'A'}}, changes
+    )  # fmt: skip
+    assert presence.missing(opt, **how) == [
+        line.replace('HERE', str(tmp_path)) for line in expected
+    ]
+    assert pairs['nested'] == {}
+
+
+def test_without_a_gpu_a_launcher_cannot_help(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    opt = {'num_gpu': 1, 'datasets': {}, 'path': {}}
+    (line,) = presence.missing(opt, distributed=True)
+    assert line.startswith('num_gpu: the file asks for 1, torch sees 0; ')
+    assert (
+        presence.missing({**opt, 'num_gpu': 0})
+        == presence.missing({**opt, 'num_gpu': 'auto'})
+        == []
+    )
+
+
+def test_what_is_in_a_checkpoint_is_told(tmp_path):
+    path = tmp_path / 'w.pth'
+    key = 'pretrain_network_g'
+
+    def found(states, section=None, **more):
+        torch.save(states, path)
+        opt = {
+            'path': {key: str(path), **more},
+            'network_g': section or tiny_options(tmp_path)['network_g'],
+        }
+        return list(presence.misfit_of_weights(opt, key))
+
+    weights = build_network(tiny_options(tmp_path)['network_g']).state_dict()
+    assert found({'params': weights}) == found({'params': weights}, param_key_g='params_ema') == []
+    assert found(weights, param_key_g=None) == []
+    assert found([1]) == [f'path:{key}: {path} holds list, expected the weights of a network']
+    (line,) = found({'paramss': weights, 'n': 1})
+    assert (
+        line
+        == f"path:param_key_g: there is no 'params' in {path} (did you mean paramss? known: paramss)"
+    )
+    assert found({'a': weights}, param_key_g='params_ema') == [
+        f"path:param_key_g: there is no 'params_ema' in {path} (known: a)"
+    ]
+    del weights['conv_first.weight']
+    (line,) = found({'params': weights})
+    assert line.startswith(
+        f'path:{key}: the checkpoint is of another network: 1 weights are missing'
+    )
+    assert found({'params': weights}, strict_load_g=False) == []
+    path.write_bytes(b'')
+    (line,) = presence.misfit_of_weights({'path': {key: str(path)}}, key)
+    assert line.startswith(f'path:{key}: {path} cannot be read as a checkpoint: ')
+
+
+@pytest.mark.parametrize(
+    ('num_gpu', 'amp', 'is_train', 'refused'),
+    [
+        (2, 'bf16', True, True),
+        ('auto', 'bf16', True, True),
+        (1, 'bf16', True, False),
+        (2, 'fp16', True, False),
+        (2, None, True, False),
+        (2, 'bf16', False, False),
+    ],
+)
+def test_one_process_for_several_gpus_is_refused(monkeypatch, num_gpu, amp, is_train, refused):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    opt = {'num_gpu': num_gpu, 'is_train': is_train, 'train': {'amp': amp} if amp else {}}
+    assert len(list(presence.not_in_one_process(opt))) == refused

@@ -1,6 +1,7 @@
 """Option files that a stranger wrote to break their reader: one line each, soon."""
 
 import os
+import re
 import resource
 import time
 
@@ -11,7 +12,7 @@ from odd_inputs import places
 
 import datasets_ext  # noqa: F401  (registers the data sets)
 import losses_ext  # noqa: F401
-from hmaca_arch.config import checks
+from hmaca_arch.config import checks, yaml_files
 from hmaca_arch.config.yaml_files import LARGEST_FILE, dump, parse, read_yaml
 
 BOMB = '\n'.join(
@@ -57,7 +58,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize('text', STRANGE, ids=lambda text: text[:30])
+@pytest.mark.parametrize('text', STRANGE, ids=lambda text: re.sub(r'\W+', ' ', text[:30]))
 def test_one_line_that_names_file_and_key(tmp_path, text):
     path = tmp_path / 'strange.yml'
     path.write_text(text)
@@ -72,7 +73,7 @@ def test_one_line_that_names_file_and_key(tmp_path, text):
         and '\n' not in message
         and len(message) < 400 + len(str(path))
     )
-    assert time.process_time() - start < 1, 'processor time'
+    assert time.process_time() - start < 5, 'processor time'
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, 'KiB'
 
 
@@ -134,3 +135,90 @@ def test_a_list_or_a_section_in_any_place(tmp_path, value):
         options['datasets'][phase]['name'] = value
         with pytest.raises(ValueError, match=f'datasets:{phase}:name: got .*, expected a name'):
             checks.check(options)
+
+
+AT = 'expected a text, a number, true, false, null, a list or a section'
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('[b]: c', ' (line 1): a key is a list or a section, expected a text'),
+        ('x:\n  y:\n    [b]: c', 'x:y (line 3): a key is a list or a section, expected a text'),
+        ('x:\n  1.5: c', "x (line 2): the key '1.5' is no text; put it in quotes"),
+        ('x:\n  y: 1\n  z: !!set {a}', f"x:z (line 3): it is given as '!!set', {AT}"),
+        ('x:\n- 1\n- !!omap [a: 1]', f"x (line 3): it is given as '!!omap', {AT}"),
+        ('x:\n  y: !!binary abc', f"x:y (line 2): 'abc' is given as !!binary, {AT}"),
+        ('x: !other abc', f"x (line 1): 'abc' is given as !!!other, {AT}"),
+        ('x:\n  y: !!bool 3', "x:y (line 2): '3' is no bool that can be used"),
+        ('x: 9223372036854775808', "x (line 1): '9223372036854775808' is no int that can be used"),
+        ('x: -9223372036854775808', "x (line 1): '-9223372036854775808' is no int that can be used"),
+        ('x: 1\ny:\n  z: 1\n  z: 2', "FILE: key 'z' is given twice in the section at line 3"),
+        ('x:\n- y: &a [1, *a]', 'the section at line 2 contains itself'),
+        (f'x:\n- [{"1, " * 17}]', 'the section at line 1 holds more than 20 values, aliases resolved'),
+        ('x: [', 'is not valid YAML: while parsing'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_key_and_line(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(yaml_files, 'MOST_VALUES', 20)
+    path = tmp_path / 'o.yml'
+    path.write_text(text)
+    colon = '' if message.startswith('is ') else ':'
+    with pytest.raises(ValueError) as caught:
+        read_yaml(path)
+    expected = f'option file {path}{colon} {message}'.replace('FILE', str(path))
+    assert str(caught.value).startswith(expected) and '\n' not in str(caught.value)
+    if 'not valid' not in message:
+        assert str(caught.value) == expected
+        with pytest.raises(ValueError) as caught:
+            parse(text)
+        start = 'the value ' if message.startswith('FILE') or message[0] != ' ' else 'the value'
+        assert str(caught.value) == f'{start}{message.replace("FILE", "the value")}'
+
+
+def test_files_of_just_the_largest_size_are_read(tmp_path):
+    path = tmp_path / 'o.yml'
+    path.write_text('a: 1 #'.ljust(LARGEST_FILE))
+    assert read_yaml(path) == {'a': 1}
+    path.write_text('a: 1 #'.ljust(LARGEST_FILE + 1))
+    with pytest.raises(
+        ValueError, match=f'^option file {path} has 65537 bytes, expected at most 65536$'
+    ):
+        read_yaml(path)
+    assert parse('1 #'.ljust(LARGEST_FILE)) == 1
+    with pytest.raises(
+        ValueError, match='^the value has 65537 characters, expected at most 65536$'
+    ):
+        parse('1 #'.ljust(LARGEST_FILE + 1))
+    for text in ('', '# nothing', '- a', 'a'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f'^option file {path} holds no options$'):
+            read_yaml(path)
+    path.write_bytes(b'a: \xff')
+    with pytest.raises(
+        ValueError,
+        match=f'^option file {path} is not UTF-8: byte 0xff at position 3; save it as UTF-8$',
+    ):
+        read_yaml(path)
+
+
+def test_every_value_is_counted(monkeypatch):
+    monkeypatch.setattr(yaml_files, 'MOST_VALUES', 7)
+    assert parse('{a: [1, 2], b: 3}') == {'a': [1, 2], 'b': 3}  # with the section and its keys
+    with pytest.raises(ValueError, match='line 1 holds more than 7 values'):
+        parse('{a: [1, 2], b: [3]}')
+    assert parse('[&a [1, 2], *a]') == [[1, 2], [1, 2]]
+    with pytest.raises(ValueError, match='line 1 holds more than 7 values'):
+        parse('[&a [1, 2], *a, 3]')
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('9223372036854775807', 2**63 - 1), ('-9223372036854775807', 1 - 2**63), ('3e5', 300000), ('3E5', 300000), ('3.0', 3.0), ('3.e5', 300000),
+        ('9.2e18', 9200000000000000000), ('9.3e18', 9.3e18), ('1e-4', 1e-4), ('15e-1', 1.5), ('!!float 1600', 1600), ('!!float 1600.', 1600.0),
+        ('1_000', 1000), ('0x1F', 31), ('yes', True), ('!!str 1', '1'), ('~', None), ('2020-01-02', '2020-01-02'), ('{a: {b: [1, {}]}}', {'a': {'b': [1, {}]}}),
+    ],
+)  # fmt: skip
+def test_a_value_and_its_type(text, value):
+    assert parse(text) == value and type(parse(text)) is type(value)

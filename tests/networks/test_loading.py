@@ -54,7 +54,9 @@ def test_what_a_checkpoint_says_and_what_a_section_says_are_one_network(tmp_path
 @pytest.mark.parametrize(('more', 'pad_to'), [({}, 4), ({'pad_to': 6}, 6)])
 def test_another_network_needs_its_section(tmp_path, more, pad_to):
     network = saved(tmp_path / 'net.pth', SWINIR)
-    assert_same(load_network(tmp_path / 'net.pth', {**SWINIR, **more}), network, pad_to)
+    loaded = load_network(tmp_path / 'net.pth', {**SWINIR, **more})
+    assert_same(loaded, network, pad_to)
+    assert loaded.network.in_chans == 3
     with pytest.raises(
         ValueError, match=r'net\.pth: .* does not say which network .* need the option file'
     ) as error:

@@ -1,0 +1,54 @@
+"""Which mutants mutation testing leaves out, and the interval of a sampled share."""
+
+import importlib.util
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(scope='module')
+def mutation():
+    spec = importlib.util.spec_from_file_location('mutation', ROOT / 'scripts' / 'mutation.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'left_out'),
+    [
+        ("f('two words')", "f('XXtwo wordsXX')", True),
+        ("f('setting: what it is')", "f('SETTING: WHAT IT IS')", True),
+        ("raise ValueError('word')", "raise ValueError('XXwordXX')", True),
+        ("raise ValueError(f'{a}{\", \".join(b)}')", "raise ValueError(f'{a}{\"XX, XX\".join(b)}')", True),
+        ("logger.warning('%s', a)", "logger.warning('XX%sXX', a)", True),
+        ("f('word')", "f('WORD')", False),
+        ("', '.join(a)", "'XX, XX'.join(a)", False),
+        ("raise ValueError(a['key'])", "raise ValueError(a['KEY'])", False),
+        ("a['two words']", "a['XXtwo wordsXX']", False),
+        ("raise ValueError('two words')", 'raise ValueError(None)', False),
+        ("logger.warning('%s', a)", "logger.warning('%s', None)", False),
+        ("f('two words', 1)", "f('two words', 2)", False),
+        ("f('two words', 1)", "f('two words', )", False),
+        ('a < b', 'a <= b', False),
+        ('a and b', 'a or b', False),
+        ('a = 1', 'a = None', False),
+        ('pass', 'pass', False),
+    ],
+)  # fmt: skip
+def test_only_words_of_messages_are_left_out(mutation, before, after, left_out):
+    assert mutation.only_words(*(f'def f():\n    {line}' for line in (before, after))) is left_out
+
+
+@pytest.mark.parametrize(
+    ('killed', 'tried', 'least', 'most'),
+    [(95, 100, 88.8, 97.8), (190, 200, 91.0, 97.3), (5, 5, 56.6, 100)],
+)
+def test_the_interval_is_wilsons(mutation, killed, tried, least, most):
+    assert mutation.interval(killed, tried) == pytest.approx((least, most), abs=0.06)
+
+
+def test_every_slice_names_what_there_is(mutation):
+    for part in mutation.SLICES.values():
+        for pattern in part.changed + part.tests + part.others:
+            assert list(ROOT.glob(pattern)), pattern
