@@ -203,6 +203,8 @@ def request_of(args: argparse.Namespace) -> Request:
         raise ValueError('--mask: there is no mask; expected --mask, --mask-from or --box')
     numbers = {name: getattr(args, name) for name in ('context', 'feather', 'batch', 'tile')}
     check_settings(**numbers)
+    if args.batch is None:
+        del numbers['batch']  # what suits the device
     return Request(
         inputs=args.input,
         output=args.output,

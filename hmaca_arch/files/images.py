@@ -13,7 +13,6 @@ transparency, and converts CMYK, CIELAB, floating point, rare kinds of JPEG, AVI
 
 import io
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import cv2
@@ -36,7 +35,6 @@ from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
 from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
 from hmaca_arch.files.png_strips import is_in_strips, size_of_png, without_pixels
-from hmaca_arch.files.quiet import quiet
 from hmaca_arch.files.rare_jpeg import decode_rare_jpeg, rarity
 from hmaca_arch.files.tiff import (
     HEIGHT,
@@ -126,8 +124,7 @@ def decode(
         ValueError: in one line that starts with `name`.
     """
     try:
-        with quiet() if convert else nullcontext():
-            return _decode(data, name, convert, max_pixels)
+        return _decode(data, name, convert, max_pixels)
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error
     except Exception as error:

@@ -71,13 +71,30 @@ def check_png(data: bytes, lenient: bool) -> tuple[bytes, list[str]]:
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks of a sound PNG, but for those of the pixels."""
-    position = len(PNG)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from('>I4s', data, position)
+    """Yield the chunks of a sound PNG up to its end, but for those of the pixels."""
+    for kind, start, end in places(data):
         if kind != b'IDAT':
-            yield Chunk(kind, data[position + 8 : position + 8 + length])
+            yield Chunk(kind, data[start:end])
+
+
+def places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each chunk of a sound PNG, and where its content starts and ends."""
+    position, kind = len(PNG), b''
+    while kind != b'IEND' and position + 8 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, position)
+        yield kind, position + 8, position + 8 + length
         position += 12 + length
+
+
+def only_pixels(data: bytes) -> bytes:
+    """Return a sound PNG without what no pixel depends on. libpng prints warnings about that."""
+    view = memoryview(data)
+    kept = [
+        view[start - 8 : end + 4]
+        for kind, start, end in places(data)
+        if kind in NEEDED or not kind[0] & ANCILLARY
+    ]
+    return b''.join([PNG, *kept])
 
 
 def kept_chunks(data: bytes) -> list[Chunk]:
@@ -117,7 +134,8 @@ def chunks_of_metadata(
 def with_alpha_of(pixels: np.ndarray, transparent: tuple[int, ...]) -> np.ndarray:
     """Add an alpha channel to pixels (h, w, c) of which one colour (tRNS) is transparent."""
     alpha = np.full((*pixels.shape[:2], 1), peak_of(pixels.dtype), pixels.dtype)
-    alpha[(pixels == np.array(transparent, pixels.dtype)).all(axis=2)] = 0
+    # of a number with more bits than the pixels have, the low ones count
+    alpha[(pixels == np.array(transparent).astype(pixels.dtype)).all(axis=2)] = 0
     return np.concatenate([pixels, alpha], axis=2)
 
 

@@ -12,20 +12,25 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from hmaca_arch.files.png import COLOUR_TYPES, HEADER, PNG, Chunk, chunks
+from hmaca_arch.files.png import COLOUR_TYPES, HEADER, PNG, Chunk, chunks, places
 
-STRIP = 1 << 24  # bytes that are decoded at once
-LARGE = 1 << 24  # pixels of an image of 8 bits that is decoded so
+STRIP = 1 << 22  # bytes that are decoded at once
+LARGE = 1 << 25  # pixels of an image of 8 bits that is decoded so
+LONGEST = 10**6  # pixels a side of what libpng decodes
+FRAMES = (b'acTL', b'fcTL', b'fdAT')  # of an animation
 FILTERS = 5  # how many there are
 CHANNELS = {colour: channels for channels, colour in COLOUR_TYPES.items()}
 
 
 def is_in_strips(data: bytes) -> bool:
-    """Tell whether a file is a PNG that is decoded here: its rows have to follow each other."""
+    """Tell whether a sound PNG is decoded here: no animation, and its rows follow each other."""
     if not data.startswith(PNG) or len(data) < HEADER or data[28]:
         return False
     width, height = size_of_png(data)
-    return data[24] == 16 or (data[24] == 8 and data[25] in CHANNELS and width * height >= LARGE)
+    large = data[24] == 8 and data[25] in CHANNELS and width * height >= LARGE
+    if width > LONGEST or not (data[24] == 16 or large):
+        return False
+    return not any(kind in FRAMES for kind, _, _ in places(data))
 
 
 def size_of_png(data: bytes) -> tuple[int, int]:
@@ -59,7 +64,7 @@ def decode_strips(data: bytes) -> np.ndarray:
     stored = np.dtype('>u2' if data[24] == 16 else 'u1')
     row = 1 + stored.itemsize * width * channels
     result = np.empty((height, width, channels), stored.newbyteorder('='))
-    rows = max(1, STRIP // row)
+    rows = min(max(1, STRIP // row), LONGEST // 2)
     above, top = bytes(row), 0
     for filtered in _strips(data, row, rows, height):
         count = len(filtered) // row
@@ -92,12 +97,10 @@ def _strips(data: bytes, row: int, rows: int, height: int) -> Iterator[bytes]:
 
 def _contents(data: bytes) -> Iterator[memoryview]:
     """Yield the parts of the compressed pixels."""
-    view, position = memoryview(data), len(PNG)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from('>I4s', data, position)
+    view = memoryview(data)
+    for kind, start, end in places(data):
         if kind == b'IDAT':
-            yield view[position + 8 : position + 8 + length]
-        position += 12 + length
+            yield view[start:end]
 
 
 def _decoded(filtered: bytes, width: int, height: int, kind: bytes) -> np.ndarray:

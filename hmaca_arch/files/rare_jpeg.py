@@ -45,7 +45,7 @@ def decode_rare_jpeg(
     check_pixels(frame.width, frame.height, max_pixels)
     channels = len(frame.components)
     if channels not in (1, 3):
-        raise ValueError(f'{kind} and {channels} channels; expected gray or colours')
+        raise ValueError(f'{kind}, with {channels} channels (CMYK has 4); convert it to PNG first')
     if importlib.util.find_spec('imagecodecs') is None:
         raise ValueError(f'{kind} needs imagecodecs: {how_to_install("jpeg")}')
     if list(segments(data))[-1].marker != EOI:

@@ -19,13 +19,13 @@ from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
 from hmaca_arch.files.opening import load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
-from hmaca_arch.files.png import PNG, chunks
-from hmaca_arch.files.quiet import quiet
+from hmaca_arch.files.png import PNG, chunks, only_pixels
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
 ROWS = 256
+COPIED = 1 << 26  # bytes of the largest PNG of which libpng, which prints, sees the pixels only
 
 
 class Seen(NamedTuple):
@@ -47,8 +47,8 @@ def see(data: bytes) -> Seen | None:
     if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    with quiet():
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), as_stored)
+    alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
+    pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
     if pixels is None:
         return None
     pixels = pixels.reshape(*pixels.shape[:2], -1)

@@ -142,3 +142,47 @@ def test_rows_in_turns_are_left_to_opencv():
     data = png.PNG + b''.join(chunk.packed() for chunk in [interlaced, *others])
     assert not png_strips.is_in_strips(data)
     np.testing.assert_array_equal(decode(data, 'a').pixels, texture(1)[:1, :1])
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_what_stands_behind_the_end_does_not_count(kind, monkeypatch):
+    monkeypatch.setattr(png_strips, 'LARGE', 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Chunk(b'eXIf', exif.tobytes().removeprefix(b'Exif\0\0')).packed()
+    pixels = texture(3).astype(kind)
+    data = file_of(pixels)
+    for behind in (bytes(12), b'\n', b'PK\3\4' + bytes(30), data, turned):
+        found = decode(data + behind, 'a', convert=True)
+        np.testing.assert_array_equal(found.pixels, pixels)
+        assert not found.turned
+
+
+def test_animations_are_left_to_pillow():
+    frame = bytes.fromhex('00000000') + (WIDTH).to_bytes(4, 'big') + HEIGHT.to_bytes(4, 'big')
+    control = Chunk(b'fcTL', frame + bytes(8) + b'\0\1\0\12\0\0')
+    for count in (1, 2):
+        data = file_of(texture(1), Chunk(b'acTL', bytes([0, 0, 0, count, 0, 0, 0, 0])), control)
+        assert not png_strips.is_in_strips(data)
+        if count == 1:
+            np.testing.assert_array_equal(decode(data, 'a').pixels, texture(1))
+        else:
+            with pytest.raises(ValueError, match='holds 2 images; animations'):
+                decode(data, 'a')
+
+
+def test_the_low_bits_of_a_transparent_colour_count(monkeypatch):
+    monkeypatch.setattr(png_strips, 'LARGE', 1)
+    pixels = texture(1).astype(np.uint8)
+    value = 256 + int(pixels[12, 5, 0])
+    found = decode(file_of(pixels, Chunk(b'tRNS', value.to_bytes(2, 'big'))), 'a').pixels
+    assert found.shape[2] == 2 and found[12, 5, 1] == 0
+
+
+@pytest.mark.parametrize('shape', [(10**6 + 1, 1), (1, 10**6 + 1)])
+def test_long_images(shape, monkeypatch):
+    monkeypatch.setattr(png_strips, 'LARGE', 1)
+    file = io.BytesIO()
+    pixels = np.arange(10**6 + 1, dtype=np.uint32).astype(np.uint8).reshape(shape)
+    Image.fromarray(pixels).save(file, 'PNG')
+    np.testing.assert_array_equal(decode(file.getvalue(), 'a').pixels[..., 0], pixels)

@@ -202,3 +202,15 @@ def test_what_opencv_reads_of_each_kind_is_what_we_read(tmp_path):
             ['the input was read by one library alone; no other here reads it'],
         ), name
         assert io.BytesIO(data) and Path(path).exists()
+
+
+@pytest.mark.parametrize('damaged', [False, True])
+def test_libpng_prints_nothing_about_a_profile(capfd, damaged):
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, 'PNG', icc_profile=b'no profile' if damaged else ICC)
+    data = bytearray(file.getvalue())
+    if damaged:
+        data[data.index(b'iCCP') + 8] ^= 1  # its checksum as well
+    seen = see(bytes(data))
+    np.testing.assert_array_equal(seen.pixels, PIXELS)
+    assert seen.library == 'OpenCV' and capfd.readouterr().err == ''
