@@ -153,7 +153,10 @@ def _decode(data: bytes, name: str, convert: bool, max_pixels: int) -> StoredIma
 
 
 def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: bool) -> StoredImage:
-    xmp, is_png = take_xmp(image), data.startswith(PNG)
+    is_png = data.startswith(PNG)
+    if is_png:
+        load_image(image)  # for what stands behind the pixels
+    xmp = take_xmp(image)
     if image.format == 'TIFF':
         check_tags(image.tag_v2)  # type: ignore[attr-defined]
     orientation = orientation_of(image)

@@ -186,3 +186,16 @@ def test_long_images(shape, monkeypatch):
     pixels = np.arange(10**6 + 1, dtype=np.uint32).astype(np.uint8).reshape(shape)
     Image.fromarray(pixels).save(file, 'PNG')
     np.testing.assert_array_equal(decode(file.getvalue(), 'a').pixels[..., 0], pixels)
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+@pytest.mark.parametrize('behind', [False, True])
+def test_orientation_in_xmp_alone_turns_nothing_wherever_it_stands(kind, behind):
+    told = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+    packet = Chunk(b'iTXt', png.XMP + bytes(4) + told)
+    data = file_of(texture(3).astype(kind), *([] if behind else [packet]))
+    if behind:
+        data = with_pixels(data, compressed(data), after=[packet])
+    found = decode(data, 'a', convert=True)
+    assert not found.turned and found.xmp == told
+    np.testing.assert_array_equal(found.pixels, texture(3).astype(kind))
