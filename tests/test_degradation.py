@@ -2,6 +2,7 @@
 gradcheck.
 """
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -326,7 +327,9 @@ def test_a_batch_is_solved_image_by_image(rng):
         'none',
         'pix:5:mean+jpeg:80',
     ]
-    z, given = torch.from_numpy(rng.random((2, len(texts), 3, 14, 15)))
+    # smooth: of noise, conjugate gradients find no start within their iterations
+    smooth = [cv2.GaussianBlur(rng.random((14, 15)), (0, 0), 3) for _ in range(6 * len(texts))]
+    z, given = torch.from_numpy(np.reshape(smooth, (2, len(texts), 3, 14, 15)))
     mask = torch.from_numpy(rng.random((len(texts), 1, 14, 15)) < 0.5).double()
     w = torch.from_numpy(rng.uniform(0.01, 1, (len(texts), 1, 1, 1)))
     degradations = [Degradation.parse(text) for text in texts]
@@ -340,7 +343,7 @@ def test_a_batch_is_solved_image_by_image(rng):
             function(Equations(given[i : i + 1], mask[i : i + 1], [d]), slice(i, i + 1))
             for i, d in enumerate(degradations)
         ]
-        assert torch.allclose(function(together, slice(None)), torch.cat(alone), atol=2e-4)
+        assert torch.allclose(function(together, slice(None)), torch.cat(alone), atol=1e-5)
 
 
 @pytest.mark.parametrize(

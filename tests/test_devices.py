@@ -121,6 +121,6 @@ def test_memory_of_an_apple_gpu_that_runs_out_is_told_from_other_errors(
     mask = np.zeros((40, 120), np.uint8)
     mask[16:24, 16:24] = mask[16:24, 96:104] = 255
     image = np.random.default_rng(0).integers(0, 256, (40, 120, 3), dtype=np.uint8)
-    restored = restorer.restore(image, mask, context=4)
+    restored = restorer.restore(image, mask, context=4, batch=2)
     assert calls == [2, 1, 1] and emptied and (restored != image).any()
     assert not batching._is_out_of_memory(RuntimeError('MPS backend: something else'))

@@ -1,5 +1,6 @@
 """Consoles that are not UTF-8, and output that is not a terminal."""
 
+import contextlib
 import os
 import pty
 import re
@@ -59,8 +60,12 @@ def test_the_quick_start_is_bold_in_terminals_alone(tmp_path, variables, bold):
     environment = {key: value for key, value in os.environ.items() if key != 'NO_COLOR'}
     terminal, end = pty.openpty()
     done = subprocess.run(['bash', script], env={**environment, **variables}, stdout=end)
-    shown = os.read(terminal, 1000)
-    os.close(end), os.close(terminal)
+    os.close(end)
+    shown = b''
+    with contextlib.suppress(OSError):  # which is how Linux says that it was closed
+        while part := os.read(terminal, 1000):
+            shown += part
+    os.close(terminal)
     assert done.returncode == 0 and (b'\x1b[1m' in shown) == bold and b'a heading' in shown
     piped = subprocess.run(['bash', script], env=environment, capture_output=True, check=True)
     assert b'\x1b' not in piped.stdout

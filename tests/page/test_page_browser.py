@@ -221,6 +221,8 @@ def test_progress_queue_and_cancel(page, photo, served, network):
     painted = page.mask()
     page.click('#cancel')
     page.wait_for("document.querySelector('#progress-text').textContent === 'Cancelling'")
+    (job,) = (one for one in served.routes.queue.known.values() if one.state == 'running')
+    assert job.stop.wait(60)  # the request has arrived
     network.go.set()
     page.wait_for_mode('paint')
     np.testing.assert_array_equal(page.mask(), painted)
