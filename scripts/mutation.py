@@ -13,14 +13,13 @@ leaves out docstrings, statements outside of functions (tables of settings), fun
 decorators and the text of f-strings.
 
 A mutant is tried by the slice's quick tests that reach its function. A survivor is tried once more
-in a process of its own, which sees code that runs at import, by those tests and the slice's others.
+in another process, which sees code that runs at import, by those tests and the slice's others.
 """
 
 import argparse
 import ast
 import collections
 import json
-import math
 import os
 import random
 import re
@@ -32,6 +31,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: an installed package goes first
@@ -266,15 +267,6 @@ def try_alone(folder: Path, mutant: str, tests: list[str], seconds: float | None
     return done.returncode not in (0, 5)
 
 
-def interval(killed: int, tried: int) -> tuple[float, float]:
-    """Return Wilson's interval of 95 % for a share, in percent."""
-    z, share = 1.96, killed / tried
-    middle = share + z * z / (2 * tried)
-    half = z * math.sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
-    scale = 100 / (1 + z * z / tried)
-    return (middle - half) * scale, (middle + half) * scale
-
-
 def test_slice(name: str, sample: int | None, seed: int, children: int) -> None:
     """Try the mutants of a slice, or a sample of them, and print the survivors and the share."""
     folder = ROOT / 'mutants' / name
@@ -321,7 +313,8 @@ def test_slice(name: str, sample: int | None, seed: int, children: int) -> None:
     killed, tried = len(chosen) - len(left), len(chosen)
     share = f'{100 * killed / tried:.1f} %'
     if tried < all_of_them:
-        share += ' (95 %: {:.1f} to {:.1f})'.format(*interval(killed, tried))
+        found = binomtest(killed, tried).proportion_ci(0.95, 'wilson')
+        share += f' (95 %: {100 * found.low:.1f} to {100 * found.high:.1f})'
     print(
         f'{name}: {killed} of {tried} tried were killed, {share}; '
         f'there are {all_of_them}, and {words} that only change words',

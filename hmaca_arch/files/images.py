@@ -1,8 +1,8 @@
 """Read images and masks without losing anything silently.
 
 Pillow decodes: unlike OpenCV's `imdecode` in many versions it raises where a file is cut short, and
-it is about as fast (0.5 ms for 128x128). Only 16 bits, which Pillow reduces to 8 in colour images,
-and floating point are decoded by OpenCV, after the file was found whole.
+it is about as fast (0.5 ms for 128x128). OpenCV decodes 16 bits, which Pillow reduces to 8 in
+colour images, floating point, and large PNG files. Those are checked to be whole as well.
 
 What is accepted: PNG, JPEG, WebP, BMP, TIFF and GIF, whatever the file's ending says; 8 and 16
 bits, RGB, grayscale (replicated), palette, 1 bit, an alpha channel that is opaque throughout. The

@@ -24,11 +24,11 @@ CHANNELS = {colour: channels for channels, colour in COLOUR_TYPES.items()}
 
 def is_in_strips(data: bytes) -> bool:
     """Tell whether a sound PNG is decoded here: no animation, and its rows follow each other."""
-    if not data.startswith(PNG) or len(data) < HEADER or data[28]:
+    if not data.startswith(PNG) or len(data) < HEADER or data[28] or data[25] not in CHANNELS:
         return False
-    width, height = size_of_png(data)
-    large = data[24] == 8 and data[25] in CHANNELS and width * height >= LARGE
-    if width > LONGEST or not (data[24] == 16 or large):
+    (width, height), depth = size_of_png(data), data[24]
+    fits = 0 < width <= LONGEST and height
+    if not fits or not (depth == 16 or (depth == 8 and width * height >= LARGE)):
         return False
     return not any(kind in FRAMES for kind, _, _ in places(data))
 
@@ -40,10 +40,9 @@ def size_of_png(data: bytes) -> tuple[int, int]:
 
 
 def without_pixels(data: bytes) -> bytes:
-    """Return a PNG of one pixel with what a sound PNG says besides its pixels."""
-    depth, colour = data[24], data[25]
+    """Return a PNG of one pixel with all else that one says which `is_in_strips`."""
     header = struct.pack('>II', 1, 1) + data[24 : HEADER - 4]
-    pixel = zlib.compress(bytes(1 + CHANNELS.get(colour, 1) * depth // 8))
+    pixel = zlib.compress(bytes(1 + CHANNELS[data[25]] * data[24] // 8))
     kept = [chunk.packed() for chunk in chunks(data) if chunk.kind not in (b'IHDR', b'IEND')]
     first, last = Chunk(b'IHDR', header).packed(), Chunk(b'IDAT', pixel).packed()
     return b''.join([PNG, first, *kept, last, Chunk(b'IEND', b'').packed()])
@@ -58,9 +57,7 @@ def decode_strips(data: bytes) -> np.ndarray:
     Raises:
         ValueError, OSError: it is damaged.
     """
-    (width, height), channels = size_of_png(data), CHANNELS.get(data[25])
-    if channels is None or not width or not height:
-        raise ValueError('OpenCV cannot decode it')
+    (width, height), channels = size_of_png(data), CHANNELS[data[25]]
     stored = np.dtype('>u2' if data[24] == 16 else 'u1')
     row = 1 + stored.itemsize * width * channels
     result = np.empty((height, width, channels), stored.newbyteorder('='))
@@ -82,7 +79,7 @@ def _strips(data: bytes, row: int, rows: int, height: int) -> Iterator[bytes]:
     unpacker, waiting, left = zlib.decompressobj(), bytearray(), height
     for content in _contents(data):
         rest: bytes | memoryview = content
-        while left:
+        while left:  # also where no input is left: the unpacker may still hold rows
             wanted = min(rows, left) * row
             waiting += unpacker.decompress(rest, wanted - len(waiting))
             rest = unpacker.unconsumed_tail

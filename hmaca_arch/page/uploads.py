@@ -84,7 +84,7 @@ class Upload:
             ValueError: it cannot be read; in one line that starts with its name.
         """
         try:
-            # Under its own name, as raw files of cameras are told by their endings.
+            # With the upload's name: its ending tells raw files of cameras from TIFF.
             return image_of(read_file(self.path), self.name, MOST_PIXELS)
         except ValueError as error:
             raise ValueError(one_line(error).replace(str(self.path), self.name)) from None

@@ -136,7 +136,7 @@ def test_a_large_claim_is_refused_before_memory_is_taken():
 
 
 def test_rows_in_turns_are_left_to_opencv():
-    """Adam7: every pass has rows of its own."""
+    """Adam7: the rows come in seven passes."""
     first, *others = chunks_of(file_of(texture(1)[:1, :1]))
     interlaced = Chunk(b'IHDR', first.content[:-1] + b'\1')
     data = png.PNG + b''.join(chunk.packed() for chunk in [interlaced, *others])

@@ -1,4 +1,4 @@
-"""Which mutants mutation testing leaves out, and the interval of a sampled share."""
+"""Which mutants mutation testing leaves out."""
 
 import importlib.util
 
@@ -38,14 +38,6 @@ def mutation():
 )  # fmt: skip
 def test_only_words_of_messages_are_left_out(mutation, before, after, left_out):
     assert mutation.only_words(*(f'def f():\n    {line}' for line in (before, after))) is left_out
-
-
-@pytest.mark.parametrize(
-    ('killed', 'tried', 'least', 'most'),
-    [(95, 100, 88.8, 97.8), (190, 200, 91.0, 97.3), (5, 5, 56.6, 100)],
-)
-def test_the_interval_is_wilsons(mutation, killed, tried, least, most):
-    assert mutation.interval(killed, tried) == pytest.approx((least, most), abs=0.06)
 
 
 def test_every_slice_names_what_there_is(mutation):

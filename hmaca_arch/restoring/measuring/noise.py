@@ -15,7 +15,7 @@ GAIN_SPREAD = 1.2  # of the logarithm of that, before anything is measured
 SIGMAS = np.exp(np.linspace(np.log(0.5), np.log(110), 90))
 RARE = 0.001  # part of the noise that is left out as edges
 # Surroundings with grain: the least of the eigenvalues of their covariance over the mean one. It is
-# below the first number in 97 of 100 photographs, and near 1 where all is independent noise.
+# below the first number in 95 of 100 photographs, and near 1 where all is independent noise.
 GRAIN = (0.1, 0.3)
 MOST_GRAIN = 2.0  # of the surroundings' variance, that a region has without being degraded
 
