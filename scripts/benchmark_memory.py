@@ -25,6 +25,10 @@ from hmaca_arch.cli import end
 REGION = 64
 PATCH = 1024  # pixels; the texture repeats, farther than any format looks back
 FORMATS = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
+SAMPLINGS = {
+    420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+}
 IMPORTS = (
     'import hmaca_arch.commands.restore, hmaca_arch.restoring.running; '
     'from hmaca_arch.inference import load_restorer; load_restorer(device="cpu")'
@@ -47,7 +51,7 @@ class Used(NamedTuple):
     seconds: float
 
 
-def make_files(folder: Path, height: int, width: int, depth: int) -> None:
+def make_files(folder: Path, height: int, width: int, depth: int, sampling: int) -> None:
     """Write the image in every format, and the mask."""
     rng = np.random.default_rng(0)
     smooth = cv2.resize(rng.integers(40, 216, (16, 16, 3), np.uint8), (PATCH, PATCH))
@@ -56,10 +60,13 @@ def make_files(folder: Path, height: int, width: int, depth: int) -> None:
         patch = patch.astype(np.uint16) * 257
     across, down = -(-width // PATCH), -(-height // PATCH)
     image = np.tile(patch, (down, across, 1))[:height, :width]
+    settings = {
+        '.tif': [cv2.IMWRITE_TIFF_COMPRESSION, 1],
+        '.jpg': [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLINGS[sampling]],
+    }
     for ending in FORMATS.values():
         if depth == 8 or ending != '.jpg':
-            uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if ending == '.tif' else []
-            cv2.imwrite(str(folder / f'image{ending}'), image, uncompressed)
+            cv2.imwrite(str(folder / f'image{ending}'), image, settings.get(ending, []))
     mask = np.zeros((height, width), np.uint8)
     mask[height // 2 :, width // 2 :][:REGION, :REGION] = 255
     cv2.imwrite(str(folder / 'mask.png'), mask)
@@ -95,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--size', default='16320x12240', help='width x height, in pixels')
     parser.add_argument('--depth', type=int, choices=(8, 16), default=8, help='bits; not JPEG')
+    parser.add_argument('--sampling', type=int, choices=tuple(SAMPLINGS), default=420, help='JPEG')
     parser.add_argument('--only', choices=tuple(FORMATS), help='one format')
     parser.add_argument('--limit', type=float, default=2500, help='MB beyond the imports')
     parser.add_argument('--folder', help='where the temporary folder is made')
@@ -107,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     most = 0.0
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
-        make_files(folder, height, width, args.depth)
+        make_files(folder, height, width, args.depth, args.sampling)
         for kind, ending in FORMATS.items():
             path = folder / f'image{ending}'
             if args.only not in (None, kind) or not path.exists():

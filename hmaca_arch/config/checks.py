@@ -34,7 +34,7 @@ def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[s
         created: keys added by overrides; see `Checker`.
     """
     checker = Checker(options, is_train, created)
-    lines = list(itertools.islice(_mistakes(checker), MOST_LINES + 1))
+    lines = list(itertools.islice(_first(_mistakes(checker)), MOST_LINES + 1))
     refuse([*lines[:MOST_LINES], 'and more'] if len(lines) > MOST_LINES else lines)
     for line in checker.warnings:
         logger.warning('%s', line)
@@ -42,7 +42,18 @@ def check(options: Mapping[str, Any], is_train: bool = True, created: Iterable[s
 
 def check_network(section: Mapping[str, Any]) -> None:
     """Raise an OptionError with every mistake in a section `network_g` alone."""
-    refuse(check_network_section(Checker({}, is_train=False), 'network_g', section))
+    refuse(_first(check_network_section(Checker({}, is_train=False), 'network_g', section)))
+
+
+def _first(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the first line about each value; a schema and a signature may refuse the same."""
+    told = set()
+    for line in lines:
+        key, got, _ = line.partition(': got ')
+        if key not in told:
+            yield line
+        if got:
+            told.add(key)
 
 
 def _section(options: Any, name: str) -> Mapping[str, Any] | None:

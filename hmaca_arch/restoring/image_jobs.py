@@ -82,8 +82,10 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     elif keeps_blocks(job.image, job.output, image, request.quality):
         source, corner = read_file(job.image), (done.box.top, done.box.left)
         changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
-        del source, image, done  # beside them, the coefficients of a large image need too much
-        stored = store_blocks(job, request, changes, mask)
+        inside = np.zeros(mask.shape, mask.dtype)  # takes memory where something is written
+        inside[done.box.area] = mask[done.box.area]
+        del source, image, done, mask  # beside them, the coefficients of a large image need too much
+        stored = store_blocks(job, request, changes, inside)
     else:
         inside = mask[done.box.area]
         change = largest_change(image.pixels[done.box.area], done.pixels, inside)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import DATASET_REGISTRY
-from conftest import changed, tiny_options, write_options
+from conftest import ROOT, changed, tiny_options, write_options
 
 import datasets_ext  # noqa: F401
 import losses_ext  # noqa: F401
@@ -337,3 +337,21 @@ def test_check_says_what_is_not_there_yet_and_ends_well(tmp_path, monkeypatch, c
         and 'network_g HMACA: ' in out
     )
     assert os.listdir(tmp_path) == ['o.yml']
+
+
+def numbers(section, above=''):
+    """The places of all numbers and lists."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f'{above}{key}:')
+        elif isinstance(value, int | float | list):
+            yield f'{above}{key}'
+
+
+@pytest.mark.parametrize('wrong', ['half', [['x']], -(10**30)])
+def test_a_wrong_value_gets_one_line(wrong):
+    """Also where a schema and a signature refuse it, or a signature and a limit of size."""
+    opt = options.load(ROOT / 'options' / 'train_hmaca_horse_pix.yml')
+    found = {place: lines(changed(opt, {place: wrong})) for place in numbers(opt)}
+    assert {place: told for place, told in found.items() if len(told) > 1} == {}
+    assert sum(map(len, found.values())) > 20
