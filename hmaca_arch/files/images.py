@@ -129,6 +129,8 @@ def decode(
     # cv2.error
     except Exception as error:
         reason = reason_of(error) or type(error).__name__
+        if reason.startswith('decoder error'):  # and a number: libtiff, which prints why
+            reason = 'it is damaged'
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 
