@@ -82,10 +82,11 @@ def test_evidence_and_starts_decide_together(monkeypatch):
         pool, size = decide_pool(given, area, ~area, told, evidence)
         odds.append(size if pool == 'centre' else -size)
     assert odds == sorted(odds) and odds[2] > odds[0] + 1
-    for block, counts_as in ((4, 8), (12, 12), (32, 24)):
+    for block, counts_as in ((4, 4), (12, 12), (32, 24)):
         numbers = np.array([0.5, 0.1, 0.2, 0.3, 0.4, np.log(block / 8)])
         monkeypatch.setattr(starts, 'describe', lambda *args, n=numbers: (n.copy(), []))
-        score = starts.WEIGHTS @ [*numbers[:5], np.log(counts_as / 8), 1]
+        weights = starts.SMALL if block == 4 else starts.WEIGHTS
+        score = weights @ [*numbers[:5], np.log(counts_as / 8), 1]
         found = decide_pool(given, area, ~area, replace(told, block=block), 0.0)
         assert found == ('centre' if score > 0 else 'mean', pytest.approx(abs(score)))
 

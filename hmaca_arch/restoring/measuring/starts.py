@@ -14,11 +14,11 @@ from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.restoring.regions import marked_box
 
 # Of `describe`, and the offset; the score is the logarithm of the odds. Printed by
-# `scripts/train_pool.py`.
+# `scripts/train_pool.py`, for blocks of SMALLEST to LARGEST pixels; larger ones count as LARGEST.
 WEIGHTS = np.array([1.27, 4.29, 4.63, -0.33, -0.33, 1.37, -6.58])
-# Smaller blocks count as the first (fewer dB lost with blocks of 4), larger ones as the last, up to
-# which the numbers were fitted.
-BLOCKS = (8, 24)
+SMALLEST, LARGEST = 6, 24
+# The same for smaller blocks, chosen by hand on training images.
+SMALL = np.array([3.5, 11.2, 0, 0, 0, 0, -2.4])
 EVIDENCE = 5.0  # log likelihood ratio beyond which more evidence hardly counts
 OPEN = 16.0  # log likelihood ratio from which the pool is not open
 LONGEST = 256  # side in pixels: larger regions take long, and have many blocks to tell from
@@ -106,6 +106,6 @@ def decide_pool(
         The pool, and the logarithm of the odds for it.
     """
     numbers = describe(image, area, known, found, evidence)[0]
-    numbers[-1] = np.log(np.clip(found.block, *BLOCKS) / 8)
-    score = float(WEIGHTS @ [*numbers, 1])
+    numbers[-1] = min(numbers[-1], np.log(LARGEST / 8))
+    score = float((WEIGHTS if found.block >= SMALLEST else SMALL) @ [*numbers, 1])
     return ('centre' if score > 0 else 'mean'), abs(score)
