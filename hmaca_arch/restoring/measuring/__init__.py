@@ -218,7 +218,7 @@ def _pixelized(
     pool, odds = 'centre' if evidence > 0 else 'mean', POOL_TRUST * abs(evidence)
     found = Degradation('pix', block=block, pool=pool, anchor=anchor, offset=offset)
     if abs(evidence) < OPEN and max(box.shape) <= LONGEST:
-        pool, odds = decide_pool(image / 255, grid.area, found, evidence)
+        pool, odds = decide_pool(image / 255, grid.area, known, found, evidence)
     confidence = float(1 / (1 + np.exp(-min(odds, 30)))) * (1 if exact else 0.85)
     return Measured(replace(found, pool=pool), confidence, grid.area & mask, grid.spill, '')
 

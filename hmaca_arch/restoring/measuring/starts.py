@@ -1,7 +1,7 @@
 """Tell pools apart by how the starts of their equations fit the surroundings.
 
 A Gaussian process that takes colours for those of the wrong pool joins the pixels around the region
-less smoothly, see `Equations.start`.
+less smoothly, and is rougher inside than its surroundings let expect, see `Equations.start`.
 """
 
 from collections.abc import Sequence
@@ -11,34 +11,43 @@ import numpy as np
 import torch
 
 from hmaca_arch.degradation import Degradation, Equations
+from hmaca_arch.restoring.regions import marked_box
 
-# of the score, which is positive for `centre`: what lost the fewest dB on training images. The
-# start for `centre` fits better in any case, hence the offset.
-EVIDENCE, STEP, OFFSET = 5.2, 11.2, -2.4
-CALIBRATED = 0.4  # of the score: the logarithm of the odds
-LARGE = 10.0  # log likelihood ratio beyond which more evidence hardly counts
+# Of `describe`, and the offset; the score is the logarithm of the odds. Printed by
+# `scripts/train_pool.py`, for blocks of SMALLEST to LARGEST pixels; larger ones count as LARGEST.
+WEIGHTS = np.array([1.27, 4.29, 4.63, -0.33, -0.33, 1.37, -6.58])
+SMALLEST, LARGEST = 6, 24
+# The same for smaller blocks, chosen by hand on training images.
+SMALL = np.array([3.5, 11.2, 0, 0, 0, 0, -2.4])
+EVIDENCE = 5.0  # log likelihood ratio beyond which more evidence hardly counts
 OPEN = 16.0  # log likelihood ratio from which the pool is not open
 LONGEST = 256  # side in pixels: larger regions take long, and have many blocks to tell from
+AROUND = 24  # pixels around the region that are looked at
 LEAST = 1e-4  # root mean square of a step; smaller ones are rounding
 
 
-def step_at_border(image: np.ndarray, region: np.ndarray) -> float:
-    """Return the mean square of the differences across a region's border.
+def mean_step(image: np.ndarray, pixels: np.ndarray, both: bool) -> float:
+    """Return the mean square difference of neighbouring pixels.
 
     Args:
         image: (h, w, c).
-        region: (h, w) bool.
+        pixels: (h, w) bool.
+        both: of pairs that lie in `pixels`; otherwise of those across the border.
+
+    Returns:
+        LEAST squared if there are none.
     """
     squares, count = 0.0, 0
     for axis in (0, 1):
-        border = np.diff(region, axis=axis)
-        squares += float(np.square(np.diff(image, axis=axis)[border]).mean(axis=-1).sum())
-        count += int(border.sum())
-    return squares / max(count, 1)
+        pairs = np.lib.stride_tricks.sliding_window_view(pixels, 2, axis).sum(axis=-1)
+        used = pairs == 1 + both
+        squares += float(np.square(np.diff(image, axis=axis)[used]).mean(axis=-1).sum())
+        count += int(used.sum())
+    return squares / max(count, 1) + LEAST**2
 
 
-def steps_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) -> list[float]:
-    """Return `step_at_border` of the start for each degradation.
+def starts_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) -> list[np.ndarray]:
+    """Return the start for each degradation, (h, w, c) in [0, 1].
 
     Args:
         image: (h, w, c) in [0, 1].
@@ -48,24 +57,55 @@ def steps_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) -
     y = torch.from_numpy(image).float().permute(2, 0, 1)[None]
     region = torch.from_numpy(area).float()[None, None]
     starts = [Equations(y, region, [way]).start()[0].permute(1, 2, 0).numpy() for way in ways]
-    return [step_at_border(np.where(area[..., None], one, image), area) for one in starts]
+    return [np.where(area[..., None], one, image) for one in starts]
 
 
-def decide_pool(
-    image: np.ndarray, area: np.ndarray, found: Degradation, evidence: float
-) -> tuple[str, float]:
-    """Decide the pool of blocks whose colours leave it open.
+def describe(
+    image: np.ndarray, area: np.ndarray, known: np.ndarray, found: Degradation, evidence: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Describe blocks in six numbers.
+
+    They are the evidence; of the steps of the start for `mean` over those of the start for
+    `centre`, at the region's border and inside; of the latter's inside over steps outside, and over
+    the variance outside; and the block. All but the first are logarithms.
 
     Args:
         image: (h, w, c) in [0, 1].
         area: (h, w) bool, the blocks.
+        known: (h, w) bool, pixels that are not degraded.
         found: the blocks; their pool does not count.
-        evidence: see `pool_evidence`, less than `OPEN` in size.
+        evidence: see `pool_evidence`.
+
+    Returns:
+        The numbers, and the starts of AROUND pixels around the area, for `mean` and `centre`.
+    """
+    outside = mean_step(image, known, True)
+    variance = float(image[known].var(axis=0).mean()) if known.any() else 0.0
+    place = marked_box(area).grown(AROUND, *area.shape)
+    inner = area[place.area]
+    offset = (found.offset[0] - place.top, found.offset[1] - place.left)
+    ways = [replace(found, pool=pool, offset=offset) for pool in ('mean', 'centre')]
+    starts = starts_of(image[place.area], inner, ways)
+    border, inside = ([mean_step(start, inner, both) for start in starts] for both in (False, True))
+    ratios = [
+        border[0] / border[1],
+        inside[0] / inside[1],
+        inside[1] / outside,
+        inside[1] / (variance + LEAST**2),
+        found.block / 8,
+    ]
+    return np.array([np.tanh(evidence / EVIDENCE), *np.log(ratios)]), starts
+
+
+def decide_pool(
+    image: np.ndarray, area: np.ndarray, known: np.ndarray, found: Degradation, evidence: float
+) -> tuple[str, float]:
+    """Decide the pool of blocks whose colours leave it open; arguments as of `describe`.
 
     Returns:
         The pool, and the logarithm of the odds for it.
     """
-    mean, centre = steps_of(image, area, [replace(found, pool=way) for way in ('mean', 'centre')])
-    ratio = float(np.log((mean + LEAST**2) / (centre + LEAST**2)))
-    score = EVIDENCE * np.tanh(evidence / LARGE) + STEP * ratio + OFFSET
-    return ('centre' if score > 0 else 'mean'), CALIBRATED * abs(score)
+    numbers = describe(image, area, known, found, evidence)[0]
+    numbers[-1] = min(numbers[-1], np.log(LARGEST / 8))
+    score = float((WEIGHTS if found.block >= SMALLEST else SMALL) @ [*numbers, 1])
+    return ('centre' if score > 0 else 'mean'), abs(score)
