@@ -19,6 +19,7 @@ from scipy.special import expit
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
+from hmaca_arch.cli import end
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.files.images import decode_image, to_8_bit
 from hmaca_arch.files.reading import list_images, read_file
@@ -90,12 +91,15 @@ def fit(described: np.ndarray, truths: np.ndarray, counts: np.ndarray) -> np.nda
     return np.asarray(minimize(loss, np.zeros(x.shape[1]), jac=True).x)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+def main(argv: list[str] | None = None) -> int:
+    """Draw, fit, and print the numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('images', type=Path, help='folder of clean photographs')
     parser.add_argument('--number', type=int, default=2000, help='of regions (%(default)s)')
     parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     described, truth, loss = zip(*samples(args.images, args.number, args.seed))
     x, truths, losses = np.stack(described), np.array(truth), np.array(loss)
     weights = fit(x, truths, np.clip(losses, *LOSSES))
@@ -107,7 +111,8 @@ def main() -> None:
             f'{name}: {rows.sum()} open regions, {wrong[rows].mean():.1%} wrong, which lose '
             f'{(wrong * losses)[rows].mean():.3f} dB of the start in the mean of all'
         )
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    end('train_pool', main)

@@ -84,7 +84,7 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
         inside = np.zeros(mask.shape, mask.dtype)  # takes memory where something is written
         inside[done.box.area] = mask[done.box.area]
-        del source, image, done, mask  # beside them, the coefficients of a large image need too much
+        del source, image, done, mask  # the coefficients of a large image need as much
         stored = store_blocks(job, request, changes, inside)
     else:
         inside = mask[done.box.area]

@@ -17,7 +17,7 @@ from hmaca_arch.restoring.regions import marked_box
 # `scripts/train_pool.py`, for blocks of SMALLEST to LARGEST pixels; larger ones count as LARGEST.
 WEIGHTS = np.array([1.27, 4.29, 4.63, -0.33, -0.33, 1.37, -6.58])
 SMALLEST, LARGEST = 6, 24
-# The same for smaller blocks, chosen by hand on training images.
+# The same for smaller blocks, which the others were not fitted to; chosen by hand.
 SMALL = np.array([3.5, 11.2, 0, 0, 0, 0, -2.4])
 EVIDENCE = 5.0  # log likelihood ratio beyond which more evidence hardly counts
 OPEN = 16.0  # log likelihood ratio from which the pool is not open
