@@ -25,10 +25,7 @@ from hmaca_arch.cli import end
 REGION = 64
 PATCH = 1024  # pixels; the texture repeats, farther than any format looks back
 FORMATS = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
-SAMPLINGS = {
-    420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-}
+SAMPLINGS = {420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, 444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444}
 IMPORTS = (
     'import hmaca_arch.commands.restore, hmaca_arch.restoring.running; '
     'from hmaca_arch.inference import load_restorer; load_restorer(device="cpu")'

@@ -55,10 +55,7 @@ def test_every_picture_of_the_corpus_is_decoded_right_or_refused_by_name():
             found = decode(entry.content, entry.name)
         except ValueError as error:
             told = names_file(str(error), entry.name) and 'decoder error' not in str(error)
-            assert entry.fate != 'opens' and told, (
-                entry.kind,
-                str(error),
-            )
+            assert entry.fate != 'opens' and told, (entry.kind, str(error))
             continue
         assert entry.fate != 'refused', entry.kind
         expected = pillow_reads(entry.content) if entry.pixels is None else entry.pixels
