@@ -1,6 +1,7 @@
 """Images side by side."""
 
 import numpy as np
+from PIL import ImageFont
 
 from hmaca_arch.restoring.sheets import broken, contact_sheet, fitted, strip
 
@@ -39,6 +40,13 @@ def test_titles_and_captions_are_written_beside_the_images():
     assert (
         broken('right, broken in two lines', 80).count('\n') == 1 and broken('left', 80) == 'left'
     )
+
+
+def test_texts_are_broken_between_words_into_two_lines_at_most():
+    width = int(np.ceil(ImageFont.load_default(12).getlength('one two')))
+    assert broken('one two', width) == 'one two' and broken('one two', width - 1) == 'one\ntwo'
+    assert broken('one two three four five six', width) == 'one two\nthree'
+    assert broken('muchlongerthanthat', 1) == 'muchlongerthanthat', 'a word is not broken'
 
 
 def test_enlarged_pixels_stay_squares():
