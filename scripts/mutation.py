@@ -75,8 +75,12 @@ SLICES = {
         ['hmaca_arch/restoring/[!m]*.py', 'hmaca_arch/restoring/ma*.py'],
         [
             'tests/restoring/test_blending.py',
+            'tests/restoring/test_folders.py',
             'tests/restoring/test_grouping.py',
             'tests/restoring/test_image_arrays.py',
+            'tests/restoring/test_mask_sources.py',
+            'tests/restoring/test_matching.py',
+            'tests/restoring/test_planning.py',
             'tests/restoring/test_regions.py',
             'tests/restoring/test_sheets.py',
             'tests/restoring/test_telling.py',
