@@ -82,6 +82,7 @@ SLICES = {
             'tests/restoring/test_matching.py',
             'tests/restoring/test_planning.py',
             'tests/restoring/test_regions.py',
+            'tests/restoring/test_running.py',
             'tests/restoring/test_sheets.py',
             'tests/restoring/test_telling.py',
             'tests/test_told.py',
@@ -91,6 +92,7 @@ SLICES = {
             'tests/commands/test_restore_folders.py',
             'tests/commands/test_restore_jpeg.py',
             'tests/commands/test_restore_tiff.py',
+            'tests/test_devices.py',
         ],
     ),
     'measuring': Slice(

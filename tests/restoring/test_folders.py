@@ -85,7 +85,10 @@ def test_links_to_folders(tree):
     )
 
 
-def test_a_folder_that_cannot_be_listed_is_refused(tree, monkeypatch):
+@pytest.mark.parametrize(
+    ('error', 'words'), [(PermissionError(13, 'no rights'), 'no rights'), (OSError('odd'), 'odd')]
+)
+def test_a_folder_that_cannot_be_listed_is_refused(tree, monkeypatch, error, words):
     listdir = os.listdir
 
     def fails(path):
@@ -94,7 +97,6 @@ def test_a_folder_that_cannot_be_listed_is_refused(tree, monkeypatch):
         return listdir(path)
 
     monkeypatch.setattr(folders.os, 'listdir', fails)
-    for error, words in ((PermissionError(13, 'no rights'), 'no rights'), (OSError('odd'), 'odd')):
-        images, left = find_images([tree], recursive=True)
-        assert reasons(left)['in/sub'] == (REFUSED, f'cannot be listed: {words}')
-        assert [one.path.name for one in images] == ['a.jpg', 'b.PNG', 'z.gif']
+    images, left = find_images([tree], recursive=True)
+    assert reasons(left)['in/sub'] == (REFUSED, f'cannot be listed: {words}')
+    assert [one.path.name for one in images] == ['a.jpg', 'b.PNG', 'z.gif']
