@@ -159,6 +159,43 @@ def test_gif_keeps_what_is_outside(tmp_path):
         as_palette(RNG.integers(0, 256, (40, 40, 3), np.uint8))
 
 
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_colours_that_are_left_are_fitted_in_every_kind_of_pixels(channels):
+    """Outside are 254 colours, so that two are left for the dark and the bright half inside."""
+    pixels = np.full((40, 40, channels), 255, np.uint8)
+    outside = np.arange(254).astype(np.uint8)
+    pixels[20:].reshape(-1, channels)[:, 0] = np.resize(outside, 800)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20] = 1
+    dark, bright = (RNG.integers(low, low + 6, (20, 20)) for low in (3, 240))
+    pixels[:20, :20, : 1 if channels < 3 else 3] = dark[..., None]
+    pixels[:20, 20:, : 1 if channels < 3 else 3] = bright[..., None]
+    before = pixels.copy()
+    found = fit_colours(pixels, mask)
+    np.testing.assert_array_equal(pixels, before)
+    np.testing.assert_array_equal(found[20:], pixels[20:])
+    apart = np.abs(found.astype(int) - pixels)[:20]
+    assert apart.max() <= (0 if channels < 3 else 45), 'the bright one is a mean with some dark'
+    assert len(np.unique(found.reshape(-1, channels), axis=0)) <= 256
+
+
+def test_where_no_colour_is_left_the_nearest_of_those_outside_are_taken():
+    pixels = np.zeros((2, 128, 3), np.uint8)
+    pixels.reshape(-1, 3)[:, 0] = np.arange(256)
+    pixels = np.vstack([pixels, np.full((1, 128, 3), (77, 3, 3), np.uint8)])
+    mask = np.zeros((3, 128), np.uint8)
+    mask[2] = 1
+    assert (fit_colours(pixels, mask)[2] == (77, 0, 0)).all()
+    pixels[2] = 99, 0, 0
+    assert fit_colours(pixels, mask) is pixels, 'they are colours that are there'
+    assert fit_colours(pixels, 0 * mask) is pixels
+    pixels[2, 0] = 99, 0, 1
+    with pytest.raises(
+        ValueError, match='GIF holds 256 colours, and outside the mask there are 257'
+    ):
+        fit_colours(pixels, 0 * mask)
+
+
 def test_gif_has_one_transparent_colour(tmp_path):
     pixels = np.zeros((4, 6, 4), np.uint8)
     pixels[..., 3] = 255
@@ -270,16 +307,17 @@ def test_large_images_are_as_pillow_has_them(monkeypatch):
 
 
 def test_depths_of_gray_png_files(tmp_path):
+    rng = np.random.default_rng(0)
     rows = np.packbits(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2, axis=1)
     raw = b''.join(b'\0' + bytes(row) for row in rows)
     found = image_of(png(8, 8, 1, 0, raw), 'a').pixels
     assert set(np.unique(found)) == {0, 255}
-    deep = RNG.integers(0, 65536, (6, 5, 2)).astype('>u2')
+    deep = rng.integers(0, 65536, (6, 5, 2)).astype('>u2')
     raw = b''.join(b'\0' + row.tobytes() for row in deep)
     image = image_of(png(5, 6, 16, 4, raw), 'a')
     np.testing.assert_array_equal(image.pixels, deep.astype(np.uint16))
     np.testing.assert_array_equal(image_of(encode('.png', image), 'b').pixels, image.pixels)
-    colour = RNG.integers(0, 3, (6, 5, 3)).astype('>u2')
+    colour = rng.integers(0, 3, (6, 5, 3)).astype('>u2')
     raw = b''.join(b'\0' + row.tobytes() for row in colour)
     transparent = with_chunk(png(5, 6, 16, 2, raw), b'tRNS', struct.pack('>HHH', 1, 2, 0))
     found = image_of(transparent, 'a').pixels

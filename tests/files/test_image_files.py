@@ -5,13 +5,22 @@ by name.
 import io
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from picture_writers import tiff
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import check_output, encode, read_image, write_image
+from hmaca_arch.files.image_files import (
+    check_output,
+    encode,
+    is_lossy,
+    is_own_output,
+    largest_change,
+    read_image,
+    write_image,
+)
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.files.verifying import see, verify, with_channels
@@ -205,3 +214,55 @@ def test_a_damaged_block_of_exif_does_not_turn_the_picture_twice(tmp_path):
     second = read_image(tmp_path / 'b.png')
     assert not second.turned and second.exif is not None
     np.testing.assert_array_equal(second.pixels, first.pixels)
+
+
+def test_an_output_is_known_by_its_mark(tmp_path):
+    path = tmp_path / 'a.png'
+    stored = StoredImage(np.zeros((2, 3, 1), np.uint8), None, None, [])
+    write_image(path, stored)
+    assert is_own_output(path)
+    write_image(path, read_image(path))
+    assert is_own_output(path) and path.read_bytes().count(b'hmaca') == 1
+    path.write_bytes(path.read_bytes()[:50])
+    assert not is_own_output(path)
+    path.write_bytes(encode('.png', stored))
+    assert not is_own_output(path) and not is_own_output(tmp_path)
+    assert not is_own_output(tmp_path / 'none.png')
+
+
+def test_what_is_written_with_loss():
+    names = ('a.PNG', 'a.webp', 'a.jpg', 'a.avif', 'a.heic', 'a.x')
+    assert [is_lossy(Path(name)) for name in names] == [False, False, True, True, False, False]
+    assert [is_lossy(Path(name), 1) for name in names] == [False, True, True, True, True, False]
+
+
+@pytest.mark.parametrize(('ending', 'most'), [('.jpg', 65500), ('.webp', 16383), ('.gif', 65535)])
+def test_the_longest_side_of_a_format(ending, most):
+    for longest in (most, most + 1):
+        for shape in ((longest, 1, 3), (1, longest, 3)):
+            pixels = np.zeros(shape, np.uint8)
+            if longest == most:
+                check_output(Path('a' + ending), pixels)
+                continue
+            with pytest.raises(ValueError) as caught:
+                check_output(Path('a' + ending), pixels)
+            text = f'most {most} pixels a side, the image is {shape[1]}x{shape[0]}; choose a.png'
+            assert text in str(caught.value)
+    check_output(Path('a.png'), np.broadcast_to(np.uint8(0), (1, 2**31, 3)))
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, np.float32])
+def test_the_largest_change_outside_a_mask(kind):
+    before, mask = np.zeros((600, 3, 2), kind), np.zeros((600, 3), np.uint8)
+    after = before.copy()
+    assert largest_change(before, after, mask) == 0
+    after[0, 0, 0], after[1, 1] = 3, 200
+    mask[1, 1] = 1
+    assert largest_change(before, after, mask) == largest_change(after, before, mask) == 3
+    after[599, 2, 1] = 7
+    assert largest_change(before, after, mask) == largest_change(after, before, mask) == 7
+    if kind is np.float32:
+        before[3, 0, 0] = after[3, 0, 0] = np.nan
+        assert largest_change(before, after, mask) == 7
+        after[4, 0, 0] = np.nan
+        assert largest_change(before, after, mask) == largest_change(after, before, mask) == np.inf
