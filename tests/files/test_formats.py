@@ -5,10 +5,12 @@ import re
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from picture_writers import exif_of, png, saved, tiff, with_chunk
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -57,6 +59,73 @@ def test_cmyk_with_a_profile_is_converted_by_it_and_lab_by_its_definition():
     cmyk = Image.fromarray(SMOOTH).convert('CMYK')
     image = image_of(saved(cmyk, 'TIFF', icc_profile=ICC), 'a')
     assert image.icc is None and np.abs(image.pixels.astype(int) - SMOOTH).mean() < 3
+
+
+def test_cmyk_is_converted_by_the_profile_of_its_file(monkeypatch):
+    """Nothing here makes a profile of CMYK, so the transform is a stand-in."""
+    asked = []
+
+    def build(profile, target, mode, made):
+        asked.append((profile.tobytes(), target.profile_description.strip(), mode, made))
+        return 'transform'
+
+    def apply(image, transform):
+        assert (image.mode, transform) == ('CMYK', 'transform')
+        return Image.new('RGB', image.size, (1, 2, 3))
+
+    monkeypatch.setattr(ImageCms, 'buildTransform', build)
+    monkeypatch.setattr(ImageCms, 'applyTransform', apply)
+    monkeypatch.setattr(
+        ImageCms, 'createProfile', lambda name: SimpleNamespace(profile_description=name)
+    )
+    cmyk = Image.fromarray(SMOOTH).convert('CMYK')
+    image = image_of(saved(cmyk, 'TIFF', icc_profile=ICC), 'a')
+    assert (image.pixels == (1, 2, 3)).all() and asked == [(ICC, 'sRGB', 'CMYK', 'RGB')]
+
+
+def test_what_is_no_image_names_what_is_read(monkeypatch):
+    def told(data: bytes, **options) -> str:
+        with pytest.raises(ValueError) as caught:
+            decode(data, 'a', **options)
+        return str(caught.value).removeprefix('a: cannot be read as an image: ')
+
+    few = 'its content is none of PNG, JPEG, WEBP, BMP, TIFF, GIF'
+    assert told(b'text') == few and told(b'') == 'the file is empty'
+    for avif, heic in ((True, True), (True, False), (False, True), (False, False)):
+        monkeypatch.setattr(opening.features, 'check', lambda name, avif=avif: avif)
+        monkeypatch.setattr(
+            opening.importlib.util, 'find_spec', lambda name, heic=heic: heic or None
+        )
+        more = [name for name, there in (('AVIF', avif), ('HEIC', heic)) if there]
+        assert told(b'text', convert=True) == ', '.join([few, *more])
+        assert told(b'text') == few
+    odd = b'\0\0\0\x18ftypavif' + bytes(12)
+    assert told(odd, convert=True) == 'it is AVIF, which needs Pillow 11.3 or newer'
+    assert told(odd.replace(b'avif', b'heic'), convert=True).startswith('HEIC needs pillow-heif: ')
+
+
+def test_more_pixels_than_allowed_and_just_as_many():
+    data = saved(SMOOTH)
+    height, width = SMOOTH.shape[:2]
+    assert image_of(data, 'a', height * width).pixels.shape == SMOOTH.shape
+    with pytest.raises(ValueError) as caught:
+        image_of(data, 'a', height * width - 1)
+    assert f'{width}x{height} pixels are more than {height * width - 1}; ' in str(caught.value)
+
+
+@pytest.mark.parametrize('tile', [None, (16, 16)])
+def test_floating_point_that_is_damaged_is_one_line(tmp_path, tile):
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, RNG.random((40, 48), np.float32), tile=tile)
+    data = path.read_bytes()
+    assert image_of(data, 'a').pixels.shape == (40, 48, 1)
+    with pytest.raises(ValueError, match='a: cannot be read as an image: the file is cut short'):
+        image_of(data[:-1], 'a')
+    without_width = data.replace(struct.pack('<HH', 256, 4), struct.pack('<HH', 255, 4), 1)
+    without_width = without_width.replace(struct.pack('<HH', 256, 3), struct.pack('<HH', 255, 3), 1)
+    assert without_width != data
+    with pytest.raises(ValueError, match='OpenCV cannot decode it'):
+        image_of(without_width, 'a')
 
 
 @pytest.mark.parametrize('channels', [1, 3, 4])

@@ -6,12 +6,16 @@ import io
 import os
 import struct
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import tifffile
 from picture_writers import tiff
 from PIL import Image, ImageCms, ImageOps
 
+from hmaca_arch.files import image_files
+from hmaca_arch.files import tiff as tiff_writer
 from hmaca_arch.files.image_files import (
     check_output,
     encode,
@@ -266,3 +270,53 @@ def test_the_largest_change_outside_a_mask(kind):
         assert largest_change(before, after, mask) == 7
         after[4, 0, 0] = np.nan
         assert largest_change(before, after, mask) == largest_change(after, before, mask) == np.inf
+
+
+@pytest.mark.parametrize(('size', 'rows'), [(1, 1), (60, 2), (89, 2), (90, 3), (10**6, 8)])
+def test_strips_of_a_tiff_hold_whole_rows(tmp_path, monkeypatch, size, rows):
+    monkeypatch.setattr(tiff_writer, 'STRIP', size)
+    pixels = pixels_of(3, size=(8, 10))
+    write_image(tmp_path / 'a.tif', StoredImage(pixels, None, None, []))
+    with tifffile.TiffFile(tmp_path / 'a.tif') as file:
+        page = file.pages.first
+        assert page.rowsperstrip == rows and page.compression == 1
+        assert page.databytecounts == tuple(30 * min(rows, 8 - top) for top in range(0, 8, rows))
+        np.testing.assert_array_equal(page.asarray(), pixels)
+
+
+def test_a_tiff_may_not_be_larger_than_its_offsets(monkeypatch):
+    pixels = pixels_of(3, size=(8, 10))
+    monkeypatch.setattr(tiff_writer, 'LARGEST', 240)
+    encode('.tif', StoredImage(pixels, None, None, []))
+    monkeypatch.setattr(tiff_writer, 'LARGEST', 239)
+    with pytest.raises(ValueError, match=r'^240 bytes are too many for a TIFF file; choose PNG$'):
+        encode('.tif', StoredImage(pixels, None, None, []))
+
+
+def test_only_heic_needs_what_encodes_it(monkeypatch):
+    monkeypatch.setattr(image_files, 'need_heic', needs := Mock(side_effect=ValueError('needed')))
+    for ending in ('.webp', '.jpg', '.bmp'):
+        encode(ending, StoredImage(pixels_of(3), None, None, []))
+    assert not needs.called
+    with pytest.raises(ValueError, match='needed'):
+        encode('.heic', StoredImage(pixels_of(3), None, None, []))
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.avif', '.webp', '.heic'])
+def test_settings_of_lossy_formats(monkeypatch, ending):
+    """Without a quality it is 95, or none where a format can do without loss."""
+    saved = []
+    monkeypatch.setattr(Image.Image, 'save', lambda self, file, kind, **more: saved.append(more))
+    monkeypatch.setattr(image_files, 'need_heic', lambda: None)
+    stored = StoredImage(pixels_of(3), b'Exif\0\0e', b'icc', [], dpi=(300, 300), xmp=b'xmp')
+    for quality in (None, 7):
+        encode(ending, stored, quality)
+    kept = {'exif': b'Exif\0\0e', 'icc_profile': b'icc', 'xmp': b'xmp'}
+    kept |= {'dpi': (300, 300)} if ending == '.jpg' else {}
+    ways = {
+        '.jpg': [{'quality': 95, 'subsampling': 0}, {'quality': 7, 'subsampling': 0}],
+        '.avif': [{'quality': 95, 'subsampling': '4:4:4'}, {'quality': 7, 'subsampling': '4:4:4'}],
+        '.webp': [{'lossless': True, 'exact': True}, {'quality': 7}],
+        '.heic': [{'quality': -1, 'chroma': 444, 'matrix_coefficients': 0}, {'quality': 7}],
+    }
+    assert saved == [kept | way for way in ways[ending]]
