@@ -320,3 +320,107 @@ def test_settings_of_lossy_formats(monkeypatch, ending):
         '.heic': [{'quality': -1, 'chroma': 444, 'matrix_coefficients': 0}, {'quality': 7}],
     }
     assert saved == [kept | way for way in ways[ending]]
+
+
+def test_an_error_of_an_encoder_is_named_where_exif_may_be_why(tmp_path, monkeypatch):
+    stored = StoredImage(pixels_of(3), b'exif', None, [])
+    for error, kind, words in (
+        (
+            KeyError('why'),
+            ValueError,
+            r"EXIF block is damaged and TIFF cannot hold it \('why'\); ch",
+        ),
+        (ValueError('own'), ValueError, '^own$'),
+        (OSError('disk'), OSError, 'disk'),
+    ):
+        monkeypatch.setattr(image_files, '_write', Mock(side_effect=error))
+        with pytest.raises(kind, match=words):
+            write_image(tmp_path / 'a.tif', stored)
+    monkeypatch.setattr(image_files, '_write', Mock(side_effect=KeyError('why')))
+    with pytest.raises(KeyError):
+        write_image(tmp_path / 'a.tif', stored._replace(exif=None))
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, np.float32])
+def test_associated_alpha_by_hand(kind):
+    peak = 1 if kind is np.float32 else np.iinfo(kind).max
+    half = kind(0.5) if kind is np.float32 else kind(peak // 2)
+    pixels = np.array(
+        [[[half, peak], [half, half], [half // 2, half], [half, 0], [peak, half]]], kind
+    )
+    found = tiff_writer.straight(pixels)
+    assert found.dtype == kind and (found[..., 1] == pixels[..., 1]).all()
+    over = 2 if kind is np.float32 else peak
+    expected = [half, peak, np.rint(float(half // 2) * peak / half), 0, over]
+    np.testing.assert_allclose(found[0, :, 0].astype(float), np.array(expected, float))
+
+
+@pytest.mark.parametrize('height', [1, 256, 257, 600])
+def test_red_and_blue_are_swapped_in_place(height):
+    for channels in (1, 2, 3, 4):
+        pixels = pixels_of(channels, size=(height, 3))
+        order = [2, 1, 0, 3][:channels] if channels >= 3 else list(range(channels))
+        expected = pixels[..., order].copy()
+        assert tiff_writer.swap_red_and_blue(pixels) is pixels
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def directory(**tags) -> dict[int, object]:
+    return {258: (8, 8, 8), 262: 2} | {int(tag[1:]): value for tag, value in tags.items()}
+
+
+def test_numbers_of_a_tiff_that_decoders_would_take_for_others():
+    check = tiff_writer.check_tags
+    for tags in (
+        directory(), directory(t339=(1, 1)), directory(t262=5), directory(t284=2), {},
+        directory(t258=(16,)), directory(t258=(16,), t262=1, t284=1), directory(t258=(32,)),
+    ):  # fmt: skip
+        check(tags)
+    for tags, words in (
+        (directory(t50706=b'1'), 'it is a raw file of a camera'),
+        (directory(t339=(2,)), 'signed and floating point'),
+        (directory(t339=(1, 3)), 'signed and floating point'),
+        (directory(t258=(8, 16), t262=0), 'a TIFF file of 16 bits has to be'),
+        (directory(t258=(16,), t262=3), 'a TIFF file of 16 bits has to be'),
+        (directory(t258=(16,), t284=2), 'a TIFF file of 16 bits has to be'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check(tags)
+
+
+@pytest.mark.parametrize(
+    ('unit', 'removed', 'dpi'),
+    [
+        (2, (), (300, 150)),
+        (2, (296,), (300, 150)),
+        (3, (), None),
+        (2, (282,), None),
+        (2, (283,), None),
+    ],
+)
+@pytest.mark.parametrize('orientation', [None, 1, 6])
+def test_what_a_file_of_floating_point_says(tmp_path, unit, removed, dpi, orientation):
+    path, pixels = tmp_path / 'a.tif', pixels_of(1, np.float32)
+    tifffile.imwrite(
+        path,
+        pixels[..., 0],
+        metadata=None,
+        resolution=(300, 150),
+        resolutionunit=unit,
+        extratags=[(274, 'H', 1, orientation)] if orientation else [],
+    )
+    path.write_bytes(without_tags(path.read_bytes(), *removed))
+    found = read_image(path)
+    assert (found.dpi, found.orientation, found.format) == (dpi, orientation or 1, 'TIFF')
+    assert found.mode == '1 channels of floating point'
+
+
+def without_tags(data: bytes, *tags: int) -> bytes:
+    """Give tags of a directory numbers that mean nothing."""
+    (start,) = struct.unpack_from('<I', data, 4)
+    (count,) = struct.unpack_from('<H', data, start)
+    changed = bytearray(data)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from('<H', data, entry)[0] in tags:
+            struct.pack_into('<H', changed, entry, 300)
+    return bytes(changed)

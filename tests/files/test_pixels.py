@@ -1,6 +1,7 @@
 """Depths, pages and colour spaces of opened images: hand values."""
 
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_a_file_as_large_as_allowed(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=words):
             reading.read_file(missing)
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch):
+    for error, words in ((OSError(5, 'broken disk'), 'broken disk'), (OSError('odd'), 'odd')):
+        file = MagicMock()
+        file.__enter__.return_value.read.side_effect = error
+        monkeypatch.setattr(reading, 'open_file', lambda path, file=file: file)
+        with pytest.raises(ValueError) as caught:
+            reading.read_file('a.png')
+        assert str(caught.value) == f'a.png: cannot be read: {words}'
 
 
 def test_kinds_that_are_not_read_by_content_and_name():

@@ -243,6 +243,23 @@ def test_the_hidden_colour_of_a_gif_is_that_of_its_palette():
     assert seen.pixels[1, :, 3].tolist() == [255, 255, 0, 255, 255, 255, 255, 255]
 
 
+@pytest.mark.parametrize(
+    ('flags', 'control', 'hidden'),
+    [(0x80, True, 1), (0x81, True, 1), (0x87, True, 1), (0x01, True, 0), (0x80, False, 0)],
+)
+def test_a_hidden_colour_needs_a_palette_and_a_number(flags, control, hidden):
+    """The palette begins at byte 13; its last colour but one is hidden."""
+    size = 2 ** (1 + (flags & 7))
+    colours = RNG.integers(1, 256, (size, 3), dtype=np.uint8)
+    block = b'\x21\xf9\x04\1\0\0' + bytes([size - 2, 0])
+    data = b'GIF89a....' + bytes([flags, 0, 0]) + colours.tobytes() + block * control
+    pixels = np.full((1, 2, 4), 77, np.uint8)
+    pixels[0, 1] = 0
+    verifying._set_hidden_colour(pixels, data)
+    expected = [*colours[size - 2].tolist(), 0] if hidden else [0] * 4
+    assert pixels.tolist() == [[[77] * 4, expected]]
+
+
 @pytest.mark.parametrize(('kind', 'peak'), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
 def test_pixels_with_another_number_of_channels_hold_the_same_or_are_none(kind, peak):
     gray = (RNG.integers(0, 256, (2, 3, 1)) / 255 * peak).astype(kind)
