@@ -2,10 +2,14 @@
 
 import itertools
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from hmaca_arch.files import rare_jpeg
 from hmaca_arch.files.jpeg_markers import (
     Component,
     Frame,
@@ -19,6 +23,7 @@ from hmaca_arch.files.jpeg_markers import (
     with_markers,
     without_markers,
 )
+from hmaca_arch.files.rare_jpeg import rarity
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -193,3 +198,53 @@ def test_red_green_and_blue_by_marker_or_number(marks, numbers, rgb):
     data = START + b''.join(segment(*mark) for mark in marks)
     data += frame(*((number, 1, 1) for number in numbers)) + scan(*numbers) + END
     assert is_rgb(data) is rgb
+
+
+@pytest.mark.parametrize(
+    ('marker', 'bits', 'kind'),
+    [
+        (0xC0, 8, None),
+        (0xC1, 12, 'a JPEG of 12 bits'),
+        (0xC9, 12, 'a JPEG of 12 bits'),
+        (0xC9, 8, 'a JPEG that is coded arithmetically'),
+        (0xCE, 8, 'a JPEG that is coded arithmetically'),
+        (0xC7, 8, None),
+    ],
+)
+def test_kinds_that_pillow_does_not_decode(marker, bits, kind):
+    data = START + frame((1, 1, 1), marker=marker, bits=bits) + scan(1) + END
+    assert rarity(data) == kind
+    assert rarity(data[:4]) is None and rarity(b'\x89PNG' + data) is None
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('bits', [8, 12])
+def test_pixels_of_a_rare_jpeg_by_a_stand_in_of_its_decoder(monkeypatch, channels, bits):
+    most = 2**bits - 1
+    pixels = np.linspace(0, most, 300 * 500 * channels).astype(np.uint16 if bits > 8 else np.uint8)
+    shape = (300, 500) if channels == 1 else (300, 500, 3)
+    decoder = SimpleNamespace(jpeg8_decode=lambda data: pixels.reshape(shape))
+    monkeypatch.setitem(sys.modules, 'imagecodecs', decoder)
+    monkeypatch.setattr(rare_jpeg.importlib.util, 'find_spec', lambda name: True)
+    numbers = (1, 2, 3)[:channels]
+    image = frame(*((n, 1, 1) for n in numbers), marker=0xC9, bits=bits) + scan(*numbers)
+    data = START + segment(0xFE, b'a comment') + image + END
+    found, stand_in, notes = rare_jpeg.decode_rare_jpeg(data, 'a', 300 * 500)
+    assert found.shape == (300, 500, channels) and stand_in.size == (8, 8)
+    assert stand_in.info['comment'] == b'a comment' and len(stand_in.getbands()) == channels
+    if bits == 8:
+        assert found.dtype == np.uint8 and not notes
+        np.testing.assert_array_equal(found.ravel(), pixels)
+    else:
+        assert found.dtype == np.uint16 and notes == ['a JPEG of 12 bits, written with 16']
+        np.testing.assert_array_equal(found.ravel(), np.rint(pixels / 4095 * 65535))
+    with pytest.raises(ValueError, match='500x300 pixels are more than 149999'):
+        rare_jpeg.decode_rare_jpeg(data, 'a', 300 * 500 - 1)
+    with pytest.raises(ValueError, match='the file is cut short'):
+        rare_jpeg.decode_rare_jpeg(data[:-2], 'a', 300 * 500)
+    monkeypatch.setattr(rare_jpeg.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match=' needs imagecodecs: '):
+        rare_jpeg.decode_rare_jpeg(data, 'a', 300 * 500)
+    cmyk = START + frame(*((n, 1, 1) for n in range(4)), marker=0xC9) + scan(1) + END
+    with pytest.raises(ValueError, match=r'arithmetically, with 4 channels \(CMYK has 4\)'):
+        rare_jpeg.decode_rare_jpeg(cmyk, 'a', 300 * 500)
