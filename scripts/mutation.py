@@ -78,6 +78,7 @@ SLICES = {
             'tests/restoring/test_folders.py',
             'tests/restoring/test_grouping.py',
             'tests/restoring/test_image_arrays.py',
+            'tests/restoring/test_image_jobs.py',
             'tests/restoring/test_mask_sources.py',
             'tests/restoring/test_matching.py',
             'tests/restoring/test_planning.py',
