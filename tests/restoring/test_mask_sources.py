@@ -94,6 +94,9 @@ def test_a_mask_is_widened_by_so_many_pixels_in_every_direction(kind):
     assert found.dtype == kind and found[5].tolist() == [0] * 4 + [1] * 5 + [0] * 5
     assert found[:, 6].tolist() == [0] * 3 + [1] * 5 + [0] * 4 and found[3, 4] == 0
     assert mask.sum() == 1 and grown(mask, 0) is mask and grown(0 * mask, 3).sum() == 0
+    mask[11, 0] = mask[0, 13] = 1
+    more = grown(mask, 2)
+    assert np.array_equal(more[3:8, 3:10], found[3:8, 3:10])
 
 
 def test_a_soft_mask_keeps_its_values_when_it_is_widened():

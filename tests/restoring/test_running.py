@@ -1,6 +1,8 @@
 """What is told about the files of a request, and what its report holds."""
 
 import json
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +35,16 @@ def job(name: str = 'a', copied: bool = False) -> Job:
 def entry(status: str = 'done', verified: bool = True, **more) -> dict:
     common = {'output': 'out/a.png', 'regions': 2, 'seconds': 1.25, 'notes': []}
     return {'status': status, 'verified': verified, **common, **more}
+
+
+def test_a_line_is_told_where_a_bar_stands_aside(monkeypatch):
+    places, lines = [], []
+    monkeypatch.setattr(
+        running.tqdm, 'external_write_mode', lambda file: places.append(file) or nullcontext()
+    )
+    monkeypatch.setattr(running, 'say', lambda *given: lines.append(given))
+    running.tell('a\x07b')
+    assert places == [sys.stderr] and lines == [('basicsr restore: a\\x07b', sys.stderr)]
 
 
 def test_numbers_with_nouns():
