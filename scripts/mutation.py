@@ -74,6 +74,7 @@ SLICES = {
     'restoring': Slice(
         ['hmaca_arch/restoring/[!m]*.py', 'hmaca_arch/restoring/ma*.py'],
         [
+            'tests/restoring/test_batching.py',
             'tests/restoring/test_blending.py',
             'tests/restoring/test_folders.py',
             'tests/restoring/test_grouping.py',
