@@ -407,12 +407,13 @@ def test_what_a_file_of_floating_point_says(tmp_path, unit, removed, dpi, orient
         metadata=None,
         resolution=(300, 150),
         resolutionunit=unit,
-        extratags=[(274, 'H', 1, orientation)] if orientation else [],
+        extratags=[(274, 'H', 1, orientation)] if orientation else [(33723, 'B', 1, 7)],
     )
     path.write_bytes(without_tags(path.read_bytes(), *removed))
     found = read_image(path)
     assert (found.dpi, found.orientation, found.format) == (dpi, orientation or 1, 'TIFF')
     assert found.mode == '1 channels of floating point'
+    assert found.texts == ([] if orientation else ['IPTC'])
 
 
 def without_tags(data: bytes, *tags: int) -> bytes:

@@ -97,6 +97,9 @@ def test_the_header_of_the_image():
         with pytest.raises(ValueError, match='the JPEG file has no image header'):
             frame_of(START + frame((1, 1, 1), marker=marker) + END)
     assert frame_of(START + segment(0xC4, b'table') + GRAY[2:]).bits == 8
+    largest = segment(0xC0, b'\xff\xff\xff\xff\xfe\1\xff\x42\0')
+    expected = Frame(0xC0, 255, 65535, 65534, (Component(255, 4, 2),))
+    assert frame_of(START + largest + END) == expected
     cut = segment(0xC0, frame((1, 1, 1))[4:-1])
     with pytest.raises(ValueError, match='the JPEG file has no image header'):
         frame_of(START + cut + END)

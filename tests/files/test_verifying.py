@@ -165,6 +165,10 @@ def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
         'out.png was read back by the library that wrote it; no other here reads it',
         'the input was read by one library alone; no other here reads it',
     ]
+    with pytest.raises(
+        ValueError, match=r'out\.png: not verified: Pillow read \(23, 31, 4\) uint8'
+    ):
+        verify(path, source, before, PIXELS[1:], MASK[1:])
 
 
 def test_lossy_files_do_not_verify(tmp_path):
