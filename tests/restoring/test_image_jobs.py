@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.restoring import image_jobs
@@ -12,7 +13,7 @@ from hmaca_arch.restoring.mask_sources import MaskSource
 from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 from hmaca_arch.restoring.regions import Box, Region
-from hmaca_arch.restoring.storing import Stored
+from hmaca_arch.restoring.storing import Stored, _said_of_encoding
 
 
 def request(**options) -> Request:
@@ -88,3 +89,30 @@ def test_a_gif_gets_colours_that_fit(monkeypatch):
         found = image_jobs._restored(job, request(), image, done, mask).pixels
         assert (isinstance(found, str), len(asked)) == (fitted, 1)
     assert asked[0][0] is image.pixels and asked[0][1] is mask
+
+
+@pytest.mark.parametrize(('kind', 'quality'), [('JPEG', 80), ('PNG', None)])
+def test_what_is_measured_is_told_the_quality_of_the_file(tmp_path, kind, quality):
+    job = Job(tmp_path / 'a.x', tmp_path / 'm.png', tmp_path / 'out' / 'a.png')
+    Image.new('RGB', (16, 24), (90, 90, 90)).save(job.image, kind, quality=80)
+    Image.new('L', (16, 24), 255).save(job.mask)
+    asked = []
+
+    class Restorer:
+        def patch(self, pixels, mask, degradation, progress, jpeg, **settings):
+            asked.append((mask.dtype, degradation, progress, jpeg, settings))
+            return Patch(
+                Box(0, 0, 24, 16), pixels + 1, [Region(Box(0, 0, 24, 16), Box(0, 0, 24, 16))], []
+            )
+
+    given = request(degradation='blur:2', settings={'context': 7})
+    entry = restore_file(job, Restorer(), given, print)
+    assert asked == [(np.dtype(bool), 'blur:2', print, quality, {'context': 7})]
+    assert (entry['status'], entry['regions'], entry['max_change_outside']) == ('done', 1, 0)
+
+
+def test_the_cost_of_an_encoding():
+    pixels = np.full((4, 3), 100, np.uint8)
+    assert 'is infinitely many dB (PSNR)' in _said_of_encoding('a.jpg', pixels, pixels)
+    said = _said_of_encoding('a.jpg', pixels + np.uint8(1), pixels)
+    assert said.startswith('inside, a.jpg is 48.1 dB (PSNR) from what was restored')
