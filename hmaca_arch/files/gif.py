@@ -39,7 +39,7 @@ def _typical(colours: np.ndarray, count: int) -> np.ndarray:
     channels = colours.shape[1]
     opaque = colours[:, : 1 if channels < 3 else 3]
     line = Image.fromarray(np.repeat(opaque, 3 // opaque.shape[1], axis=1)[None])
-    palette = line.quantize(count, dither=Image.Dither.NONE).getpalette() or []
+    palette = line.quantize(count).getpalette() or []
     found = np.array(palette, np.uint8).reshape(-1, 3)[:count, : opaque.shape[1]]
     alpha = np.full((len(found), channels - found.shape[1]), 255, np.uint8)
     return np.hstack([found, alpha])

@@ -6,6 +6,7 @@ refused if it is pixels, and said if it is something else.
 """
 
 import io
+import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -207,7 +208,7 @@ def _write_by_pillow(file: BinaryIO, kind: str, stored: StoredImage, quality: in
 def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> int | float:
     """Return the largest difference of any channel, alpha included, where the mask (h, w) is 0.
 
-    It is in the image's own units; a NaN that stays one is no difference.
+    It is in the image's own units. A NaN that stays one is no difference, any other is infinite.
     """
     largest: int | float = 0
     for top in range(0, len(before), 256):
@@ -217,6 +218,6 @@ def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> i
             changed &= ~(np.isnan(before[rows]) & np.isnan(after[rows]))
         if changed.any():
             kind = np.float64 if before.dtype.kind == 'f' else np.int64
-            apart = np.abs(before[rows][changed].astype(kind) - after[rows][changed])
-            largest = max(largest, apart.max().item())
+            apart = np.abs(before[rows][changed].astype(kind) - after[rows][changed]).max().item()
+            largest = max(largest, math.inf if math.isnan(apart) else apart)
     return largest

@@ -13,7 +13,7 @@ from hmaca_arch.files.images import decode
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, scales
 from hmaca_arch.files.jpeg_coefficients import OTHER_READER, digest, digest_of, read_coefficients
 from hmaca_arch.files.jpeg_markers import MORE_IMAGES, frame_of
-from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.opening import UNLIMITED, open_image
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.verifying import see
 
@@ -50,7 +50,7 @@ def _verify_markers(path: Path, before: bytes, after: bytes) -> None:
     """Compare markers; a list of further images may say that they moved."""
     found = []
     for data in (before, after):
-        with open_image(data, str(path), max_pixels=2**62) as image:
+        with open_image(data, str(path), max_pixels=UNLIMITED) as image:
             said = image.applist  # type: ignore[attr-defined]
             found.append([one for one in said if not one[1].startswith(MORE_IMAGES[1])])
     if found[0] != found[1]:
@@ -74,4 +74,4 @@ def _opencv_reads(data: bytes, path: Path, turn: int) -> np.ndarray:
 
 def _pillow_reads(data: bytes, path: Path, turn: int) -> np.ndarray:
     """Return the pixels (h, w, c) as stored, of a file with an EXIF orientation."""
-    return as_stored(decode(data, str(path), max_pixels=2**62).pixels, turn)
+    return as_stored(decode(data, str(path), max_pixels=UNLIMITED).pixels, turn)

@@ -20,6 +20,7 @@ FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 AVIF_BRANDS = (b'avif', b'avis')
 MAX_PIXELS = 2**28  # of an image, unless more are allowed
+UNLIMITED = 2**62
 
 _lock = threading.Lock()
 _inside = 0  # of `_without_pillows_limit`

@@ -1,5 +1,6 @@
 """Get the pixels of an opened image: every depth, straight alpha, other colour spaces as RGB."""
 
+import contextlib
 import io
 
 import cv2
@@ -103,18 +104,14 @@ def _with_transparency(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
 
 
 def _converted(image: Image.Image) -> Image.Image:
-    """Convert to RGB, by the file's profile if it has one that fits."""
-    srgb = ImageCms.createProfile('sRGB')
-    try:
-        if image.mode == 'LAB':
-            lab = ImageCms.createProfile('LAB')
-            transform = ImageCms.buildTransform(lab, srgb, 'LAB', 'RGB')
+    """Convert to RGB, by the file's profile if it has one that fits; CIELAB by its definition."""
+    if image.mode != 'LAB':
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info.get('icc_profile') or b''))
+            srgb = ImageCms.createProfile('sRGB')
+            transform = ImageCms.buildTransform(profile, srgb, image.mode, 'RGB')
             return ImageCms.applyTransform(image, transform)  # type: ignore[return-value]
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info.get('icc_profile') or b''))
-        transform = ImageCms.buildTransform(profile, srgb, image.mode, 'RGB')
-        return ImageCms.applyTransform(image, transform)  # type: ignore[return-value]
-    except (ImageCms.PyCMSError, OSError):
-        return image.convert('RGB')
+    return image.convert('RGB')
 
 
 def depth_note(image: Image.Image, data: bytes) -> list[str]:

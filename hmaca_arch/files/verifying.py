@@ -17,7 +17,7 @@ from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
-from hmaca_arch.files.opening import load_image, open_image
+from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks, only_pixels
 from hmaca_arch.files.png_strips import is_in_strips, without_pixels
@@ -240,10 +240,10 @@ class Metadata(NamedTuple):
 
 def _metadata(data: bytes, name: str) -> Metadata:
     if is_float(data):
-        read = decode(data, name, convert=True, max_pixels=2**62)
+        read = decode(data, name, convert=True, max_pixels=UNLIMITED)
         return Metadata(read.icc, bool(read.exif), bool(read.xmp), read.dpi, read.orientation)
     said = without_pixels(data) if is_in_strips(data) else data
-    with open_image(said, name, lossy_depth=True, max_pixels=2**62) as image:
+    with open_image(said, name, lossy_depth=True, max_pixels=UNLIMITED) as image:
         xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
         icc, turn = image.info.get('icc_profile'), image.getexif().get(0x0112, 1)
         return Metadata(icc, bool(exif_of(image)), bool(xmp), dpi_of(image), turn)
@@ -251,7 +251,7 @@ def _metadata(data: bytes, name: str) -> Metadata:
 
 def pillow_reads(data: bytes, path: Path) -> np.ndarray:
     """Return what Pillow reads of an image file (h, w, c), as stored."""
-    with open_image(data, str(path), lossy_depth=True, max_pixels=2**62) as image:
+    with open_image(data, str(path), lossy_depth=True, max_pixels=UNLIMITED) as image:
         load_image(image)
         pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1)

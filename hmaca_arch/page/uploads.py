@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hmaca_arch.files.image_files import image_of
 from hmaca_arch.files.images import StoredImage
-from hmaca_arch.files.opening import open_image
+from hmaca_arch.files.opening import UNLIMITED, open_image
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.messages import one_line, printable
 from hmaca_arch.page.guard import Refused
@@ -119,7 +119,7 @@ def check_pixels(data: bytes, name: str) -> None:
         ValueError: the image is too large, in one line that starts with its name.
     """
     try:
-        with open_image(data, name, max_pixels=2**62) as image:
+        with open_image(data, name, max_pixels=UNLIMITED) as image:
             width, height = image.size
     except Exception:  # decoders raise almost anything; reading it in earnest says what is wrong
         return

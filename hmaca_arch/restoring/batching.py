@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.messages import reason_of
 from hmaca_arch.restoring.blending import Blend
+from hmaca_arch.restoring.grouping import NO_LIMIT
 from hmaca_arch.restoring.image_arrays import as_unit
 from hmaca_arch.restoring.regions import Box, Region, cut
 
@@ -106,7 +107,7 @@ class CropNetwork:
         self.adapter, self.device = adapter, device
         self.precision, self.channels = precision, channels
         # What is known to fit into memory: less after running out of it.
-        self.fitting = Sizes(2**31, 2**31)
+        self.fitting = Sizes(NO_LIMIT, NO_LIMIT)
 
     def restore(
         self,

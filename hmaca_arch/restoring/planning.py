@@ -175,7 +175,6 @@ def _match(
         if owner is not None:
             images.remove(image)
             left.append(Left(image.path, SKIPPED, f'the mask of {owner.name}'))
-            refused.pop(image.path, None)
     left += [Left(path, SKIPPED, 'a mask that no image uses') for path in masks.unused()]
     if request.copy_unmasked:
         unmasked = [path for path, why in refused.items() if why.startswith('no mask')]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-GAP, TEXT = 4, 30  # pixels between images; height of a title or caption
+GAP, TEXT, FONT = 4, 30, 12  # pixels between images; height of a title or caption; of letters
 
 
 def fitted(image: np.ndarray, side: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def contact_sheet(
     lefts = np.cumsum([0, *(width + GAP for width in widths)]).tolist()
     labels = [(left, 2, broken(head, width)) for left, width, head in zip(lefts, widths, heads)]
     top, places = TEXT if heads else 0, []
-    padded = [*captions, *[''] * (len(images) - len(captions))]
+    padded = [*captions, *[''] * len(images)]
     for row, caption in zip(images, padded):
         places.append(top)
         top += max(image.shape[0] for image in row)
@@ -73,7 +73,7 @@ def broken(text: str, width: int) -> str:
     words, lines = text.split(' '), ['']
     for word in words:
         joined = f'{lines[-1]} {word}'.strip()
-        fits = ImageFont.load_default(12).getlength(joined) <= width
+        fits = ImageFont.load_default(FONT).getlength(joined) <= width
         lines[-1:] = [joined] if fits or not lines[-1] else [lines[-1], word]
     return '\n'.join(lines[:2])
 
@@ -81,7 +81,7 @@ def broken(text: str, width: int) -> str:
 def written(sheet: np.ndarray, labels: Sequence[tuple[int, int, str]]) -> np.ndarray:
     """Write texts at (left, top) on a copy of the sheet."""
     image = Image.fromarray(sheet)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(FONT)
     for left, top, text in labels:
         draw.multiline_text((left, top), text, fill=(0, 0, 0), font=font, spacing=1)
     return np.asarray(image)

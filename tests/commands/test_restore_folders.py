@@ -254,6 +254,17 @@ def test_another_image_is_not_taken_for_an_earlier_output(run):
     assert code == 0 and outputs('out') == ['b.jpg', 'b.png']
 
 
+def test_another_image_of_the_input_is_not_written_over(run):
+    put('in/a.png')
+    put('in/o/a.png', 255 - PIXELS)
+    put('mask.png', MASK)
+    arguments = ('-i', 'in', 'in/o', '-m', 'mask.png', '-o', 'in/o', '--recursive', '--overwrite')
+    code, out, err = run(*arguments)
+    assert code == 1 and '1 done, 0 copied, 1 refused' in out
+    assert 'in/a.png: its output in/o/a.png is another image of the input' in err
+    assert np.array_equal(Image.open('in/o/a.png'), 255 - PIXELS) and outputs('in/o/o') == ['a.png']
+
+
 def test_frames_of_a_video_and_one_mask(run):
     """Where the input is constant the result is, whatever happens elsewhere in a frame."""
     for number in range(4):
@@ -270,8 +281,8 @@ def test_frames_of_a_video_and_one_mask(run):
 
 def test_masks_that_are_not_files(run):
     put('a.png')
-    assert run('-i', 'a.png', '--box', '15,10,15,10', '-o', 'box.png')[0] == 0
-    assert restored('box.png')
+    code, out, _ = run('-i', 'a.png', '--box', '15,10,15,10', '-o', 'box.png')
+    assert code == 0 and restored('box.png') and out.startswith('box.png: 1 region, ')
     run('-i', 'a.png', '--box', '15,10,7,10', '--box', '22, 10, 8, 10', '-o', 'boxes.png')
     put('mask.png', MASK)
     run('-i', 'a.png', '-m', 'mask.png', '-o', 'mask_.png')

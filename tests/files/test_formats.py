@@ -5,10 +5,12 @@ import re
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from picture_writers import exif_of, png, saved, tiff, with_chunk
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -57,6 +59,73 @@ def test_cmyk_with_a_profile_is_converted_by_it_and_lab_by_its_definition():
     cmyk = Image.fromarray(SMOOTH).convert('CMYK')
     image = image_of(saved(cmyk, 'TIFF', icc_profile=ICC), 'a')
     assert image.icc is None and np.abs(image.pixels.astype(int) - SMOOTH).mean() < 3
+
+
+def test_cmyk_is_converted_by_the_profile_of_its_file(monkeypatch):
+    """Nothing here makes a profile of CMYK, so the transform is a stand-in."""
+    asked = []
+
+    def build(profile, target, mode, made):
+        asked.append((profile.tobytes(), target.profile_description.strip(), mode, made))
+        return 'transform'
+
+    def apply(image, transform):
+        assert (image.mode, transform) == ('CMYK', 'transform')
+        return Image.new('RGB', image.size, (1, 2, 3))
+
+    monkeypatch.setattr(ImageCms, 'buildTransform', build)
+    monkeypatch.setattr(ImageCms, 'applyTransform', apply)
+    monkeypatch.setattr(
+        ImageCms, 'createProfile', lambda name: SimpleNamespace(profile_description=name)
+    )
+    cmyk = Image.fromarray(SMOOTH).convert('CMYK')
+    image = image_of(saved(cmyk, 'TIFF', icc_profile=ICC), 'a')
+    assert (image.pixels == (1, 2, 3)).all() and asked == [(ICC, 'sRGB', 'CMYK', 'RGB')]
+
+
+def test_what_is_no_image_names_what_is_read(monkeypatch):
+    def told(data: bytes, **options) -> str:
+        with pytest.raises(ValueError) as caught:
+            decode(data, 'a', **options)
+        return str(caught.value).removeprefix('a: cannot be read as an image: ')
+
+    few = 'its content is none of PNG, JPEG, WEBP, BMP, TIFF, GIF'
+    assert told(b'text') == few and told(b'') == 'the file is empty'
+    for avif, heic in ((True, True), (True, False), (False, True), (False, False)):
+        monkeypatch.setattr(opening.features, 'check', lambda name, avif=avif: avif)
+        monkeypatch.setattr(
+            opening.importlib.util, 'find_spec', lambda name, heic=heic: heic or None
+        )
+        more = [name for name, there in (('AVIF', avif), ('HEIC', heic)) if there]
+        assert told(b'text', convert=True) == ', '.join([few, *more])
+        assert told(b'text') == few
+    odd = b'\0\0\0\x18ftypavif' + bytes(12)
+    assert told(odd, convert=True) == 'it is AVIF, which needs Pillow 11.3 or newer'
+    assert told(odd.replace(b'avif', b'heic'), convert=True).startswith('HEIC needs pillow-heif: ')
+
+
+def test_more_pixels_than_allowed_and_just_as_many():
+    data = saved(SMOOTH)
+    height, width = SMOOTH.shape[:2]
+    assert image_of(data, 'a', height * width).pixels.shape == SMOOTH.shape
+    with pytest.raises(ValueError) as caught:
+        image_of(data, 'a', height * width - 1)
+    assert f'{width}x{height} pixels are more than {height * width - 1}; ' in str(caught.value)
+
+
+@pytest.mark.parametrize('tile', [None, (16, 16)])
+def test_floating_point_that_is_damaged_is_one_line(tmp_path, tile):
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, RNG.random((40, 48), np.float32), tile=tile)
+    data = path.read_bytes()
+    assert image_of(data, 'a').pixels.shape == (40, 48, 1)
+    with pytest.raises(ValueError, match='a: cannot be read as an image: the file is cut short'):
+        image_of(data[:-1], 'a')
+    without_width = data.replace(struct.pack('<HH', 256, 4), struct.pack('<HH', 255, 4), 1)
+    without_width = without_width.replace(struct.pack('<HH', 256, 3), struct.pack('<HH', 255, 3), 1)
+    assert without_width != data
+    with pytest.raises(ValueError, match='OpenCV cannot decode it'):
+        image_of(without_width, 'a')
 
 
 @pytest.mark.parametrize('channels', [1, 3, 4])
@@ -157,6 +226,43 @@ def test_gif_keeps_what_is_outside(tmp_path):
         fit_colours(RNG.integers(0, 256, (40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8))
     with pytest.raises(ValueError, match='GIF holds 256 colours, this image has'):
         as_palette(RNG.integers(0, 256, (40, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_colours_that_are_left_are_fitted_in_every_kind_of_pixels(channels):
+    """Outside are 254 colours, so that two are left for the dark and the bright half inside."""
+    pixels = np.full((40, 40, channels), 255, np.uint8)
+    outside = np.arange(254).astype(np.uint8)
+    pixels[20:].reshape(-1, channels)[:, 0] = np.resize(outside, 800)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20] = 1
+    dark, bright = (RNG.integers(low, low + 6, (20, 20)) for low in (3, 240))
+    pixels[:20, :20, : 1 if channels < 3 else 3] = dark[..., None]
+    pixels[:20, 20:, : 1 if channels < 3 else 3] = bright[..., None]
+    before = pixels.copy()
+    found = fit_colours(pixels, mask)
+    np.testing.assert_array_equal(pixels, before)
+    np.testing.assert_array_equal(found[20:], pixels[20:])
+    apart = np.abs(found.astype(int) - pixels)[:20]
+    assert apart.max() <= (0 if channels < 3 else 45), 'the bright one is a mean with some dark'
+    assert len(np.unique(found.reshape(-1, channels), axis=0)) <= 256
+
+
+def test_where_no_colour_is_left_the_nearest_of_those_outside_are_taken():
+    pixels = np.zeros((2, 128, 3), np.uint8)
+    pixels.reshape(-1, 3)[:, 0] = np.arange(256)
+    pixels = np.vstack([pixels, np.full((1, 128, 3), (77, 3, 3), np.uint8)])
+    mask = np.zeros((3, 128), np.uint8)
+    mask[2] = 1
+    assert (fit_colours(pixels, mask)[2] == (77, 0, 0)).all()
+    pixels[2] = 99, 0, 0
+    assert fit_colours(pixels, mask) is pixels, 'they are colours that are there'
+    assert fit_colours(pixels, 0 * mask) is pixels
+    pixels[2, 0] = 99, 0, 1
+    with pytest.raises(
+        ValueError, match='GIF holds 256 colours, and outside the mask there are 257'
+    ):
+        fit_colours(pixels, 0 * mask)
 
 
 def test_gif_has_one_transparent_colour(tmp_path):
@@ -270,16 +376,17 @@ def test_large_images_are_as_pillow_has_them(monkeypatch):
 
 
 def test_depths_of_gray_png_files(tmp_path):
+    rng = np.random.default_rng(0)
     rows = np.packbits(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2, axis=1)
     raw = b''.join(b'\0' + bytes(row) for row in rows)
     found = image_of(png(8, 8, 1, 0, raw), 'a').pixels
     assert set(np.unique(found)) == {0, 255}
-    deep = RNG.integers(0, 65536, (6, 5, 2)).astype('>u2')
+    deep = rng.integers(0, 65536, (6, 5, 2)).astype('>u2')
     raw = b''.join(b'\0' + row.tobytes() for row in deep)
     image = image_of(png(5, 6, 16, 4, raw), 'a')
     np.testing.assert_array_equal(image.pixels, deep.astype(np.uint16))
     np.testing.assert_array_equal(image_of(encode('.png', image), 'b').pixels, image.pixels)
-    colour = RNG.integers(0, 3, (6, 5, 3)).astype('>u2')
+    colour = rng.integers(0, 3, (6, 5, 3)).astype('>u2')
     raw = b''.join(b'\0' + row.tobytes() for row in colour)
     transparent = with_chunk(png(5, 6, 16, 2, raw), b'tRNS', struct.pack('>HHH', 1, 2, 0))
     found = image_of(transparent, 'a').pixels

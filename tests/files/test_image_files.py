@@ -5,13 +5,26 @@ by name.
 import io
 import os
 import struct
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import tifffile
 from picture_writers import tiff
 from PIL import Image, ImageCms, ImageOps
 
-from hmaca_arch.files.image_files import check_output, encode, read_image, write_image
+from hmaca_arch.files import image_files
+from hmaca_arch.files import tiff as tiff_writer
+from hmaca_arch.files.image_files import (
+    check_output,
+    encode,
+    is_lossy,
+    is_own_output,
+    largest_change,
+    read_image,
+    write_image,
+)
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.metadata import upright_exif
 from hmaca_arch.files.verifying import see, verify, with_channels
@@ -205,3 +218,210 @@ def test_a_damaged_block_of_exif_does_not_turn_the_picture_twice(tmp_path):
     second = read_image(tmp_path / 'b.png')
     assert not second.turned and second.exif is not None
     np.testing.assert_array_equal(second.pixels, first.pixels)
+
+
+def test_an_output_is_known_by_its_mark(tmp_path):
+    path = tmp_path / 'a.png'
+    stored = StoredImage(np.zeros((2, 3, 1), np.uint8), None, None, [])
+    write_image(path, stored)
+    assert is_own_output(path)
+    write_image(path, read_image(path))
+    assert is_own_output(path) and path.read_bytes().count(b'hmaca') == 1
+    path.write_bytes(path.read_bytes()[:50])
+    assert not is_own_output(path)
+    path.write_bytes(encode('.png', stored))
+    assert not is_own_output(path) and not is_own_output(tmp_path)
+    assert not is_own_output(tmp_path / 'none.png')
+
+
+def test_what_is_written_with_loss():
+    names = ('a.PNG', 'a.webp', 'a.jpg', 'a.avif', 'a.heic', 'a.x')
+    assert [is_lossy(Path(name)) for name in names] == [False, False, True, True, False, False]
+    assert [is_lossy(Path(name), 1) for name in names] == [False, True, True, True, True, False]
+
+
+@pytest.mark.parametrize(('ending', 'most'), [('.jpg', 65500), ('.webp', 16383), ('.gif', 65535)])
+def test_the_longest_side_of_a_format(ending, most):
+    for longest in (most, most + 1):
+        for shape in ((longest, 1, 3), (1, longest, 3)):
+            pixels = np.zeros(shape, np.uint8)
+            if longest == most:
+                check_output(Path('a' + ending), pixels)
+                continue
+            with pytest.raises(ValueError) as caught:
+                check_output(Path('a' + ending), pixels)
+            text = f'most {most} pixels a side, the image is {shape[1]}x{shape[0]}; choose a.png'
+            assert text in str(caught.value)
+    check_output(Path('a.png'), np.broadcast_to(np.uint8(0), (1, 2**31, 3)))
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, np.float32])
+def test_the_largest_change_outside_a_mask(kind):
+    before, mask = np.zeros((600, 3, 2), kind), np.zeros((600, 3), np.uint8)
+    after = before.copy()
+    assert largest_change(before, after, mask) == 0
+    after[0, 0, 0], after[1, 1] = 3, 200
+    mask[1, 1] = 1
+    assert largest_change(before, after, mask) == largest_change(after, before, mask) == 3
+    after[599, 2, 1] = 7
+    assert largest_change(before, after, mask) == largest_change(after, before, mask) == 7
+    if kind is np.float32:
+        before[3, 0, 0] = after[3, 0, 0] = np.nan
+        assert largest_change(before, after, mask) == 7
+        after[4, 0, 0] = np.nan
+        assert largest_change(before, after, mask) == largest_change(after, before, mask) == np.inf
+
+
+@pytest.mark.parametrize(('size', 'rows'), [(1, 1), (60, 2), (89, 2), (90, 3), (10**6, 8)])
+def test_strips_of_a_tiff_hold_whole_rows(tmp_path, monkeypatch, size, rows):
+    monkeypatch.setattr(tiff_writer, 'STRIP', size)
+    pixels = pixels_of(3, size=(8, 10))
+    write_image(tmp_path / 'a.tif', StoredImage(pixels, None, None, []))
+    with tifffile.TiffFile(tmp_path / 'a.tif') as file:
+        page = file.pages.first
+        assert page.rowsperstrip == rows and page.compression == 1
+        assert page.databytecounts == tuple(30 * min(rows, 8 - top) for top in range(0, 8, rows))
+        np.testing.assert_array_equal(page.asarray(), pixels)
+
+
+def test_a_tiff_may_not_be_larger_than_its_offsets(monkeypatch):
+    pixels = pixels_of(3, size=(8, 10))
+    monkeypatch.setattr(tiff_writer, 'LARGEST', 240)
+    encode('.tif', StoredImage(pixels, None, None, []))
+    monkeypatch.setattr(tiff_writer, 'LARGEST', 239)
+    with pytest.raises(ValueError, match=r'^240 bytes are too many for a TIFF file; choose PNG$'):
+        encode('.tif', StoredImage(pixels, None, None, []))
+
+
+def test_only_heic_needs_what_encodes_it(monkeypatch):
+    monkeypatch.setattr(image_files, 'need_heic', needs := Mock(side_effect=ValueError('needed')))
+    for ending in ('.webp', '.jpg', '.bmp'):
+        encode(ending, StoredImage(pixels_of(3), None, None, []))
+    assert not needs.called
+    with pytest.raises(ValueError, match='needed'):
+        encode('.heic', StoredImage(pixels_of(3), None, None, []))
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.avif', '.webp', '.heic'])
+def test_settings_of_lossy_formats(monkeypatch, ending):
+    """Without a quality it is 95, or none where a format can do without loss."""
+    saved = []
+    monkeypatch.setattr(Image.Image, 'save', lambda self, file, kind, **more: saved.append(more))
+    monkeypatch.setattr(image_files, 'need_heic', lambda: None)
+    stored = StoredImage(pixels_of(3), b'Exif\0\0e', b'icc', [], dpi=(300, 300), xmp=b'xmp')
+    for quality in (None, 7):
+        encode(ending, stored, quality)
+    kept = {'exif': b'Exif\0\0e', 'icc_profile': b'icc', 'xmp': b'xmp'}
+    kept |= {'dpi': (300, 300)} if ending == '.jpg' else {}
+    ways = {
+        '.jpg': [{'quality': 95, 'subsampling': 0}, {'quality': 7, 'subsampling': 0}],
+        '.avif': [{'quality': 95, 'subsampling': '4:4:4'}, {'quality': 7, 'subsampling': '4:4:4'}],
+        '.webp': [{'lossless': True, 'exact': True}, {'quality': 7}],
+        '.heic': [{'quality': -1, 'chroma': 444, 'matrix_coefficients': 0}, {'quality': 7}],
+    }
+    assert saved == [kept | way for way in ways[ending]]
+
+
+def test_an_error_of_an_encoder_is_named_where_exif_may_be_why(tmp_path, monkeypatch):
+    stored = StoredImage(pixels_of(3), b'exif', None, [])
+    for error, kind, words in (
+        (
+            KeyError('why'),
+            ValueError,
+            r"EXIF block is damaged and TIFF cannot hold it \('why'\); ch",
+        ),
+        (ValueError('own'), ValueError, '^own$'),
+        (OSError('disk'), OSError, 'disk'),
+    ):
+        monkeypatch.setattr(image_files, '_write', Mock(side_effect=error))
+        with pytest.raises(kind, match=words):
+            write_image(tmp_path / 'a.tif', stored)
+    monkeypatch.setattr(image_files, '_write', Mock(side_effect=KeyError('why')))
+    with pytest.raises(KeyError):
+        write_image(tmp_path / 'a.tif', stored._replace(exif=None))
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, np.float32])
+def test_associated_alpha_by_hand(kind):
+    peak = 1 if kind is np.float32 else np.iinfo(kind).max
+    half = kind(0.5) if kind is np.float32 else kind(peak // 2)
+    pixels = np.array(
+        [[[half, peak], [half, half], [half // 2, half], [half, 0], [peak, half]]], kind
+    )
+    found = tiff_writer.straight(pixels)
+    assert found.dtype == kind and (found[..., 1] == pixels[..., 1]).all()
+    over = 2 if kind is np.float32 else peak
+    expected = [half, peak, np.rint(float(half // 2) * peak / half), 0, over]
+    np.testing.assert_allclose(found[0, :, 0].astype(float), np.array(expected, float))
+
+
+@pytest.mark.parametrize('height', [1, 256, 257, 600])
+def test_red_and_blue_are_swapped_in_place(height):
+    for channels in (1, 2, 3, 4):
+        pixels = pixels_of(channels, size=(height, 3))
+        order = [2, 1, 0, 3][:channels] if channels >= 3 else list(range(channels))
+        expected = pixels[..., order].copy()
+        assert tiff_writer.swap_red_and_blue(pixels) is pixels
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def directory(**tags) -> dict[int, object]:
+    return {258: (8, 8, 8), 262: 2} | {int(tag[1:]): value for tag, value in tags.items()}
+
+
+def test_numbers_of_a_tiff_that_decoders_would_take_for_others():
+    check = tiff_writer.check_tags
+    for tags in (
+        directory(), directory(t339=(1, 1)), directory(t262=5), directory(t284=2), {},
+        directory(t258=(16,)), directory(t258=(16,), t262=1, t284=1), directory(t258=(32,)),
+    ):  # fmt: skip
+        check(tags)
+    for tags, words in (
+        (directory(t50706=b'1'), 'it is a raw file of a camera'),
+        (directory(t339=(2,)), 'signed and floating point'),
+        (directory(t339=(1, 3)), 'signed and floating point'),
+        (directory(t258=(8, 16), t262=0), 'a TIFF file of 16 bits has to be'),
+        (directory(t258=(16,), t262=3), 'a TIFF file of 16 bits has to be'),
+        (directory(t258=(16,), t284=2), 'a TIFF file of 16 bits has to be'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check(tags)
+
+
+@pytest.mark.parametrize(
+    ('unit', 'removed', 'dpi'),
+    [
+        (2, (), (300, 150)),
+        (2, (296,), (300, 150)),
+        (3, (), None),
+        (2, (282,), None),
+        (2, (283,), None),
+    ],
+)
+@pytest.mark.parametrize('orientation', [None, 1, 6])
+def test_what_a_file_of_floating_point_says(tmp_path, unit, removed, dpi, orientation):
+    path, pixels = tmp_path / 'a.tif', pixels_of(1, np.float32)
+    tifffile.imwrite(
+        path,
+        pixels[..., 0],
+        metadata=None,
+        resolution=(300, 150),
+        resolutionunit=unit,
+        extratags=[(274, 'H', 1, orientation)] if orientation else [(33723, 'B', 1, 7)],
+    )
+    path.write_bytes(without_tags(path.read_bytes(), *removed))
+    found = read_image(path)
+    assert (found.dpi, found.orientation, found.format) == (dpi, orientation or 1, 'TIFF')
+    assert found.mode == '1 channels of floating point'
+    assert found.texts == ([] if orientation else ['IPTC'])
+
+
+def without_tags(data: bytes, *tags: int) -> bytes:
+    """Give tags of a directory numbers that mean nothing."""
+    (start,) = struct.unpack_from('<I', data, 4)
+    (count,) = struct.unpack_from('<H', data, start)
+    changed = bytearray(data)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from('<H', data, entry)[0] in tags:
+            struct.pack_into('<H', changed, entry, 300)
+    return bytes(changed)

@@ -161,6 +161,14 @@ def test_to_8_bit_rounds_to_the_nearest():
     np.testing.assert_array_equal(to_8_bit(values), np.rint(values / 257).astype(np.uint8))
 
 
+@pytest.mark.parametrize('kind', [np.float16, np.float32, np.float64])
+def test_floating_point_becomes_8_bits(kind):
+    values = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 0.5, 254.6 / 255, 1, 2], kind)
+    found = to_8_bit(values)
+    assert found.tolist() == [0, 0, 0, 1, 128, 255, 255, 255] and found.dtype == np.uint8
+    assert to_8_bit(found) is found
+
+
 def test_list_pictures(tmp_path, picture):
     for name in ('b.PNG', 'a.jpg', '.hidden.png', 'notes.txt'):
         (tmp_path / name).write_bytes(b'')

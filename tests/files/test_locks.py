@@ -132,6 +132,15 @@ def test_a_reused_number_is_not_that_process(tmp_path, without_locks):
         locks.take(tmp_path / locks.NAME, 'taken')
 
 
+def test_the_beginning_of_a_process_is_its_22nd_number(monkeypatch):
+    """Its name, the second, may hold spaces and brackets."""
+    text = f'7 (a) b) {" ".join(map(str, range(3, 53)))}'
+    monkeypatch.setattr(Path, 'read_text', lambda path, *_: f'{path} {text}')
+    assert locks._started(7) == '22'
+    text = '7 (a) S 1 2'
+    assert locks._started(7) == '-'
+
+
 def test_a_claim_cut_short_counts_for_a_minute(tmp_path, without_locks):
     own = claimed(tmp_path, '')
     with pytest.raises(ValueError, match='which one is not known'):

@@ -6,6 +6,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from picture_writers import png as png_file
+from picture_writers import with_chunk
 from PIL import Image
 
 from hmaca_arch.files import png, png_strips
@@ -199,3 +201,53 @@ def test_orientation_in_xmp_alone_turns_nothing_wherever_it_stands(kind, behind)
     found = decode(data, 'a', convert=True)
     assert not found.turned and found.xmp == told
     np.testing.assert_array_equal(found.pixels, texture(3).astype(kind))
+
+
+@pytest.mark.parametrize(
+    ('width', 'height', 'bits', 'colour', 'there'),
+    [
+        (1, 1, 16, 0, True),
+        (1, 1, 16, 2, True),
+        (1, 1, 16, 4, True),
+        (1, 1, 16, 6, True),
+        (1, 1, 16, 3, False),
+        (1, 1, 8, 0, False),
+        (0, 1, 16, 0, False),
+        (1, 0, 16, 0, False),
+        (10**6, 1, 16, 0, True),
+        (10**6 + 1, 1, 16, 0, False),
+        (2**12, 2**13, 8, 2, True),
+        (2**12, 2**13 - 1, 8, 2, False),
+        (2**12, 2**13, 4, 0, False),
+    ],
+)
+def test_which_files_are_decoded_in_strips(width, height, bits, colour, there):
+    data = png_file(width, height, bits, colour, b'')
+    assert png_strips.is_in_strips(data) is there
+    turns = bytearray(data)
+    turns[28] = 1  # rows in turns
+    assert not png_strips.is_in_strips(bytes(turns))
+    assert not png_strips.is_in_strips(data[:32]) and not png_strips.is_in_strips(b'x' + data)
+    for kind in (b'acTL', b'fcTL', b'fdAT'):
+        assert not png_strips.is_in_strips(with_chunk(data, kind, b''))
+    assert png_strips.size_of_png(data) == (width, height)
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize(('colour', 'mode'), [(0, 'L'), (2, 'RGB'), (4, 'LA'), (6, 'RGBA')])
+def test_the_stand_in_says_what_the_file_says(bits, colour, mode):
+    data = with_chunk(png_file(300, 200, bits, colour, b'not rows'), b'tEXt', b'Title\0a title')
+    with Image.open(io.BytesIO(png_strips.without_pixels(data))) as image:
+        image.load()
+        assert image.size == (1, 1) and image.text == {'Title': 'a title'}
+        deep = {'L': 'I;16', 'LA': 'RGBA'} if bits == 16 else {}
+        assert image.mode == deep.get(mode, mode)
+
+
+def test_what_opencv_cannot_decode_is_no_image(monkeypatch):
+    rows = bytes([0, 1, 2])
+    assert png_strips._decoded(rows, 2, 1, b'\x08\x00').tolist() == [[[1], [2]]]
+    for found in (None, np.zeros((1, 2), np.uint16)):
+        monkeypatch.setattr(png_strips.cv2, 'imdecode', lambda *_, found=found: found)
+        with pytest.raises(ValueError, match='OpenCV cannot decode it'):
+            png_strips._decoded(rows, 2, 1, b'\x08\x00')

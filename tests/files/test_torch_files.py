@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hmaca_arch.files import atomic
+from hmaca_arch.files.claims import refuse_odd_tensors
 from hmaca_arch.files.torch_files import load_safely, read_checkpoint, save_atomically
 
 WEIGHTS = {'a': torch.ones(2, 3)}
@@ -191,3 +192,38 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         str(caught.value)
         == f'weights: {path} does not exist; expected a checkpoint, experiments/NAME/models/net_g_*.pth'
     )
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: 'text', 'a name is no tensor'),
+        (
+            lambda: torch.zeros(2, device='meta'),
+            'a name is a tensor on the meta device; expected a dense',
+        ),
+        (
+            lambda: torch.zeros(2).to_sparse(),
+            'a name is a tensor float32, sparse_coo; expected a dense',
+        ),
+        (
+            lambda: torch.zeros(2, dtype=torch.complex64),
+            'a name is a tensor complex64, strided; expected',
+        ),
+        (
+            lambda: torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.quint8),
+            'a name is a tensor quin',
+        ),
+        (lambda: torch.zeros(1).expand(9), 'its tensors claim 44 bytes and share 12'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_tensors_that_are_not_dense_and_real(make, message):
+    refuse_odd_tensors({'first': torch.zeros(2), 'empty': torch.zeros(0)})
+    with pytest.raises(ValueError) as caught:
+        refuse_odd_tensors({'first': torch.zeros(2), 'a name': make()})
+    assert str(caught.value).startswith(message)
+    shared = torch.zeros(4)
+    with pytest.raises(ValueError, match='its tensors claim 20 bytes and share 16'):
+        refuse_odd_tensors({'all': shared, 'one': shared[:1]})
+    refuse_odd_tensors({'one': shared[:1], 'another': shared[1:]})

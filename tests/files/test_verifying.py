@@ -14,7 +14,7 @@ from hmaca_arch.files import images, verifying
 from hmaca_arch.files import pixels as reading
 from hmaca_arch.files.image_files import encode, read_image, write_image
 from hmaca_arch.files.images import StoredImage
-from hmaca_arch.files.verifying import see, verify
+from hmaca_arch.files.verifying import see, verify, with_channels
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">a title</x:xmpmeta>'
@@ -117,6 +117,21 @@ def test_a_lost_transparent_colour_is_found(tmp_path, monkeypatch):
         verify(path, source, before, intended, MASK)
 
 
+def test_a_number_that_is_none_any_more_is_found(tmp_path):
+    pixels = RNG.random((23, 31, 3), np.float32)
+    source, path = tmp_path / 'in.tif', tmp_path / 'out.tif'
+    before = StoredImage(pixels, None, None, [], format='TIFF')
+    write_image(source, before)
+    changed = pixels.copy()
+    changed[20, 20, 1] = np.nan
+    write_image(path, before._replace(pixels=changed))
+    for intended in (pixels, changed):
+        with pytest.raises(
+            ValueError, match=r'outside the mask differ.* by up to inf|by up to inf outside'
+        ):
+            verify(path, source, before, intended, MASK)
+
+
 def test_an_orientation_that_was_not_undone_is_found(tmp_path, monkeypatch):
     source, path = tmp_path / 'in.jpg', tmp_path / 'out.png'
     smooth = cv2.resize(PIXELS[:4, :5, :3], (31, 23), interpolation=cv2.INTER_CUBIC)
@@ -150,6 +165,10 @@ def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
         'out.png was read back by the library that wrote it; no other here reads it',
         'the input was read by one library alone; no other here reads it',
     ]
+    with pytest.raises(
+        ValueError, match=r'out\.png: not verified: Pillow read \(23, 31, 4\) uint8'
+    ):
+        verify(path, source, before, PIXELS[1:], MASK[1:])
 
 
 def test_lossy_files_do_not_verify(tmp_path):
@@ -214,3 +233,56 @@ def test_libpng_prints_nothing_about_a_profile(capfd, damaged):
     seen = see(bytes(data))
     np.testing.assert_array_equal(seen.pixels, PIXELS)
     assert seen.library == 'OpenCV' and capfd.readouterr().err == ''
+
+
+def test_the_hidden_colour_of_a_gif_is_that_of_its_palette():
+    """Seven transparent pixels hold the third colour of eight."""
+    image = Image.fromarray(np.tile(np.arange(8, dtype=np.uint8), (3, 1)))
+    colours = RNG.integers(0, 256, (8, 3), dtype=np.uint8)
+    image.putpalette(colours.tobytes())
+    data = saved(image, 'GIF', transparency=2, optimize=False)
+    seen = see(data)
+    assert seen.library == 'OpenCV' and seen.pixels.shape == (3, 8, 4)
+    np.testing.assert_array_equal(seen.pixels[1, :, :3], colours)
+    assert seen.pixels[1, :, 3].tolist() == [255, 255, 0, 255, 255, 255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ('flags', 'control', 'hidden'),
+    [(0x80, True, 1), (0x81, True, 1), (0x87, True, 1), (0x01, True, 0), (0x80, False, 0)],
+)
+def test_a_hidden_colour_needs_a_palette_and_a_number(flags, control, hidden):
+    """The palette begins at byte 13; its last colour but one is hidden."""
+    size = 2 ** (1 + (flags & 7))
+    colours = RNG.integers(1, 256, (size, 3), dtype=np.uint8)
+    block = b'\x21\xf9\x04\1\0\0' + bytes([size - 2, 0])
+    data = b'GIF89a....' + bytes([flags, 0, 0]) + colours.tobytes() + block * control
+    pixels = np.full((1, 2, 4), 77, np.uint8)
+    pixels[0, 1] = 0
+    verifying._set_hidden_colour(pixels, data)
+    expected = [*colours[size - 2].tolist(), 0] if hidden else [0] * 4
+    assert pixels.tolist() == [[[77] * 4, expected]]
+
+
+@pytest.mark.parametrize(('kind', 'peak'), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_pixels_with_another_number_of_channels_hold_the_same_or_are_none(kind, peak):
+    gray = (RNG.integers(0, 256, (2, 3, 1)) / 255 * peak).astype(kind)
+    full, half = np.full_like(gray, peak), np.full_like(gray, peak)
+    half[1, 2] = 0
+    colour = np.repeat(gray, 3, axis=2)
+    same = {1: gray, 2: np.dstack([gray, full]), 3: colour, 4: np.dstack([colour, full])}
+    for channels in same:
+        for other, expected in same.items():
+            found = with_channels(same[channels], other)
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == kind
+    for clear in (np.dstack([gray, half]), np.dstack([colour, half])):
+        assert with_channels(clear, 1) is None and with_channels(clear, 3) is None
+        np.testing.assert_array_equal(with_channels(clear, 2), np.dstack([gray, half]))
+        np.testing.assert_array_equal(with_channels(clear, 4), np.dstack([colour, half]))
+    for channel in range(3):
+        tinted = colour.copy()
+        tinted[0, 1, channel] = peak - tinted[0, 1, channel]
+        assert with_channels(tinted, 1) is None and with_channels(tinted, 2) is None
+        assert with_channels(np.dstack([tinted, full]), 1) is None
+        np.testing.assert_array_equal(with_channels(tinted, 3), tinted)

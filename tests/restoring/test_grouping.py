@@ -27,6 +27,8 @@ def test_crops_are_even_and_inside_the_image():
 def test_crops_do_not_grow_beyond_a_tile():
     (region,) = find_regions(mask_of(200, 200, (90, 90, 101, 101)), 16, tile=46)
     assert region.crop == Box(74, 74, 117, 117)
+    (region,) = find_regions(mask_of(200, 200, (90, 90, 101, 101)), 16, tile=48)
+    assert region.crop == Box(72, 72, 120, 120), 'as long as a tile'
 
 
 @pytest.mark.parametrize('swap', [False, True], ids=['rows', 'columns'])

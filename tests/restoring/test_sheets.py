@@ -1,7 +1,9 @@
 """Images side by side."""
 
 import numpy as np
+from PIL import ImageFont
 
+from hmaca_arch.restoring import sheets
 from hmaca_arch.restoring.sheets import broken, contact_sheet, fitted, strip
 
 
@@ -39,6 +41,21 @@ def test_titles_and_captions_are_written_beside_the_images():
     assert (
         broken('right, broken in two lines', 80).count('\n') == 1 and broken('left', 80) == 'left'
     )
+
+
+def test_where_titles_and_captions_stand(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sheets, 'written', lambda sheet, labels: asked.append(labels) or sheet)
+    contact_sheet([[plain(9, 20, 40, 3)] * 2] * 2, ['left', 'right'], ['above', ''])
+    contact_sheet([[plain(9, 20, 40, 3)]] * 2, captions=['', 'below'])
+    assert asked == [[(0, 2, 'left'), (44, 2, 'right'), (0, 52, 'above')], [(0, 46, 'below')]]
+
+
+def test_texts_are_broken_between_words_into_two_lines_at_most():
+    width = int(np.ceil(ImageFont.load_default(12).getlength('one two')))
+    assert broken('one two', width) == 'one two' and broken('one two', width - 1) == 'one\ntwo'
+    assert broken('one two three four five six', width) == 'one two\nthree'
+    assert broken('muchlongerthanthat', 1) == 'muchlongerthanthat', 'a word is not broken'
 
 
 def test_enlarged_pixels_stay_squares():

@@ -9,6 +9,8 @@ from skimage import data
 
 from hmaca_arch.degradation import UNKNOWN, Degradation, degradations_of, pixels
 from hmaca_arch.inference import Restorer
+from hmaca_arch.restoring import telling
+from hmaca_arch.restoring.measuring import Measured
 from hmaca_arch.restoring.regions import Box
 from hmaca_arch.restoring.telling import MOST, Told, look, told_of
 
@@ -124,3 +126,59 @@ def test_a_blurred_region_beside_an_unknown_one_is_unknown():
     assert told_of(whole, [other, blurred]) == told_of(whole, [blurred, other]) == Degradation()
     near = blurred._replace(degradation=Degradation('blur', sigma=1.6))
     assert told_of(whole, [blurred, near]).sigma == pytest.approx(1.55)
+
+
+def test_each_region_is_judged_by_its_own_measurement(monkeypatch):
+    """Measurements are stand-ins, one for each region; each region is one pixel here."""
+    none, blur, pix = (
+        Degradation('none'),
+        Degradation('blur', sigma=2.0),
+        Degradation('pix', block=8),
+    )
+    lossy = Degradation('none', jpeg=80)
+    given = [
+        (none, 0.5, False),  # sure that nothing is wrong
+        (none, 0.49, UNKNOWN),
+        (lossy, 0.9, UNKNOWN),
+        (blur, 0.5, blur),
+        (blur, 0.49, UNKNOWN),
+        (pix, 0.1, pix),
+        (blur, 0.9, None),  # no pixel of it is degraded
+        (pix, 0.9, pix),
+    ]
+    mask = np.zeros((40, 20), np.float32)
+    places = [(1 + 4 * number, 3) for number in range(len(given))]
+    found = []
+    for place, (degradation, confidence, told) in zip(places, given):
+        mask[place] = 0.1
+        area = np.zeros(mask.shape, bool)
+        area[place] = told is not None
+        found.append(Measured(degradation, confidence, area, 0, f'words {place[0]}'))
+    asked = []
+    monkeypatch.setattr(telling, 'measure', lambda *given: asked.append(given) or found)
+    image, corner = np.zeros((40, 20, 3)), Box(100, 200, 140, 220)
+    seen = look(image, mask, corner, 7)
+    assert asked[0][0] is image and asked[0][2:] == (7, (100, 200))
+    np.testing.assert_array_equal(asked[0][1], mask > 0)
+    expected = [(place, told) for place, (*_, told) in zip(places, given) if told]
+    assert [(one.box, one.degradation) for one in seen.told] == [
+        (Box(100 + y, 200 + x, 101 + y, 201 + x), told) for (y, x), told in expected
+    ]
+    assert sorted(zip(*np.nonzero(seen.mask))) == [place for place, _ in expected]
+    assert seen.notes == [
+        f'measured at 203,{100 + y}: words {y}' for y, _ in places if y != places[6][0]
+    ]
+    found[:] = found[:1]
+    seen = look(image, mask, corner)
+    assert seen.notes[1:] == [telling.NOTHING] and not seen.mask.any() and not seen.told
+
+
+def test_as_many_regions_as_are_measured(monkeypatch):
+    monkeypatch.setattr(telling, 'measure', lambda *given: [])
+    mask = np.zeros((3, 60), bool)
+    mask[1, 1 : 2 * MOST : 2] = True
+    assert look(np.zeros((3, 60, 3)), mask, Box(0, 0, 3, 60)).notes == []
+    mask[1, 2 * MOST + 1] = True
+    seen = look(np.zeros((3, 60, 3)), mask, Box(0, 0, 3, 60))
+    assert seen.notes == [telling.too_many(MOST + 1)] and seen.mask.sum() == MOST + 1
+    assert look(np.zeros((3, 60, 3)), 0 * mask, Box(0, 0, 3, 60)).notes == []

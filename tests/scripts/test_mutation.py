@@ -1,6 +1,7 @@
-"""Which mutants mutation testing leaves out."""
+"""Which mutants mutation testing leaves out, and which tests try the others."""
 
 import importlib.util
+import json
 
 import pytest
 from conftest import ROOT
@@ -42,5 +43,14 @@ def test_only_words_of_messages_are_left_out(mutation, before, after, left_out):
 
 def test_every_slice_names_what_there_is(mutation):
     for part in mutation.SLICES.values():
-        for pattern in part.changed + part.tests + part.others:
+        for pattern in part.changed + part.tests:
             assert list(ROOT.glob(pattern)), pattern
+
+
+def test_the_tests_that_reach_a_function_try_its_mutants(mutation, tmp_path):
+    (tmp_path / 'mutants').mkdir()
+    stats = {'tests_by_mangled_function_name': {'a.x_f': ['tests/a.py::one'], 'a.x_g': []}}
+    (tmp_path / 'mutants/mutmut-stats.json').write_text(json.dumps(stats))
+    mutants = [f'a.{name}__mutmut_1' for name in ('x_f', 'x_g', 'x_h')]
+    found = mutation.tests_of(tmp_path, mutants, ['tests'])
+    assert list(found.values()) == [['tests/a.py::one'], ['tests'], ['tests']]
