@@ -30,7 +30,7 @@ def test_memory_is_that_of_the_process_alone(script):
 
 def test_files_of_both_depths(script, tmp_path):
     for depth, kinds in ((8, ('.png', '.jpg', '.tif')), (16, ('.png', '.tif'))):
-        script.make_files(tmp_path, 100, 140, depth)
+        script.make_files(tmp_path, 100, 140, depth, 420)
         for ending in kinds:
             with Image.open(tmp_path / f'image{ending}') as image:
                 assert image.size == (140, 100)
