@@ -183,3 +183,20 @@ def test_the_restorer_solves_in_the_images_own_depth(rng, depth):
     allowed = 0.51 if top > 1 else 1e-6  # each pixel is rounded once more
     assert np.abs(made - means[4:10, 2:12]).max() <= allowed + (0.5 if top > 1 else 0)
     assert np.abs(restored.astype(float) - given)[mask].max() > 0.05 * top
+
+
+def test_an_estimate_that_explains_all_but_rounding_is_left_as_it_is(rng):
+    """Else the rounding of a smooth region becomes waves, which a blur hides."""
+    smooth = np.add.outer(np.linspace(20, 50, 64), np.linspace(0, 9, 64))[..., None]
+    what, mask = Degradation('blur', sigma=3), np.zeros((64, 64, 1), bool)
+    mask[16:48, 16:48] = True
+    y = pixels.apply(np.rint(smooth).astype(np.uint8), mask, what, rng)
+    equations = Equations(batch(y) / 255, batch(mask), [what])
+    clean, small = batch(smooth) / 255, torch.full((1, 1, 1, 1), 1e-4, dtype=torch.float64)
+    error = {}
+    for name, w in (('small', small), ('least', torch.maximum(small, equations.least_w(clean)))):
+        error[name] = float((equations.solve(clean, w) - clean)[0, 0, mask[..., 0]].std() * 255)
+    assert error['small'] > 1 > 0.4 > error['least']
+    assert float(equations.least_w(clean + 0.1)) < 1e-4
+    for other in (Degradation('noise', sigma=9), Degradation('blur', sigma=3, jpeg=75)):
+        assert float(Equations(batch(y) / 255, batch(mask), [other]).least_w(clean)) == 0

@@ -11,6 +11,8 @@ from hmaca_arch.degradation.convolution import find_convolutions
 from hmaca_arch.degradation.description import KINDS, Degradation
 from hmaca_arch.degradation.start import deblurred, smoothest
 
+# Of the rounding's variance: what a residual has more is not told more exactly.
+LEAST_EXCESS = 0.1
 FIND = (('blur', find_blur), ('kernel', find_convolutions))
 
 
@@ -103,6 +105,36 @@ class Equations:
                 part = torch.where(exact, self.y[rows], x[rows])
             x = x.index_copy(0, torch.tensor(rows, device=x.device), part)
         return x
+
+    @torch.no_grad()
+    def least_w(self, z: Tensor) -> Tensor:
+        """Return a w for `solve` that leaves rounding errors of a blurred y where they are.
+
+        Where z explains y but for its rounding, y has nothing to mend. With a w for the error that
+        estimates usually have, `solve` would still fit the rounding. The blur hides most of what
+        that takes, so that it becomes waves. Here w is the blur's mean squared gain, times the
+        square of the rounding's variance over what the residual of z has more than that. The
+        square lets only residuals near the rounding count.
+
+        Args:
+            z: (b, c, h, w).
+
+        Returns:
+            (b, 1, 1, 1); 0 where nothing is blurred, or JPEG's error is not known so well.
+        """
+        least = torch.zeros_like(z[:, :1, :1, :1])
+        for kind, blur in self.blurs.items():
+            rows = self.rows[kind]
+            y = self.y[rows]
+            residual = blur.holds * (blur(torch.where(self.mask[rows], z[rows], y)) - y)
+            count = y.shape[1] * blur.holds.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+            rounding = self.variance[rows].view(-1, 1, 1, 1) / 255**2
+            more = residual.square().sum(dim=(1, 2, 3), keepdim=True) / count - rounding
+            point = torch.zeros_like(y[:, :1])
+            point[:, :, y.shape[2] // 2, y.shape[3] // 2] = 1
+            gain = blur(point).square().sum(dim=(2, 3), keepdim=True)
+            least[rows] = gain * (rounding / more.clamp(min=LEAST_EXCESS * rounding)).square()
+        return torch.where(self.jpeg, 0, least)
 
     @torch.no_grad()
     def start(self) -> Tensor:

@@ -18,6 +18,7 @@ Deviations:
 * Kind and strength of the degradation are a second condition, which begins at zero. A kernel is
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
+* w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
 """
 
 import math
@@ -112,7 +113,7 @@ def started(
 @torch.compiler.disable
 def solve(equations: Equations, z: Tensor, w: Tensor) -> Tensor:
     """Solve the equations for the estimate z (b, c, h, w) with the weights w (b, 1, 1, 1)."""
-    return equations.solve(z, w)
+    return equations.solve(z, torch.maximum(w, equations.least_w(z)) if equations.blurs else w)
 
 
 @register
