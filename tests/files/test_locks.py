@@ -193,3 +193,151 @@ def test_names_from_a_strangers_file_are_shown_as_escapes(tmp_path, without_lock
     claimed(tmp_path, 'a\x1b[31m 7 1\n')
     with pytest.raises(ValueError, match=r'process 7 on a\\x1b\[31m'):
         locks.take(tmp_path / locks.NAME, 'taken')
+
+
+class Windows:
+    """What a lock needs of msvcrt: one byte of an open file is locked once."""
+
+    LK_NBLCK = 2
+
+    def __init__(self) -> None:
+        self.calls: list[tuple] = []
+        self.error: OSError | None = None
+
+    def locking(self, descriptor: int, mode: int, count: int) -> None:
+        self.calls.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
+        if self.error is not None:
+            raise self.error
+
+
+def test_on_windows_a_byte_behind_the_text_is_locked(tmp_path, monkeypatch):
+    windows, path = Windows(), tmp_path / 'a'
+    monkeypatch.setattr(locks.sys, 'platform', 'win32')
+    monkeypatch.setattr(locks, 'msvcrt', windows, raising=False)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(descriptor, b'text')
+    assert locks._lock(descriptor) is True
+    assert windows.calls == [(1 << 20, windows.LK_NBLCK, 1)]
+    assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0, 'the text is written at the start'
+    for error, found in ((PermissionError(13, 'x'), False), (OSError(22, 'x'), None)):
+        windows.error = error
+        assert locks._lock(descriptor) is found
+    order: list[str] = []
+    monkeypatch.setattr(locks.os, 'close', lambda number: order.append(f'close {number}'))
+    monkeypatch.setattr(Path, 'unlink', lambda path, **_: order.append('unlink'))
+    locks.Lock(path, descriptor).release()
+    assert order == [f'close {descriptor}', 'unlink']
+    monkeypatch.setattr(locks.sys, 'platform', 'linux')
+    order.clear()
+    locks.Lock(path, descriptor).release()
+    assert order == ['unlink', f'close {descriptor}']
+    monkeypatch.undo()
+    os.close(descriptor)
+
+
+@posix
+@pytest.mark.parametrize(
+    ('text', 'answer', 'ended'),
+    [
+        ('here 7 5', None, False),
+        ('here 7 6', None, True),
+        ('here 7 5', ProcessLookupError(), True),
+        ('here 7 6', PermissionError(1, 'x'), False),
+        ('there 7 6', ProcessLookupError(), False),
+    ],
+)
+def test_which_claims_are_of_processes_that_have_ended(tmp_path, monkeypatch, text, answer, ended):
+    asked = []
+
+    def kill(pid: int, number: int) -> None:
+        asked.append((pid, number))
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(locks.os, 'kill', kill)
+    monkeypatch.setattr(locks.socket, 'gethostname', lambda: 'here')
+    monkeypatch.setattr(locks, '_started', lambda pid: {7: '5'}[pid])
+    path = tmp_path / 'a'
+    path.write_text(text, encoding='utf-8')
+    assert locks._has_ended(path) is ended
+    assert asked == [(7, 0)] * text.startswith('here')
+    monkeypatch.setattr(locks.sys, 'platform', 'win32')
+    asked.clear()
+    assert not locks._has_ended(path) and asked == [], 'os.kill would end it there'
+
+
+@pytest.mark.parametrize('text', ['', 'here 7', 'here 7 5 9', 'here seven 5', b'\xff'])
+def test_a_claim_that_is_no_claim_holds_for_a_minute_exactly(tmp_path, monkeypatch, text):
+    path = tmp_path / 'a'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    os.utime(path, (1000, 1000))
+    for now, ended in ((1000, False), (1060, False), (1060.5, True)):
+        monkeypatch.setattr(locks.time, 'time', lambda now=now: now)
+        assert locks._has_ended(path) is ended
+    assert not locks._has_ended(tmp_path / 'b'), 'it is gone, and may be made by another'
+
+
+def test_a_claim_says_who_made_it_and_is_looked_at_again(tmp_path, monkeypatch):
+    waited, path = [], tmp_path / 'a'
+    monkeypatch.setattr(locks.time, 'sleep', waited.append)
+    lock = locks._claim(path, 'taken')
+    own = tmp_path / 'a.owner'
+    me = f'{socket.gethostname()} {os.getpid()} {locks._started(os.getpid())}\n'
+    assert lock.path == own and own.read_text('utf-8') == me and waited == [locks.SETTLE]
+    with pytest.raises(ValueError) as caught:
+        locks._claim(path, 'taken')
+    who = f'process {os.getpid()} on {socket.gethostname()}'
+    assert str(caught.value) == f'taken ({who}; if that has ended, delete {own})'
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+    def stolen(_):
+        """Another process takes the claim for a dead one's and makes its own."""
+        own.unlink()
+        own.write_text('there 8 1\n', encoding='utf-8')
+
+    monkeypatch.setattr(locks.time, 'sleep', stolen)
+    with pytest.raises(ValueError) as caught:
+        locks._claim(path, 'taken')
+    assert str(caught.value).startswith('taken (process 8 on there; if that has ended, delete ')
+    own.unlink()
+    tries = []
+
+    def gone(_):
+        tries.append(own.unlink())
+
+    monkeypatch.setattr(locks.time, 'sleep', gone)
+    with pytest.raises(ValueError) as caught:
+        locks._claim(path, 'taken')
+    assert str(caught.value) == 'taken (which one is not known)' and len(tries) == 2
+
+
+def test_an_error_while_locking_leaves_nothing_open(tmp_path, monkeypatch):
+    closed = []
+
+    def broken(descriptor):
+        closed.append(descriptor)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks, '_lock', broken)
+    with pytest.raises(KeyboardInterrupt):
+        locks.take(tmp_path / 'a', 'taken')
+    with pytest.raises(OSError):
+        os.fstat(closed[0])
+
+
+@posix
+def test_a_lock_that_is_held_names_its_holder(tmp_path, monkeypatch):
+    (tmp_path / locks.NAME).write_text('there 8 1\n', encoding='utf-8')
+    monkeypatch.setattr(locks, '_lock', lambda descriptor: False)
+    with pytest.raises(ValueError) as caught, locks.only_here(tmp_path):
+        pass
+    assert str(caught.value) == (
+        f'{tmp_path}: another process writes there; wait for it, or choose another '
+        '(process 8 on there)'
+    )
+    monkeypatch.undo()
+    with locks.only_here(tmp_path):
+        text = (tmp_path / locks.NAME).read_text('utf-8')
+        assert text == f'{socket.gethostname()} {os.getpid()} {locks._started(os.getpid())}\n'
+    assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from datasets_ext.sources import read_sound_mask
-from hmaca_arch.files.images import encode_png
-from hmaca_arch.files.masks import Doubt, check_mask, read_mask
+from hmaca_arch.files import masks
+from hmaca_arch.files.images import StoredImage, encode_png
+from hmaca_arch.files.masks import Doubt, check_mask, note_mostly_white, percent_white, read_mask
 
 
 def saved(pixels: np.ndarray | Image.Image, kind: str = 'PNG', **settings) -> bytes:
@@ -199,3 +200,107 @@ def test_a_mask_that_is_nearly_all_white_gets_a_hint():
         half = np.zeros((20, 20), np.uint8)
         half[:rows] = 255
         assert doubts_of(saved(half)) == doubts_of(saved(half), soft=True) == found
+
+
+def stored_as(monkeypatch, pixels: np.ndarray, kind: str) -> None:
+    """Let every file hold these pixels (h, w, c) in a format."""
+    found = StoredImage(pixels, None, None, [], format=kind)
+    monkeypatch.setattr(masks, 'decode', lambda data, name: found)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'data', 'lossy'),
+    [
+        ('JPEG', b'', True),
+        ('MPO', b'', True),
+        ('WEBP', bytes(60) + b'VP8 ', True),
+        ('WEBP', bytes(61) + b'VP8 ', False),
+        ('WEBP', b'RIFF....WEBPVP8L', False),
+        ('PNG', b'VP8 ', False),
+        ('TIFF', b'', False),
+    ],
+)
+def test_formats_with_loss_may_tint_a_mask_and_are_named(monkeypatch, kind, data, lossy):
+    """The middle channel counts: 120 is below the threshold."""
+    for apart, allowed in ((0, True), (1, lossy), (16, lossy), (17, False)):
+        pixels = np.array([[[120, 120, 120], [120 + apart, 120, 121 if apart else 120]]], np.uint8)
+        pixels = np.concatenate([pixels, np.full((1, 2, 3), 255, np.uint8)])
+        stored_as(monkeypatch, pixels, kind)
+        if not allowed:
+            with pytest.raises(ValueError) as caught:
+                read_mask(data, name='m')
+            assert str(caught.value) == 'm: a mask must be black and white, this image has colours'
+            continue
+        mask, notes = read_mask(data)
+        assert mask.tolist() == [[0, 0], [1, 1]] and mask.flags.c_contiguous
+        text = f'the mask is stored with loss ({kind}): its border is not as drawn; use PNG'
+        assert notes == [(Doubt.LOSSY, text)] * lossy
+
+
+def test_the_middle_channel_of_a_tinted_mask_counts(monkeypatch):
+    stored_as(monkeypatch, np.array([[[130, 126, 130], [126, 130, 126]]], np.uint8), 'JPEG')
+    assert read_mask(b'')[0].tolist() == [[0, 1]]
+    assert read_mask(b'', soft=True)[0].tolist() == [[np.float32(126 / 255), np.float32(130 / 255)]]
+    stored_as(monkeypatch, np.array([[[255], [0]]], np.uint8), 'PNG')
+    assert read_mask(b'')[0].tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ('given', 'soft', 'text'),
+    [
+        (np.array([[0, 1]], np.uint8), False, '0 and 1 instead of 0 and 255; 1 is taken for white'),
+        (np.array([[1, 1]], np.uint16), True, '0 and 1 instead of 0 and 65535; 1 is taken for'),
+        (np.array([[0, 2]], np.uint8), True, None),
+        (np.array([[0, 258]], np.uint16), True, None),
+        (np.array([[0, 257]], np.uint16), True, 'its brightest value is 257 of 65535'),
+        (np.array([[0, 2]], np.uint16), True, 'its brightest value is 2 of 65535'),
+        (np.array([[0, 32767]], np.uint16), False, 'its brightest value is 32767 of 65535'),
+        (np.array([[0, 1.0]]), False, None),
+        (np.array([[0, 0.001]]), True, None),
+        (np.array([[True, True]]), True, None),
+        (np.array([[True, False]]), False, None),
+        (np.array([[0, 0]], np.uint8), True, None),
+    ],
+)
+def test_each_doubt_about_an_array(given, soft, text):
+    mask, notes = read_mask(given, soft)
+    assert len(notes) == (text is not None) and all(text in note.text for note in notes)
+    peak = 1 if given.max() == 1 or given.dtype.kind == 'f' else np.iinfo(given.dtype).max
+    if soft:
+        np.testing.assert_allclose(mask, given / peak, rtol=1e-6)
+    assert mask.dtype == (np.float32 if soft else np.uint8)
+
+
+def test_arrays_get_no_hint_about_white_and_shares_are_rounded_down():
+    assert read_mask(np.ones((4, 4), bool))[1] == []
+    mask = np.zeros((10, 100), np.uint8)
+    assert percent_white(mask) == 0 == percent_white(np.zeros((0, 3)))
+    for white, percent in ((9, 0), (10, 1), (899, 89), (900, 90), (999, 99), (1000, 100)):
+        mask[:] = 0
+        mask.reshape(-1)[:white] = 1
+        assert percent_white(mask) == percent
+        text = f'{percent}% of the mask is white, which is restored; if black is, use --invert-mask'
+        assert note_mostly_white(mask) == [(Doubt.MOSTLY_WHITE, text)] * (percent >= 90)
+
+
+@pytest.mark.parametrize(
+    ('mask', 'message'),
+    [
+        (np.zeros((4, 4, 3), bool), 'the mask has shape (4, 4, 3); expected (h, w), as the image'),
+        (np.zeros(4, bool), 'the mask has shape (4,); expected (h, w), as the image'),
+        (
+            np.zeros((1, 1), np.int8),
+            'the mask is of type int8; expected bool, uint8, uint16 or floating point in [0, 1]',
+        ),
+        (
+            np.zeros((1, 1), np.uint32),
+            'the mask is of type uint32; expected bool, uint8, uint16 or ',
+        ),
+        (np.array([[0, 1.25]]), 'the mask has values from 0.0 to 1.25; expected 0 (keep) to 1 ('),
+        (np.array([[-0.25, 1]]), 'the mask has values from -0.25 to 1.0; expected 0 (keep) to 1 ('),
+    ],
+)
+def test_what_an_array_that_is_no_mask_has(mask, message):
+    with pytest.raises(ValueError) as caught:
+        check_mask(mask)
+    assert str(caught.value).startswith(message)

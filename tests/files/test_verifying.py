@@ -10,7 +10,7 @@ import pytest
 from picture_writers import exif_of, saved, tiff
 from PIL import Image, ImageCms
 
-from hmaca_arch.files import images, verifying
+from hmaca_arch.files import images, opening, verifying
 from hmaca_arch.files import pixels as reading
 from hmaca_arch.files.image_files import encode, read_image, write_image
 from hmaca_arch.files.images import StoredImage
@@ -286,3 +286,94 @@ def test_pixels_with_another_number_of_channels_hold_the_same_or_are_none(kind, 
         assert with_channels(tinted, 1) is None and with_channels(tinted, 2) is None
         assert with_channels(np.dstack([tinted, full]), 1) is None
         np.testing.assert_array_equal(with_channels(tinted, 3), tinted)
+
+
+def test_a_hidden_colour_is_looked_for_behind_the_palette():
+    """The palette holds the bytes that the block of the number begins with."""
+    mark = b'\x21\xf9\x04'
+    colours = mark + bytes([1, 0, 0]) + bytes(range(60, 78))
+    data = b'GIF89a....' + bytes([0x82, 0, 0]) + colours + mark + b'\1\0\0\5\0'
+    pixels = np.zeros((1, 1, 4), np.uint8)
+    verifying._set_hidden_colour(pixels, data)
+    assert pixels.tolist() == [[[*colours[15:18], 0]]]
+    assert list(colours[15:18]) == [69, 70, 71]
+
+
+@pytest.mark.parametrize('rows', [1, 2, 3, 4])
+@pytest.mark.parametrize('associated', [False, True])
+def test_the_source_is_compared_rows_by_rows(tmp_path, monkeypatch, rows, associated):
+    """A change in any row but the masked one is found; of associated alpha 1 may be rounded."""
+    monkeypatch.setattr(verifying, 'ROWS', rows)
+    pixels = np.full((3, 2, 4), 100, np.uint8)
+    pixels[..., 3] = 51
+    stored = pixels.copy()
+    stored[..., :3] = 20 if associated else 100
+    source = tmp_path / 'in.png'
+    source.write_bytes(b'')
+    before, mask = StoredImage(pixels, None, None, [], mode='RGBA', format='PNG'), np.zeros((3, 2))
+    mask[1] = 1
+
+    def compared(place, value) -> str:
+        changed = stored.copy()
+        changed[place] = value
+        monkeypatch.setattr(verifying, 'see', lambda _: verifying.Seen(changed, 'it', associated))
+        try:
+            verifying._verify_against_source(Path('o'), source, before, pixels, mask)
+        except ValueError as error:
+            return str(error)
+        return ''
+
+    colour = int(stored[0, 0, 0])
+    assert compared((0, 0, 0), colour) == compared((1, 1, 1), 255) == ''
+    for row in (0, 2):
+        said = 'o: not verified: it sees other pixels in in.png, by up to {} outside the mask'
+        assert compared((row, 1, 2), colour + 9) == said.format(9)
+        assert compared((row, 0, 3), 53) == said.format(2)
+        assert compared((row, 0, 0), colour + 1) == ('' if associated else said.format(1))
+
+
+@pytest.mark.parametrize(('kind', 'allowed'), [('JPEG', 3), ('MPO', 3), ('WEBP', 3), ('PNG', 0)])
+def test_how_far_decoders_may_be_apart(tmp_path, monkeypatch, kind, allowed):
+    pixels, mask = np.full((2, 2, 3), 100, np.uint8), np.zeros((2, 2))
+    (tmp_path / 'a').write_bytes(b'')
+    before = StoredImage(pixels, None, None, [], mode='RGB', format=kind)
+    for apart in (0, allowed, allowed + 1):
+        seen = verifying.Seen(pixels + np.uint8(apart), 'it')
+        monkeypatch.setattr(verifying, 'see', lambda _, seen=seen: seen)
+        arguments = Path('o'), tmp_path / 'a', before, pixels, mask
+        if apart <= allowed:
+            assert verifying._verify_against_source(*arguments) == []
+        else:
+            with pytest.raises(ValueError, match=f'by up to {apart} outside'):
+                verifying._verify_against_source(*arguments)
+    alone = ['the input was read by one library alone; no other here reads it']
+    deep = verifying.Seen(pixels.astype(np.uint16), 'it')
+    monkeypatch.setattr(verifying, 'see', lambda _: deep)
+    assert verifying._verify_against_source(*arguments) == alone
+    for mode in ('CMYK', 'LAB', 'YCbCr'):
+        converted = (*arguments[:2], before._replace(mode=mode), *arguments[3:])
+        assert verifying._verify_against_source(*converted) == alone
+
+
+def test_colours_are_multiplied_by_alpha_as_they_are_stored():
+    multiplied = verifying._multiplied
+    given = np.array([[[255, 100, 128], [7, 0, 0]]], np.uint8)
+    assert multiplied(given).tolist() == [[[128, 50, 128], [0, 0, 0]]]
+    assert multiplied(given[..., 1:]).tolist() == [[[50, 128], [0, 0]]]
+    deep = np.array([[[65535, 32768]]], np.uint16)
+    assert multiplied(deep).tolist() == [[[32768, 32768]]] and multiplied(deep).dtype == np.uint16
+    part = np.array([[[0.5, 0.25]]], np.float32)
+    assert multiplied(part).tolist() == [[[0.125, 0.25]]] and multiplied(part).dtype == np.float32
+
+
+def test_verifying_sets_no_limit_of_pixels(tmp_path, monkeypatch):
+    """They were read already."""
+    most = []
+    for module in (opening, images):
+        monkeypatch.setattr(module, 'check_pixels', lambda *given: most.append(given[2]))
+    for name, kind in (('a.png', np.uint8), ('a.tif', np.float32), ('a.webp', np.uint8)):
+        write_image(tmp_path / name, StoredImage(PIXELS[..., :3].astype(kind), None, None, []))
+        verifying._metadata((tmp_path / name).read_bytes(), name)
+        if kind == np.uint8:
+            verifying.pillow_reads((tmp_path / name).read_bytes(), tmp_path / name)
+    assert most and set(most) == {opening.UNLIMITED}
