@@ -18,8 +18,8 @@ logger = logging.getLogger('hmaca_arch')
 
 DESCRIPTION = '_extra_state'
 MOST_DESCRIBED = 2**16  # bytes: a file may claim anything
-# These change how a network is trained and run, not what it computes.
-FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint', 'pad_to')
+# These change how a network is trained and run, not what its weights were trained for.
+FREE_SETTINGS = ('drop_path_rate', 'use_checkpoint', 'pad_to', 'passes')
 
 
 def description_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -19,6 +19,9 @@ Deviations:
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
+* In evaluation more steps may follow, which nothing was trained for. Told noise, the same network
+  is a denoiser. It takes the place of the one in plug and play (Zhang et al., "Plug-and-Play Image
+  Restoration with Deep Denoiser Prior", TPAMI 2021, Eq. 6). A noisy region is denoised again.
 """
 
 import math
@@ -26,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,6 +52,10 @@ ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end af
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
+
+REFINING = 24, 3  # first and last level of plug and play after the steps, in grey levels
+LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
+TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
@@ -100,6 +108,15 @@ def annealed(
     return log_level, log_w
 
 
+def refining_levels(degradation: Degradation, passes: int) -> list[float]:
+    """Return the levels of plug and play after the steps, in grey levels."""
+    if degradation.kind == 'noise' and passes:
+        return [LEFT * degradation.sigma]
+    if degradation.kind not in ITERATED:
+        return []
+    return [float(level) for level in np.geomspace(*REFINING, passes)]
+
+
 # The equations look at values to choose their way, which `torch.compile` cannot follow.
 @torch.compiler.disable
 def started(
@@ -124,20 +141,24 @@ class Unfolded(Wrapping):
         inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape
             and may take the mask.
         steps: how often the network runs and the equation is solved, 1 to 16.
+        passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Each takes
+            as long as a step. Noise takes one at most.
 
     Raises:
         ValueError: a setting cannot work.
     """
 
-    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2) -> None:
+    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2, passes: int = 0) -> None:
         require_type('steps', steps, Integral)
         require(1 <= steps <= MOST_STEPS, 'steps', steps, f'1 to {MOST_STEPS}')
+        require_type('passes', passes, Integral)
+        require(0 <= passes <= MOST_STEPS, 'passes', passes, f'0 to {MOST_STEPS}')
         if is_section(inner) and inner['type'] in ('Unfolded', 'MaskInput'):
             raise ValueError(
                 f'inner is {inner["type"]!r}; expected a network that is not wrapped itself'
             )
-        super().__init__(inner, steps=steps)
-        self.steps, self.pad_to = steps, padding(inner)
+        super().__init__(inner, steps=steps, passes=passes)
+        self.steps, self.passes, self.pad_to = steps, passes, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
         # the mask, the level, and whether it is unknown
         self.conv_condition = self.convolution_beside(3, bias=True)
@@ -161,6 +182,15 @@ class Unfolded(Wrapping):
         """
         check_mask(lq, mask)
         degradations = degradations_of(degradation, len(lq))
+        equations, x = self.unfold(lq, mask, degradations)
+        if not self.training:
+            x = self.refined(x, mask, equations)
+        return x
+
+    def unfold(
+        self, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]
+    ) -> tuple[Equations, Tensor]:
+        """Restore by the trained steps; returns the equations as well."""
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
             precise = torch.promote_types(lq.dtype, torch.float32)
@@ -183,6 +213,25 @@ class Unfolded(Wrapping):
             with torch.autocast(lq.device.type, enabled=False):
                 solved = solve(equations, z.to(equations.y.dtype), w)
             x = solved if step == 0 else torch.where(iterated, solved, x)
+        return equations, x
+
+    def refined(self, x: Tensor, mask: Tensor, equations: Equations) -> Tensor:
+        """Go on from x (b, c, h, w) by plug and play, each image with its own levels."""
+        told = equations.degradations
+        levels = [refining_levels(d, self.passes) for d in told]
+        for number in range(max(map(len, levels))):
+            rows = [row for row, own in enumerate(levels) if number < len(own)]
+            noise = [Degradation('noise', sigma=levels[row][number]) for row in rows]
+            z = self.unfold(x[rows].clamp(0, 1).to(mask.dtype), mask[rows], noise)[1]
+            x = x.index_copy(0, torch.tensor(rows, device=x.device), z.to(x.dtype))
+            solving = [row for row in rows if told[row].kind != 'noise']
+            if solving:
+                w = torch.ones_like(x[:, :1, :1, :1])
+                for row in solving:
+                    w[row] = TRUST * told[row].variance / levels[row][number] ** 2
+                with torch.autocast(x.device.type, enabled=False):
+                    solved = solve(equations, x, w)[solving]
+                x = x.index_copy(0, torch.tensor(solving, device=x.device), solved)
         return x
 
     def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from conftest import each_device
 
 from hmaca_arch import build_network_from_state_dict
-from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.networks.registry import build
 from hmaca_arch.networks.unfolded import Unfolded, strengths
 
@@ -77,10 +77,11 @@ def test_what_is_told_reaches_the_result():
         assert not torch.equal(unknown[i], network(lq, mask, told)[i])
 
 
+@pytest.mark.parametrize('passes', [0, 2])
 @each_device
-def test_an_image_does_not_depend_on_its_batch():
+def test_an_image_does_not_depend_on_its_batch(passes):
     torch.manual_seed(0)
-    network = Unfolded(inner=HMACA, steps=2).eval()
+    network = Unfolded(inner=HMACA, steps=2, passes=passes).eval()
     torch.nn.init.normal_(network.network.conv_last.weight, std=0.01)
     lq, mask, told = inputs()
     together = network(lq, mask, told)
@@ -88,6 +89,44 @@ def test_an_image_does_not_depend_on_its_batch():
         assert torch.allclose(
             together[i : i + 1], network(lq[i : i + 1], mask[i : i + 1], told[i : i + 1]), atol=2e-3
         )  # the start is solved to 1e-3, and rounding decides how many iterations that takes
+
+
+def moved(**settings) -> Unfolded:
+    """Return a network that changes what it is given, ready to evaluate."""
+    torch.manual_seed(0)
+    network = Unfolded(inner=HMACA, **settings).eval()
+    torch.nn.init.normal_(network.network.conv_last.weight, std=0.01)
+    return network
+
+
+@torch.no_grad()
+def test_refining_is_plug_and_play_with_the_network_told_noise():
+    plain, refining = moved(), moved(passes=4)
+    lq, mask, told = inputs()
+    after, refined = plain(lq, mask, told), refining(lq, mask, told)
+    for i, text in enumerate(TEXTS):
+        what, x, region = Degradation.parse(text), after[i : i + 1], mask[i : i + 1]
+        equations = Equations(lq[i : i + 1], region, [what])
+        falling = np.geomspace(24, 3, 4)
+        levels = {'pix': falling, 'blur': falling, 'noise': [4.0]}
+        for level in levels.get(what.kind, []):
+            noise = torch.from_numpy(Degradation('noise', sigma=level).vector())[None]
+            x = plain(x.clamp(0, 1), region, noise)
+            if what.kind != 'noise':
+                w = torch.full((1, 1, 1, 1), 0.5 * what.variance / level**2)
+                x = equations.solve(x, w.maximum(equations.least_w(x)))
+        assert torch.allclose(refined[i : i + 1], x, atol=2e-3), text
+        assert what.kind in levels or torch.equal(refined[i], after[i]), text
+    assert (refined - after).abs().amax(dim=(1, 2, 3))[:4].min() > 0.01
+    known = (mask == 0).expand_as(lq)
+    assert torch.equal(refined[known], lq[known])
+
+
+def test_training_ends_after_the_steps():
+    lq, mask, told = inputs()
+    plain, refining = moved().train(), moved(passes=4).train()
+    refining.load_state_dict(plain.state_dict())  # passes have no weights
+    assert torch.equal(plain(lq, mask, told), refining(lq, mask, told))
 
 
 def test_a_checkpoint_describes_itself():
@@ -113,6 +152,7 @@ def test_more_steps_take_the_same_weights():
     [
         ({'inner': SWINIR, 'steps': 0}, 'steps is 0'),
         ({'inner': SWINIR, 'steps': True}, 'steps is True'),
+        ({'inner': SWINIR, 'passes': -1}, 'passes is -1'),
         ({'inner': {'type': 'Unfolded', 'inner': SWINIR}}, 'not wrapped'),
         ({'inner': 'SwinIR'}, 'inner is'),
     ],
