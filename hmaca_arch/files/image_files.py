@@ -109,7 +109,7 @@ def check_output(path: Path, pixels: np.ndarray | None = None) -> None:
         raise ValueError(f'{path}: {name} has no grayscale; choose {png}')
     if channels in (2, 4) and kind not in ALPHA:
         raise ValueError(f'{path}: {name} has no alpha channel; choose {png}')
-    if max(height, width) > LARGEST_SIDE.get(kind, 2**31):
+    if kind in LARGEST_SIDE and max(height, width) > LARGEST_SIDE[kind]:
         raise ValueError(
             f'{path}: {name} holds at most {LARGEST_SIDE[kind]} pixels a side, '
             f'the image is {width}x{height}; choose {png}'

@@ -19,7 +19,7 @@ from hmaca_arch.files.tiff import (
     swap_red_and_blue,
 )
 
-ROWS = 1 << 22  # bytes that are converted at once
+PIXELS = 1 << 20  # that are converted at once
 DEPTH_BOX = b'av1C'  # of AVIF
 CONVERTED = {
     'CMYK': 'CMYK was converted to RGB',
@@ -71,7 +71,7 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
     """Convert in strips: Pillow's own way needs the memory twice."""
     width, height = image.size
     result = np.empty((height, width, len(mode)), np.uint8)
-    rows = max(1, ROWS // max(1, 4 * width))
+    rows = max(1, PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(height, top + rows)))
         strip = strip if strip.mode == mode else strip.convert(mode)

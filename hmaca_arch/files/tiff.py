@@ -184,7 +184,7 @@ def write_tiff(
     if dpi:
         content |= {0x0128: 2, 0x011A: dpi[0], 0x011B: dpi[1]}
     content |= {tag: value for tag, value in ((ICC, icc), (XMP, xmp)) if value}
-    tags.tagtype[OFFSETS] = tags.tagtype[COUNTS] = 4  # 32 bits
+    tags.tagtype[OFFSETS] = 4  # 32 bits
     for tag, value in content.items():
         tags[tag] = value
     file.seek(tags.save(file))

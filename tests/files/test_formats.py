@@ -360,7 +360,7 @@ def test_large_images_are_as_pillow_has_them(monkeypatch):
     """In strips, with every mode: more strips than one."""
     from hmaca_arch.files import pixels as module
 
-    monkeypatch.setattr(module, 'ROWS', 4 * 41 * 7)
+    monkeypatch.setattr(module, 'PIXELS', 41 * 7)
     image = Image.fromarray(SMOOTH)
     for made in (
         image,
