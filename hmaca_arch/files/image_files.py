@@ -179,7 +179,7 @@ def _write(file: BinaryIO, kind: str, stored: StoredImage, quality: int | None) 
     elif kind == 'tif':
         write_tiff(file, pixels, exif, icc, xmp, stored.dpi)
     elif kind == 'gif':
-        as_palette(pixels).save(file, 'GIF', optimize=False)
+        as_palette(pixels).save(file, FORMATS[kind].pillow, optimize=False)
     else:
         _write_by_pillow(file, kind, stored, quality)
 

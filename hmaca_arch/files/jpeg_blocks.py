@@ -96,8 +96,15 @@ def replace_blocks(source: bytes, changes: Changes) -> bytes:
     for number, scale in enumerate(sizes):
         weights = TO_YCBCR if len(sizes) == 3 and not rgb else np.eye(len(sizes))
         offset = 0 if number and not rgb else 128  # colours of YCbCr lie around 0
-        blocks, table = found.channels[number], found.tables[number]
-        _replace(blocks, table, changes, number, scale, weights[number], offset)
+        _replace(
+            found.channels[number],
+            found.tables[number],
+            changes,
+            number,
+            scale,
+            weights[number],
+            offset,
+        )
     meant, result = digest_of(found), write_coefficients(found, source)
     del found  # else it is in memory a second time
     if digest_of(read_coefficients(result)) != meant:
@@ -166,15 +173,12 @@ def _replace(
     for row in np.flatnonzero(changes.touched[number].any(axis=1)):
         hit = np.flatnonzero(changes.touched[number][row])
         first, last = hit[0], hit[-1] + 1
-        top, bottom = row * 8 * down, min((row + 1) * 8 * down, height)
-        changed = changes.changed[top:bottom]
-        pixels = np.zeros((*changed.shape, len(weights)), np.uint8)
-        pixels[changed] = changes.values[starts[top] : starts[bottom]]
-        lines = np.minimum(np.arange(8 * down), bottom - top - 1)
+        lines = np.minimum(np.arange(row * 8 * down, (row + 1) * 8 * down), height - 1)
         columns = np.minimum(np.arange(first * 8 * across, last * 8 * across), width - 1)
-        strip = np.ix_(lines, columns)
-        inside = changed[strip]
-        share, values = _mean(inside, scale), (pixels[strip] @ weights - offset) * inside
+        inside = changes.changed[lines]
+        which = starts[lines, None] + np.cumsum(inside, axis=1) - 1  # of the values
+        inside, which = inside[:, columns], which[:, columns]
+        share, values = _mean(inside, scale), (changes.values[which] @ weights - offset) * inside
         old = _samples(blocks[row, first:last] * table)
         new = old * (1 - share) + _mean(values, scale)
         coefficients = np.rint(_blocks(new) / table)[hit - first]

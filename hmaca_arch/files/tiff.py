@@ -189,5 +189,4 @@ def write_tiff(
         tags[tag] = value
     file.seek(tags.save(file))
     for start in starts:
-        strip = np.ascontiguousarray(pixels[start : start + rows])
-        file.write(strip.astype(strip.dtype.newbyteorder('<'), copy=False).tobytes())
+        file.write(pixels[start : start + rows].astype(pixels.dtype.newbyteorder('<')).tobytes())

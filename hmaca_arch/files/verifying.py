@@ -16,7 +16,7 @@ from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
-from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
+from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, take_xmp
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks, only_pixels
@@ -244,9 +244,9 @@ def _metadata(data: bytes, name: str) -> Metadata:
         return Metadata(read.icc, bool(read.exif), bool(read.xmp), read.dpi, read.orientation)
     said = without_pixels(data) if is_in_strips(data) else data
     with open_image(said, name, lossy_depth=True, max_pixels=UNLIMITED) as image:
-        xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
         icc, turn = image.info.get('icc_profile'), image.getexif().get(0x0112, 1)
-        return Metadata(icc, bool(exif_of(image)), bool(xmp), dpi_of(image), turn)
+        exif, dpi = bool(exif_of(image)), dpi_of(image)
+        return Metadata(icc, exif, bool(take_xmp(image)), dpi, turn)
 
 
 def pillow_reads(data: bytes, path: Path) -> np.ndarray:
