@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 MOST = 256
+AT_ONCE = 4096  # colours
 
 
 def fit_colours(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -48,9 +49,9 @@ def _typical(colours: np.ndarray, count: int) -> np.ndarray:
 def _nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Return the number of the nearest palette colour of each of (n, c) colours."""
     found = np.empty(len(colours), int)
-    for start in range(0, len(colours), 4096):
-        part = colours[start : start + 4096, None].astype(int)
-        found[start : start + 4096] = ((part - palette) ** 2).sum(axis=2).argmin(axis=1)
+    for start in range(0, len(colours), AT_ONCE):
+        part = colours[start : start + AT_ONCE, None].astype(int)
+        found[start : start + AT_ONCE] = ((part - palette) ** 2).sum(axis=2).argmin(axis=1)
     return found
 
 

@@ -26,6 +26,7 @@ from hmaca_arch.files.tiff import write_tiff
 from hmaca_arch.messages import reason_of
 
 QUALITY = 95  # of JPEG and AVIF
+ROWS = 256  # that are compared at once
 # Pillow's settings. exact: colours under transparent pixels as well.
 WITHOUT_LOSS: dict[str, dict[str, Any]] = {
     'bmp': {},
@@ -211,8 +212,8 @@ def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> i
     It is in the image's own units. A NaN that stays one is no difference, any other is infinite.
     """
     largest: int | float = 0
-    for top in range(0, len(before), 256):
-        rows = slice(top, top + 256)
+    for top in range(0, len(before), ROWS):
+        rows = slice(top, top + ROWS)
         changed = (before[rows] != after[rows]) & (mask[rows] == 0)[..., None]
         if before.dtype.kind == 'f':
             changed &= ~(np.isnan(before[rows]) & np.isnan(after[rows]))

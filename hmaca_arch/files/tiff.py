@@ -24,6 +24,7 @@ MOST_COPIES = 16  # before the full page
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
 STRIP = 1 << 20  # bytes
+AT_ONCE = 256  # rows
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
 
 
@@ -116,8 +117,8 @@ def decode_float(data: bytes) -> np.ndarray:
 def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
     """Swap the channels of (h, w, c) BGR(A) in place, without a second image in memory."""
     if pixels.shape[2] >= 3:
-        for top in range(0, len(pixels), 256):
-            strip = pixels[top : top + 256]
+        for top in range(0, len(pixels), AT_ONCE):
+            strip = pixels[top : top + AT_ONCE]
             strip[..., [0, 2]] = strip[..., [2, 0]]
     return pixels
 
