@@ -218,5 +218,7 @@ def _table(file: BinaryIO, order: str, tag: int) -> tuple[int, int]:
         if found == tag:
             size = {3: 2, 4: 4}[kind]
             at = directory + 2 + 12 * number + 8
-            return (at if count * size <= 4 else struct.unpack(order + 'I', value)[0]), size
+            return (
+                at if count * size <= len(value) else struct.unpack(order + 'I', value)[0]
+            ), size
     raise KeyError(tag)

@@ -6,14 +6,15 @@ import struct
 import numpy as np
 import pytest
 import tifffile
-from picture_writers import tiff
+from picture_writers import exif_of, saved, tiff
 
 from hmaca_arch.files import tiff_strips
+from hmaca_arch.files.image_files import read_image, write_image
 from hmaca_arch.files.images import decode
-from hmaca_arch.files.tiff import decode_float, read_tags, write_tiff
+from hmaca_arch.files.tiff import decode_float, from_full_page, read_tags, write_tiff
 from hmaca_arch.files.tiff_layout import layout_of
 from hmaca_arch.files.tiff_strips import decode_bytes, encode_bytes, read_part, write_part
-from hmaca_arch.files.verifying import see
+from hmaca_arch.files.verifying import see, verify
 
 RNG = np.random.default_rng(0)
 COMPRESSION, ORIENTATION, SAMPLES, ROWS, PLANAR, FORMAT = 259, 274, 277, 278, 284, 339
@@ -127,3 +128,41 @@ def test_why_a_piece_is_damaged_is_cut(tmp_path, monkeypatch, size):
         read_part(layout_of(path, 16), (0, 0, 1, 1), np.zeros((4, 4, 1), np.uint8))
     start = f'{path}: cannot be read as an image: its strip or tile 0 is damaged ({"a" * 77}'
     assert str(caught.value).startswith(start) and len(str(caught.value)) == len(start) + 4
+
+
+@pytest.mark.parametrize('tile', [None, (16, 16)])
+def test_floating_point_that_lacks_a_byte_is_cut_short(tmp_path, tile):
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, RNG.random((20, 20), np.float32), tile=tile, metadata=None)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        end = page.dataoffsets[-1] + page.databytecounts[-1]
+    data = path.read_bytes()
+    assert decode_float(data[:end]).shape == (20, 20, 1)
+    with pytest.raises(OSError, match='^the file is cut short$'):
+        decode_float(data[: end - 1])
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('copies', [0, 1, 2, 15, 16, 17])
+def test_a_file_begins_at_its_first_full_page(order, copies):
+    """Each page has one tag: 1 for a reduced copy. So many are passed over at most."""
+    data, page = {'<': b'II*\0', '>': b'MM\0*'}[order] + struct.pack(order + 'I', 8), 2 + 12 + 4
+    for number in range(copies + 1):
+        reduced = int(number < copies)
+        data += struct.pack(order + 'HHHII', 1, 254, 4, 1, reduced)
+        data += struct.pack(order + 'I', 8 + page * (number + 1) if reduced else 0)
+    found = from_full_page(data)
+    first = 8 + page * min(copies, 16)
+    assert found == data[:4] + struct.pack(order + 'I', first) + data[8:]
+
+
+def test_exif_of_which_a_tiff_takes_nothing_is_not_missed(tmp_path):
+    """An orientation alone is undone, and not described."""
+    source, path = tmp_path / 'a.png', tmp_path / 'b.tif'
+    pixels = RNG.integers(0, 256, (4, 5, 3), np.uint8)
+    source.write_bytes(saved(pixels, exif=exif_of(1)))
+    before = read_image(source)
+    assert before.exif
+    write_image(path, before)
+    assert verify(path, source, before, pixels, np.zeros((4, 5), np.uint8)) == []

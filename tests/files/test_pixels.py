@@ -116,6 +116,7 @@ def test_kinds_that_are_not_read_by_content_and_name():
         (b'II*\0\0\0\0\0CR\x02', 'a.tif', raw),
         (b'II*\0', 'a.NEF', raw),
         (b'MM\0*', 'a.dng', raw),
+        (b'II*\0\x10\0\0\0', 'a.arw', raw),
     ):
         assert hint_for(data, name).startswith(expected)
     for data, name in (

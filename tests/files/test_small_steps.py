@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,3 +257,40 @@ def test_pixels_of_any_shape_are_encoded(monkeypatch, kind, shape):
         images.encode_png(pixels)
     shape = pixels.shape
     assert str(caught.value) == f'cannot encode {pixels.dtype} pixels of shape {shape} as PNG'
+
+
+def test_heic_needs_its_package(monkeypatch):
+    asked, opened = [], []
+    stand_in = SimpleNamespace(register_heif_opener=lambda: opened.append(1))
+    monkeypatch.setitem(sys.modules, 'pillow_heif', stand_in)
+    for there in (True, False):
+        monkeypatch.setattr(
+            opening.importlib.util,
+            'find_spec',
+            lambda name, there=there: asked.append(name) or there or None,
+        )
+        assert ('HEIC' in opening.readable()) == there
+        if there:
+            opening.need_heic()
+        else:
+            with pytest.raises(ValueError, match='^HEIC needs pillow-heif: '):
+                opening.need_heic()
+    assert asked == ['pillow_heif'] * 4 and opened == [1]
+
+
+@pytest.mark.parametrize('turn', range(10))
+def test_a_rare_jpeg_is_turned_as_it_says(monkeypatch, turn):
+    """Its pixels and what it says come from different readers."""
+    pixels = np.arange(12, dtype=np.uint16).reshape(2, 2, 3) * 4097
+    told = SimpleNamespace(orientation=turn, exif=None)
+    told._replace = lambda pixels: pixels
+    monkeypatch.setattr(images, 'rarity', lambda data: 'a JPEG of 12 bits')
+    monkeypatch.setattr(images, 'decode_rare_jpeg', lambda *given: (pixels, given, ['note']))
+    asked = []
+    monkeypatch.setattr(images, '_decode_opened', lambda *given: asked.append(given) or told)
+    found = images._decode(b'data', 'a', True, 7)
+    expected = images.UPRIGHT[turn](pixels) if 2 <= turn <= 8 else pixels
+    np.testing.assert_array_equal(found, expected)
+    assert asked == [((b'data', 'a', 7), b'data', ['note'], True)]
+    with pytest.raises(ValueError, match='^a JPEG of 12 bits; convert it to PNG first$'):
+        images._decode(b'data', 'a', False, 7)
