@@ -62,7 +62,9 @@ def as_palette(pixels: np.ndarray) -> Image.Image:
         ValueError: a palette does not hold them.
     """
     height, width, channels = pixels.shape
-    colours, numbers = np.unique(pixels.reshape(-1, channels), axis=0, return_inverse=True)
+    colours, numbers = np.unique(
+        pixels.reshape(height * width, channels), axis=0, return_inverse=True
+    )
     if len(colours) > MOST:
         raise ValueError(f'GIF holds {MOST} colours, this image has {len(colours)}; choose .png')
     image = Image.fromarray(numbers.reshape(height, width).astype(np.uint8))

@@ -160,8 +160,8 @@ def write_png(file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk]) -> No
     rows = max(1, STRIP // row)
     above = np.zeros((1, row), np.uint8)
     for top in range(0, height, rows):
-        strip = pixels[top : top + rows].reshape(-1, width * channels)
-        raw = strip.astype(strip.dtype.newbyteorder('>'), 'C').view(np.uint8)
+        strip = np.ascontiguousarray(pixels[top : top + rows]).reshape(-1, width * channels)
+        raw = strip.astype(strip.dtype.newbyteorder('>')).view(np.uint8)
         filtered = _filtered(np.concatenate([above, raw]), channels * pixels.itemsize)
         above = raw[-1:]
         if packed := packer.compress(filtered.tobytes()):

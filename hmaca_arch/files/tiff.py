@@ -110,7 +110,7 @@ def decode_float(data: bytes) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.float32:
         raise OSError('OpenCV cannot decode it')
-    pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))
+    pixels = swap_red_and_blue(np.atleast_3d(pixels))
     return straight(pixels) if ASSOCIATED in tags.get(EXTRA, ()) else pixels
 
 

@@ -52,7 +52,7 @@ def see(data: bytes) -> Seen | None:
     pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
     if pixels is None:
         return None
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = np.atleast_3d(pixels)
     if pixels.shape[2] == 3:
         pixels = pixels[..., ::-1]  # a view: large images are in memory often enough
     elif pixels.shape[2] == 4:
@@ -84,7 +84,7 @@ def _see_tiff(data: bytes) -> Seen | None:
     except Exception:  # what it raises for compression that it does not know
         return None
     pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
-    return Seen(pixels.reshape(*pixels.shape[:2], -1), 'tifffile', 1 in extra)
+    return Seen(np.atleast_3d(pixels), 'tifffile', 1 in extra)
 
 
 def _with_transparent_colour(pixels: np.ndarray, data: bytes) -> np.ndarray:
@@ -253,5 +253,4 @@ def pillow_reads(data: bytes, path: Path) -> np.ndarray:
     """Return what Pillow reads of an image file (h, w, c), as stored."""
     with open_image(data, str(path), lossy_depth=True, max_pixels=UNLIMITED) as image:
         load_image(image)
-        pixels = np.asarray(image)
-    return pixels.reshape(*pixels.shape[:2], -1)
+        return np.atleast_3d(np.asarray(image))
