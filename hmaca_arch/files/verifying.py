@@ -68,7 +68,7 @@ def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
     """Give transparent pixels of a GIF their colour of its palette; OpenCV makes one up."""
     palette = 3 * 2 ** (1 + (data[10] & 7))
     control = data.find(b'\x21\xf9\x04', 13 + palette)
-    if data[10] & 0x80 and control >= 0:
+    if data[10] & 0x80 and control != -1:
         colour = data[13 + 3 * data[control + 6] :][:3]
         pixels[pixels[..., 3] == 0, :3] = np.frombuffer(colour, np.uint8)
 

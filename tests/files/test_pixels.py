@@ -24,7 +24,9 @@ from hmaca_arch.files.pixels import depth_note, is_deep, page_count
         ('AVIF', None, 0x60, 12),
         ('AVIF', None, 0x20, None),
         ('AVIF', None, 0x00, None),
-        ('AVIF', None, 0x9F, None),
+        ('AVIF', None, 0xBF, None),
+        ('AVIF', None, 0xDF, 10),
+        ('AVIF', None, 0xFF, 12),
         ('PNG', 12, 0x60, None),
     ],
 )
@@ -42,7 +44,9 @@ def opened(kind: str, pages: list[int] | None = None):
     image = SimpleNamespace(format=kind)
     if pages is not None:
         image.n_frames = len(pages)
-        image.seek = lambda page: setattr(image, 'tag_v2', {254: pages[page]})
+        image.seek = lambda page: setattr(
+            image, 'tag_v2', {254: pages[page]} if pages[page] else {}
+        )
     return image
 
 

@@ -173,7 +173,11 @@ def compared(corner, shape=(8, 9), inside=None, outside=None, masked=(), kind=np
 
 
 @pytest.mark.parametrize(
-    'corner', [(4, 13), (10, 20), (12, 23), (5, 22), (12, 15), (0, 0), (30, 3)]
+    'corner',
+    [
+        *((4, 13), (10, 20), (12, 23), (5, 22), (12, 15), (0, 0), (30, 3)),
+        *((30, 20), (14, 20), (2, 20), (1, 20), (10, 26), (10, 11), (10, 10), (31, 40)),
+    ],
 )
 @pytest.mark.parametrize('kind', [np.uint8, np.float32])
 def test_a_part_that_meets_the_region_anywhere(corner, kind):
