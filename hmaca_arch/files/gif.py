@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 MOST = 256
+AT_ONCE = 4096  # colours
 
 
 def fit_colours(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -48,9 +49,9 @@ def _typical(colours: np.ndarray, count: int) -> np.ndarray:
 def _nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Return the number of the nearest palette colour of each of (n, c) colours."""
     found = np.empty(len(colours), int)
-    for start in range(0, len(colours), 4096):
-        part = colours[start : start + 4096, None].astype(int)
-        found[start : start + 4096] = ((part - palette) ** 2).sum(axis=2).argmin(axis=1)
+    for start in range(0, len(colours), AT_ONCE):
+        part = colours[start : start + AT_ONCE, None].astype(int)
+        found[start : start + AT_ONCE] = ((part - palette) ** 2).sum(axis=2).argmin(axis=1)
     return found
 
 
@@ -61,7 +62,9 @@ def as_palette(pixels: np.ndarray) -> Image.Image:
         ValueError: a palette does not hold them.
     """
     height, width, channels = pixels.shape
-    colours, numbers = np.unique(pixels.reshape(-1, channels), axis=0, return_inverse=True)
+    colours, numbers = np.unique(
+        pixels.reshape(height * width, channels), axis=0, return_inverse=True
+    )
     if len(colours) > MOST:
         raise ValueError(f'GIF holds {MOST} colours, this image has {len(colours)}; choose .png')
     image = Image.fromarray(numbers.reshape(height, width).astype(np.uint8))

@@ -26,6 +26,7 @@ from hmaca_arch.files.tiff import write_tiff
 from hmaca_arch.messages import reason_of
 
 QUALITY = 95  # of JPEG and AVIF
+ROWS = 256  # that are compared at once
 # Pillow's settings. exact: colours under transparent pixels as well.
 WITHOUT_LOSS: dict[str, dict[str, Any]] = {
     'bmp': {},
@@ -109,7 +110,7 @@ def check_output(path: Path, pixels: np.ndarray | None = None) -> None:
         raise ValueError(f'{path}: {name} has no grayscale; choose {png}')
     if channels in (2, 4) and kind not in ALPHA:
         raise ValueError(f'{path}: {name} has no alpha channel; choose {png}')
-    if max(height, width) > LARGEST_SIDE.get(kind, 2**31):
+    if kind in LARGEST_SIDE and max(height, width) > LARGEST_SIDE[kind]:
         raise ValueError(
             f'{path}: {name} holds at most {LARGEST_SIDE[kind]} pixels a side, '
             f'the image is {width}x{height}; choose {png}'
@@ -179,7 +180,7 @@ def _write(file: BinaryIO, kind: str, stored: StoredImage, quality: int | None) 
     elif kind == 'tif':
         write_tiff(file, pixels, exif, icc, xmp, stored.dpi)
     elif kind == 'gif':
-        as_palette(pixels).save(file, 'GIF', optimize=False)
+        as_palette(pixels).save(file, FORMATS[kind].pillow, optimize=False)
     else:
         _write_by_pillow(file, kind, stored, quality)
 
@@ -211,8 +212,8 @@ def largest_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> i
     It is in the image's own units. A NaN that stays one is no difference, any other is infinite.
     """
     largest: int | float = 0
-    for top in range(0, len(before), 256):
-        rows = slice(top, top + 256)
+    for top in range(0, len(before), ROWS):
+        rows = slice(top, top + ROWS)
         changed = (before[rows] != after[rows]) & (mask[rows] == 0)[..., None]
         if before.dtype.kind == 'f':
             changed &= ~(np.isnan(before[rows]) & np.isnan(after[rows]))

@@ -21,8 +21,7 @@ from hmaca_arch.files.jpeg_markers import Frame, frame_of, is_rgb
 
 TURNED_BACK = {6: 8, 8: 6}  # orientation -> the one that undoes it, where it is another
 TO_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]],
-    np.float32,
+    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]]
 )
 LARGEST = 1023  # what the codes of 8-bit files hold
 ROWS = 256  # of pixels that are compared at once
@@ -95,11 +94,17 @@ def replace_blocks(source: bytes, changes: Changes) -> bytes:
     sizes, rgb = scales(frame_of(source)), is_rgb(source)
     found = read_coefficients(source)
     for number, scale in enumerate(sizes):
-        weights = TO_YCBCR[number] if len(sizes) == 3 and not rgb else np.eye(len(sizes))[number]
-        table = found.tables[number].astype(np.float32)
+        weights = TO_YCBCR if len(sizes) == 3 and not rgb else np.eye(len(sizes))
         offset = 0 if number and not rgb else 128  # colours of YCbCr lie around 0
-        colours = weights.astype(np.float32)
-        _replace(found.channels[number], table, changes, number, scale, colours, offset)
+        _replace(
+            found.channels[number],
+            found.tables[number],
+            changes,
+            number,
+            scale,
+            weights[number],
+            offset,
+        )
     meant, result = digest_of(found), write_coefficients(found, source)
     del found  # else it is in memory a second time
     if digest_of(read_coefficients(result)) != meant:
@@ -168,19 +173,16 @@ def _replace(
     for row in np.flatnonzero(changes.touched[number].any(axis=1)):
         hit = np.flatnonzero(changes.touched[number][row])
         first, last = hit[0], hit[-1] + 1
-        top, bottom = row * 8 * down, min((row + 1) * 8 * down, height)
-        changed = changes.changed[top:bottom]
-        pixels = np.zeros((*changed.shape, len(weights)), np.uint8)
-        pixels[changed] = changes.values[starts[top] : starts[bottom]]
-        lines = np.minimum(np.arange(8 * down), bottom - top - 1)
+        lines = np.minimum(np.arange(row * 8 * down, (row + 1) * 8 * down), height - 1)
         columns = np.minimum(np.arange(first * 8 * across, last * 8 * across), width - 1)
-        strip = np.ix_(lines, columns)
-        inside = changed[strip].astype(np.float32)
-        share, values = _mean(inside, scale), (pixels[strip] @ weights - offset) * inside
+        inside = changes.changed[lines]
+        which = starts[lines, None] + np.cumsum(inside, axis=1) - 1  # of the values
+        inside, which = inside[:, columns], which[:, columns]
+        share, values = _mean(inside, scale), (changes.values[which] @ weights - offset) * inside
         old = _samples(blocks[row, first:last] * table)
         new = old * (1 - share) + _mean(values, scale)
         coefficients = np.rint(_blocks(new) / table)[hit - first]
-        blocks[row, hit] = np.clip(coefficients, -LARGEST, LARGEST).astype(np.int16)
+        blocks[row, hit] = np.clip(coefficients, -LARGEST, LARGEST)
 
 
 def _mean(values: np.ndarray, scale: tuple[int, int]) -> np.ndarray:

@@ -4,11 +4,12 @@ jpeglib does it, which has several libjpegs inside. Each of them holds all coeff
 once more while it reads or writes.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,16 +52,24 @@ def missing() -> str | None:
     return None if importlib.util.find_spec('jpeglib') else how_to_install('jpeg')
 
 
+@contextlib.contextmanager
+def _with_library(name: str) -> Iterator[Path]:
+    """Let jpeglib use one of its libraries, and give it a place for a file."""
+    import jpeglib  # an extra
+
+    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(name):
+        yield Path(folder, 'image.jpg')
+
+
 def read_coefficients(data: bytes, library: str = READER) -> Coefficients:
     """Read the coefficients and tables of a JPEG file.
 
     Raises:
         ValueError: it cannot be read.
     """
-    import jpeglib  # an extra
+    import jpeglib
 
-    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(library):
-        path = Path(folder) / 'image.jpg'
+    with _with_library(library) as path:
         path.write_bytes(without_markers(data))
         try:
             opened = jpeglib.read_dct(path)
@@ -81,11 +90,8 @@ def write_coefficients(found: Coefficients, source: bytes) -> bytes:
         found: read from `source`, and changed.
         source: where all else is taken from.
     """
-    import jpeglib
-
     library = PROGRESSIVE_WRITER if frame_of(source).marker == PROGRESSIVE else READER
-    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(library):
-        path = Path(folder) / 'image.jpg'
+    with _with_library(library) as path:
         found.opened.write_dct(path, flags=['+OPTIMIZE_CODING'])
         written = path.read_bytes()
     return with_markers(written, source)

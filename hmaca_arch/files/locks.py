@@ -136,8 +136,7 @@ def _signed(path: Path, descriptor: int) -> Lock:
     lock = Lock(path, descriptor)
     me = f'{socket.gethostname()} {os.getpid()} {_started(os.getpid())}\n'
     try:
-        os.truncate(path, 0)
-        os.write(descriptor, me.encode())
+        os.ftruncate(descriptor, os.write(descriptor, me.encode()))
     except OSError as error:
         lock.release()
         raise OSError(error.errno, error.strerror, str(path)) from None
@@ -152,10 +151,14 @@ def _started(pid: int) -> str:
         return '-'
 
 
+def _words(path: Path) -> list[str]:
+    return path.read_bytes().decode(errors='replace').split()
+
+
 def _holder(path: Path) -> str:
     """Say which process holds a lock."""
     try:
-        host, pid, _ = path.read_text('utf-8', errors='replace').split()
+        host, pid, _ = _words(path)
     except (OSError, ValueError):
         return 'which one is not known'
     return printable(f'process {pid} on {host}')
@@ -164,7 +167,7 @@ def _holder(path: Path) -> str:
 def _has_ended(path: Path) -> bool:
     """Whether the process that made a file is known to have ended: one of this machine."""
     try:
-        host, number, started = path.read_text('utf-8', errors='replace').split()
+        host, number, started = _words(path)
         pid = int(number)
     except OSError:
         return False

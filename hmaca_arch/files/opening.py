@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import io
-import struct
 import threading
 from collections.abc import Iterator
 
@@ -60,8 +59,12 @@ def _why_not(data: bytes, lossy_depth: bool) -> str:
     if not data:
         return 'the file is empty'
     if data[:4] in TIFF_MARKS:
-        with contextlib.suppress(OSError, SyntaxError, KeyError, TypeError, struct.error):
+        try:
             check_tags(read_tags(io.BytesIO(data)))
+        except ValueError:
+            raise
+        except Exception:  # what Pillow raises for damaged files
+            pass
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
     with contextlib.suppress(ValueError):
         if (bits := frame_of(data).bits) != 8:

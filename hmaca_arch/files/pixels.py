@@ -19,7 +19,7 @@ from hmaca_arch.files.tiff import (
     swap_red_and_blue,
 )
 
-ROWS = 1 << 22  # bytes that are converted at once
+PIXELS = 1 << 20  # that are converted at once
 DEPTH_BOX = b'av1C'  # of AVIF
 CONVERTED = {
     'CMYK': 'CMYK was converted to RGB',
@@ -71,11 +71,11 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
     """Convert in strips: Pillow's own way needs the memory twice."""
     width, height = image.size
     result = np.empty((height, width, len(mode)), np.uint8)
-    rows = max(1, ROWS // max(1, 4 * width))
+    rows = max(1, PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(height, top + rows)))
         strip = strip if strip.mode == mode else strip.convert(mode)
-        result[top : top + rows] = np.asarray(strip).reshape(-1, width, len(mode))
+        result[top : top + rows] = np.atleast_3d(np.asarray(strip))
     return result
 
 
@@ -84,13 +84,13 @@ def _deep_pixels(image: Image.Image, data: bytes) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError('OpenCV cannot decode it')
-    pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))
+    pixels = swap_red_and_blue(np.atleast_3d(pixels))
     if data.startswith(PNG):
         gray_and_alpha = data[25] == 4  # IHDR's colour type
         if gray_and_alpha:  # OpenCV makes RGBA of it
             return np.ascontiguousarray(pixels[..., [0, -1]])
         return _with_transparency(pixels, image)
-    if pixels.shape[2] in (2, 4) and ASSOCIATED in image.tag_v2.get(EXTRA, ()):  # type: ignore[attr-defined]
+    if pixels.shape[2] == 4 and ASSOCIATED in image.tag_v2.get(EXTRA, ()):  # type: ignore[attr-defined]
         return straight(pixels)
     return pixels
 

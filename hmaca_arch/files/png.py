@@ -22,6 +22,7 @@ TEXTS = (b'tEXt', b'zTXt', b'iTXt', b'tIME')
 KEPT = (*COLOUR_SPACE, *TEXTS)
 XMP = b'XML:com.adobe.xmp\0'
 STRIP = 1 << 20  # bytes that are filtered at once
+PACKED = (4, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)  # level, method, window, memory, strategy
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 
 
@@ -154,13 +155,13 @@ def write_png(file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk]) -> No
     file.write(PNG + Chunk(b'IHDR', header).packed())
     for chunk in before:
         file.write(chunk.packed())
-    packer = zlib.compressobj(4, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    packer = zlib.compressobj(*PACKED)
     row = width * channels * pixels.itemsize
     rows = max(1, STRIP // row)
     above = np.zeros((1, row), np.uint8)
     for top in range(0, height, rows):
         strip = np.ascontiguousarray(pixels[top : top + rows]).reshape(-1, width * channels)
-        raw = strip.astype(strip.dtype.newbyteorder('>'), copy=False).view(np.uint8)
+        raw = strip.astype(strip.dtype.newbyteorder('>')).view(np.uint8)
         filtered = _filtered(np.concatenate([above, raw]), channels * pixels.itemsize)
         above = raw[-1:]
         if packed := packer.compress(filtered.tobytes()):

@@ -109,7 +109,6 @@ def _decoded(filtered: bytes, width: int, height: int, kind: bytes) -> np.ndarra
     pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     if pixels is None or 8 * pixels.itemsize != kind[0]:
         raise ValueError('OpenCV cannot decode it')
-    pixels = pixels.reshape(height, width, -1)
     # OpenCV has BGR, and makes four channels of gray and alpha
     order = {1: [0], 2: [0, -1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[CHANNELS[kind[1]]]
-    return pixels[..., order]
+    return np.atleast_3d(pixels)[..., order]

@@ -24,6 +24,7 @@ MOST_COPIES = 16  # before the full page
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
 ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
 STRIP = 1 << 20  # bytes
+AT_ONCE = 256  # rows
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
 
 
@@ -109,15 +110,15 @@ def decode_float(data: bytes) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.float32:
         raise OSError('OpenCV cannot decode it')
-    pixels = swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1))
+    pixels = swap_red_and_blue(np.atleast_3d(pixels))
     return straight(pixels) if ASSOCIATED in tags.get(EXTRA, ()) else pixels
 
 
 def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
     """Swap the channels of (h, w, c) BGR(A) in place, without a second image in memory."""
     if pixels.shape[2] >= 3:
-        for top in range(0, len(pixels), 256):
-            strip = pixels[top : top + 256]
+        for top in range(0, len(pixels), AT_ONCE):
+            strip = pixels[top : top + AT_ONCE]
             strip[..., [0, 2]] = strip[..., [2, 0]]
     return pixels
 
@@ -184,10 +185,9 @@ def write_tiff(
     if dpi:
         content |= {0x0128: 2, 0x011A: dpi[0], 0x011B: dpi[1]}
     content |= {tag: value for tag, value in ((ICC, icc), (XMP, xmp)) if value}
-    tags.tagtype[OFFSETS] = tags.tagtype[COUNTS] = 4  # 32 bits
+    tags.tagtype[OFFSETS] = 4  # 32 bits
     for tag, value in content.items():
         tags[tag] = value
     file.seek(tags.save(file))
     for start in starts:
-        strip = np.ascontiguousarray(pixels[start : start + rows])
-        file.write(strip.astype(strip.dtype.newbyteorder('<'), copy=False).tobytes())
+        file.write(pixels[start : start + rows].astype(pixels.dtype.newbyteorder('<')).tobytes())

@@ -160,7 +160,7 @@ def _layout(path: Path, file: BinaryIO, tags: Tags) -> Layout:
     Raises:
         What is raised for damaged files, which is almost anything.
     """
-    order = '<' if file.seek(0) == 0 and file.read(2) == b'II' else '>'
+    order = '<' if tags.prefix == b'II' else '>'
     height, width, samples = tags[HEIGHT], tags[WIDTH], tags.get(SAMPLES, 1)
     kind = DTYPES[tags[BITS][0], tags.get(FORMAT, (UNSIGNED,))[0]]
     tiled = TILE_OFFSETS in tags
@@ -218,5 +218,7 @@ def _table(file: BinaryIO, order: str, tag: int) -> tuple[int, int]:
         if found == tag:
             size = {3: 2, 4: 4}[kind]
             at = directory + 2 + 12 * number + 8
-            return (at if count * size <= 4 else struct.unpack(order + 'I', value)[0]), size
+            return (
+                at if count * size <= len(value) else struct.unpack(order + 'I', value)[0]
+            ), size
     raise KeyError(tag)

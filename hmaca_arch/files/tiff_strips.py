@@ -120,7 +120,7 @@ def encode_bytes(data: bytes, rows: int, compression: int) -> bytes:
     """Compress the rows of a strip or tile, as a TIFF of one strip that Pillow writes."""
     file = io.BytesIO()
     image = Image.frombytes('L', (len(data) // rows, rows), data)
-    image.save(file, 'TIFF', compression=CODECS[compression], strip_size=len(data) + 1)
+    image.save(file, 'TIFF', compression=CODECS[compression], strip_size=len(data))
     tags = read_tags(file)
     (start,), (count,) = tags[OFFSETS], tags[COUNTS]
     return file.getvalue()[start : start + count]
@@ -140,7 +140,6 @@ def decode_bytes(data: bytes, row: int, rows: int, compression: int) -> bytes:
         ROWS: rows,
         COUNTS: len(data),
     }
-    tags.tagtype[OFFSETS] = tags.tagtype[COUNTS] = 4  # 32 bits
     for tag, value in content.items():
         tags[tag] = value
     file = io.BytesIO()

@@ -108,7 +108,7 @@ def _rows(source: Path, written: Path, name: Path) -> Iterator[tuple[int, np.nda
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise ValueError(f'{name}: not verified: neither tifffile nor OpenCV can read it')
-        files.append(swap_red_and_blue(pixels.reshape(*pixels.shape[:2], -1)))
+        files.append(swap_red_and_blue(np.atleast_3d(pixels)))
     for top in range(0, len(files[0]), ROWS):
         yield top, files[0][top : top + ROWS], files[1][top : top + ROWS]
 

@@ -16,7 +16,7 @@ from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
-from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags
+from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, take_xmp
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, chunks, only_pixels
@@ -52,7 +52,7 @@ def see(data: bytes) -> Seen | None:
     pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
     if pixels is None:
         return None
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = np.atleast_3d(pixels)
     if pixels.shape[2] == 3:
         pixels = pixels[..., ::-1]  # a view: large images are in memory often enough
     elif pixels.shape[2] == 4:
@@ -68,7 +68,7 @@ def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
     """Give transparent pixels of a GIF their colour of its palette; OpenCV makes one up."""
     palette = 3 * 2 ** (1 + (data[10] & 7))
     control = data.find(b'\x21\xf9\x04', 13 + palette)
-    if data[10] & 0x80 and control >= 0:
+    if data[10] & 0x80 and control != -1:
         colour = data[13 + 3 * data[control + 6] :][:3]
         pixels[pixels[..., 3] == 0, :3] = np.frombuffer(colour, np.uint8)
 
@@ -84,7 +84,7 @@ def _see_tiff(data: bytes) -> Seen | None:
     except Exception:  # what it raises for compression that it does not know
         return None
     pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
-    return Seen(pixels.reshape(*pixels.shape[:2], -1), 'tifffile', 1 in extra)
+    return Seen(np.atleast_3d(pixels), 'tifffile', 1 in extra)
 
 
 def _with_transparent_colour(pixels: np.ndarray, data: bytes) -> np.ndarray:
@@ -244,14 +244,13 @@ def _metadata(data: bytes, name: str) -> Metadata:
         return Metadata(read.icc, bool(read.exif), bool(read.xmp), read.dpi, read.orientation)
     said = without_pixels(data) if is_in_strips(data) else data
     with open_image(said, name, lossy_depth=True, max_pixels=UNLIMITED) as image:
-        xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
         icc, turn = image.info.get('icc_profile'), image.getexif().get(0x0112, 1)
-        return Metadata(icc, bool(exif_of(image)), bool(xmp), dpi_of(image), turn)
+        exif, dpi = bool(exif_of(image)), dpi_of(image)
+        return Metadata(icc, exif, bool(take_xmp(image)), dpi, turn)
 
 
 def pillow_reads(data: bytes, path: Path) -> np.ndarray:
     """Return what Pillow reads of an image file (h, w, c), as stored."""
     with open_image(data, str(path), lossy_depth=True, max_pixels=UNLIMITED) as image:
         load_image(image)
-        pixels = np.asarray(image)
-    return pixels.reshape(*pixels.shape[:2], -1)
+        return np.atleast_3d(np.asarray(image))

@@ -251,3 +251,37 @@ def test_pixels_of_a_rare_jpeg_by_a_stand_in_of_its_decoder(monkeypatch, channel
     cmyk = START + frame(*((n, 1, 1) for n in range(4)), marker=0xC9) + scan(1) + END
     with pytest.raises(ValueError, match=r'arithmetically, with 4 channels \(CMYK has 4\)'):
         rare_jpeg.decode_rare_jpeg(cmyk, 'a', 300 * 500)
+
+
+IMAGES = [(1, 0), (6, 500), (5, 2**31)]  # bytes and place, counted from the list
+
+
+def listed(order: str, images=IMAGES, tag: int = 0xB002, size: int = 48) -> bytes:
+    """Return the content of a camera's list of images, which has two other tags."""
+    entries = [(0xB000, 7, 4, 0x30313030), (0xB001, 4, 1, 3), (tag, 7, size, 54)]
+    data = {'<': b'II*\0', '>': b'MM\0*'}[order] + struct.pack(order + 'I', 12) + b'gap.'
+    data += struct.pack(order + 'H', 3)
+    data += b''.join(struct.pack(order + 'HHII', *entry) for entry in entries) + bytes(4)
+    return data + b''.join(struct.pack(order + 'IIII', 7, *one, 9) for one in images)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize(
+    'more', [{}, {'tag': 0xB003}, {'size': 49}, {'size': 2**31}, {'size': 32}, {'size': 16}]
+)
+def test_places_of_further_images_move_with_the_end_of_the_first(order, more):
+    """A list of another tag, or that is said to end behind its segment, stays as it is."""
+    behind, numbered = b'second and third', frame((1, 1, 1))
+    said = segment(0xE1, b'others'), segment(0xE2, b'MPF\0' + listed(order, **more))
+    source = START + b''.join(said) + numbered + scan(1) + END + behind
+    written = START + segment(0xE0, b'of the encoder') + numbered + scan(1, pixels=bytes(99)) + END
+    first = START + b''.join(said) + numbered + scan(1, pixels=bytes(99)) + END
+    images, longer = IMAGES, 99 - len(b'pixels')
+    count = more.get('size', 48) // 16 if 'tag' not in more else 0
+    if 0 < count <= 3 and more != {'size': 49}:
+        moved = [(size, place + longer) for size, place in IMAGES[1:count]]
+        images = [(len(first), 0), *moved, *IMAGES[count:]]
+    expected = first.replace(listed(order, **more), listed(order, images, **more))
+    assert with_markers(written, source) == expected + behind
+    other = source.replace(b'MPF\0', b'MPG\0')
+    assert with_markers(written, other) == first.replace(b'MPF\0', b'MPG\0') + behind

@@ -7,7 +7,7 @@ import pytest
 from picture_writers import exif_of, saved
 from scipy import fft
 
-from hmaca_arch.files import jpeg_blocks, jpeg_verifying
+from hmaca_arch.files import jpeg_blocks, jpeg_coefficients, jpeg_verifying
 from hmaca_arch.files.images import UPRIGHT
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, scales
 from hmaca_arch.files.jpeg_markers import Component, Frame
@@ -212,3 +212,33 @@ def test_other_pixels_are_told_with_the_library_that_sees_them(tmp_path, monkeyp
     assert str(caught.value) == (
         f'{path}: not verified: {library} sees other pixels than in the input apart from the region'
     )
+
+
+@pytest.mark.parametrize('rows', [1, 2, 3, 5, 256])
+@pytest.mark.parametrize('corner', [(0, 0), (3, 4), (9, 1)])
+def test_pixels_that_differ_are_found_some_rows_at_a_time(monkeypatch, rows, corner):
+    monkeypatch.setattr(jpeg_blocks, 'ROWS', rows)
+    before = RNG.integers(0, 250, (16, 24, 3), np.uint8)
+    source = saved(before, 'JPEG', subsampling=0)
+    patch = before[corner[0] : corner[0] + 7, corner[1] : corner[1] + 9].copy()
+    places = [(row, column) for row in range(7) for column in range(row % 2, 9, 4)]
+    for number, (row, column) in enumerate(places):
+        patch[row, column, number % 3] += 1
+    found = jpeg_blocks.changes_of(source, before, patch, corner, 1)
+    expected = [(corner[0] + row, corner[1] + column) for row, column in places]
+    assert list(zip(*(axis.tolist() for axis in np.nonzero(found.changed)))) == expected
+    np.testing.assert_array_equal(found.values, [patch[place] for place in places])
+    np.testing.assert_array_equal(found.before, before[found.may_change])
+    assert found.turn == 1 and found.touched[0].shape == (2, 3)
+
+
+def test_coefficients_are_neither_copied_nor_larger_than_they_have_to_be(tmp_path):
+    values = np.arange(4, dtype=np.int16).view(jpeg_coefficients._Uncopied)
+    assert np.shares_memory(values, values.astype(np.int16))
+    assert values.astype(np.float32).dtype == np.float32
+    pixels = RNG.integers(0, 256, (64, 64, 3), np.uint8)
+    for options in ({}, {'progressive': True}):
+        best = saved(pixels, 'JPEG', optimize=True, **options)
+        plain = saved(pixels, 'JPEG', **options)
+        found = jpeg_coefficients.read_coefficients(plain)
+        assert len(jpeg_coefficients.write_coefficients(found, plain)) <= len(best) + 64

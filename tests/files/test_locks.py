@@ -341,3 +341,37 @@ def test_a_lock_that_is_held_names_its_holder(tmp_path, monkeypatch):
         text = (tmp_path / locks.NAME).read_text('utf-8')
         assert text == f'{socket.gethostname()} {os.getpid()} {locks._started(os.getpid())}\n'
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize('has_locks', [True, False])
+def test_whoever_may_write_in_a_folder_may_lock_it(tmp_path, monkeypatch, has_locks):
+    if not has_locks:
+        monkeypatch.setattr(locks, '_lock', lambda descriptor: None)
+        monkeypatch.setattr(locks, 'SETTLE', 0)
+    before = os.umask(0)
+    try:
+        lock = locks.take(tmp_path / 'a', 'taken')
+    finally:
+        os.umask(before)
+    assert lock.path.stat().st_mode & 0o777 == 0o666
+    lock.release()
+
+
+@posix
+def test_what_an_earlier_holder_wrote_is_gone(tmp_path):
+    (tmp_path / 'a').write_text('x' * 999, encoding='utf-8')
+    lock = locks.take(tmp_path / 'a', 'taken')
+    me = f'{socket.gethostname()} {os.getpid()} {locks._started(os.getpid())}\n'
+    assert (tmp_path / 'a').read_text('utf-8') == me
+    lock.release()
+
+
+def test_a_holder_whose_name_is_no_text_is_named(tmp_path):
+    path = tmp_path / 'a'
+    for content, name in (
+        (b'h\xff 8 1\n', 'process 8 on h\ufffd'),
+        (b'8 1\n', 'which one is not known'),
+    ):
+        path.write_bytes(content)
+        assert locks._holder(path) == name

@@ -24,7 +24,9 @@ from hmaca_arch.files.pixels import depth_note, is_deep, page_count
         ('AVIF', None, 0x60, 12),
         ('AVIF', None, 0x20, None),
         ('AVIF', None, 0x00, None),
-        ('AVIF', None, 0x9F, None),
+        ('AVIF', None, 0xBF, None),
+        ('AVIF', None, 0xDF, 10),
+        ('AVIF', None, 0xFF, 12),
         ('PNG', 12, 0x60, None),
     ],
 )
@@ -42,7 +44,9 @@ def opened(kind: str, pages: list[int] | None = None):
     image = SimpleNamespace(format=kind)
     if pages is not None:
         image.n_frames = len(pages)
-        image.seek = lambda page: setattr(image, 'tag_v2', {254: pages[page]})
+        image.seek = lambda page: setattr(
+            image, 'tag_v2', {254: pages[page]} if pages[page] else {}
+        )
     return image
 
 
@@ -64,12 +68,12 @@ def test_16_bits_by_the_header_or_the_tags():
     assert not is_deep(SimpleNamespace(format='WEBP'), png + b'\x10')
 
 
-@pytest.mark.parametrize('size', [1, 70, 10**6])
+@pytest.mark.parametrize('size', [1, 15, 10**6])
 @pytest.mark.parametrize(
     ('mode', 'wanted'), [('P', 'RGB'), ('1', 'L'), ('RGB', 'RGB'), ('PA', 'RGBA')]
 )
 def test_strips_are_converted_as_the_whole_image(monkeypatch, size, mode, wanted):
-    monkeypatch.setattr(pixels, 'ROWS', size)
+    monkeypatch.setattr(pixels, 'PIXELS', size)
     values = np.random.default_rng(0).integers(0, 256, (11, 7, 3), dtype=np.uint8)
     image = Image.fromarray(values).convert('P' if mode == 'PA' else mode).convert(mode)
     expected = np.asarray(image.convert(wanted)).reshape(11, 7, -1)
@@ -116,6 +120,7 @@ def test_kinds_that_are_not_read_by_content_and_name():
         (b'II*\0\0\0\0\0CR\x02', 'a.tif', raw),
         (b'II*\0', 'a.NEF', raw),
         (b'MM\0*', 'a.dng', raw),
+        (b'II*\0\x10\0\0\0', 'a.arw', raw),
     ):
         assert hint_for(data, name).startswith(expected)
     for data, name in (

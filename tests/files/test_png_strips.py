@@ -251,3 +251,15 @@ def test_what_opencv_cannot_decode_is_no_image(monkeypatch):
         monkeypatch.setattr(png_strips.cv2, 'imdecode', lambda *_, found=found: found)
         with pytest.raises(ValueError, match='OpenCV cannot decode it'):
             png_strips._decoded(rows, 2, 1, b'\x08\x00')
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_the_stand_in_is_one_black_pixel_chunk_by_chunk(channels):
+    pixels = texture(channels)
+    text, behind = Chunk(b'tEXt', b'a\0b'), Chunk(b'tIME', b'7654321')
+    data = file_of(pixels, text)
+    data = with_pixels(data, compressed(data), after=[behind])
+    header, *others, image, end = chunks_of(png_strips.without_pixels(data))
+    expected = bytes([0, 0, 0, 1, 0, 0, 0, 1, 16, png.COLOUR_TYPES[channels], 0, 0, 0])
+    assert header == (b'IHDR', expected) and others == [text, behind] and end == (b'IEND', b'')
+    assert image.kind == b'IDAT' and zlib.decompress(image.content) == bytes(1 + 2 * channels)

@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hmaca_arch.files import atomic, opening, outputs
+from hmaca_arch.files import atomic, images, opening, outputs
 from hmaca_arch.files.jpeg_coefficients import Coefficients, digest, digest_of
 from hmaca_arch.files.opening import check_pixels, open_image
 from hmaca_arch.files.outputs import output_folder
+from hmaca_arch.files.reading import list_images
 
 
 def test_folders_for_results(tmp_path, monkeypatch):
@@ -184,3 +188,112 @@ def test_logs_grow_and_a_full_disk_is_told_with_the_bytes(tmp_path, monkeypatch)
         atomic.append(path, 'ü' * 600)
     assert caught.value.strerror.startswith('No space left (1,200 bytes to write, ')
     assert caught.value.filename == str(path) and caught.value.errno == 28
+
+
+def test_images_that_opencv_can_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder.png').mkdir()
+    for path in (tmp_path / 'a.png', Path('a.png'), Path('folder.png', 'a.jpg')):
+        outputs.output_image(path)
+    for name in ('a.xyz', 'a', 'folder.png', 'none/a.png'):
+        with pytest.raises(ValueError) as caught:
+            outputs.output_image(Path(name))
+        assert str(caught.value) == (
+            f'--output: {name} cannot be written; expected the name of an image, as a.png, in a '
+            'folder that exists'
+        )
+
+
+def test_images_of_a_folder_by_their_stems(tmp_path):
+    names = ('b.PNG', 'a.b.jpg', 'a.webp', '.hidden.png', 'c.txt', 'd.tiff', 'e.gif', 'f.bmp', 'g')
+    for name in names:
+        (tmp_path / name).write_bytes(b'')
+    expected = {'a': 'a.webp', 'a.b': 'a.b.jpg', 'b': 'b.PNG', 'd': 'd.tiff', 'e': 'e.gif'}
+    expected = {stem: str(tmp_path / name) for stem, name in expected.items()}
+    expected['f'] = str(tmp_path / 'f.bmp')
+    assert list(list_images(tmp_path).items()) == list(expected.items())
+    (tmp_path / 'a.b.bmp').write_bytes(b'')
+    with pytest.raises(ValueError) as caught:
+        list_images(str(tmp_path))
+    assert str(caught.value) == (
+        f'{tmp_path / "a.b.bmp"} and {tmp_path / "a.b.jpg"} have the same name but for the '
+        'ending; rename one of them'
+    )
+    (tmp_path / 'none').mkdir()
+    with pytest.raises(ValueError) as caught:
+        list_images(tmp_path / 'none')
+    assert str(caught.value).startswith(f'{tmp_path / "none"} holds no images (.png, .jpg, ')
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (ValueError('why'), 'why'),
+        (OSError('decoder error -2'), 'it is damaged'),
+        (OSError('an encoder error'), 'an encoder error'),
+        (MemoryError(), 'MemoryError'),
+    ],
+)
+def test_whatever_a_decoder_raises_is_one_line(monkeypatch, error, reason):
+    def fail(*given):
+        assert given == (b'data', 'a', True, 7)
+        raise error
+
+    monkeypatch.setattr(images, '_decode', fail)
+    with pytest.raises(ValueError) as caught:
+        images.decode(b'data', 'a', True, 7)
+    assert str(caught.value) == f'a: cannot be read as an image: {reason}'
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+@pytest.mark.parametrize('shape', [(2, 5), (2, 3), (2, 5, 1), (2, 5, 3), (3, 3, 1)])
+def test_pixels_of_any_shape_are_encoded(monkeypatch, kind, shape):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max + 1, shape, kind)
+    found = images.decode(images.encode_png(np.asfortranarray(pixels)), 'a').pixels
+    np.testing.assert_array_equal(found, pixels.reshape(*shape[:2], -1))
+    assert found.dtype == kind
+    monkeypatch.setattr(images.cv2, 'imencode', lambda *_: (False, None))
+    with pytest.raises(ValueError) as caught:
+        images.encode_png(pixels)
+    shape = pixels.shape
+    assert str(caught.value) == f'cannot encode {pixels.dtype} pixels of shape {shape} as PNG'
+
+
+def test_heic_needs_its_package(monkeypatch):
+    asked, opened = [], []
+    stand_in = SimpleNamespace(register_heif_opener=lambda: opened.append(1))
+    monkeypatch.setitem(sys.modules, 'pillow_heif', stand_in)
+    for there in (True, False):
+        monkeypatch.setattr(
+            opening.importlib.util,
+            'find_spec',
+            lambda name, there=there: asked.append(name) or there or None,
+        )
+        monkeypatch.setattr(
+            opening.features, 'check', lambda name, there=there: name == 'avif' and there
+        )
+        assert opening.readable()[len(opening.FORMATS) :] == ['AVIF', 'HEIC'] * there
+        if there:
+            opening.need_heic()
+        else:
+            with pytest.raises(ValueError, match='^HEIC needs pillow-heif: '):
+                opening.need_heic()
+    assert asked == ['pillow_heif'] * 4 and opened == [1]
+
+
+@pytest.mark.parametrize('turn', range(10))
+def test_a_rare_jpeg_is_turned_as_it_says(monkeypatch, turn):
+    """Its pixels and what it says come from different readers."""
+    pixels = np.arange(12, dtype=np.uint16).reshape(2, 2, 3) * 4097
+    told = SimpleNamespace(orientation=turn, exif=None)
+    told._replace = lambda pixels: pixels
+    monkeypatch.setattr(images, 'rarity', lambda data: 'a JPEG of 12 bits')
+    monkeypatch.setattr(images, 'decode_rare_jpeg', lambda *given: (pixels, given, ['note']))
+    asked = []
+    monkeypatch.setattr(images, '_decode_opened', lambda *given: asked.append(given) or told)
+    found = images._decode(b'data', 'a', True, 7)
+    expected = images.UPRIGHT[turn](pixels) if 2 <= turn <= 8 else pixels
+    np.testing.assert_array_equal(found, expected)
+    assert asked == [((b'data', 'a', 7), b'data', ['note'], True)]
+    with pytest.raises(ValueError, match='^a JPEG of 12 bits; convert it to PNG first$'):
+        images._decode(b'data', 'a', False, 7)

@@ -173,7 +173,11 @@ def compared(corner, shape=(8, 9), inside=None, outside=None, masked=(), kind=np
 
 
 @pytest.mark.parametrize(
-    'corner', [(4, 13), (10, 20), (12, 23), (5, 22), (12, 15), (0, 0), (30, 3)]
+    'corner',
+    [
+        *((4, 13), (10, 20), (12, 23), (5, 22), (12, 15), (0, 0), (30, 3)),
+        *((30, 20), (14, 20), (2, 20), (1, 20), (10, 26), (10, 11), (10, 10), (31, 40)),
+    ],
 )
 @pytest.mark.parametrize('kind', [np.uint8, np.float32])
 def test_a_part_that_meets_the_region_anywhere(corner, kind):
@@ -224,3 +228,25 @@ def test_what_no_library_reads_is_not_verified(tmp_path, monkeypatch):
             if channels == 4
             else 'neither tifffile nor OpenCV can read it'
         )
+
+
+@pytest.mark.parametrize(
+    ('options', 'name', 'words'),
+    [
+        ({'rowsperstrip': 7}, 'MOST_ROWS', 'there are too many rows'),
+        ({'compression': 'zlib'}, 'LARGEST_PIECE', 'pieces are too large'),
+        ({'tile': (16, 16)}, '', 'tiles are not as long as their pixels'),
+    ],
+)
+def test_why_a_file_is_read_whole(tmp_path, monkeypatch, options, name, words):
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, np.zeros((40, 48), np.uint8), **options)
+    with open(path, 'rb') as file:
+        tags = tiff_layout.read_tags(file)
+        assert tiff_layout._layout(path, file, tags).shape == (40, 48, 1)
+        if name:
+            monkeypatch.setattr(tiff_layout, name, 7)
+        else:
+            tags[325] = (16 * 16 + 1,) * 9
+        with pytest.raises(ValueError, match=f'^{words}$'):
+            tiff_layout._layout(path, file, tags)

@@ -377,3 +377,17 @@ def test_verifying_sets_no_limit_of_pixels(tmp_path, monkeypatch):
         if kind == np.uint8:
             verifying.pillow_reads((tmp_path / name).read_bytes(), tmp_path / name)
     assert most and set(most) == {opening.UNLIMITED}
+
+
+@pytest.mark.parametrize('rows', [1, 2, 3, 256])
+@pytest.mark.parametrize('kind', [np.uint8, np.float32])
+def test_pixels_are_equal_in_every_row(monkeypatch, rows, kind):
+    monkeypatch.setattr(verifying, 'ROWS', rows)
+    pixels = RNG.integers(0, 9, (5, 3, 2)).astype(kind)
+    if kind is np.float32:
+        pixels[1, 1, 1] = np.nan
+    assert verifying._equal(pixels, pixels.copy())
+    for row in range(5):
+        other = pixels.copy()
+        other[row, 2, 0] += 1
+        assert not verifying._equal(pixels, other)
