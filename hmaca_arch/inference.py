@@ -48,7 +48,7 @@ logger = logging.getLogger('hmaca_arch')
 SHIPPED_WEIGHTS = Path(__file__).parent / 'weights' / 'unfolded_light.pth'
 # Larger crops are tiled: grid attention takes time with the square of the number of pixels.
 TILE = 192
-CONTEXT = 32  # pixels around a region that the network sees
+CONTEXT = 24  # pixels around a region that the network sees
 
 AnImage = TypeVar('AnImage', np.ndarray, Tensor, Image.Image)
 AMask = np.ndarray | Tensor | Image.Image

@@ -109,10 +109,13 @@ def annealed(
 
 
 def refining_levels(degradation: Degradation, passes: int) -> list[float]:
-    """Return the levels of plug and play after the steps, in grey levels."""
+    """Return the levels of plug and play after the steps, in grey levels.
+
+    None for blur before JPEG, whose error is not known well enough.
+    """
     if degradation.kind == 'noise' and passes:
         return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED:
+    if degradation.kind not in ITERATED or (degradation.jpeg and degradation.kind != 'pix'):
         return []
     return [float(level) for level in np.geomspace(*REFINING, passes)]
 
