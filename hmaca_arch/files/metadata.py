@@ -1,5 +1,6 @@
 """What image files say besides their pixels: orientation, EXIF, XMP, profile, resolution."""
 
+import contextlib
 import re
 import struct
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ def take_xmp(image: Image.Image) -> bytes | None:
 
 def orientation_of(image: Image.Image) -> int:
     """Read EXIF's orientation, from 1 to 8; 1 where it is none of these."""
+    with contextlib.suppress(Exception):  # Pillow raises almost anything, the first time
+        image.getexif()
     exif = image.getexif()
     if isinstance(exif.get(ORIENTATION), bytes):
         exif[ORIENTATION] = whole_orientation(exif[ORIENTATION])  # so that Pillow turns TIFF

@@ -47,6 +47,8 @@ def see(data: bytes) -> Seen | None:
     """Read an image file with tifffile or OpenCV; None if neither can."""
     if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
+    if data.startswith(b'BM') and data[28:30] == b'\x10\0':
+        return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
     pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)

@@ -189,7 +189,6 @@ def test_a_png_that_ends_in_black_rows_is_read():
         (b'sRGB', b''),
         (b'zTXt', b'k\0\1x'),
         (b'iCCP', b'name\0\1junk'),
-        (b'eXIf', b'junk' * 5),
         (b'iTXt', b'XML:com.adobe.xmp\0\1\0\0\0junk'),
     ],
 )
@@ -265,3 +264,25 @@ def test_libtiff_does_not_print(capfd):
     with pytest.raises(ValueError, match='it is damaged'):
         decode(data[:8] + bytes(200) + data[208:], 'a')
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'WEBP', 'JPEG'])
+def test_exif_that_is_none_is_left_out(tmp_path, kind):
+    (tmp_path / 'a').write_bytes(saved(IMAGE, kind, exif=b'Exif\0\0junkjunk'))
+    found = read_image(tmp_path / 'a')
+    assert found.exif is None and 'its EXIF block is damaged and left out' in found.notes
+
+
+def test_a_bmp_of_16_bits_is_read_by_one_library_alone(tmp_path):
+    """Of 5 bits, Pillow makes the nearest of 8; OpenCV leaves the low ones 0."""
+    rows = np.full((2, 2), 0x7FFF, '<u2').tobytes()
+    size = struct.pack('<IHHI', 54 + len(rows), 0, 0, 54)
+    header = struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 0, len(rows), 0, 0, 0, 0)
+    path, out = tmp_path / 'a.bmp', tmp_path / 'out.png'
+    path.write_bytes(b'BM' + size + header + rows)
+    found = read_image(path)
+    assert (found.pixels == 255).all()
+    write_image(out, found)
+    assert verify(out, path, found, found.pixels, np.zeros((2, 2), np.uint8)) == [
+        'the input was read by one library alone; no other here reads it'
+    ]
