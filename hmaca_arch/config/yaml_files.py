@@ -24,6 +24,7 @@ LARGEST_NUMBER = 2**63
 PREFIX = 'tag:yaml.org,2002:'
 READ_AS_TEXT = {f'{PREFIX}timestamp', f'{PREFIX}value'}
 FLOAT = re.compile(r'^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$')
+MANY_BRACKETS = re.compile(r'([\[{]\s*){50}')  # PyYAML's time grows with their square
 EXPECTED = 'expected a text, a number, true, false, null, a list or a section'
 # What PyYAML's constructors raise for a text that is not of the tag's type.
 BAD_SCALAR = (ValueError, KeyError, OverflowError, IndexError, AttributeError)
@@ -176,6 +177,8 @@ def _value_of(text: str, name: str) -> Any:
     """Read YAML; a ValueError names the key and the line, if there is one."""
     if len(text) > LARGEST_FILE:
         raise ValueError(f'has {len(text)} characters, expected at most {LARGEST_FILE}')
+    if MANY_BRACKETS.search(text):
+        raise ValueError('is nested too deeply')
     try:
         loader = Loader(text)  # which refuses control characters
         loader.name = name

@@ -53,6 +53,7 @@ IMAGE_ENDINGS = frozenset((*BY_ENDING, *RAW, *OTHERS))  # of what people call im
 DEVELOP = "develop it first (darktable, RawTherapee or the camera's own program) and save as TIFF"
 CONVERT = 'convert it to PNG or TIFF first'
 TIFF_MARKS = (b'II*\0', b'MM\0*')
+BIG_TIFF_MARKS = (b'II+\0', b'MM\0+')
 # What a file begins with, at which byte, what it then is, and what to do.
 KNOWN = (
     (0, b'\xff\x0a', 'JPEG XL', CONVERT),

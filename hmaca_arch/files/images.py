@@ -12,6 +12,7 @@ transparency, and converts CMYK, CIELAB, floating point, rare kinds of JPEG, AVI
 """
 
 import io
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,26 +31,33 @@ from hmaca_arch.files.metadata import (
     private_tags,
     take_xmp,
     texts_of,
+    whole_orientation,
 )
 from hmaca_arch.files.opening import MAX_PIXELS, check_pixels, load_image, open_image
 from hmaca_arch.files.pixels import depth_note, page_count, pixels_of
-from hmaca_arch.files.png import PNG, Chunk, check_png, kept_chunks, xmp_of
+from hmaca_arch.files.png import PNG, Chunk, check_png, check_rows, kept_chunks, xmp_of
 from hmaca_arch.files.png_strips import is_in_strips, size_of_png, without_pixels
 from hmaca_arch.files.rare_jpeg import decode_rare_jpeg, rarity
 from hmaca_arch.files.tiff import (
     HEIGHT,
     ICC,
     ORIENTATION,
+    REDUCED,
+    SUBFILE,
     WIDTH,
     XMP,
+    check_pieces,
     check_tags,
     decode_float,
     from_full_page,
+    further_pages,
     is_float,
+    left_out,
     read_tags,
 )
 from hmaca_arch.messages import reason_of
 
+MOST_ASKED = 1000  # chunks of a PNG that are tried one by one
 # EXIF orientation -> what undoes it (the values that are missing mean: as it is)
 UPRIGHT = {
     2: lambda image: image[:, ::-1],
@@ -128,14 +136,32 @@ def decode(
     # of damaged files the decoders raise almost anything: struct.error, TypeError, MemoryError,
     # cv2.error
     except Exception as error:
-        reason = reason_of(error) or type(error).__name__
-        if reason.startswith('decoder error'):  # and a number: libtiff, which prints why
+        reason = reason_of(error)
+        if not reason or reason.startswith('decoder error'):  # and a number: of libtiff
             reason = 'it is damaged'
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 
 def _decode(data: bytes, name: str, convert: bool, max_pixels: int) -> StoredImage:
-    data, notes = check_png(data, convert) if data.startswith(PNG) else (data, [])
+    if not data.startswith(PNG):
+        return _decode_checked(data, [], name, convert, max_pixels)
+    sound, notes = check_png(data, convert)
+    try:
+        return _decode_checked(sound, notes, name, convert, max_pixels)
+    except Exception:
+        fewer = len(notes)
+        asked = itertools.count()
+        sound, notes = check_png(
+            data, convert, lambda file: next(asked) >= MOST_ASKED or can_read_png(file)
+        )
+        if len(notes) == fewer:  # no chunk that may be left out is the reason
+            raise
+        return _decode_checked(sound, notes, name, convert, max_pixels)
+
+
+def _decode_checked(
+    data: bytes, notes: list[str], name: str, convert: bool, max_pixels: int
+) -> StoredImage:
     data = from_full_page(data) if data[:4] in TIFF_MARKS else data
     if convert and is_float(data):
         return _decode_float(data, max_pixels)
@@ -163,8 +189,12 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
         check_tags(image.tag_v2)  # type: ignore[attr-defined]
     orientation = orientation_of(image)
     load_image(image)  # which turns TIFF
+    if is_png and not is_in_strips(data) and (data[28] or _ends_in_black(image)):
+        check_rows(data)
     mode, kind = image.mode, image.format or ''
     pixels, done = pixels_of(image, data, convert)
+    if image.format == 'TIFF':
+        notes = [*notes, *left_out(image.tag_v2, pixels.shape[2])]  # type: ignore[attr-defined]
     found = StoredImage(
         pixels if kind == 'TIFF' else UPRIGHT.get(orientation, lambda as_is: as_is)(pixels),
         exif_of(image),
@@ -186,11 +216,27 @@ def _decode_opened(image: Image.Image, data: bytes, notes: list[str], convert: b
     return found
 
 
+def _ends_in_black(image: Image.Image) -> bool:
+    return not any(image.crop((0, image.height - 1, image.width, image.height)).tobytes())
+
+
+def can_read_png(data: bytes) -> bool:
+    """Tell whether Pillow reads a PNG, with all that it says besides the pixels."""
+    try:
+        with open_image(data, 'a.png') as image:
+            load_image(image)
+            image.getexif()
+            return xmp_of(data) != b''
+    except Exception:  # Pillow raises almost anything
+        return False
+
+
 def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
     """Decode a TIFF of floating point numbers, of which Pillow reads gray only."""
     tags = read_tags(io.BytesIO(data))
     check_pixels(tags.get(WIDTH, 0), tags.get(HEIGHT, 0), max_pixels)
-    if tags.next:
+    check_pieces(tags)
+    if any(not page.get(SUBFILE, 0) & REDUCED for page in further_pages(data, tags)):
         raise ValueError('holds several images; files of several pages are not supported')
     pixels, exif = decode_float(data), Image.Exif()
     exif.load(data)
@@ -199,11 +245,11 @@ def _decode_float(data: bytes, max_pixels: int) -> StoredImage:
         pixels,
         described_exif(exif),
         tags.get(ICC),
-        [],
+        left_out(tags, pixels.shape[2]),
         (dpi[0], dpi[1]) if all(dpi) and tags.get(0x0128, 2) == 2 else None,
         f'{pixels.shape[2]} channels of floating point',
         'TIFF',
-        tags.get(ORIENTATION, 1),
+        whole_orientation(tags.get(ORIENTATION, 1)),
         tags.get(XMP),
         texts=['IPTC'] * (IPTC in tags) + private_tags(tags),
     )

@@ -1,5 +1,6 @@
 """What image files say besides their pixels: orientation, EXIF, XMP, profile, resolution."""
 
+import contextlib
 import re
 import struct
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ EXIF, GPS = 0x8769, 0x8825
 EXIF_MARK = b'Exif\0\0'  # before a block in JPEG files
 BYTE_ORDERS = {b'II*\0': '<', b'MM\0*': '>'}  # by a block's first bytes, as struct writes them
 # Of EXIF's types these are whole numbers; orientation should be 3, and some write others.
-WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i'}
+WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 7: 'B', 8: 'h', 9: 'i'}
 # Description, make, model, resolution (x, y, unit), software, date, artist, copyright
 TIFF_DESCRIPTION = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
 IPTC = 0x83BB
@@ -37,8 +38,18 @@ def take_xmp(image: Image.Image) -> bytes | None:
 
 def orientation_of(image: Image.Image) -> int:
     """Read EXIF's orientation, from 1 to 8; 1 where it is none of these."""
-    found = image.getexif().get(ORIENTATION)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    with contextlib.suppress(Exception):  # Pillow raises almost anything, the first time
+        image.getexif()
+    exif = image.getexif()
+    if isinstance(exif.get(ORIENTATION), bytes):
+        exif[ORIENTATION] = whole_orientation(exif[ORIENTATION])  # so that Pillow turns TIFF
+    return whole_orientation(exif.get(ORIENTATION))
+
+
+def whole_orientation(found: object) -> int:
+    """Return an orientation that EXIF or TIFF stores as any type; 1 where it is none."""
+    number = found[0] if isinstance(found, bytes) and len(found) == 1 else found
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
 def dpi_of(image: Image.Image) -> tuple[float, float] | None:

@@ -1,15 +1,18 @@
 """Open image files with Pillow: only formats that are meant, only as large as wanted."""
 
 import contextlib
+import ctypes
 import importlib.util
 import io
+import logging
 import threading
 from collections.abc import Iterator
 
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, _imaging, features
 
-from hmaca_arch.files.formats import CONVERT, TIFF_MARKS, hint_for
+from hmaca_arch.files.formats import BIG_TIFF_MARKS, CONVERT, TIFF_MARKS, hint_for
 from hmaca_arch.files.jpeg_markers import frame_of
+from hmaca_arch.files.png import PNG
 from hmaca_arch.files.tiff import check_tags, read_tags
 from hmaca_arch.messages import how_to_install
 
@@ -20,6 +23,16 @@ HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'
 AVIF_BRANDS = (b'avif', b'avis')
 MAX_PIXELS = 2**28  # of an image, unless more are allowed
 UNLIMITED = 2**62
+
+# What Pillow, its libtiff and tifffile find odd in a file is an error or a note here. Where libtiff
+# is linked into Pillow (Windows), it cannot be reached.
+for _name in ('PIL', 'tifffile'):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+with contextlib.suppress(OSError, AttributeError):
+    _library = ctypes.CDLL(_imaging.__file__)
+    for _set in (_library.TIFFSetErrorHandler, _library.TIFFSetWarningHandler):
+        _set.restype = ctypes.c_void_p
+        _set(None)
 
 _lock = threading.Lock()
 _inside = 0  # of `_without_pillows_limit`
@@ -58,7 +71,7 @@ def _why_not(data: bytes, lossy_depth: bool) -> str:
     """Say why Pillow does not know a file; see `open_image`."""
     if not data:
         return 'the file is empty'
-    if data[:4] in TIFF_MARKS:
+    if data[:4] in (*TIFF_MARKS, *BIG_TIFF_MARKS):
         try:
             check_tags(read_tags(io.BytesIO(data)))
         except ValueError:
@@ -66,6 +79,8 @@ def _why_not(data: bytes, lossy_depth: bool) -> str:
         except Exception:  # what Pillow raises for damaged files
             pass
         return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
+    if data.startswith(PNG):
+        return 'it is damaged, or a kind of PNG that there is not'
     with contextlib.suppress(ValueError):
         if (bits := frame_of(data).bits) != 8:
             return f'it is a JPEG of {bits} bits, which is not read here; {CONVERT}'

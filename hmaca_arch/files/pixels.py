@@ -7,16 +7,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from hmaca_arch.files.png import PNG, with_alpha_of
+from hmaca_arch.files.png import PNG, transparent_colour, with_alpha_of
 from hmaca_arch.files.png_strips import decode_strips, is_in_strips
 from hmaca_arch.files.tiff import (
-    ASSOCIATED,
     BITS,
-    EXTRA,
+    CANNOT_DECODE,
     REDUCED,
     SUBFILE,
-    straight,
     swap_red_and_blue,
+    with_alpha_alone,
 )
 
 PIXELS = 1 << 20  # that are converted at once
@@ -52,10 +51,12 @@ def pixels_of(image: Image.Image, data: bytes, convert: bool) -> tuple[np.ndarra
         ValueError: the colour space is not supported.
     """
     if is_in_strips(data):
-        return _with_transparency(decode_strips(data), image), []
+        return _with_transparency(decode_strips(data), data), []
     if is_deep(image, data):
         return _deep_pixels(image, data), []
     mode = image.mode
+    if data.startswith(PNG) and mode in ('1', 'L'):  # Pillow mistakes a tRNS of few bits
+        return _with_transparency(_as_array(image, 'L'), data), []
     if image.has_transparency_data:
         return _as_array(image, 'LA' if mode in ('1', 'L', 'LA', 'La') else 'RGBA'), []
     if mode in SIMPLE:
@@ -83,24 +84,20 @@ def _deep_pixels(image: Image.Image, data: bytes) -> np.ndarray:
     """Decode 16 bits by OpenCV; Pillow reduces colours to 8."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError('OpenCV cannot decode it')
+        raise ValueError(CANNOT_DECODE)
     pixels = swap_red_and_blue(np.atleast_3d(pixels))
     if data.startswith(PNG):
         gray_and_alpha = data[25] == 4  # IHDR's colour type
         if gray_and_alpha:  # OpenCV makes RGBA of it
             return np.ascontiguousarray(pixels[..., [0, -1]])
-        return _with_transparency(pixels, image)
-    if pixels.shape[2] == 4 and ASSOCIATED in image.tag_v2.get(EXTRA, ()):  # type: ignore[attr-defined]
-        return straight(pixels)
-    return pixels
+        return _with_transparency(pixels, data)
+    return with_alpha_alone(pixels, image.tag_v2)  # type: ignore[attr-defined]
 
 
-def _with_transparency(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+def _with_transparency(pixels: np.ndarray, data: bytes) -> np.ndarray:
     """Add the alpha channel that a PNG's tRNS stands for."""
-    transparent = image.info.get('transparency')
-    if transparent is None or pixels.shape[2] not in (1, 3):
-        return pixels
-    return with_alpha_of(pixels, tuple(np.atleast_1d(transparent).tolist()))
+    transparent = transparent_colour(data)
+    return pixels if transparent is None else with_alpha_of(pixels, transparent)
 
 
 def _converted(image: Image.Image) -> Image.Image:

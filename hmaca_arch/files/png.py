@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ PNG = b'\x89PNG\r\n\x1a\n'
 HEADER = 33  # bytes of the signature and IHDR
 # No pixel depends on these, and nothing of how it looks.
 HARMLESS = (b'tEXt', b'zTXt', b'iTXt', b'tIME', b'pHYs', b'bKGD', b'hIST', b'sPLT')
+CRITICAL = (b'IHDR', b'PLTE', b'IDAT', b'IEND')
 NEEDED = (b'tRNS', b'acTL', b'fcTL', b'fdAT')  # pixels and frames depend on these
 ANCILLARY = 0x20  # bit of a chunk's first letter: a small one
 COLOUR_SPACE = (b'gAMA', b'cHRM', b'sRGB', b'cICP', b'mDCV', b'cLLI')
@@ -24,6 +25,12 @@ XMP = b'XML:com.adobe.xmp\0'
 STRIP = 1 << 20  # bytes that are filtered at once
 PACKED = (4, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)  # level, method, window, memory, strategy
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
+# Of an interlaced image: first column and row of each pass, and the steps.
+PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 
 
 class Chunk(NamedTuple):
@@ -42,7 +49,9 @@ class Chunk(NamedTuple):
         )
 
 
-def check_png(data: bytes, lenient: bool) -> tuple[bytes, list[str]]:
+def check_png(
+    data: bytes, lenient: bool, can_read: Callable[[bytes], bool] = lambda file: True
+) -> tuple[bytes, list[str]]:
     """Return a PNG without damaged texts and the like, and a note for each.
 
     Pillow refuses files that have any, and does not check the last chunk that matters.
@@ -50,9 +59,11 @@ def check_png(data: bytes, lenient: bool) -> tuple[bytes, list[str]]:
     Args:
         data: the file's content.
         lenient: leave out what tells orientation and colour space too, if it is damaged.
+        can_read: is asked about a PNG of one pixel with each chunk whose checksum is right.
 
     Raises:
         OSError: it is cut short, or another chunk does not match its checksum.
+        ValueError: it is built in an unusual way.
     """
     position, kind, kept, notes = len(PNG), b'', [memoryview(PNG)], []
     view = memoryview(data)
@@ -61,14 +72,53 @@ def check_png(data: bytes, lenient: bool) -> tuple[bytes, list[str]]:
         kind, end = bytes(view[position + 4 : position + 8]), position + 8 + length
         if end + 4 > len(data):
             raise OSError('the file is cut short')
-        if zlib.crc32(view[position + 4 : end]) == int.from_bytes(view[end : end + 4], 'big'):
+        sound = zlib.crc32(view[position + 4 : end]) == int.from_bytes(view[end : end + 4], 'big')
+        if sound and (kind == b'IHDR') != (position == len(PNG)):
+            raise ValueError('it does not begin with its only IHDR chunk, the file is damaged')
+        if sound and not kind[0] & ANCILLARY and kind not in CRITICAL:
+            name = printable(kind.decode('latin-1'))
+            raise ValueError(f'its pixels depend on an unknown chunk, {name}; convert it first')
+        may_miss = kind in HARMLESS or (lenient and kind[0] & ANCILLARY and kind not in NEEDED)
+        if sound and not (may_miss and not can_read(_pixel_with(view[position : end + 4]))):
             kept.append(view[position : end + 4])
-        elif kind in HARMLESS or (lenient and kind[0] & ANCILLARY and kind not in NEEDED):
+        elif may_miss:
             notes.append(f'its {printable(kind.decode("latin-1"))} chunk is damaged and left out')
         else:
             raise OSError('a checksum does not match, the file is damaged')
         position = end + 4
     return (b''.join(kept) if notes else data), notes
+
+
+def _pixel_with(chunk: memoryview) -> bytes:
+    """Return a PNG of one black pixel, with one chunk of another file."""
+    header = Chunk(b'IHDR', struct.pack('>IIBBBBB', 1, 1, 8, 2, 0, 0, 0)).packed()
+    pixel = Chunk(b'IDAT', zlib.compress(bytes(4))).packed()
+    return b''.join([PNG, header, chunk, pixel, Chunk(b'IEND', b'').packed()])
+
+
+def check_rows(data: bytes) -> None:
+    """Raise an OSError if the compressed pixels of a sound PNG end before its last row.
+
+    Pillow takes a stream that ends with a row for a whole one, and the rest is black.
+    """
+    unpacker, left, view = zlib.decompressobj(), _bytes_of_rows(data), memoryview(data)
+    for kind, start, end in places(data):
+        rest = view[start:end] if kind == b'IDAT' else b''
+        while left > 0 and (part := unpacker.decompress(rest, min(left, STRIP))):
+            rest, left = unpacker.unconsumed_tail, left - len(part)
+    if left > 0:
+        raise OSError('the file is cut short: it holds fewer rows than it claims')
+
+
+def _bytes_of_rows(data: bytes) -> int:
+    """Return the size of a PNG's rows, each with the number of its filter."""
+    width, height = struct.unpack_from('>II', data, 16)
+    size = 0
+    for left, top, across, down in PASSES if data[28] else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + -(-columns * SAMPLES[data[25]] * data[24] // 8))
+    return size
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -132,11 +182,23 @@ def chunks_of_metadata(
     return made
 
 
-def with_alpha_of(pixels: np.ndarray, transparent: tuple[int, ...]) -> np.ndarray:
+def transparent_colour(data: bytes) -> np.ndarray | None:
+    """Return the colour of a gray or RGB PNG that is transparent (tRNS), in 8 or 16 bits, or None.
+
+    Pillow forgets to scale one of few bits.
+    """
+    depth, colour = data[24], data[25]
+    content = next((content for kind, content in chunks(data) if kind == b'tRNS'), b'')
+    if colour not in (0, 2) or len(content) != 2 * SAMPLES[colour]:
+        return None
+    return np.frombuffer(content, '>u2') * (255 // (2**depth - 1) if depth < 8 else 1)
+
+
+def with_alpha_of(pixels: np.ndarray, transparent: np.ndarray) -> np.ndarray:
     """Add an alpha channel to pixels (h, w, c) of which one colour (tRNS) is transparent."""
     alpha = np.full((*pixels.shape[:2], 1), peak_of(pixels.dtype), pixels.dtype)
     # of a number with more bits than the pixels have, the low ones count
-    alpha[(pixels == np.array(transparent).astype(pixels.dtype)).all(axis=2)] = 0
+    alpha[(pixels == transparent.astype(pixels.dtype)).all(axis=2)] = 0
     return np.concatenate([pixels, alpha], axis=2)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -17,12 +18,14 @@ Tags = TiffImagePlugin.ImageFileDirectory_v2
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
-TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 324, 325, 338, 339
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
+EXTRA, FORMAT = 338, 339
 XMP, ICC, DNG, SUBFILE = 700, 34675, 50706, 254
 REDUCED = 1  # bit of SUBFILE
+CANNOT_DECODE = 'it is damaged, or compressed in a way that OpenCV does not read'
 MOST_COPIES = 16  # before the full page
 UNSIGNED, FLOAT = 1, 3  # values of FORMAT
-ASSOCIATED = 1  # value of EXTRA: colours are multiplied by alpha
+UNKNOWN, ASSOCIATED = 0, 1  # values of EXTRA: no alpha; colours are multiplied by alpha
 STRIP = 1 << 20  # bytes
 AT_ONCE = 256  # rows
 LARGEST = 2**32 - 2**16  # bytes that offsets of 32 bits can tell apart, less the directory
@@ -70,12 +73,41 @@ def check_tags(tags: Tags) -> None:
             'signed and floating point numbers are not supported; '
             'convert it to unsigned 8 or 16 bits'
         )
+    check_pieces(tags)
     deep = max(tags.get(BITS, (8,))) == 16
     if deep and (tags.get(PHOTOMETRIC) not in (1, 2) or tags.get(PLANAR, 1) != 1):
         raise ValueError(
             'a TIFF file of 16 bits has to be RGB or gray with black as 0, '
             'without separate planes; convert it to PNG'
         )
+
+
+def check_pieces(tags: Tags) -> None:
+    """Raise an OSError if a TIFF file names fewer strips or tiles than its pixels need."""
+    height, width = tags.get(HEIGHT, 0), tags.get(WIDTH, 0)
+    planes = tags.get(SAMPLES, 1) if tags.get(PLANAR, 1) == 2 else 1
+    if TILE_OFFSETS in tags:
+        down, across = tags.get(TILE_HEIGHT, 0), tags.get(TILE_WIDTH, 0)
+        names = (TILE_OFFSETS, TILE_COUNTS)
+    else:
+        down, across, names = tags.get(ROWS, height), width, (OFFSETS, COUNTS)
+    if not down or not across:
+        return  # whoever decodes it says what is wrong
+    needed = planes * -(-height // down) * -(-width // across)
+    if any(name in tags and len(tags[name]) < needed for name in names):
+        raise OSError('the file is cut short: it holds fewer rows than it claims')
+
+
+def further_pages(data: bytes, tags: Tags) -> Iterator[Tags]:
+    """Yield the directories of a TIFF file behind its first one, at most MOST_COPIES."""
+    file, page = io.BytesIO(data), tags
+    for _ in range(MOST_COPIES):
+        if not page.next:
+            return
+        file.seek(page.next)
+        page = Tags(data[:8])
+        page.load(file)
+        yield page
 
 
 def is_float(data: bytes) -> bool:
@@ -109,9 +141,9 @@ def decode_float(data: bytes) -> np.ndarray:
         raise OSError('the file is cut short')
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.float32:
-        raise OSError('OpenCV cannot decode it')
+        raise OSError(CANNOT_DECODE)
     pixels = swap_red_and_blue(np.atleast_3d(pixels))
-    return straight(pixels) if ASSOCIATED in tags.get(EXTRA, ()) else pixels
+    return with_alpha_alone(pixels, tags)
 
 
 def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
@@ -121,6 +153,23 @@ def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
             strip = pixels[top : top + AT_ONCE]
             strip[..., [0, 2]] = strip[..., [2, 0]]
     return pixels
+
+
+def with_alpha_alone(pixels: np.ndarray, tags: Tags) -> np.ndarray:
+    """Return pixels (h, w, c) with alpha not associated, and without a channel that is no alpha.
+
+    Photoshop stores selections in such channels.
+    """
+    extra = tags.get(EXTRA, ())[:1] if pixels.shape[2] in (2, 4) else ()
+    if extra == (ASSOCIATED,):
+        return straight(pixels)
+    return np.ascontiguousarray(pixels[..., :-1]) if extra == (UNKNOWN,) else pixels
+
+
+def left_out(tags: Tags, channels: int) -> list[str]:
+    """Say so if a file has more channels than are read."""
+    more = tags.get(SAMPLES, 1) - channels if tags.get(PHOTOMETRIC) in (0, 1, 2) else 0
+    return [f'left out: {more} of its channels, neither colour nor alpha'] if more > 0 else []
 
 
 def straight(pixels: np.ndarray) -> np.ndarray:

@@ -27,17 +27,21 @@ from hmaca_arch.files.tiff import (
     SAMPLES,
     SUBFILE,
     TILE_COUNTS,
+    TILE_HEIGHT,
     TILE_OFFSETS,
+    TILE_WIDTH,
+    UNKNOWN,
     UNSIGNED,
     WIDTH,
     Tags,
     read_tags,
 )
 
-FILL_ORDER, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 266, 317, 322, 323
+FILL_ORDER, PREDICTOR = 266, 317
 RAW, DIFFERENCES = 1, 2  # values of COMPRESSION and PREDICTOR
 # Of COMPRESSION, with Pillow's names. All compress bytes without knowing what they mean.
 CODECS = {5: 'tiff_lzw', 8: 'tiff_adobe_deflate', 32946: 'tiff_adobe_deflate', 32773: 'packbits'}
+EXTRAS: dict[int, list[tuple]] = {1: [()], 3: [()], 4: [(2,), (UNKNOWN,)]}  # by channels
 DTYPES = {(8, UNSIGNED): 'u1', (16, UNSIGNED): 'u2', (32, FLOAT): 'f4'}
 LARGEST_PIECE = 1 << 26  # bytes; larger strips are no use
 MOST_ROWS = 1 << 20  # that are replaced one by one
@@ -145,7 +149,7 @@ def _is_plain(tags: Tags, most: int) -> bool:
         and not tags.get(SUBFILE, 0)
         and tags.get(ORIENTATION, 1) == tags.get(PLANAR, 1) == tags.get(FILL_ORDER, 1) == 1
         and tags[PHOTOMETRIC] == (1 if samples == 1 else 2)
-        and tuple(tags.get(EXTRA, ())) == {1: (), 3: (), 4: (2,)}.get(samples)
+        and tuple(tags.get(EXTRA, ())) in EXTRAS.get(samples, [])
         and len(bits) == len(kind) == 1
         and (min(bits), min(kind)) in DTYPES
         and (compression == RAW or compression in CODECS)

@@ -16,13 +16,13 @@ from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
-from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, take_xmp
+from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, orientation_of, take_xmp
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
-from hmaca_arch.files.png import PNG, chunks, only_pixels
+from hmaca_arch.files.png import PNG, only_pixels, transparent_colour
 from hmaca_arch.files.png_strips import is_in_strips, without_pixels
 from hmaca_arch.files.reading import read_file
-from hmaca_arch.files.tiff import from_full_page, is_float
+from hmaca_arch.files.tiff import ASSOCIATED, UNKNOWN, from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
 ROWS = 256
@@ -47,6 +47,8 @@ def see(data: bytes) -> Seen | None:
     """Read an image file with tifffile or OpenCV; None if neither can."""
     if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
+    if data.startswith(b'BM') and data[28:30] == b'\x10\0':
+        return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
     pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
@@ -81,18 +83,21 @@ def _see_tiff(data: bytes) -> Seen | None:
                 return None
             pixels = page.asarray()
             extra = [int(value) for value in page.extrasamples]
+            if extra:  # a channel that is no alpha is not read
+                alpha = int(extra[0] != UNKNOWN)
+                pixels = pixels[..., : pixels.shape[-1] - len(extra) + alpha]
     except Exception:  # what it raises for compression that it does not know
         return None
     pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
-    return Seen(np.atleast_3d(pixels), 'tifffile', 1 in extra)
+    return Seen(np.atleast_3d(pixels), 'tifffile', extra[:1] == [ASSOCIATED])
 
 
 def _with_transparent_colour(pixels: np.ndarray, data: bytes) -> np.ndarray:
     """Add the alpha that a PNG's tRNS stands for, where OpenCV does not."""
-    colour = next((content for kind, content in chunks(data) if kind == b'tRNS'), None)
-    if colour is None or len(colour) != 2 * pixels.shape[2]:
+    colour = transparent_colour(data)
+    if colour is None:
         return pixels
-    values = np.frombuffer(colour, '>u2').astype(pixels.dtype)
+    values = colour.astype(pixels.dtype)
     shown = (pixels != values).any(axis=2, keepdims=True)
     alpha = np.where(shown, peak_of(pixels.dtype), 0).astype(pixels.dtype)
     return np.concatenate([pixels, alpha], axis=2)
@@ -244,7 +249,7 @@ def _metadata(data: bytes, name: str) -> Metadata:
         return Metadata(read.icc, bool(read.exif), bool(read.xmp), read.dpi, read.orientation)
     said = without_pixels(data) if is_in_strips(data) else data
     with open_image(said, name, lossy_depth=True, max_pixels=UNLIMITED) as image:
-        icc, turn = image.info.get('icc_profile'), image.getexif().get(0x0112, 1)
+        icc, turn = image.info.get('icc_profile'), orientation_of(image)
         exif, dpi = bool(exif_of(image)), dpi_of(image)
         return Metadata(icc, exif, bool(take_xmp(image)), dpi, turn)
 

@@ -53,7 +53,9 @@ QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
-REFINING = 24, 3  # first and last level of plug and play after the steps, in grey levels
+# First and last level of plug and play after the steps, in grey levels. Where the middle of each
+# block is known, strong levels would leave it standing out from its block.
+REFINING, REFINING_MIDDLES = (24, 3), (6, 2)
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
 TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
 
@@ -117,7 +119,9 @@ def refining_levels(degradation: Degradation, passes: int) -> list[float]:
         return [LEFT * degradation.sigma]
     if degradation.kind not in ITERATED or (degradation.jpeg and degradation.kind != 'pix'):
         return []
-    return [float(level) for level in np.geomspace(*REFINING, passes)]
+    middles = degradation.kind == 'pix' and degradation.pool == 'centre'
+    ends = REFINING_MIDDLES if middles else REFINING
+    return [float(level) for level in np.geomspace(*ends, passes)]
 
 
 # The equations look at values to choose their way, which `torch.compile` cannot follow.

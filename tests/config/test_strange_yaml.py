@@ -47,6 +47,7 @@ STRANGE = {
     f'a: &a [x, x, x, x, x, x, x, x, x]\n{BOMB}': 'values, aliases resolved',
     f'a: &a {{x: 1}}\n{MERGES}': 'values, aliases resolved',
     'a: ' + 20000 * '[': 'nested too deeply',
+    'a: ' + 50 * '[ {\n' + 50 * '}]': 'nested too deeply',
     'a: 1\na: 2': "key 'a' is given twice",
     'a: *b': 'not valid YAML',
     'a: 1\n---\nb: 1': 'not valid YAML',

@@ -125,7 +125,7 @@ def test_floating_point_that_is_damaged_is_one_line(tmp_path, tile):
     without_width = data.replace(struct.pack('<HH', 256, 4), struct.pack('<HH', 255, 4), 1)
     without_width = without_width.replace(struct.pack('<HH', 256, 3), struct.pack('<HH', 255, 3), 1)
     assert without_width != data
-    with pytest.raises(ValueError, match='OpenCV cannot decode it'):
+    with pytest.raises(ValueError, match='in a way that OpenCV does not read'):
         image_of(without_width, 'a')
 
 

@@ -102,9 +102,9 @@ def test_chunks_of_metadata_by_hand():
 
 def test_one_colour_is_transparent_by_the_bits_that_pixels_have():
     pixels = np.array([[[1, 2, 3], [1, 2, 4]]], np.uint8)
-    found = with_alpha_of(pixels, (257, 2, 3))
+    found = with_alpha_of(pixels, np.array([257, 2, 3]))
     assert found.tolist() == [[[1, 2, 3, 0], [1, 2, 4, 255]]] and found.dtype == np.uint8
-    deep = with_alpha_of(np.array([[[7], [263]]], np.uint16), (263,))
+    deep = with_alpha_of(np.array([[[7], [263]]], np.uint16), np.array([263]))
     assert deep.tolist() == [[[7, 65535], [263, 0]]]
 
 

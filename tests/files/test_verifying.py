@@ -95,7 +95,7 @@ def test_a_source_that_was_read_wrong_is_found(tmp_path, monkeypatch):
         return verify(path, source, before, intended, MASK)
 
     assert run() == []
-    monkeypatch.setattr(reading, 'straight', lambda as_stored: as_stored)
+    monkeypatch.setattr(reading, 'with_alpha_alone', lambda as_stored, _: as_stored)
     with pytest.raises(ValueError, match=r'tifffile sees other pixels in in\.tif'):
         run()
 

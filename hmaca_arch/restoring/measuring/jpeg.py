@@ -41,7 +41,7 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> int:
     Tables are as Pillow's `image.quantization` has them.
     """
     # Sorted: older versions of Pillow give them in zigzag order.
-    own = np.sort(np.asarray(tables[0], float))
+    own = np.sort(np.maximum(tables[0], 1).astype(float))  # a damaged table may hold 0
     distances = [
         np.abs(np.log(own) - np.log(np.sort(table_of(quality), axis=None))).sum()
         for quality in range(1, 101)
