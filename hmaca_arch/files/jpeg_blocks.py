@@ -181,7 +181,8 @@ def _replace(
         share, values = _mean(inside, scale), (changes.values[which] @ weights - offset) * inside
         old = _samples(blocks[row, first:last] * table)
         new = old * (1 - share) + _mean(values, scale)
-        coefficients = np.rint(_blocks(new) / table)[hit - first]
+        # tables of damaged files hold zeros
+        coefficients = np.rint(_blocks(new) / np.maximum(table, 1))[hit - first]
         blocks[row, hit] = np.clip(coefficients, -LARGEST, LARGEST)
 
 

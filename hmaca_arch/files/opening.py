@@ -72,13 +72,14 @@ def _why_not(data: bytes, lossy_depth: bool) -> str:
     if not data:
         return 'the file is empty'
     if data[:4] in (*TIFF_MARKS, *BIG_TIFF_MARKS):
+        damaged = 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
         try:
             check_tags(read_tags(io.BytesIO(data)))
         except ValueError:
             raise
         except Exception:  # what Pillow raises for damaged files
-            pass
-        return 'it is damaged, or a kind of TIFF that is not supported; convert it to PNG'
+            return damaged
+        return damaged
     if data.startswith(PNG):
         return 'it is damaged, or a kind of PNG that there is not'
     with contextlib.suppress(ValueError):

@@ -227,6 +227,15 @@ def test_values_beyond_what_the_codes_hold_are_cut(tmp_path):
     assert max(np.abs(one).max() for one in coefficients(done.data, tmp_path)) <= 1023
 
 
+@pytest.mark.filterwarnings('error')
+def test_zeros_in_a_table_are_no_divisors():
+    data = jpeg(np.full((32, 32), 90, np.uint8), qtables=[[7] * 64])
+    at = data.index(b'\xff\xdb') + 5
+    data = data[: at + 9] + bytes(3) + data[at + 12 :]
+    before = image_of(data, 'a.jpg').pixels
+    assert image_of(put(data, before, 255 - before).data, 'b.jpg').pixels.shape == before.shape
+
+
 EXIF = exif_of(6)
 EXIF[0x010F] = 'A maker'
 SAID = {
