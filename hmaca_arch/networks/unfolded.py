@@ -53,9 +53,7 @@ QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
-# First and last level of plug and play after the steps, in grey levels. Where the middle of each
-# block is known, strong levels would leave it standing out from its block.
-REFINING, REFINING_MIDDLES = (24, 3), (6, 2)
+REFINING = 24, 3  # first and last level of plug and play after the steps, in grey levels
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
 TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
 
@@ -113,15 +111,14 @@ def annealed(
 def refining_levels(degradation: Degradation, passes: int) -> list[float]:
     """Return the levels of plug and play after the steps, in grey levels.
 
-    None for blur before JPEG, whose error is not known well enough.
+    None before JPEG, whose error is not known well enough, but for noise. None either where the
+    middle of each block is known: little is gained there.
     """
     if degradation.kind == 'noise' and passes:
         return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED or (degradation.jpeg and degradation.kind != 'pix'):
+    if degradation.kind not in ITERATED or degradation.jpeg or degradation.pool == 'centre':
         return []
-    middles = degradation.kind == 'pix' and degradation.pool == 'centre'
-    ends = REFINING_MIDDLES if middles else REFINING
-    return [float(level) for level in np.geomspace(*ends, passes)]
+    return [float(level) for level in np.geomspace(*REFINING, passes)]
 
 
 # The equations look at values to choose their way, which `torch.compile` cannot follow.

@@ -104,8 +104,8 @@ def test_refining_is_plug_and_play_with_the_network_told_noise():
     plain, refining = moved(), moved(passes=4)
     lq, mask, told = inputs()
     after, refined = plain(lq, mask, told), refining(lq, mask, told)
-    falling, of_middles = list(np.geomspace(24, 3, 4)), list(np.geomspace(6, 2, 4))
-    levels = dict(zip(TEXTS, [falling, of_middles, falling, [4.0], [], [], []]))
+    falling = list(np.geomspace(24, 3, 4))
+    levels = dict(zip(TEXTS, [falling, [], falling, [4.0], [], [], []]))
     for i, text in enumerate(TEXTS):
         what, x, region = Degradation.parse(text), after[i : i + 1], mask[i : i + 1]
         equations = Equations(lq[i : i + 1], region, [what])
@@ -117,7 +117,7 @@ def test_refining_is_plug_and_play_with_the_network_told_noise():
                 x = equations.solve(x, w.maximum(equations.least_w(x)))
         assert torch.allclose(refined[i : i + 1], x, atol=2e-3), text
         assert levels[text] or torch.equal(refined[i], after[i]), text
-    assert (refined - after).abs().amax(dim=(1, 2, 3))[:4].min() > 0.01
+    assert (refined - after).abs().amax(dim=(1, 2, 3))[[0, 2, 3]].min() > 0.01
     known = (mask == 0).expand_as(lq)
     assert torch.equal(refined[known], lq[known])
 
