@@ -139,6 +139,8 @@ def decode(
         reason = reason_of(error)
         if not reason or reason.startswith('decoder error'):  # and a number: of libtiff
             reason = 'it is damaged'
+        if isinstance(error, MemoryError):
+            reason = 'it is damaged, or too large for the memory'
         raise ValueError(f'{name}: cannot be read as an image: {reason}') from None
 
 

@@ -231,7 +231,8 @@ def test_images_of_a_folder_by_their_stems(tmp_path):
         (ValueError('why'), 'why'),
         (OSError('decoder error -2'), 'it is damaged'),
         (OSError('an encoder error'), 'an encoder error'),
-        (MemoryError(), 'MemoryError'),
+        (MemoryError(), 'it is damaged, or too large for the memory'),
+        (KeyError(), 'it is damaged'),
     ],
 )
 def test_whatever_a_decoder_raises_is_one_line(monkeypatch, error, reason):
