@@ -182,7 +182,7 @@ def _replace(
         old = _samples(blocks[row, first:last] * table)
         new = old * (1 - share) + _mean(values, scale)
         # tables of damaged files hold zeros
-        coefficients = np.rint(_blocks(new) / np.maximum(table, 1))[hit - first]
+        coefficients = np.rint(_blocks(new) / np.where(table, table, 1))[hit - first]
         blocks[row, hit] = np.clip(coefficients, -LARGEST, LARGEST)
 
 
