@@ -488,12 +488,12 @@ def test_the_degradation_is_told_as_written(desk, photo, served, monkeypatch):
         )
 
     for values, wanted in [
-        ({}, ('auto', 32, 0)),
+        ({}, ('auto', 24, 0)),
         (
             {'kind': 'pix', 'block': 6, 'pool': 'centre', 'jpeg': 80},
-            ('pix:6:centre+jpeg:80', 32, 0),
+            ('pix:6:centre+jpeg:80', 24, 0),
         ),
-        ({'kind': 'blur', 'jpeg': ''}, ('blur:1.5', 32, 0)),
+        ({'kind': 'blur', 'jpeg': ''}, ('blur:1.5', 24, 0)),
         ({'kind': 'noise', 'noise': '7.5', 'context': 8}, ('noise:7.5', 8, 0)),
         ({'kind': 'text', 'text': 'pix:4:mean@1,2', 'feather': 3}, ('pix:4:mean@1,2', 8, 3)),
     ]:
