@@ -223,7 +223,7 @@ class Unfolded(Wrapping):
         """Go on from x (b, c, h, w) by plug and play, each image with its own levels."""
         told = equations.degradations
         levels = [refining_levels(d, self.passes) for d in told]
-        for number in range(max(map(len, levels))):
+        for number in range(max(map(len, levels), default=0)):
             rows = [row for row, own in enumerate(levels) if number < len(own)]
             noise = [Degradation('noise', sigma=levels[row][number]) for row in rows]
             z = self.unfold(x[rows].clamp(0, 1).to(mask.dtype), mask[rows], noise)[1]
