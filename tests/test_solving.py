@@ -13,6 +13,8 @@ from hmaca_arch.degradation import (
     pixels,
     solve,
 )
+from hmaca_arch.degradation import blur as blur_module
+from hmaca_arch.degradation.blur import find_blur
 from hmaca_arch.inference import Restorer
 
 W = torch.full((1, 1, 1, 1), 0.01, dtype=torch.float64)
@@ -200,3 +202,34 @@ def test_an_estimate_that_explains_all_but_rounding_is_left_as_it_is(rng):
     assert float(equations.least_w(clean + 0.1)) < 1e-4
     for other in (Degradation('noise', sigma=9), Degradation('blur', sigma=3, jpeg=75)):
         assert float(Equations(batch(y) / 255, batch(mask), [other]).least_w(clean)) == 0
+
+
+@pytest.mark.parametrize('edges', [(True,) * 4, (False,) * 4, (True, False, False, True)])
+def test_a_blurred_rectangle_is_solved_in_closed_form(rng, edges):
+    mask = torch.zeros(2, 1, 30, 26, dtype=torch.float64)
+    mask[0, :, 3:21, 5:25] = mask[1, :, 10:12, :] = 1
+    told = [Degradation('blur', sigma=sigma, edges=edges) for sigma in (0.8, 2.0)]
+    blur = find_blur(mask, told, torch.float64)
+    x = mask * torch.from_numpy(rng.normal(size=(2, 3, 30, 26)))
+    w = torch.tensor([1e-3, 1e-2], dtype=torch.float64).view(-1, 1, 1, 1)
+    product = mask * blur.adjoint(blur.holds * blur(x)) + w * x
+    assert torch.allclose(blur.inverse(product, w), x, atol=1e-9)
+
+
+@pytest.mark.parametrize('kernel', [None, Kernel.of(np.diag([1.0, 2, 1, 1, 1]))])
+def test_a_blurred_region_of_any_shape_takes_few_iterations(rng, kernel, monkeypatch):
+    """Without preconditioning it takes about 180."""
+    y, x = np.mgrid[:64, :64]
+    region = torch.from_numpy(np.hypot(y - 30, x - 34) < 22).float()[None, None]
+    kind = {'kernel': kernel, 'kind': 'kernel'} if kernel else {'kind': 'blur', 'sigma': 1.5}
+    told = [Degradation(**kind)]
+    image = torch.from_numpy(rng.uniform(size=(1, 3, 64, 64))).float()
+    asked = []
+    solver = blur_module.conjugate_gradients
+    monkeypatch.setattr(
+        blur_module,
+        'conjugate_gradients',
+        lambda apply, *rest: solver(lambda v: asked.append(1) or apply(v), *rest),
+    )
+    Equations(image, region, told).solve(image.flip(2), torch.full((1, 1, 1, 1), 1e-3))
+    assert 1 < len(asked) <= 60

@@ -34,6 +34,14 @@ class Operator(Protocol):
             laplacian: (h, w), the Laplacian's eigenvalues at these frequencies.
         """
 
+    def inverse(self, x: Tensor, w: Tensor) -> Tensor:
+        """Apply what is near (A'A + w)^-1, A with the rows that hold.
+
+        Args:
+            x: (b, c, h, w), 0 outside the region.
+            w: (b, 1, 1, 1).
+        """
+
 
 def mirrored(length: int, reach: int) -> np.ndarray:
     """Return the pixels at -reach .. length + reach - 1 of a line that is mirrored at its ends."""
@@ -73,14 +81,22 @@ def blur_matrix(
 class Blur(NamedTuple):
     """The Gaussian blurs of a batch, an `Operator`.
 
-    There are matrices along columns (b, h, h) and rows (b, w, w), which equations hold (b, 1, h,
-    w), and the sigmas (b, 1, 1, 1).
+    Attributes:
+        vertical: (b, h, h), along columns.
+        horizontal: (b, w, w), along rows.
+        holds: (b, 1, h, w), which equations hold.
+        sigma: (b, 1, 1, 1).
+        down: eigenvalues (b, h) and eigenvectors (b, h, h) of A'A along columns, between the
+            region's first row and its last one.
+        across: the same along rows.
     """
 
     vertical: Tensor
     horizontal: Tensor
     holds: Tensor
     sigma: Tensor
+    down: tuple[Tensor, Tensor]
+    across: tuple[Tensor, Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Blur (b, c, h, w)."""
@@ -93,6 +109,13 @@ class Blur(NamedTuple):
     def power(self, laplacian: Tensor) -> Tensor:
         """Return the squared gains, see `Operator`."""
         return torch.exp(-(self.sigma**2) * laplacian)
+
+    def inverse(self, x: Tensor, w: Tensor) -> Tensor:
+        """Apply (A'A + w)^-1, which is exact where the region is a rectangle."""
+        (rows, vertical), (columns, horizontal) = self.down, self.across
+        vertical, horizontal = vertical[:, None], horizontal[:, None]
+        gain = rows[:, None, :, None] * columns[:, None, None, :]
+        return vertical @ ((vertical.mT @ x @ horizontal) / (gain + w)) @ horizontal.mT
 
 
 def find_blur(mask: Tensor, degradations: Sequence[Degradation], dtype: torch.dtype) -> Blur:
@@ -108,9 +131,33 @@ def find_blur(mask: Tensor, degradations: Sequence[Degradation], dtype: torch.dt
     vertical, rows, horizontal, columns = (
         torch.from_numpy(np.stack(part)).to(mask.device) for part in zip(*parts)
     )
+    region = (mask > 0)[:, 0]
+    down = _decomposed(vertical, rows, region.any(dim=2), dtype)
+    across = _decomposed(horizontal, columns, region.any(dim=1), dtype)
     holds = (rows[:, None, :, None] & columns[:, None, None, :] & (mask > 0)).to(dtype)
     sigma = torch.tensor([d.sigma for d in degradations]).to(holds).view(-1, 1, 1, 1)
-    return Blur(vertical.to(dtype), horizontal.to(dtype), holds, sigma)
+    return Blur(vertical.to(dtype), horizontal.to(dtype), holds, sigma, down, across)
+
+
+def _decomposed(
+    matrix: Tensor, holds: Tensor, marked: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Decompose A'A along one side of the box of the region.
+
+    Args:
+        matrix: (b, n, n), the blur along this side.
+        holds: (b, n), which equations hold.
+        marked: (b, n), where the region has pixels.
+        dtype: of the results.
+
+    Returns:
+        The eigenvalues (b, n) and eigenvectors (b, n, n).
+    """
+    count = marked.cumsum(dim=1)
+    box = ((count > 0) & ((count < count[:, -1:]) | marked)).to(matrix)
+    inside = (box * holds)[:, :, None] * matrix * box[:, None]
+    values, vectors = torch.linalg.eigh(inside.mT @ inside)
+    return values.clamp(min=0).to(dtype), vectors.to(dtype)
 
 
 def conjugate_gradients(
@@ -166,16 +213,20 @@ class SolveBlur(torch.autograd.Function):
         ctx: Any, z: Tensor, y: Tensor, w: Tensor, region: Tensor, blur: Operator
     ) -> Tensor:
         """Solve by conjugate gradients; region (b, 1, h, w), the others as `Equations.solve`."""
-        tolerance = 1e-5 if z.dtype == torch.float32 else 1e-13
+        tolerance = 1e-6 if z.dtype == torch.float32 else 1e-13
 
-        def normal(x: Tensor) -> Tensor:
-            return region * blur.adjoint(blur.holds * blur(x)) + w * x
+        def solved(right: Tensor) -> Tensor:
+            return conjugate_gradients(
+                lambda x: region * blur.adjoint(blur.holds * blur(x)) + w * x,
+                region * right,
+                tolerance,
+                MOST,
+                lambda residual: region * blur.inverse(residual, w),
+            )
 
         x = torch.where(region > 0, z, y)
-        change = conjugate_gradients(
-            normal, region * blur.adjoint(blur.holds * (y - blur(x))), tolerance, MOST
-        )
-        ctx.normal, ctx.tolerance, ctx.region = normal, tolerance, region
+        change = solved(blur.adjoint(blur.holds * (y - blur(x))))
+        ctx.solved = solved
         ctx.save_for_backward(w, change)
         return x + change
 
@@ -183,6 +234,6 @@ class SolveBlur(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients of z and w."""
         w, change = ctx.saved_tensors
-        solved = conjugate_gradients(ctx.normal, ctx.region * gradients[0], ctx.tolerance, MOST)
+        solved = ctx.solved(gradients[0])
         of_w = -(solved * change).sum(dim=(1, 2, 3), keepdim=True)
         return w * solved, None, of_w, None, None

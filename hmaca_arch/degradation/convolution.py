@@ -46,6 +46,13 @@ class Convolution(NamedTuple):
         spread = torch.fft.irfft2(torch.fft.rfft2(whole) * self.spectrum.conj(), s=shape)
         return self.rows.mT @ spread @ self.columns
 
+    def inverse(self, x: Tensor, w: Tensor) -> Tensor:
+        """Apply the inverse where all equations hold, in an array that ends in zeros."""
+        height, width = x.shape[2:]
+        shape = len(self.rows), len(self.columns)
+        spectrum = torch.fft.rfft2(x, s=shape) / (self.spectrum.abs().square() + w)
+        return torch.fft.irfft2(spectrum, s=shape)[..., :height, :width]
+
     def power(self, laplacian: Tensor) -> Tensor:
         """Return the squared gains at the frequencies of a cosine transform, (b, 1, h, w).
 

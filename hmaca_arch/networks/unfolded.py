@@ -20,8 +20,9 @@ Deviations:
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
 * In evaluation more steps may follow, which nothing was trained for. Told noise, the same network
-  is a denoiser. It takes the place of the one in plug and play (Zhang et al., "Plug-and-Play Image
-  Restoration with Deep Denoiser Prior", TPAMI 2021, Eq. 6). A noisy region is denoised again.
+  is a denoiser of the region and what is near it. It takes the place of the one in plug and play
+  (Zhang et al., "Plug-and-Play Image Restoration with Deep Denoiser Prior", TPAMI 2021, Eq. 6). A
+  noisy region is denoised again.
 """
 
 import math
@@ -55,6 +56,7 @@ ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 REFINING = 24, 3  # first and last level of plug and play after the steps, in grey levels
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
+NEAR = 8  # pixels around the region that a pass looks at
 TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
 
 
@@ -121,6 +123,20 @@ def refining_levels(degradation: Degradation, passes: int) -> list[float]:
     return [float(level) for level in np.geomspace(*REFINING, passes)]
 
 
+@torch.compiler.disable
+def around(mask: Tensor, near: int) -> tuple[slice, ...]:
+    """Return the box of the masked pixels of (1, 1, h, w), grown by some pixels."""
+    rows, columns = ((mask > 0).any(dim=dim)[0, 0].nonzero() for dim in (3, 2))
+    return (
+        slice(None),
+        slice(None),
+        *(
+            slice(max(0, int(marked.min()) - near), int(marked.max()) + near + 1)
+            for marked in (rows, columns)
+        ),
+    )
+
+
 # The equations look at values to choose their way, which `torch.compile` cannot follow.
 @torch.compiler.disable
 def started(
@@ -146,7 +162,7 @@ class Unfolded(Wrapping):
             and may take the mask.
         steps: how often the network runs and the equation is solved, 1 to 16.
         passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Each takes
-            as long as a step. Noise takes one at most.
+            as long as a step on a smaller crop. Noise takes one at most.
 
     Raises:
         ValueError: a setting cannot work.
@@ -220,22 +236,34 @@ class Unfolded(Wrapping):
         return equations, x
 
     def refined(self, x: Tensor, mask: Tensor, equations: Equations) -> Tensor:
-        """Go on from x (b, c, h, w) by plug and play, each image with its own levels."""
-        told = equations.degradations
-        levels = [refining_levels(d, self.passes) for d in told]
-        for number in range(max(map(len, levels), default=0)):
-            rows = [row for row, own in enumerate(levels) if number < len(own)]
-            noise = [Degradation('noise', sigma=levels[row][number]) for row in rows]
-            z = self.unfold(x[rows].clamp(0, 1).to(mask.dtype), mask[rows], noise)[1]
-            x = x.index_copy(0, torch.tensor(rows, device=x.device), z.to(x.dtype))
-            solving = [row for row in rows if told[row].kind != 'noise']
-            if solving:
-                w = torch.ones_like(x[:, :1, :1, :1])
-                for row in solving:
-                    w[row] = TRUST * told[row].variance / levels[row][number] ** 2
+        """Go on from x (b, c, h, w) by plug and play, each image by itself."""
+        levels = [refining_levels(d, self.passes) for d in equations.degradations]
+        if not any(levels):
+            return x  # an exported graph may have any number of images
+        images = zip(x.split(1), equations.y.split(1), mask.split(1))
+        return torch.cat(
+            [
+                self.refine(*image, told, own)
+                for image, told, own in zip(images, equations.degradations, levels)
+            ]
+        )
+
+    def refine(
+        self, x: Tensor, y: Tensor, mask: Tensor, told: Degradation, levels: Sequence[float]
+    ) -> Tensor:
+        """Go on from x (1, c, h, w) by plug and play at some levels; y is the degraded image."""
+        if not levels or not bool((mask > 0).any()):
+            return x
+        box, equations = around(mask, NEAR), Equations(y, mask, [told])
+        for level in levels:
+            near = x[box].clamp(0, 1).to(mask.dtype)
+            denoised = self.unfold(near, mask[box], [Degradation('noise', sigma=level)])[1]
+            x = x.clone()
+            x[box] = denoised.to(x.dtype)
+            if told.kind != 'noise':
+                w = torch.full_like(x[:, :1, :1, :1], TRUST * told.variance / level**2)
                 with torch.autocast(x.device.type, enabled=False):
-                    solved = solve(equations, x, w)[solving]
-                x = x.index_copy(0, torch.tensor(solving, device=x.device), solved)
+                    x = solve(equations, x, w)
         return x
 
     def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:
