@@ -96,8 +96,11 @@ class Apart:
         opened._alloc_dct_component = (  # libjpeg leaves out what has no place
             lambda other: allocate(opened, other) if other == number else None
         )
-        with _with_library(self._library):
-            _load(opened)
+        try:
+            with _with_library(self._library):
+                _load(opened)
+        finally:
+            del opened._alloc_dct_component  # it holds the image, which would outlive its last use
 
     def write(self, path: Path, source: bytes) -> None:
         """Write a file of all channels, which were put away, with the library that is set."""

@@ -348,6 +348,9 @@ def test_only_one_channel_of_a_large_file_is_in_memory(tmp_path, monkeypatch):
     assert dead == [[True], [True] * 2, [True] * 3]
     assert jpeg_coefficients.write_coefficients(found, data)
     assert len(given) == 9 and max(map(sum, given)) == 1
+    opened = weakref.ref(found.opened)
+    del found
+    assert opened() is None
 
 
 def test_damage_in_a_large_file_is_an_error_too(tmp_path, monkeypatch):
