@@ -5,8 +5,8 @@ that touch no changed pixel keep their coefficients. The others are computed wit
 quantization tables and subsampling. Nothing is turned: the pixels are turned back to how the file
 stores them. The markers are copied.
 
-All coefficients of a large file are in memory at once. What was decoded does not have to be:
-`changes_of` takes out what is needed of it.
+All coefficients of a file are in memory at once, unless it is very large. What was decoded does not
+have to be: `changes_of` takes out what is needed of it.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,12 @@ import numpy as np
 from scipy import fft
 
 from hmaca_arch.files.images import UPRIGHT
-from hmaca_arch.files.jpeg_coefficients import digest_of, read_coefficients, write_coefficients
+from hmaca_arch.files.jpeg_coefficients import (
+    digest_of,
+    digest_of_channel,
+    read_coefficients,
+    write_coefficients,
+)
 from hmaca_arch.files.jpeg_markers import Frame, frame_of, is_rgb
 
 TURNED_BACK = {6: 8, 8: 6}  # orientation -> the one that undoes it, where it is another
@@ -92,22 +97,18 @@ def replace_blocks(source: bytes, changes: Changes) -> bytes:
     if not len(changes.values):
         return source
     sizes, rgb = scales(frame_of(source)), is_rgb(source)
-    found = read_coefficients(source)
+    found, meant = read_coefficients(source), []
     for number, scale in enumerate(sizes):
         weights = TO_YCBCR if len(sizes) == 3 and not rgb else np.eye(len(sizes))
         offset = 0 if number and not rgb else 128  # colours of YCbCr lie around 0
-        _replace(
-            found.channels[number],
-            found.tables[number],
-            changes,
-            number,
-            scale,
-            weights[number],
-            offset,
-        )
-    meant, result = digest_of(found), write_coefficients(found, source)
+        blocks, table = found.channels[number], found.tables[number]
+        _replace(blocks, table, changes, number, scale, weights[number], offset)
+        meant.append(digest_of_channel(blocks, table))
+        found.channels[number] = blocks
+        del blocks  # a large one is read again
+    result = write_coefficients(found, source)
     del found  # else it is in memory a second time
-    if digest_of(read_coefficients(result)) != meant:
+    if digest_of(read_coefficients(result)) != tuple(meant):
         raise ValueError('libjpeg wrote other blocks than it was given')
     return result
 

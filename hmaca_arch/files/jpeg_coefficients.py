@@ -1,7 +1,8 @@
 """Read and write what a JPEG file stores: blocks of 8x8 quantized coefficients.
 
 jpeglib does it, which has several libjpegs inside. Each of them holds all coefficients of a file
-once more while it reads or writes.
+once more while it reads or writes. Of a large file, only one channel is taken from it at a time,
+and the changed ones wait as gray JPEG files.
 """
 
 import contextlib
@@ -15,12 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hmaca_arch.files.jpeg_markers import PROGRESSIVE, frame_of, with_markers, without_markers
+from hmaca_arch.files.jpeg_markers import (
+    PROGRESSIVE,
+    frame_of,
+    joined,
+    with_markers,
+    without_markers,
+)
 from hmaca_arch.messages import how_to_install
 
 # Libraries inside jpeglib. Only mozjpeg's writes a progressive file of coefficients.
 READER, PROGRESSIVE_WRITER, OTHER_READER = 'turbo210', 'mozjpeg403', '9f'
 CHANNELS = ('Y', 'Cb', 'Cr')  # jpeglib's names, whatever the channels are
+LARGE = 10**9  # bytes of coefficients that are not held twice
+BLOCK = 128  # bytes
 
 _lock = threading.Lock()  # the library inside jpeglib is a setting of all the process
 
@@ -29,12 +38,13 @@ class Coefficients(NamedTuple):
     """What a JPEG file stores of its pixels.
 
     Attributes:
-        channels: of each (rows, columns, 8, 8) int16, quantized; may be changed in place.
+        channels: of each (rows, columns, 8, 8) int16, quantized; what is changed in one has to be
+            assigned to its place.
         tables: of each channel the quantization table (8, 8).
-        opened: jpeglib's image, which has the same arrays.
+        opened: jpeglib's image, which has the same arrays, unless it is large.
     """
 
-    channels: list[np.ndarray]
+    channels: 'list[np.ndarray] | Apart'
     tables: list[np.ndarray]
     opened: Any
 
@@ -45,6 +55,68 @@ class _Uncopied(np.ndarray):
     def astype(self, *args: Any, **more: Any) -> np.ndarray:  # type: ignore[override]
         """Convert, and copy only if the type is another."""
         return super().astype(*args, **{**more, 'copy': False})
+
+
+class Apart:
+    """The channels of a large file. Each is read where it is asked for: that takes longer."""
+
+    def __init__(self, opened: Any, library: str) -> None:
+        """Read nothing."""
+        self._opened, self._library = opened, library
+        self.changed: dict[int, bytes] = {}  # a gray JPEG file for each channel
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Read a channel of the file.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        self.load(number)
+        name = CHANNELS[number]
+        result = getattr(self._opened, name).view(_Uncopied)
+        setattr(self._opened, name, NOTHING)
+        return result
+
+    def __setitem__(self, number: int, blocks: np.ndarray) -> None:
+        """Put a changed channel away."""
+        import jpeglib
+
+        table = self._opened.qt[self._opened.quant_tbl_no[number]]
+        with _with_library(READER) as path:
+            gray = jpeglib.from_dct(Y=blocks, qt=table[None])
+            gray.write_dct(path, flags=['+OPTIMIZE_CODING'])
+            self.changed[number] = path.read_bytes()
+
+    def load(self, number: int | None = None) -> None:
+        """Let jpeglib read the tables and at most one channel."""
+        opened = self._opened
+        for other, name in enumerate(CHANNELS):
+            setattr(opened, name, None if other == number else NOTHING)
+        allocate = type(opened)._alloc_dct_component
+        opened._alloc_dct_component = (  # libjpeg leaves out what has no place
+            lambda other: allocate(opened, other) if other == number else None
+        )
+        try:
+            with _with_library(self._library):
+                _load(opened)
+        finally:
+            del opened._alloc_dct_component  # it holds the image, which would outlive its last use
+
+    def write(self, path: Path, source: bytes) -> None:
+        """Write a file of all channels, which were put away, with the library that is set."""
+        import jpeglib
+
+        opened = self._opened
+        kept = Path(path.parent, 'gray.jpg')
+        kept.write_bytes(self.changed[0])
+        first = jpeglib.read_dct(kept)
+        first.load()
+        opened.content, opened.Cb, opened.Cr = joined(source, self.changed), None, None
+        opened.Y, opened.load = first.Y.view(_Uncopied), lambda: None  # the others stay as they are
+        opened.write_dct(path, flags=['+OPTIMIZE_CODING'])
+
+
+NOTHING = np.zeros((0, 0, 8, 8), np.int16)
 
 
 def missing() -> str | None:
@@ -73,14 +145,34 @@ def read_coefficients(data: bytes, library: str = READER) -> Coefficients:
         path.write_bytes(without_markers(data))
         try:
             opened = jpeglib.read_dct(path)
-            opened.load()
         except OSError as error:
             raise ValueError(f'libjpeg cannot read its blocks: {error}') from None
-    names = CHANNELS[: len(opened.samp_factor)]
-    for name in names:
-        setattr(opened, name, getattr(opened, name).view(_Uncopied))
+        names = CHANNELS[: len(opened.samp_factor)]
+        is_large = len(names) > 1 and _size_of(opened) > LARGE
+        if not is_large:
+            _load(opened)
+    channels: list[np.ndarray] | Apart
+    if is_large:
+        channels = Apart(opened, library)
+        channels.load()
+    else:
+        for name in names:
+            setattr(opened, name, getattr(opened, name).view(_Uncopied))
+        channels = [getattr(opened, name) for name in names]
     tables = [opened.qt[number] for number in opened.quant_tbl_no]
-    return Coefficients([getattr(opened, name) for name in names], tables, opened)
+    return Coefficients(channels, tables, opened)
+
+
+def _size_of(opened: Any) -> int:
+    """Return how many bytes the coefficients of an image have."""
+    return BLOCK * sum(int(rows) * int(columns) for rows, columns in opened.block_dims)
+
+
+def _load(opened: Any) -> None:
+    try:
+        opened.load()
+    except OSError as error:
+        raise ValueError(f'libjpeg cannot read its blocks: {error}') from None
 
 
 def write_coefficients(found: Coefficients, source: bytes) -> bytes:
@@ -92,23 +184,36 @@ def write_coefficients(found: Coefficients, source: bytes) -> bytes:
     """
     library = PROGRESSIVE_WRITER if frame_of(source).marker == PROGRESSIVE else READER
     with _with_library(library) as path:
-        found.opened.write_dct(path, flags=['+OPTIMIZE_CODING'])
+        if isinstance(found.channels, Apart):
+            found.channels.write(path, source)
+        else:
+            found.opened.write_dct(path, flags=['+OPTIMIZE_CODING'])
         written = path.read_bytes()
     return with_markers(written, source)
 
 
-def digest_of(found: Coefficients, apart_from: Sequence[np.ndarray] | None = None) -> bytes:
-    """Return a digest of coefficients and tables: two sets of a large file need too much memory.
+def digest_of(
+    found: Coefficients, apart_from: Sequence[np.ndarray] | None = None
+) -> tuple[bytes, ...]:
+    """Return a digest of each channel: two sets of a large file need too much memory.
 
     Args:
         found: the coefficients.
         apart_from: (rows, columns) bool for each channel: blocks that do not count.
     """
-    none = [np.zeros((1, 8), bool)] * len(found.tables)
-    if apart_from is None:
-        apart_from = [np.zeros(one.shape[:2], bool) for one in found.channels]
-    tables = [table[None] for table in found.tables]
-    return digest([*found.channels, *tables], [*apart_from, *none])
+    areas = dict(enumerate(apart_from or ()))
+    return tuple(
+        digest_of_channel(found.channels[number], table, areas.get(number))
+        for number, table in enumerate(found.tables)
+    )
+
+
+def digest_of_channel(
+    blocks: np.ndarray, table: np.ndarray, apart_from: np.ndarray | None = None
+) -> bytes:
+    """Return a digest of a channel (rows, columns, 8, 8) and its quantization table (8, 8)."""
+    area = np.zeros(blocks.shape[:2], bool) if apart_from is None else apart_from
+    return digest([blocks, table[None]], [area, np.zeros((1, 8), bool)])
 
 
 def digest(arrays: Sequence[np.ndarray], apart_from: Sequence[np.ndarray]) -> bytes:

@@ -8,11 +8,11 @@ previews, a gain map, a short film.
 import mmap
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-EOI, SOS, COM = 0xD9, 0xDA, 0xFE
+EOI, SOS, COM, DHT, DQT = 0xD9, 0xDA, 0xFE, 0xC4, 0xDB
 APP = range(0xE0, 0xF0)
 JFIF, MORE_IMAGES, ADOBE = (0xE0, b'JFIF\0'), (0xE2, b'MPF\0'), (0xEE, b'Adobe')
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # these three are tables, and reserved
@@ -185,6 +185,31 @@ def with_markers(written: bytes, source: bytes) -> bytes:
     more = source[last.end :] if last.marker == EOI else b''
     result = b''.join([b'\xff\xd8', *markers(source), image])
     return _with_moved_images(result, source, last.end) + more if more else result
+
+
+def joined(source: bytes, grays: Mapping[int, bytes]) -> bytes:
+    """Return an image whose channels come from files of one channel each.
+
+    Args:
+        source: an image of these channels: its header and tables are taken.
+        grays: the baseline files, by the number of the channel.
+    """
+    parts = [b'\xff\xd8']
+    for one in segments(source):
+        if one.marker == DQT:
+            parts.append(source[one.start : one.end])
+        if one.marker in FRAMES:  # as baseline, or as what has more tables
+            kind = BASELINE if one.marker == BASELINE else EXTENDED
+            parts.append(bytes([0xFF, kind]) + source[one.start + 2 : one.end])
+    for number, component in enumerate(frame_of(source).components):
+        gray = grays[number]
+        (old,) = frame_of(gray).components
+        parts += [
+            _renumbered(gray[one.start : one.end], one.marker, {old.number: component.number})
+            for one in segments(gray)
+            if one.marker in (DHT, SOS)
+        ]
+    return b''.join([*parts, b'\xff\xd9'])
 
 
 def _is_said(segment: Segment) -> bool:

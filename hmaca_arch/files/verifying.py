@@ -5,6 +5,9 @@ OpenCV and tifffile read both files. JPEG files of which blocks were replaced: j
 """
 
 import io
+import math
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +23,16 @@ from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, orientation_of
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, only_pixels, transparent_colour
-from hmaca_arch.files.png_strips import is_in_strips, without_pixels
+from hmaca_arch.files.png_strips import is_in_strips, size_of_png, without_pixels
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import ASSOCIATED, UNKNOWN, from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
 ROWS = 256
 COPIED = 1 << 26  # bytes of the largest PNG of which libpng, which prints, sees the pixels only
+LARGE = 1 << 29  # bytes of pixels of which no two images are in memory
+# How many channels OpenCV makes of a PNG's colour types.
+OPENCV_CHANNELS = {b'\0': 1, b'\2': 3, b'\3': 3, b'\4': 4, b'\6': 4}
 
 
 class Seen(NamedTuple):
@@ -43,15 +49,64 @@ class Seen(NamedTuple):
     associated: bool = False
 
 
-def see(data: bytes) -> Seen | None:
-    """Read an image file with tifffile or OpenCV; None if neither can."""
+class OnDisk:
+    """Pixels (h, w, c) in a file without a name, of which some rows are read at a time."""
+
+    def __init__(self, pixels: np.ndarray, folder: Path) -> None:
+        """Write them.
+
+        Raises:
+            OSError: it cannot be done.
+        """
+        self.shape, self.dtype = pixels.shape, pixels.dtype
+        self._row = pixels[:1].nbytes
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        for rows in _parts(len(pixels)):
+            self._file.write(np.ascontiguousarray(pixels[rows]).data)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Read rows that follow each other."""
+        first, last, _ = rows.indices(len(self))
+        result = np.empty((max(last - first, 0), *self.shape[1:]), self.dtype)
+        self._file.seek(first * self._row)
+        if self._file.readinto(result.data) != result.nbytes:  # type: ignore[attr-defined]
+            raise OSError('the temporary file is cut short')
+        return result
+
+
+Rows = np.ndarray | OnDisk
+
+
+def set_aside(pixels: np.ndarray, folder: Path) -> Rows:
+    """Put large pixels on disk, so that others fit into memory; return them where it is full."""
+    if pixels.nbytes <= LARGE:
+        return pixels
+    try:
+        return OnDisk(pixels, folder)
+    except OSError:
+        return pixels
+
+
+def see(data: bytes, path: Path | None = None) -> Seen | None:
+    """Read an image file with tifffile or OpenCV; None if neither can.
+
+    Args:
+        data: what it holds.
+        path: where it is; a large PNG then takes half the memory.
+    """
     if data[:4] in TIFF_MARKS:
         return _see_tiff(data)
     if data.startswith(b'BM') and data[28:30] == b'\x10\0':
         return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
-    pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
+    pixels = None if path is None else _large_png(path, data, as_stored)
+    if pixels is None:
+        alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
+        pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
     if pixels is None:
         return None
     pixels = np.atleast_3d(pixels)
@@ -64,6 +119,25 @@ def see(data: bytes) -> Seen | None:
     if data.startswith(b'GIF') and pixels.shape[2] == 4:
         _set_hidden_colour(pixels, data)
     return Seen(pixels, 'OpenCV')
+
+
+def _large_png(path: Path, data: bytes, flags: int) -> np.ndarray | None:
+    """Let OpenCV decode a large PNG into an array of numpy's: its own would be copied.
+
+    Returns:
+        None if it is no such file, or this OpenCV is too old for it or cannot read the file.
+    """
+    if not data.startswith(PNG) or data[25:26] not in OPENCV_CHANNELS:
+        return None
+    width, height = size_of_png(data)
+    shape = height, width, OPENCV_CHANNELS[data[25:26]]
+    kind = np.dtype(np.uint16 if data[24] == 16 else np.uint8)
+    if math.prod(shape) * kind.itemsize <= LARGE:
+        return None
+    try:
+        return cv2.imread(str(path), np.empty(shape, kind), flags)
+    except (cv2.error, TypeError):
+        return None
 
 
 def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
@@ -123,7 +197,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray | None:
 
 
 def verify(
-    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
+    path: Path, source: Path, before: StoredImage, intended: Rows, mask: np.ndarray
 ) -> list[str]:
     """Read a written file back and prove it.
 
@@ -148,9 +222,9 @@ def verify(
     return notes
 
 
-def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[str]:
+def _verify_pixels(path: Path, intended: Rows, mask: np.ndarray) -> list[str]:
     data, notes = read_file(path), []
-    seen = see(data)
+    seen = see(data, path)
     if seen is None:
         seen = Seen(pillow_reads(data, path), 'Pillow')
         notes = [f'{path.name} was read back by the library that wrote it; no other here reads it']
@@ -161,7 +235,7 @@ def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[s
             f'{path}: not verified: {seen.library} read {seen.pixels.shape} {seen.pixels.dtype}, '
             f'expected {intended.shape} {intended.dtype}'
         )
-    change = largest_change(intended, found, mask)
+    change = max(largest_change(intended[at], found[at], mask[at]) for at in _parts(len(found)))
     if change:
         raise ValueError(
             f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
@@ -171,19 +245,22 @@ def _verify_pixels(path: Path, intended: np.ndarray, mask: np.ndarray) -> list[s
     return notes
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+def _equal(one: np.ndarray, other: Rows) -> bool:
     """Compare pixels (h, w, c), some rows at a time; NaN equals NaN."""
-    return all(
-        np.array_equal(one[top : top + ROWS], other[top : top + ROWS], other.dtype.kind == 'f')
-        for top in range(0, len(one), ROWS)
-    )
+    nan = other.dtype.kind == 'f'
+    return all(np.array_equal(one[rows], other[rows], nan) for rows in _parts(len(one)))
+
+
+def _parts(height: int) -> Iterator[slice]:
+    """Yield some rows after the other."""
+    return (slice(top, top + ROWS) for top in range(0, height, ROWS))
 
 
 def _verify_against_source(
-    path: Path, source: Path, before: StoredImage, intended: np.ndarray, mask: np.ndarray
+    path: Path, source: Path, before: StoredImage, intended: Rows, mask: np.ndarray
 ) -> list[str]:
     """Compare with the source, as another library reads it."""
-    seen = None if before.mode in CONVERTED else see(read_file(source))
+    seen = None if before.mode in CONVERTED else see(read_file(source), source)
     if seen is None or seen.pixels.dtype != intended.dtype:
         return ['the input was read by one library alone; no other here reads it']
     turned = UPRIGHT.get(before.orientation, lambda as_is: as_is)(seen.pixels)
@@ -195,8 +272,7 @@ def _verify_against_source(
         )
     allowed = DECODERS_APART if before.format in LOSSY else int(seen.associated)
     change: int | float = 0
-    for top in range(0, len(pixels), ROWS):
-        rows = slice(top, top + ROWS)
+    for rows in _parts(len(pixels)):
         written = _multiplied(intended[rows]) if seen.associated else intended[rows]
         change = max(change, largest_change(pixels[rows], written, mask[rows]))
     if change > allowed:

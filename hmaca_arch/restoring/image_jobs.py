@@ -17,6 +17,7 @@ from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.files.reading import open_file, read_file
 from hmaca_arch.files.tiff_layout import Layout
 from hmaca_arch.files.tiff_strips import read_part
+from hmaca_arch.files.verifying import set_aside, verify
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.patches import Patch, pixels_seen
@@ -77,8 +78,8 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
         return _copy(job, [*doubts, *done.notes])
     regions, notes = done.regions, [*image.notes, *doubts, *done.notes]
     if layout is not None:
-        before = image.pixels[done.box.area]
-        stored = store_pieces(job, request, layout, before, done, mask)
+        read = image.pixels[done.box.area]
+        stored = store_pieces(job, request, layout, read, done, mask)
     elif keeps_blocks(job.image, job.output, image, request.quality):
         source, corner = read_file(job.image), (done.box.top, done.box.left)
         changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
@@ -89,7 +90,14 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     else:
         inside = mask[done.box.area]
         change = largest_change(image.pixels[done.box.area], done.pixels, inside)
-        stored = store(job, request, _restored(job, request, image, done, mask), change, mask)
+        restored = _restored(job, request, image, done, mask)
+        del image, done
+        stored = store(job, request, restored, change)
+        if request.verify:
+            meant = set_aside(restored.pixels, job.output.parent)
+            before = restored._replace(pixels=restored.pixels[:0].copy())
+            del restored  # the pixels that are read back need as much
+            stored.notes.extend(verify(job.output, job.image, before, meant, mask))
     status = DONE if regions else COPIED
     notes += stored.notes
     return _entry(status, job, regions, seconds, stored, request.verify, notes)

@@ -22,7 +22,6 @@ from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff_layout import Layout, layout_of
 from hmaca_arch.files.tiff_strips import write_part
 from hmaca_arch.files.tiff_verifying import verify_part
-from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 
@@ -44,9 +43,7 @@ class Stored(NamedTuple):
     may_change: Sequence[tuple[int, int, int, int]] | None = None
 
 
-def store(
-    job: Job, request: Request, restored: StoredImage, change: int | float, mask: np.ndarray
-) -> Stored:
+def store(job: Job, request: Request, restored: StoredImage, change: int | float) -> Stored:
     """Write a restored image.
 
     Args:
@@ -54,15 +51,12 @@ def store(
         request: how.
         restored: what was read, with the restored pixels.
         change: the largest change outside the mask.
-        mask: (h, w), 0 = keep.
 
     Raises:
-        OSError, ValueError: it was not written, or could not be verified.
+        OSError, ValueError: it was not written.
     """
     notes = [*job.notes, *said_of_loss(job.image, job.output, restored, request.quality)]
     write_image(job.output, restored, request.quality)
-    if request.verify:
-        notes += verify(job.output, job.image, restored, restored.pixels, mask)
     return Stored(change, notes)
 
 

@@ -323,6 +323,49 @@ def test_the_pixels_are_freed_before_the_coefficients_are_read(run, monkeypatch)
     assert seen == [[True, True]] * 2
 
 
+def test_only_one_channel_of_a_large_file_is_in_memory(tmp_path, monkeypatch):
+    """jpeglib is given a place for one at most, when it reads, and one when it writes."""
+    data, given = put(tmp_path / 'in.jpg'), []
+    monkeypatch.setattr(jpeg_coefficients, 'LARGE', 0)
+
+    def note(work):
+        def noted(*paths, **arguments):
+            given.append([arguments[name] is not None for name in jpeg_coefficients.CHANNELS])
+            return work(*paths, **arguments)
+
+        return noted
+
+    for name in ('read_jpeg_dct', 'write_jpeg_dct'):
+        monkeypatch.setattr(CJpegLib, name, note(getattr(CJpegLib, name)))
+    found = jpeg_coefficients.read_coefficients(data)
+    read, dead = [], []
+    for number in range(3):
+        blocks = found.channels[number]
+        read.append(weakref.ref(blocks.base))
+        found.channels[number] = blocks
+        del blocks
+        dead.append([one() is None for one in read])
+    assert dead == [[True], [True] * 2, [True] * 3]
+    assert jpeg_coefficients.write_coefficients(found, data)
+    assert len(given) == 9 and max(map(sum, given)) == 1
+    opened = weakref.ref(found.opened)
+    del found
+    assert opened() is None
+
+
+def test_damage_in_a_large_file_is_an_error_too(tmp_path, monkeypatch):
+    data = put(tmp_path / 'in.jpg')
+    monkeypatch.setattr(jpeg_coefficients, 'LARGE', 0)
+    found = jpeg_coefficients.read_coefficients(data)
+
+    def fails(*_, **arguments):
+        raise OSError('no')
+
+    monkeypatch.setattr(CJpegLib, 'read_jpeg_dct', fails)
+    with pytest.raises(ValueError, match='libjpeg cannot read its blocks: no'):
+        found.channels[1]
+
+
 def test_coefficients_are_written_without_a_copy(tmp_path, monkeypatch):
     """jpeglib converts what it is given to int16, which is int16 already."""
     data, given = put(tmp_path / 'in.jpg'), []

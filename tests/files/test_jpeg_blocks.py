@@ -14,7 +14,7 @@ import pytest
 from picture_writers import exif_of, saved
 from PIL import Image, ImageCms
 
-from hmaca_arch.files import jpeg_markers
+from hmaca_arch.files import jpeg_coefficients, jpeg_markers
 from hmaca_arch.files.image_files import image_of
 from hmaca_arch.files.jpeg_blocks import Changes, boxes_of, changes_of, replace_blocks
 from hmaca_arch.files.jpeg_verifying import verify_blocks
@@ -116,11 +116,19 @@ def psnr(found: np.ndarray, meant: np.ndarray) -> float:
     return 10 * np.log10(255**2 / np.square(found.astype(float) - meant).mean())
 
 
+@pytest.mark.parametrize('large', [False, True])
 @pytest.mark.parametrize('kind', KINDS)
-def test_all_blocks_that_do_not_touch_the_region_are_the_same_numbers(kind, tmp_path):
+def test_all_blocks_that_do_not_touch_the_region_are_the_same_numbers(
+    kind, large, tmp_path, monkeypatch
+):
+    """Of a large file too, whose channels are read and written one by one."""
     data = KINDS[kind]
+    if large:
+        at_once, _, _ = replace(data, *AREAS)
+        monkeypatch.setattr(jpeg_coefficients, 'LARGE', 0)
     turn = int(kind[-1]) if 'orientation' in kind else 1
     done, before, meant = replace(data, *AREAS)
+    assert not large or done.data == at_once.data
     old, new = coefficients(data, tmp_path), coefficients(done.data, tmp_path)
     inside = stored((before != meant).any(axis=2), turn)
     with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(done.data)) as result:

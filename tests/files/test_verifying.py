@@ -160,7 +160,7 @@ def test_what_no_other_library_reads_is_said(tmp_path, monkeypatch):
     source.write_bytes(saved(PIXELS))
     before = read_image(source)
     shutil.copy(source, path)
-    monkeypatch.setattr(verifying, 'see', lambda data: None)
+    monkeypatch.setattr(verifying, 'see', lambda *_: None)
     assert verify(path, source, before, PIXELS, MASK) == [
         'out.png was read back by the library that wrote it; no other here reads it',
         'the input was read by one library alone; no other here reads it',
@@ -193,6 +193,64 @@ def test_large_images_are_compared_strip_by_strip(tmp_path):
         verify(path, source, before, tall, mask)
     with pytest.raises(ValueError, match='OpenCV sees other pixels'):
         verify(path, source, before, changed, mask)
+
+
+@pytest.mark.parametrize('rows', [1, 2, 4, 256])
+@pytest.mark.parametrize('folder', ['.', 'missing'])
+def test_large_pixels_wait_on_disk(tmp_path, monkeypatch, rows, folder):
+    """They are the same in any rows; without a place on disk they stay in memory."""
+    assert verifying.set_aside(PIXELS, tmp_path) is PIXELS
+    monkeypatch.setattr(verifying, 'ROWS', rows)
+    monkeypatch.setattr(verifying, 'LARGE', PIXELS.nbytes - 1)
+    kept = verifying.set_aside(PIXELS[:, ::-1], tmp_path / folder)
+    assert isinstance(kept, verifying.OnDisk) == (folder == '.')
+    assert len(kept) == 23 and kept.shape == PIXELS.shape and kept.dtype == np.uint8
+    for part in (slice(0, 23), slice(5, 9), slice(20, 999), slice(3, 3), slice(22, 23)):
+        assert np.array_equal(kept[part], PIXELS[:, ::-1][part])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('depth', [np.uint8, np.uint16])
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_large_files_are_decoded_in_place(tmp_path, monkeypatch, depth, channels):
+    """What OpenCV reads of a file is what it reads of its bytes; every change is found."""
+    pixels = RNG.integers(0, np.iinfo(depth).max, (9, 7, channels), depth)
+    source, path = tmp_path / 'in.png', tmp_path / 'out.png'
+    write_image(source, StoredImage(pixels, None, None, []))
+    before, data = read_image(source), source.read_bytes()
+    plain = see(data).pixels
+    mask = MASK[:9, :7]
+    meant = restored(pixels)
+    monkeypatch.setattr(verifying, 'LARGE', 1)
+    monkeypatch.setattr(verifying.cv2, 'imdecode', None)
+    assert np.array_equal(see(data, source).pixels, plain)
+    kept = verifying.set_aside(meant, tmp_path)
+    write_image(path, before._replace(pixels=meant))
+    assert verify(path, source, before, kept, mask) == []
+    for place, message in (((8, 1), 'by up to'), ((4, 4), 'restored pixels are not')):
+        other = meant.copy()
+        other[(*place, -1)] ^= 1
+        write_image(path, before._replace(pixels=other))
+        with pytest.raises(ValueError, match=message):
+            verify(path, source, before, kept, mask)
+    for row in (0, 8):
+        other = pixels.copy()
+        other[row, 1, 0] ^= 1
+        write_image(path, before._replace(pixels=meant))
+        write_image(source, before._replace(pixels=other))
+        with pytest.raises(ValueError, match='OpenCV sees other pixels'):
+            verify(path, source, before, kept, mask)
+
+
+def test_an_old_opencv_decodes_large_files_too(tmp_path, monkeypatch):
+    def refuse(*_) -> None:
+        raise TypeError
+
+    write_image(tmp_path / 'a.png', StoredImage(PIXELS, None, None, []))
+    monkeypatch.setattr(verifying, 'LARGE', 1)
+    monkeypatch.setattr(verifying.cv2, 'imread', refuse)
+    data = (tmp_path / 'a.png').read_bytes()
+    assert np.array_equal(see(data, tmp_path / 'a.png').pixels, PIXELS)
 
 
 def test_what_opencv_reads_of_each_kind_is_what_we_read(tmp_path):
@@ -316,7 +374,7 @@ def test_the_source_is_compared_rows_by_rows(tmp_path, monkeypatch, rows, associ
     def compared(place, value) -> str:
         changed = stored.copy()
         changed[place] = value
-        monkeypatch.setattr(verifying, 'see', lambda _: verifying.Seen(changed, 'it', associated))
+        monkeypatch.setattr(verifying, 'see', lambda *_: verifying.Seen(changed, 'it', associated))
         try:
             verifying._verify_against_source(Path('o'), source, before, pixels, mask)
         except ValueError as error:
@@ -339,7 +397,7 @@ def test_how_far_decoders_may_be_apart(tmp_path, monkeypatch, kind, allowed):
     before = StoredImage(pixels, None, None, [], mode='RGB', format=kind)
     for apart in (0, allowed, allowed + 1):
         seen = verifying.Seen(pixels + np.uint8(apart), 'it')
-        monkeypatch.setattr(verifying, 'see', lambda _, seen=seen: seen)
+        monkeypatch.setattr(verifying, 'see', lambda *_, seen=seen: seen)
         arguments = Path('o'), tmp_path / 'a', before, pixels, mask
         if apart <= allowed:
             assert verifying._verify_against_source(*arguments) == []
@@ -348,7 +406,7 @@ def test_how_far_decoders_may_be_apart(tmp_path, monkeypatch, kind, allowed):
                 verifying._verify_against_source(*arguments)
     alone = ['the input was read by one library alone; no other here reads it']
     deep = verifying.Seen(pixels.astype(np.uint16), 'it')
-    monkeypatch.setattr(verifying, 'see', lambda _: deep)
+    monkeypatch.setattr(verifying, 'see', lambda *_: deep)
     assert verifying._verify_against_source(*arguments) == alone
     for mode in ('CMYK', 'LAB', 'YCbCr'):
         converted = (*arguments[:2], before._replace(mode=mode), *arguments[3:])

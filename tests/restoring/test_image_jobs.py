@@ -1,11 +1,14 @@
 """What the report says about a file that was written."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hmaca_arch.files import verifying
+from hmaca_arch.files.image_files import write_image
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.restoring import image_jobs
 from hmaca_arch.restoring.image_jobs import restore_file
@@ -76,6 +79,41 @@ def test_restored_pixels_take_their_place(writeable, kind, boxes, opaque):
     with_mask = job._replace(mask=Path('m.png'))
     image = StoredImage(np.full((6, 7, 4), 9, np.uint16), None, None, [])
     assert image_jobs._restored(with_mask, asked, image, done, mask).pixels[2, 3, 3] == 50
+
+
+def test_large_pixels_are_not_in_memory_while_others_are_read_back(tmp_path, monkeypatch):
+    pixels, mask = np.full((6, 7, 3), 9, np.uint16), np.zeros((6, 7), np.uint8)
+    mask[2, 3] = 255
+    job = Job(*(tmp_path / f'{name}.png' for name in ('in', 'mask', 'out')))
+    write_image(job.image, StoredImage(pixels, None, None, []))
+    Image.fromarray(mask).save(job.mask)
+    seen, reads, proves = [], image_jobs.read_image, image_jobs.verify
+
+    def read(*arguments):
+        image = reads(*arguments)
+        seen.append(weakref.ref(image.pixels))
+        return image
+
+    def verify(*arguments):
+        seen.append(seen[0]() is None)
+        return proves(*arguments)
+
+    class Restorer:
+        """Makes one pixel darker."""
+
+        def patch(self, given, *_, **settings):
+            done = given[2:3, 3:4] // 2
+            return Patch(Box(2, 3, 3, 4), done, [Region(Box(2, 3, 3, 4), Box(0, 0, 6, 7))], [])
+
+    monkeypatch.setattr(verifying, 'LARGE', 1)
+    monkeypatch.setattr(image_jobs, 'read_image', read)
+    monkeypatch.setattr(image_jobs, 'verify', verify)
+    settings = {'context': 2}
+    asked = request(verify=True, settings=settings)
+    assert restore_file(job, Restorer(), asked, print)['verified'] is True
+    assert seen[1:] == [True]
+    pixels[2, 3] = 4
+    assert np.array_equal(reads(job.output, 99).pixels, pixels)
 
 
 def test_a_gif_gets_colours_that_fit(monkeypatch):
