@@ -127,6 +127,29 @@ def test_truncated_files_are_refused_by_name(picture, kind):
         assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('quality', [20, 95])
+@pytest.mark.parametrize(
+    'settings', [{}, {'progressive': True}, {'restart_marker_rows': 1}, {'subsampling': 0}]
+)
+def test_a_jpeg_whose_scan_ends_early_is_refused_though_it_has_an_end(picture, settings, quality):
+    data = saved(picture, 'JPEG', quality=quality, **settings)
+    comment = b'\xff\xfe\0\4hi'
+    for sound in (
+        data,
+        data + b'more',
+        data[:-2] + b'\xff' + data[-2:],
+        data[:2] + comment + data[2:],
+    ):
+        decode_image(sound, 'a')
+    scan = data.rindex(b'\xff\xda') + 14
+    for missing in (1, 2, 3, 10, (len(data) - scan) // 2):
+        cut = data[: len(data) - 2 - missing].rstrip(b'\xff')
+        with pytest.raises(
+            ValueError, match='^a: cannot be .*it is damaged: coded pixels are missing'
+        ):
+            decode_image(cut + data[-2:], 'a')
+
+
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')
 def test_truncated_16_bit_files_are_refused(picture):
     for ending in ('.png', '.tif'):
