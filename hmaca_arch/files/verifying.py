@@ -17,6 +17,7 @@ from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, orientation_of, take_xmp
+from hmaca_arch.files.opencv import imdecode
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, only_pixels, transparent_colour
@@ -51,7 +52,7 @@ def see(data: bytes) -> Seen | None:
         return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
-    pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
+    pixels = imdecode(alone, as_stored)
     if pixels is None:
         return None
     pixels = np.atleast_3d(pixels)
