@@ -50,6 +50,8 @@ def see(data: bytes) -> Seen | None:
         return _see_tiff(data)
     if data.startswith(b'BM') and data[28:30] == b'\x10\0':
         return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
+    if data.startswith(b'GIF') and _is_partial_gif(data):
+        return None  # OpenCV fills the rest with another colour than viewers and Pillow
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
     pixels = imdecode(alone, as_stored)
@@ -65,6 +67,12 @@ def see(data: bytes) -> Seen | None:
     if data.startswith(b'GIF') and pixels.shape[2] == 4:
         _set_hidden_colour(pixels, data)
     return Seen(pixels, 'OpenCV')
+
+
+def _is_partial_gif(data: bytes) -> bool:
+    """Tell whether the first frame of a GIF is smaller than its screen."""
+    with open_image(data, '', max_pixels=UNLIMITED) as image:
+        return image.tile[0][1] != (0, 0, *image.size)  # type: ignore[attr-defined]
 
 
 def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:
