@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from hmaca_arch.messages import stderr_descriptor
-
 STATUS = 130  # of a process that Ctrl-C ended, as shells have it
 # After any of these, one Ctrl-C is already the second.
 STOPS = {signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGUSR1', signal.SIGTERM)}
@@ -143,9 +141,7 @@ def leave(status: int, line: str = '') -> NoReturn:
             for child in processes.active_children():
                 child.kill()
     # In a thread, as whoever reads stderr may have stopped reading.
-    teller = threading.Thread(
-        target=os.write, args=(stderr_descriptor(), line.encode()), daemon=True
-    )
+    teller = threading.Thread(target=os.write, args=(2, line.encode()), daemon=True)
     with suppress(RuntimeError):
         teller.start()
         teller.join(1)

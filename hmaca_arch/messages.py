@@ -10,9 +10,7 @@ import logging
 import os
 import re
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, TextIO
 
@@ -22,9 +20,6 @@ UNPRINTABLE = re.compile(
     '[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
 )
 LONGEST_NAME, LONGEST_LINE = 400, 4000
-
-_stderr_lock = threading.RLock()
-_stderr = 2  # the descriptor
 
 
 def printable(name: Any) -> str:
@@ -57,38 +52,10 @@ def say(text: str, file: TextIO | None = None) -> None:
         OSError: stdout cannot be written, for example to a full disk.
     """
     stream = file or sys.stdout
-    with _stderr_lock if stream is sys.stderr else nullcontext():
-        try:
-            print(printable_lines(text), file=stream, flush=True)
-        except OSError as error:
-            _refused(stream, error)
-
-
-@contextmanager
-def without_stderr() -> Iterator[None]:
-    """Let what C libraries print on stderr lead nowhere. What is said meanwhile waits."""
-    global _stderr
-    with _stderr_lock:
-        try:
-            kept = os.dup(2)
-        except OSError:  # it is closed
-            yield
-            return
-        before, _stderr = _stderr, kept if _stderr == 2 else _stderr
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            _stderr = before
-            os.close(kept)
-
-
-def stderr_descriptor() -> int:
-    """Return the number of stderr, for a process that ends at once."""
-    return _stderr
+    try:
+        print(printable_lines(text), file=stream, flush=True)
+    except OSError as error:
+        _refused(stream, error)
 
 
 def complete_streams() -> None:

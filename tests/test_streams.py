@@ -4,15 +4,11 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 
-import cv2
-import numpy as np
 import pytest
 from conftest import command_line, environment
 
 from hmaca_arch import messages
-from hmaca_arch.files.opencv import imdecode
 
 HELP = ['--help'], ['--version']
 
@@ -71,37 +67,6 @@ def test_no_file_gets_the_number_of_a_stream():
     for closed in ('<&- >&- 2>&-', '2>&-', '>&-'):
         command = ['bash', '-c', f'"$@" {closed}', 'bash', sys.executable, '-c', code]
         assert subprocess.run(command, env=environment()).returncode == 0
-
-
-def test_what_libraries_print_leads_nowhere_and_what_is_said_waits(capfd):
-    image = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
-    data = cv2.imencode('.jpg', image)[1].tobytes()
-    extraneous = data[:-2] + bytes(range(100)) + data[-2:]
-    assert imdecode(extraneous).shape == image.shape
-    assert not capfd.readouterr().err
-    cv2.imdecode(np.frombuffer(extraneous, np.uint8), cv2.IMREAD_COLOR)
-    assert 'extraneous bytes' in capfd.readouterr().err  # or this test would prove nothing
-    with messages.without_stderr():
-        os.write(2, b'printed\n')
-        os.write(messages.stderr_descriptor(), b'at once\n')
-        said = threading.Thread(target=messages.say, args=('said', sys.stderr))
-        said.start()
-        said.join(0.05)
-        assert said.is_alive()
-    said.join()
-    assert capfd.readouterr().err == 'at once\nsaid\n' and messages.stderr_descriptor() == 2
-
-
-def test_libraries_decode_where_stderr_is_closed():
-    code = (
-        'import os; from hmaca_arch import messages\n'
-        'with messages.without_stderr(): pass\n'
-        'os.close(2)\n'
-        'with messages.without_stderr(): pass\n'
-        'print("x")'
-    )
-    done = subprocess.run([sys.executable, '-c', code], env=environment(), capture_output=True)
-    assert done.stdout == b'x\n'
 
 
 def test_windows_says_it_with_another_number(tmp_path):

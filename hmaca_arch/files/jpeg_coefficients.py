@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmaca_arch.files.jpeg_markers import PROGRESSIVE, frame_of, with_markers, without_markers
-from hmaca_arch.messages import how_to_install, without_stderr
+from hmaca_arch.messages import how_to_install
 
 # Libraries inside jpeglib. Only mozjpeg's writes a progressive file of coefficients.
 READER, PROGRESSIVE_WRITER, OTHER_READER = 'turbo210', 'mozjpeg403', '9f'
@@ -57,12 +57,7 @@ def _with_library(name: str) -> Iterator[Path]:
     """Let jpeglib use one of its libraries, and give it a place for a file."""
     import jpeglib  # an extra
 
-    with (
-        tempfile.TemporaryDirectory(prefix='hmaca') as folder,
-        _lock,
-        jpeglib.version(name),
-        without_stderr(),
-    ):
+    with tempfile.TemporaryDirectory(prefix='hmaca') as folder, _lock, jpeglib.version(name):
         yield Path(folder, 'image.jpg')
 
 

@@ -3,10 +3,10 @@
 import contextlib
 import io
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from hmaca_arch.files.opencv import imdecode
 from hmaca_arch.files.png import PNG, transparent_colour, with_alpha_of
 from hmaca_arch.files.png_strips import decode_strips, is_in_strips
 from hmaca_arch.files.tiff import (
@@ -82,7 +82,7 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
 
 def _deep_pixels(image: Image.Image, data: bytes) -> np.ndarray:
     """Decode 16 bits by OpenCV; Pillow reduces colours to 8."""
-    pixels = imdecode(data)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError(CANNOT_DECODE)
     pixels = swap_red_and_blue(np.atleast_3d(pixels))

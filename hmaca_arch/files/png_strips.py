@@ -9,9 +9,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
-from hmaca_arch.files.opencv import imdecode
 from hmaca_arch.files.png import COLOUR_TYPES, HEADER, PNG, Chunk, chunks, places
 
 STRIP = 1 << 22  # bytes that are decoded at once
@@ -105,7 +105,8 @@ def _decoded(filtered: bytes, width: int, height: int, kind: bytes) -> np.ndarra
     header = struct.pack('>II', width, height) + kind + bytes(3)
     packed = zlib.compress(filtered, 0)
     file = [Chunk(b'IHDR', header), Chunk(b'IDAT', packed), Chunk(b'IEND', b'')]
-    pixels = imdecode(PNG + b''.join(chunk.packed() for chunk in file))
+    buffer = np.frombuffer(PNG + b''.join(chunk.packed() for chunk in file), np.uint8)
+    pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     if pixels is None or 8 * pixels.itemsize != kind[0]:
         raise ValueError('OpenCV cannot decode it')
     # OpenCV has BGR, and makes four channels of gray and alpha

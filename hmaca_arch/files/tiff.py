@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from PIL import TiffImagePlugin
 
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import TIFF_MARKS
 from hmaca_arch.files.metadata import exif_tags
-from hmaca_arch.files.opencv import imdecode
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
@@ -139,7 +139,7 @@ def decode_float(data: bytes) -> np.ndarray:
     )
     if any(start + count > len(data) for start, count in places):
         raise OSError('the file is cut short')
-    pixels = imdecode(data)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.float32:
         raise OSError(CANNOT_DECODE)
     pixels = swap_red_and_blue(np.atleast_3d(pixels))

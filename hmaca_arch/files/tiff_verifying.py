@@ -12,7 +12,6 @@ import numpy as np
 import tifffile
 
 from hmaca_arch.files.image_files import largest_change
-from hmaca_arch.files.opencv import imdecode
 from hmaca_arch.files.tiff import swap_red_and_blue
 from hmaca_arch.files.tiff_layout import Bounds, Layout
 from hmaca_arch.messages import reason_of
@@ -106,7 +105,7 @@ def _rows(source: Path, written: Path, name: Path) -> Iterator[tuple[int, np.nda
     files = []
     for path in (source, written):
         data = np.fromfile(path, np.uint8)
-        pixels = imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise ValueError(f'{name}: not verified: neither tifffile nor OpenCV can read it')
         files.append(swap_red_and_blue(np.atleast_3d(pixels)))

@@ -17,7 +17,6 @@ from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, orientation_of, take_xmp
-from hmaca_arch.files.opencv import imdecode
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, only_pixels, transparent_colour
@@ -54,7 +53,7 @@ def see(data: bytes) -> Seen | None:
         return None  # OpenCV fills the rest with another colour than viewers and Pillow
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     alone = only_pixels(data) if data.startswith(PNG) and len(data) <= COPIED else data
-    pixels = imdecode(alone, as_stored)
+    pixels = cv2.imdecode(np.frombuffer(alone, np.uint8), as_stored)
     if pixels is None:
         return None
     pixels = np.atleast_3d(pixels)

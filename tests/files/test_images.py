@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_image, encode_png, to_8_bit
+from hmaca_arch.files.images import decode, decode_image, encode_png, to_8_bit
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.reading import list_images
 
@@ -140,14 +140,14 @@ def test_a_jpeg_whose_scan_ends_early_is_refused_though_it_has_an_end(picture, s
         data[:-2] + b'\xff' + data[-2:],
         data[:2] + comment + data[2:],
     ):
-        decode_image(sound, 'a')
+        decode(sound, 'a', convert=True)
     scan = data.rindex(b'\xff\xda') + 14
     for missing in (1, 2, 3, 10, (len(data) - scan) // 2):
         cut = data[: len(data) - 2 - missing].rstrip(b'\xff')
         with pytest.raises(
             ValueError, match='^a: cannot be .*it is damaged: coded pixels are missing'
         ):
-            decode_image(cut + data[-2:], 'a')
+            decode(cut + data[-2:], 'a', convert=True)
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')

@@ -248,7 +248,7 @@ def test_what_opencv_cannot_decode_is_no_image(monkeypatch):
     rows = bytes([0, 1, 2])
     assert png_strips._decoded(rows, 2, 1, b'\x08\x00').tolist() == [[[1], [2]]]
     for found in (None, np.zeros((1, 2), np.uint16)):
-        monkeypatch.setattr(cv2, 'imdecode', lambda *_, found=found: found)
+        monkeypatch.setattr(png_strips.cv2, 'imdecode', lambda *_, found=found: found)
         with pytest.raises(ValueError, match='OpenCV cannot decode it'):
             png_strips._decoded(rows, 2, 1, b'\x08\x00')
 
