@@ -16,6 +16,7 @@ from hmaca_arch.messages import (
     one_line,
     printable,
     say,
+    shortened,
     suggestion,
 )
 
@@ -86,8 +87,8 @@ def _status_of(name: str, command: Callable[[], int | None]) -> int:
             raise
         several = int(os.environ.get('WORLD_SIZE', 1)) > 1
         where = f' in process {os.environ.get("RANK")}' if several else ''
-        for line in map(printable, getattr(error, 'lines', [one_line(error)])):
-            say(f'{name}: error{where}: {line}', file=sys.stderr)
+        for line in getattr(error, 'lines', [one_line(error)]):
+            say(f'{name}: error{where}: {shortened(printable(line))}', file=sys.stderr)
         return 1
     except SystemExit as end:  # argparse's, and training.stopping.Stopped
         if not isinstance(end.code, int):

@@ -9,6 +9,7 @@ Only crops around the regions go through the network, so the cost follows the re
 
 import functools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -294,7 +295,7 @@ def load_restorer(
             'an option file says which network it is; its weights have to be given as well '
             '(--weights)'
         )
-    path = Path(SHIPPED_WEIGHTS if weights is None else weights).expanduser()
+    path = Path(os.path.expanduser(SHIPPED_WEIGHTS if weights is None else weights))
     if weights is None and not path.is_file():
         raise FileNotFoundError(
             'this installation has no weights of its own, give some (--weights)'

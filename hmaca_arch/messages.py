@@ -19,6 +19,7 @@ from typing import Any, TextIO
 UNPRINTABLE = re.compile(
     '[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
 )
+LONGEST_NAME, LONGEST_LINE = 400, 4000
 
 
 def printable(name: Any) -> str:
@@ -29,6 +30,17 @@ def printable(name: Any) -> str:
 def printable_lines(text: str) -> str:
     """Make each line of a text printable. Line breaks and tabs stay."""
     return re.sub(r'[^\n\t]+', lambda found: printable(found[0]), text)
+
+
+def shortened(line: str) -> str:
+    """Return a line in which the middle of names that are too long is left out."""
+    line = re.sub(rf'\S{{{LONGEST_NAME},}}', lambda found: _ends(found[0], LONGEST_NAME), line)
+    return _ends(line, LONGEST_LINE)
+
+
+def _ends(text: str, most: int) -> str:
+    half = most // 2
+    return text if len(text) <= most else f'{text[:half]}...{text[-half:]}'
 
 
 def say(text: str, file: TextIO | None = None) -> None:
@@ -182,4 +194,4 @@ def one_line(error: BaseException) -> str:
     text, kind = str(error).strip(), type(error).__name__
     if text.startswith('Caught '):
         text = re.split(rf'^(?:[\w.]*\.)?{kind}: ', text, flags=re.MULTILINE)[-1]
-    return printable(f'{kind} {text}' if isinstance(error, KeyError) else text or kind)
+    return shortened(printable(f'{kind} {text}' if isinstance(error, KeyError) else text or kind))

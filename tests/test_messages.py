@@ -27,6 +27,7 @@ from hmaca_arch.messages import (
     printable,
     printable_lines,
     reason_of,
+    shortened,
     suggestion,
 )
 
@@ -60,6 +61,15 @@ def test_errors_of_a_loaders_process_are_what_it_said():
     caught = 'Caught ValueError in DataLoader worker process 0.\nTraceback (most recent call last):\n  x\nValueError: a\nb.png: cut short'
     assert one_line(ValueError(caught)) == r'a\nb.png: cut short'
     assert one_line(ValueError('')) == 'ValueError' and one_line(KeyError('x')) == "KeyError 'x'"
+
+
+def test_the_middle_of_long_names_and_lines_is_left_out():
+    name, path = 'a' * 200 + 'b' * 4600 + 'c' * 200, 'd/' * 200
+    assert shortened(f'no {name} in {path}') == f'no {"a" * 200}...{"c" * 200} in {path}'
+    assert shortened('x y ' * 1001) == 'x y ' * 500 + '...' + 'x y ' * 500
+    assert (
+        one_line(OSError(36, 'Too long', name)) == f'[Errno 36] Too long: {shortened(f"{name!r}")}'
+    )
 
 
 def test_errors_of_other_packages_are_joined_and_cut():

@@ -13,7 +13,7 @@ from hmaca_arch.config import shipped
 from hmaca_arch.config.paths import expand
 from hmaca_arch.config.schema import DATA_FILE, PROTOCOLS
 from hmaca_arch.config.yaml_files import read_yaml
-from hmaca_arch.messages import suggestion
+from hmaca_arch.messages import short_repr, suggestion
 
 NOT_GIVEN = object()
 
@@ -50,7 +50,9 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict, di
     bases = own.pop('base', [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
-        raise ValueError(f'{path}: base: got {bases!r}, expected an option file or a list of them')
+        raise ValueError(
+            f'{path}: base: got {short_repr(bases)}, expected an option file or a list of them'
+        )
     merged: dict = {}
     for name in bases:
         base = shipped.find(expand(f'{path}: base', name), path.parent)
@@ -63,7 +65,8 @@ def _read_data_file(name: Any) -> tuple[str, dict]:
     if not isinstance(name, str):
         names = ', '.join(shipped.data_sets())
         raise ValueError(
-            f'data: got {name!r}, expected the name of a data set ({names}) or a data file'
+            f'data: got {short_repr(name)}, '
+            f'expected the name of a data set ({names}) or a data file'
         )
     path = shipped.find_data(expand('data', name))
     part = read_yaml(path)

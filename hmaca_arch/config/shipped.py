@@ -68,7 +68,7 @@ def find(name: str | os.PathLike, beside: Path | None = None) -> Path:
         FileNotFoundError: there is none. The message has the closest name, or what replaced a file
             of an earlier version.
     """
-    given = Path(name).expanduser()
+    given = Path(os.path.expanduser(name))
     path = given if beside is None else beside / given
     if path.exists() and not path.is_dir():
         return path
@@ -99,7 +99,7 @@ def find_data(name: str) -> Path:
     known = data_sets()
     if name in known:
         return known[name]
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.suffix not in ('.yml', '.yaml'):
         raise ValueError(
             f'data: there is no {name!r}{suggestion(name, known)}; '

@@ -23,7 +23,7 @@ ZIP = b'PK\x03\x04'
 LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 # magic number, version, system, content, names of the storages whose bytes follow
 LEGACY_PICKLES = 5
-MOST_DIRECTORY = 2**22  # bytes of a zip's directory: about 40000 tensors
+MOST_DIRECTORY = 2**20  # bytes of a zip's directory: about 15000 tensors; more take long to load
 MOST_PROGRAM = 2**24  # bytes of a pickle
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from hmaca_arch.files.depth import peak_of
 from hmaca_arch.files.formats import TIFF_MARKS
+from hmaca_arch.files.jpeg_scans import check_scans
 from hmaca_arch.files.metadata import (
     IPTC,
     described_exif,
@@ -125,7 +126,7 @@ def decode(
         data: the file's content.
         name: what errors call it.
         convert: accept what has to be converted: CMYK, CIELAB, floating point, rare kinds of
-            JPEG, AVIF, HEIC.
+            JPEG, AVIF, HEIC. A JPEG is also asked whether coded pixels are missing.
         max_pixels: larger images are refused.
 
     Raises:
@@ -179,6 +180,9 @@ def _decode_checked(
         check_pixels(*size_of_png(data), max_pixels)
         stored = without_pixels(data)
     with open_image(stored, name, convert, max_pixels) as image:
+        if convert and image.format in ('JPEG', 'MPO'):  # it would slow down training threefold
+            load_image(image)
+            check_scans(data, image)
         return _decode_opened(image, data, notes, convert)
 
 

@@ -148,7 +148,8 @@ def read_coefficients(data: bytes, library: str = READER) -> Coefficients:
         except OSError as error:
             raise ValueError(f'libjpeg cannot read its blocks: {error}') from None
         names = CHANNELS[: len(opened.samp_factor)]
-        is_large = len(names) > 1 and _size_of(opened) > LARGE
+        can_skip = hasattr(opened, '_alloc_dct_component')  # a private name of jpeglib 1.0
+        is_large = can_skip and len(names) > 1 and _size_of(opened) > LARGE
         if not is_large:
             _load(opened)
     channels: list[np.ndarray] | Apart

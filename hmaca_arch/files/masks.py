@@ -5,6 +5,7 @@ a data set refuses what would train wrongly, a restoration goes on and shows the
 """
 
 import enum
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -118,9 +119,20 @@ def _decoded(data: bytes, name: str) -> tuple[np.ndarray, list[Note]]:
     found = decode(data, name)
     refuse_transparency(found, name)
     pixels = found.colours
-    lossy = found.format in ('JPEG', 'MPO') or (found.format == 'WEBP' and b'VP8 ' in data[:64])
+    lossy = found.format in ('JPEG', 'MPO') or (found.format == 'WEBP' and _is_lossy_webp(data))
     if pixels.shape[2] == 3 and np.ptp(pixels, axis=2).max() > (LOSSY_TINT if lossy else 0):
         raise ValueError(f'{name}: a mask must be black and white, this image has colours')
     text = f'the mask is stored with loss ({found.format}): its border is not as drawn; use PNG'
     notes = [Note(Doubt.LOSSY, text)] if lossy else []
     return np.ascontiguousarray(pixels[..., pixels.shape[2] // 2]), notes  # gray, or green
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    """Tell whether a WebP file holds a chunk of pixels with loss; a profile may come before it."""
+    place = 12
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from('<4sI', data, place)
+        if kind == b'VP8 ':
+            return True
+        place += 8 + size + size % 2
+    return False

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hmaca_arch.files.jpeg_markers import ARITHMETIC, EOI, frame_of, segments, with_markers
+from hmaca_arch.files.jpeg_scans import MISSING, with_longer_scans
 from hmaca_arch.files.opening import check_pixels, open_image
 from hmaca_arch.messages import how_to_install
 
@@ -53,6 +54,10 @@ def decode_rare_jpeg(
     import imagecodecs
 
     pixels = imagecodecs.jpeg8_decode(data).reshape(frame.height, frame.width, channels)
+    if frame.marker not in ARITHMETIC:  # whose coded pixels may end early
+        more = imagecodecs.jpeg8_decode(with_longer_scans(data))
+        if not np.array_equal(more.reshape(pixels.shape), pixels):
+            raise ValueError(MISSING)
     tiny = io.BytesIO()
     Image.new('L' if channels == 1 else 'RGB', (8, 8)).save(tiny, 'JPEG')
     stand_in = open_image(with_markers(tiny.getvalue(), data), name)

@@ -102,6 +102,8 @@ def see(data: bytes, path: Path | None = None) -> Seen | None:
         return _see_tiff(data)
     if data.startswith(b'BM') and data[28:30] == b'\x10\0':
         return None  # OpenCV takes the 5 bits of a colour for the upper ones of 8
+    if data.startswith(b'GIF') and _is_partial_gif(data):
+        return None  # OpenCV fills the rest with another colour than viewers and Pillow
     as_stored = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = None if path is None else _large_png(path, data, as_stored)
     if pixels is None:
@@ -138,6 +140,12 @@ def _large_png(path: Path, data: bytes, flags: int) -> np.ndarray | None:
         return cv2.imread(str(path), np.empty(shape, kind), flags)
     except (cv2.error, TypeError):
         return None
+
+
+def _is_partial_gif(data: bytes) -> bool:
+    """Tell whether the first frame of a GIF is smaller than its screen."""
+    with open_image(data, '', max_pixels=UNLIMITED) as image:
+        return image.tile[0][1] != (0, 0, *image.size)  # type: ignore[attr-defined]
 
 
 def _set_hidden_colour(pixels: np.ndarray, data: bytes) -> None:

@@ -194,6 +194,10 @@ def test_12_bits_become_png_with_a_note(run, gray):
     assert found.dtype == np.uint16 and far[outside].mean() < 0.01 < far[~outside].mean()
     with Image.open('out.png') as image:
         assert image.getexif()[0x010F] == 'A maker' and round(image.info['dpi'][0]) == 300
+    data = Path('in.jpg').read_bytes()
+    Path('in.jpg').write_bytes(data[:-20] + data[-2:])
+    code, err = run('-i', 'in.jpg', '-o', 'cut.png')
+    assert code == 1 and 'it is damaged: coded pixels are missing' in err
 
 
 def test_arithmetic_coding_becomes_png_with_a_note(run):

@@ -374,6 +374,7 @@ def test_what_is_wrong_with_a_files_parts(tmp_path, monkeypatch, text, message):
         ),
         ('o.yaml', 'option file o.yaml does not exist (did you mean o.yml?)'),
         ('no/o.yml', 'option file no/o.yml does not exist'),
+        ('~no one/o.yml', 'option file ~no one/o.yml does not exist'),
         ('sub/oo.yml', 'option file sub/oo.yml does not exist (did you mean ooo.yml?)'),
         ('zzz', 'option file zzz does not exist ('),
         ('sub', 'option file sub does not exist ('),

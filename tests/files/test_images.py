@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hmaca_arch.files.images import decode_image, encode_png, to_8_bit
+from hmaca_arch.files.images import decode, decode_image, encode_png, to_8_bit
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.reading import list_images
 
@@ -125,6 +125,29 @@ def test_truncated_files_are_refused_by_name(picture, kind):
         with pytest.raises(ValueError, match=r'^x/a\.b: cannot be read') as caught:
             decode_image(data[:length], 'x/a.b')
         assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('quality', [20, 95])
+@pytest.mark.parametrize(
+    'settings', [{}, {'progressive': True}, {'restart_marker_rows': 1}, {'subsampling': 0}]
+)
+def test_a_jpeg_whose_scan_ends_early_is_refused_though_it_has_an_end(picture, settings, quality):
+    data = saved(picture, 'JPEG', quality=quality, **settings)
+    comment = b'\xff\xfe\0\4hi'
+    for sound in (
+        data,
+        data + b'more',
+        data[:-2] + b'\xff' + data[-2:],
+        data[:2] + comment + data[2:],
+    ):
+        decode(sound, 'a', convert=True)
+    scan = data.rindex(b'\xff\xda') + 14
+    for missing in (1, 2, 3, 10, (len(data) - scan) // 2):
+        cut = data[: len(data) - 2 - missing].rstrip(b'\xff')
+        with pytest.raises(
+            ValueError, match='^a: cannot be .*it is damaged: coded pixels are missing'
+        ):
+            decode(cut + data[-2:], 'a', convert=True)
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')

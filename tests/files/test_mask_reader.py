@@ -213,8 +213,9 @@ def stored_as(monkeypatch, pixels: np.ndarray, kind: str) -> None:
     [
         ('JPEG', b'', True),
         ('MPO', b'', True),
-        ('WEBP', bytes(60) + b'VP8 ', True),
-        ('WEBP', bytes(61) + b'VP8 ', False),
+        ('WEBP', b'RIFF....WEBP' + b'VP8 \2\0\0\0..', True),
+        ('WEBP', b'RIFF....WEBP' + b'ICCP\x65\0\0\0' + bytes(102) + b'VP8 \2\0\0\0..', True),
+        ('WEBP', b'RIFF....WEBP' + b'ICCP\x64\0\0\0' + b'VP8 ' * 25 + b'VP8L\0\0\0\0', False),
         ('WEBP', b'RIFF....WEBPVP8L', False),
         ('PNG', b'VP8 ', False),
         ('TIFF', b'', False),

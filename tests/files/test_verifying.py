@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
@@ -291,6 +292,19 @@ def test_libpng_prints_nothing_about_a_profile(capfd, damaged):
     seen = see(bytes(data))
     np.testing.assert_array_equal(seen.pixels, PIXELS)
     assert seen.library == 'OpenCV' and capfd.readouterr().err == ''
+
+
+def test_a_gif_whose_first_frame_is_smaller_than_its_screen_is_verified(tmp_path):
+    """The background is the third colour, with which OpenCV fills what Pillow leaves black."""
+    image = Image.fromarray(PIXELS[:8, :9, :3]).quantize(16)
+    data = bytearray(saved(image, 'GIF', background=2, optimize=False))
+    data[6:10] = struct.pack('<HH', 12, 10)
+    source, path = tmp_path / 'a.gif', tmp_path / 'out.gif'
+    source.write_bytes(data)
+    before, mask = read_image(source), np.zeros((10, 12), np.uint8)
+    write_image(path, before)
+    notes = verify(path, source, before, before.pixels, mask)
+    assert notes == ['the input was read by one library alone; no other here reads it']
 
 
 def test_the_hidden_colour_of_a_gif_is_that_of_its_palette():

@@ -7,6 +7,7 @@ folder, the tables as tableN_*.md and .csv, with figures.
 
 import argparse
 import itertools
+import os
 import signal
 from pathlib import Path
 from typing import NoReturn
@@ -92,7 +93,9 @@ def make(args: argparse.Namespace, command: str) -> int:
         ValueError: a user's mistake.
         OSError: a file cannot be read or written.
     """
-    args.output, args.data = args.output.expanduser().resolve(), args.data.expanduser().resolve()
+    args.output, args.data = (
+        Path(os.path.expanduser(path)).resolve() for path in (args.output, args.data)
+    )
     if args.report and not args.output.is_dir():
         raise ValueError(
             f'--report: there is nothing to report, as the folder {args.output} does not exist'
