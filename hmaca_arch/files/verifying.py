@@ -6,8 +6,6 @@ OpenCV and tifffile read both files. JPEG files of which blocks were replaced: j
 
 import io
 import math
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ from hmaca_arch.files.formats import FORMATS, LOSSY, TIFF_MARKS
 from hmaca_arch.files.image_files import format_of, largest_change
 from hmaca_arch.files.images import UPRIGHT, StoredImage, decode
 from hmaca_arch.files.metadata import dpi_of, exif_of, exif_tags, orientation_of, take_xmp
+from hmaca_arch.files.on_disk import LARGE, Rows, parts
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 from hmaca_arch.files.pixels import CONVERTED
 from hmaca_arch.files.png import PNG, only_pixels, transparent_colour
@@ -28,9 +27,7 @@ from hmaca_arch.files.reading import read_file
 from hmaca_arch.files.tiff import ASSOCIATED, UNKNOWN, from_full_page, is_float
 
 DECODERS_APART = 3  # of 255: how far decoders of a lossy format may be apart
-ROWS = 256
 COPIED = 1 << 26  # bytes of the largest PNG of which libpng, which prints, sees the pixels only
-LARGE = 1 << 29  # bytes of pixels of which no two images are in memory
 # How many channels OpenCV makes of a PNG's colour types.
 OPENCV_CHANNELS = {b'\0': 1, b'\2': 3, b'\3': 3, b'\4': 4, b'\6': 4}
 
@@ -47,48 +44,6 @@ class Seen(NamedTuple):
     pixels: np.ndarray
     library: str
     associated: bool = False
-
-
-class OnDisk:
-    """Pixels (h, w, c) in a file without a name, of which some rows are read at a time."""
-
-    def __init__(self, pixels: np.ndarray, folder: Path) -> None:
-        """Write them.
-
-        Raises:
-            OSError: it cannot be done.
-        """
-        self.shape, self.dtype = pixels.shape, pixels.dtype
-        self._row = pixels[:1].nbytes
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        for rows in _parts(len(pixels)):
-            self._file.write(np.ascontiguousarray(pixels[rows]).data)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Read rows that follow each other."""
-        first, last, _ = rows.indices(len(self))
-        result = np.empty((max(last - first, 0), *self.shape[1:]), self.dtype)
-        self._file.seek(first * self._row)
-        if self._file.readinto(result.data) != result.nbytes:  # type: ignore[attr-defined]
-            raise OSError('the temporary file is cut short')
-        return result
-
-
-Rows = np.ndarray | OnDisk
-
-
-def set_aside(pixels: np.ndarray, folder: Path) -> Rows:
-    """Put large pixels on disk, so that others fit into memory; return them where it is full."""
-    if pixels.nbytes <= LARGE:
-        return pixels
-    try:
-        return OnDisk(pixels, folder)
-    except OSError:
-        return pixels
 
 
 def see(data: bytes, path: Path | None = None) -> Seen | None:
@@ -243,7 +198,7 @@ def _verify_pixels(path: Path, intended: Rows, mask: np.ndarray) -> list[str]:
             f'{path}: not verified: {seen.library} read {seen.pixels.shape} {seen.pixels.dtype}, '
             f'expected {intended.shape} {intended.dtype}'
         )
-    change = max(largest_change(intended[at], found[at], mask[at]) for at in _parts(len(found)))
+    change = max(largest_change(intended[at], found[at], mask[at]) for at in parts(len(found)))
     if change:
         raise ValueError(
             f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
@@ -256,12 +211,7 @@ def _verify_pixels(path: Path, intended: Rows, mask: np.ndarray) -> list[str]:
 def _equal(one: np.ndarray, other: Rows) -> bool:
     """Compare pixels (h, w, c), some rows at a time; NaN equals NaN."""
     nan = other.dtype.kind == 'f'
-    return all(np.array_equal(one[rows], other[rows], nan) for rows in _parts(len(one)))
-
-
-def _parts(height: int) -> Iterator[slice]:
-    """Yield some rows after the other."""
-    return (slice(top, top + ROWS) for top in range(0, height, ROWS))
+    return all(np.array_equal(one[rows], other[rows], nan) for rows in parts(len(one)))
 
 
 def _verify_against_source(
@@ -280,7 +230,7 @@ def _verify_against_source(
         )
     allowed = DECODERS_APART if before.format in LOSSY else int(seen.associated)
     change: int | float = 0
-    for rows in _parts(len(pixels)):
+    for rows in parts(len(pixels)):
         written = _multiplied(intended[rows]) if seen.associated else intended[rows]
         change = max(change, largest_change(pixels[rows], written, mask[rows]))
     if change > allowed:

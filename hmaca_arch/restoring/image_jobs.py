@@ -13,11 +13,12 @@ from hmaca_arch.files.gif import fit_colours
 from hmaca_arch.files.image_files import check_output, largest_change, read_image
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.jpeg_blocks import changes_of
+from hmaca_arch.files.on_disk import set_aside
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.files.reading import open_file, read_file
 from hmaca_arch.files.tiff_layout import Layout
 from hmaca_arch.files.tiff_strips import read_part
-from hmaca_arch.files.verifying import set_aside, verify
+from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
 from hmaca_arch.restoring.patches import Patch, pixels_seen

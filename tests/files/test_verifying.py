@@ -11,7 +11,7 @@ import pytest
 from picture_writers import exif_of, saved, tiff
 from PIL import Image, ImageCms
 
-from hmaca_arch.files import images, opening, verifying
+from hmaca_arch.files import images, on_disk, opening, verifying
 from hmaca_arch.files import pixels as reading
 from hmaca_arch.files.image_files import encode, read_image, write_image
 from hmaca_arch.files.images import StoredImage
@@ -200,11 +200,11 @@ def test_large_images_are_compared_strip_by_strip(tmp_path):
 @pytest.mark.parametrize('folder', ['.', 'missing'])
 def test_large_pixels_wait_on_disk(tmp_path, monkeypatch, rows, folder):
     """They are the same in any rows; without a place on disk they stay in memory."""
-    assert verifying.set_aside(PIXELS, tmp_path) is PIXELS
-    monkeypatch.setattr(verifying, 'ROWS', rows)
-    monkeypatch.setattr(verifying, 'LARGE', PIXELS.nbytes - 1)
-    kept = verifying.set_aside(PIXELS[:, ::-1], tmp_path / folder)
-    assert isinstance(kept, verifying.OnDisk) == (folder == '.')
+    assert on_disk.set_aside(PIXELS, tmp_path) is PIXELS
+    monkeypatch.setattr(on_disk, 'ROWS', rows)
+    monkeypatch.setattr(on_disk, 'LARGE', PIXELS.nbytes - 1)
+    kept = on_disk.set_aside(PIXELS[:, ::-1], tmp_path / folder)
+    assert isinstance(kept, on_disk.OnDisk) == (folder == '.')
     assert len(kept) == 23 and kept.shape == PIXELS.shape and kept.dtype == np.uint8
     for part in (slice(0, 23), slice(5, 9), slice(20, 999), slice(3, 3), slice(22, 23)):
         assert np.array_equal(kept[part], PIXELS[:, ::-1][part])
@@ -222,10 +222,11 @@ def test_large_files_are_decoded_in_place(tmp_path, monkeypatch, depth, channels
     plain = see(data).pixels
     mask = MASK[:9, :7]
     meant = restored(pixels)
-    monkeypatch.setattr(verifying, 'LARGE', 1)
+    for module in (verifying, on_disk):
+        monkeypatch.setattr(module, 'LARGE', 1)
     monkeypatch.setattr(verifying.cv2, 'imdecode', None)
     assert np.array_equal(see(data, source).pixels, plain)
-    kept = verifying.set_aside(meant, tmp_path)
+    kept = on_disk.set_aside(meant, tmp_path)
     write_image(path, before._replace(pixels=meant))
     assert verify(path, source, before, kept, mask) == []
     for place, message in (((8, 1), 'by up to'), ((4, 4), 'restored pixels are not')):
@@ -375,7 +376,7 @@ def test_a_hidden_colour_is_looked_for_behind_the_palette():
 @pytest.mark.parametrize('associated', [False, True])
 def test_the_source_is_compared_rows_by_rows(tmp_path, monkeypatch, rows, associated):
     """A change in any row but the masked one is found; of associated alpha 1 may be rounded."""
-    monkeypatch.setattr(verifying, 'ROWS', rows)
+    monkeypatch.setattr(on_disk, 'ROWS', rows)
     pixels = np.full((3, 2, 4), 100, np.uint8)
     pixels[..., 3] = 51
     stored = pixels.copy()
@@ -454,7 +455,7 @@ def test_verifying_sets_no_limit_of_pixels(tmp_path, monkeypatch):
 @pytest.mark.parametrize('rows', [1, 2, 3, 256])
 @pytest.mark.parametrize('kind', [np.uint8, np.float32])
 def test_pixels_are_equal_in_every_row(monkeypatch, rows, kind):
-    monkeypatch.setattr(verifying, 'ROWS', rows)
+    monkeypatch.setattr(on_disk, 'ROWS', rows)
     pixels = RNG.integers(0, 9, (5, 3, 2)).astype(kind)
     if kind is np.float32:
         pixels[1, 1, 1] = np.nan

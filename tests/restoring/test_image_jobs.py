@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmaca_arch.files import verifying
+from hmaca_arch.files import on_disk, verifying
 from hmaca_arch.files.image_files import write_image
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.restoring import image_jobs
@@ -105,7 +105,8 @@ def test_large_pixels_are_not_in_memory_while_others_are_read_back(tmp_path, mon
             done = given[2:3, 3:4] // 2
             return Patch(Box(2, 3, 3, 4), done, [Region(Box(2, 3, 3, 4), Box(0, 0, 6, 7))], [])
 
-    monkeypatch.setattr(verifying, 'LARGE', 1)
+    for module in (verifying, on_disk):
+        monkeypatch.setattr(module, 'LARGE', 1)
     monkeypatch.setattr(image_jobs, 'read_image', read)
     monkeypatch.setattr(image_jobs, 'verify', verify)
     settings = {'context': 2}
