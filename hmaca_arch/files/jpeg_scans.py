@@ -6,6 +6,7 @@ something is missing, and then it sees other pixels.
 """
 
 import re
+from contextlib import suppress
 
 from PIL import Image
 
@@ -27,11 +28,7 @@ def check_scans(data: bytes, image: Image.Image) -> None:
         data: the file.
         image: what Pillow reads of it, loaded.
     """
-    try:
-        longer = with_longer_scans(data)
-    except ValueError:  # built in a way that only Pillow reads
-        return
-    if not _same_pixels(image, longer):
+    if not _same_pixels(image, with_longer_scans(data)):
         raise ValueError(MISSING)
 
 
@@ -39,17 +36,27 @@ def with_longer_scans(data: bytes) -> bytes:
     """Return a JPEG file with more at the end of each part of its coded pixels.
 
     Raises:
-        ValueError: it is not built as a JPEG.
+        ValueError: a part is missing, as the restart markers count.
     """
     parts, place = [], 0
-    for one in segments(data):
-        if one.marker == SOS:
-            coded = one.start + 2 + int.from_bytes(data[one.start + 2 : one.start + 4], 'big')
-            scan = data[coded : one.end].rstrip(b'\xff')  # which may stand before a marker
-            longer = RESTART.sub(lambda found: MORE + found[0], scan) + MORE_RESTARTS
-            parts += [data[place:coded], longer]
-            place = one.end
+    # Where pixels were overwritten, what follows is built as no JPEG. There the decoder ends too.
+    with suppress(ValueError):
+        for one in segments(data):
+            if one.marker == SOS:
+                coded = one.start + 2 + int.from_bytes(data[one.start + 2 : one.start + 4], 'big')
+                scan = data[coded : one.end].rstrip(b'\xff')  # which may stand before a marker
+                parts += [data[place:coded], scan]
+                place = one.end
+    for number in range(1, len(parts), 2):
+        parts[number] = _longer(parts[number])
     return b''.join([*parts, data[place:]])
+
+
+def _longer(scan: bytes) -> bytes:
+    restarts = [found[0][-1] & 7 for found in RESTART.finditer(scan)]
+    if restarts != [number % 8 for number in range(len(restarts))]:
+        raise ValueError(MISSING)
+    return RESTART.sub(lambda found: MORE + found[0], scan) + MORE_RESTARTS
 
 
 def _same_pixels(image: Image.Image, data: bytes) -> bool:

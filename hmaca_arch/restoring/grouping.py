@@ -88,6 +88,7 @@ def find_regions(
         whole: join regions until no crop cuts through the box of another, however many pixels that
             takes. Block grids that are counted from a box need it.
     """
+    context = min(context, max(mask.shape))  # that is all there is
     crops = _Crops(context, tile, mask.shape)
     if whole:
         return [Region(box, crops.around(box)) for box in find_clusters(mask, context + EVEN)]

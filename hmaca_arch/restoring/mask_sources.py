@@ -100,12 +100,12 @@ def parse_box(text: str) -> tuple[int, int, int, int]:
     Raises:
         ValueError: it is something else.
     """
-    numbers = re.fullmatch(r'(\d+),(\d+),(\d+),(\d+)', text.replace(' ', ''))
-    if numbers is None or '0' in (numbers[3], numbers[4]):
+    numbers = re.fullmatch(','.join(['([0-9]{1,9})'] * 4), text.replace(' ', ''))
+    x, y, width, height = map(int, numbers.groups()) if numbers else (0, 0, 0, 0)
+    if not width or not height:
         raise ValueError(
             f'--box: got {text!r}; expected x,y,width,height in pixels, as 120,40,64,64'
         )
-    x, y, width, height = map(int, numbers.groups())
     return x, y, width, height
 
 

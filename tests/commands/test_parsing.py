@@ -11,6 +11,7 @@ from conftest import basicsr
         (('compare', '.', '--overwite'), 'did you mean --overwrite?'),
         (('check', '-opt', 'x', '--zzzzzz'), '--zzzzzz; see basicsr check --help'),
         (('train',), 'required: -opt; see basicsr train --help'),
+        (('estimate', '-i', '', '-m', 'b'), 'argument -i/--input: the path is empty; see'),
         (('make-lmdb', 'a', '\x1b[31m'), r'arguments: \x1b[31m'),
     ],
 )
@@ -19,3 +20,8 @@ def test_a_wrong_option_is_one_line_that_says_what_to_do(tmp_path, arguments, sa
     (line,) = result.stdout.strip().splitlines()
     assert result.returncode == 2 and line.startswith(f'basicsr {arguments[0]}: error: ')
     assert says in line
+
+
+def test_a_long_value_is_cut(tmp_path):
+    result = basicsr(tmp_path, 'demo', '--port', 'x' * 5000, check=False)
+    assert result.returncode == 2 and 'xxx...xxx' in result.stdout and len(result.stdout) < 600

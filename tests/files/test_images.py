@@ -3,6 +3,7 @@ doubtful one is refused by name.
 """
 
 import io
+import re
 
 import cv2
 import numpy as np
@@ -148,6 +149,19 @@ def test_a_jpeg_whose_scan_ends_early_is_refused_though_it_has_an_end(picture, s
             ValueError, match='^a: cannot be .*it is damaged: coded pixels are missing'
         ):
             decode(cut + data[-2:], 'a', convert=True)
+
+
+def test_a_jpeg_with_a_hole_in_its_coded_pixels_is_refused(picture):
+    data = saved(picture, 'JPEG', quality=95, restart_marker_blocks=1)
+    places = [found.start() for found in re.finditer(rb'\xff[\xd0-\xd7]', data)]
+    hole = data[: places[0]] + data[places[1] :]
+    no_segment = b'\xff\xef\xff\xff'  # reaches beyond the file
+    overwritten = data[: places[1] - 20] + no_segment + data[places[1] - 16 :]
+    for damaged in (hole, overwritten):
+        with Image.open(io.BytesIO(damaged)) as image:
+            image.load()  # or this test would prove nothing
+        with pytest.raises(ValueError, match='it is damaged: coded pixels are missing'):
+            decode(damaged, 'a', convert=True)
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF:UserWarning', 'ignore:Truncated File:UserWarning')

@@ -22,6 +22,7 @@ def test_crops_are_even_and_inside_the_image():
     assert region.crop == Box(22, 12, 70, 60), '43 x 43, two pixels more above and three below'
     (region,) = find_regions(mask_of(45, 46, (20, 20, 30, 30)), 16)
     assert region.crop == Box(0, 0, 45, 46), 'the image has no more'
+    assert find_regions(mask_of(45, 46, (20, 20, 30, 30)), 10**30) == [region]
 
 
 def test_crops_do_not_grow_beyond_a_tile():

@@ -78,6 +78,9 @@ def test_boxes_may_touch_the_border_and_no_more():
         with pytest.raises(ValueError, match=r'reaches beyond the image, which has 5x4'):
             of_boxes([box], (4, 5))
     assert parse_box('0, 0,10,1') == (0, 0, 10, 1)
+    for text in ('1,1,00,5', '1,1,5,0', '1,1,5', f'1,1,5,{"9" * 5000}', '٣,1,5,5', '-1,1,5,5'):
+        with pytest.raises(ValueError, match='^--box: got .*; expected x,y,width,height'):
+            parse_box(text)
 
 
 def test_spellings_of_a_colour():
