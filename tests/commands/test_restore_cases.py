@@ -12,7 +12,7 @@ from picture_writers import exif_of, saved, tiff, with_chunk
 from PIL import Image
 
 from hmaca_arch import cli
-from hmaca_arch.files import pixels
+from hmaca_arch.files import jpeg_scans, pixels
 
 DATA = Path(__file__).parents[1] / 'data' / 'files'
 PIXELS = cv2.resize(
@@ -188,6 +188,7 @@ def test_pillows_own_limit_of_pixels_is_not_met(run, monkeypatch, recwarn, kind)
     """Above its limit Pillow warns of a bomb, and above twice of it raises."""
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
     monkeypatch.setattr(pixels, 'PIXELS', 256)  # Pillow looks at the size of strips too
+    monkeypatch.setattr(jpeg_scans, 'ROWS', 8)
     for output in ('out.png', 'out.tif', 'out.webp'):
         code, err = run(saved(PIXELS, kind), f'{kind}{output}')
         assert code == 0 and 'ecompression' not in err, err

@@ -147,10 +147,10 @@ def test_one_file_is_tried_and_its_notes_are_told(capsys, monkeypatch):
 @pytest.mark.parametrize('kind', [OSError, ValueError, RuntimeError, MemoryError])
 def test_what_is_wrong_with_one_file_is_told_and_does_not_end_the_others(capsys, monkeypatch, kind):
     def fails(*given):
-        raise kind('in/a.png: ' + 'x' * 600)
+        raise kind('in/a.png: ' + 'x ' * 300)
 
     monkeypatch.setattr(running, 'restore_file', fails)
-    reason = 'x' * (500 - len('in/a.png: '))
+    reason = ('x ' * 300)[: 500 - len('in/a.png: ')]
     assert attempt(job(), None, request(), None) == {
         'file': 'in/a.png',
         'status': REFUSED,
