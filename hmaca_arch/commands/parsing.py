@@ -27,7 +27,5 @@ class Parser(argparse.ArgumentParser):
         unknown = re.match(r'unrecognized arguments: (--[\w-]+)', message)
         options = self._option_string_actions
         hint = suggestion(unknown[1], options, listed=False) if unknown else ''
-        self.exit(
-            2,
-            f'{self.prog}: error: {shortened(printable(message))}{hint}; see {self.prog} --help\n',
-        )
+        line = shortened(printable(message)) + hint
+        self.exit(2, f'{self.prog}: error: {line}; see {self.prog} --help\n')

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from PIL import Image
 
-from hmaca_arch.files.jpeg_markers import SOS, segments
+from hmaca_arch.files.jpeg_markers import SOS, Segment, segments
 from hmaca_arch.files.opening import UNLIMITED, load_image, open_image
 
 # Where bits are missing, libjpeg takes zeros. These begin with a one.
@@ -38,17 +38,18 @@ def with_longer_scans(data: bytes) -> bytes:
     Raises:
         ValueError: a part is missing, as the restart markers count.
     """
-    parts, place = [], 0
+    scans: list[Segment] = []
     # Where pixels were overwritten, what follows is built as no JPEG. There the decoder ends too.
     with suppress(ValueError):
         for one in segments(data):
             if one.marker == SOS:
-                coded = one.start + 2 + int.from_bytes(data[one.start + 2 : one.start + 4], 'big')
-                scan = data[coded : one.end].rstrip(b'\xff')  # which may stand before a marker
-                parts += [data[place:coded], scan]
-                place = one.end
-    for number in range(1, len(parts), 2):
-        parts[number] = _longer(parts[number])
+                scans.append(one)
+    parts, place = [], 0
+    for one in scans:
+        coded = one.start + 2 + int.from_bytes(data[one.start + 2 : one.start + 4], 'big')
+        scan = data[coded : one.end].rstrip(b'\xff')  # which may stand before a marker
+        parts += [data[place:coded], _longer(scan)]
+        place = one.end
     return b''.join([*parts, data[place:]])
 
 
@@ -67,5 +68,7 @@ def _same_pixels(image: Image.Image, data: bytes) -> bool:
         with open_image(data, '', max_pixels=UNLIMITED) as other:
             load_image(other)
             return all(image.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes)
+    except MemoryError:
+        raise
     except Exception:  # what Pillow raises for damaged files
         return False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hmaca_arch.files import jpeg_scans
 from hmaca_arch.files.images import decode, decode_image, encode_png, to_8_bit
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.reading import list_images
@@ -216,3 +217,12 @@ def test_list_pictures(tmp_path, picture):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='empty holds no images'):
         list_images(tmp_path / 'empty')
+
+
+def test_a_jpeg_that_is_too_large_for_the_memory_is_not_called_damaged_alone(picture, monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(jpeg_scans, 'load_image', fails)
+    with pytest.raises(ValueError, match='it is damaged, or too large for the memory'):
+        decode(saved(picture, 'JPEG'), 'a', convert=True)
