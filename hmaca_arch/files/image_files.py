@@ -144,9 +144,8 @@ def write_image(path: Path, stored: StoredImage, quality: int | None = None) -> 
     """
     check_output(path, stored.pixels)
     kind = format_of(path)
-    marked = stored._replace(chunks=[MARK, *(c for c in stored.chunks if c != MARK)])
     try:
-        write_atomically(path, lambda file: _write(file, kind, marked, quality))
+        write_atomically(path, lambda file: _write(file, kind, stored, quality))
     except Exception as error:  # of a damaged EXIF block Pillow raises almost anything
         if not stored.exif or isinstance(error, (ValueError, OSError)):
             raise
@@ -163,6 +162,12 @@ def encode(ending: str, stored: StoredImage, quality: int | None = None) -> byte
     return buffer.getvalue()
 
 
+def png_chunks(stored: StoredImage) -> list[Chunk]:
+    """Return what stands before the pixels of a PNG that is written here."""
+    kept = [chunk for chunk in stored.chunks if chunk != MARK]
+    return [MARK, *kept, *png_metadata(stored.icc, stored.exif, stored.xmp, stored.dpi)]
+
+
 def is_own_output(path: Path) -> bool:
     """Tell whether a file is a PNG that `write_image` made."""
     mark = MARK.packed()
@@ -176,7 +181,7 @@ def is_own_output(path: Path) -> bool:
 def _write(file: BinaryIO, kind: str, stored: StoredImage, quality: int | None) -> None:
     pixels, exif, icc, xmp = stored.pixels, stored.exif, stored.icc, stored.xmp
     if kind == 'png':
-        write_png(file, pixels, [*stored.chunks, *png_metadata(icc, exif, xmp, stored.dpi)])
+        write_png(file, pixels, png_chunks(stored))
     elif kind == 'tif':
         write_tiff(file, pixels, exif, icc, xmp, stored.dpi)
     elif kind == 'gif':

@@ -210,21 +210,41 @@ def write_png(file: BinaryIO, pixels: np.ndarray, before: Iterable[Chunk]) -> No
         pixels: (h, w, 1 to 4) uint8 or uint16: gray, gray and alpha, RGB or RGBA.
         before: chunks that stand before the pixels.
     """
-    height, width, channels = pixels.shape
+    row = max(1, pixels[:1].nbytes)
+    rows = max(1, STRIP // row)
+    strips = (pixels[top : top + rows] for top in range(0, len(pixels), rows))
+    write_png_strips(file, pixels.shape, pixels.dtype, strips, before)
+
+
+def write_png_strips(
+    file: BinaryIO,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    strips: Iterable[np.ndarray],
+    before: Iterable[Chunk],
+) -> None:
+    """Write a PNG whose pixels come some rows at a time.
+
+    Args:
+        file: open for writing.
+        shape: (h, w, c) of all pixels.
+        dtype: uint8 or uint16.
+        strips: (rows, w, c), from the top.
+        before: see `write_png`.
+    """
+    height, width, channels = shape
     header = struct.pack(
-        '>IIBBBBB', width, height, 8 * pixels.itemsize, COLOUR_TYPES[channels], 0, 0, 0
+        '>IIBBBBB', width, height, 8 * dtype.itemsize, COLOUR_TYPES[channels], 0, 0, 0
     )
     file.write(PNG + Chunk(b'IHDR', header).packed())
     for chunk in before:
         file.write(chunk.packed())
     packer = zlib.compressobj(*PACKED)
-    row = width * channels * pixels.itemsize
-    rows = max(1, STRIP // row)
-    above = np.zeros((1, row), np.uint8)
-    for top in range(0, height, rows):
-        strip = np.ascontiguousarray(pixels[top : top + rows]).reshape(-1, width * channels)
-        raw = strip.astype(strip.dtype.newbyteorder('>')).view(np.uint8)
-        filtered = _filtered(np.concatenate([above, raw]), channels * pixels.itemsize)
+    above = np.zeros((1, width * channels * dtype.itemsize), np.uint8)
+    for strip in strips:
+        flat = np.ascontiguousarray(strip).reshape(-1, width * channels)
+        raw = flat.astype(flat.dtype.newbyteorder('>')).view(np.uint8)
+        filtered = _filtered(np.concatenate([above, raw]), channels * dtype.itemsize)
         above = raw[-1:]
         if packed := packer.compress(filtered.tobytes()):
             file.write(Chunk(b'IDAT', packed).packed())

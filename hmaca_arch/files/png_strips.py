@@ -7,7 +7,7 @@ image is in memory once.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -57,27 +57,56 @@ def decode_strips(data: bytes) -> np.ndarray:
     Raises:
         ValueError, OSError: it is damaged.
     """
-    (width, height), channels = size_of_png(data), CHANNELS[data[25]]
-    stored = np.dtype('>u2' if data[24] == 16 else 'u1')
-    row = 1 + stored.itemsize * width * channels
-    result = np.empty((height, width, channels), stored.newbyteorder('='))
-    rows = min(max(1, STRIP // row), LONGEST // 2)
-    above, top = bytes(row), 0
-    for filtered in _strips(data, row, rows, height):
-        count = len(filtered) // row
-        if max(filtered[::row]) >= FILTERS:
-            raise OSError('a row has an unknown filter, the file is damaged')
-        strip = _decoded(above + filtered, width, count + 1, data[24:26])[1:]
-        result[top : top + count] = strip
-        above = b'\0' + strip[-1].astype(stored).tobytes()
-        top += count
+    result = np.empty(shape_of_png(data), np.uint16 if data[24] == 16 else np.uint8)
+    top = 0
+    for strip in decoded_strips(data[:HEADER], _contents(data), STRIP):
+        result[top : top + len(strip)] = strip
+        top += len(strip)
     return result
 
 
-def _strips(data: bytes, row: int, rows: int, height: int) -> Iterator[bytes]:
+def shape_of_png(data: bytes) -> tuple[int, int, int]:
+    """Return the shape (h, w, c) of the pixels of a PNG that `is_in_strips`."""
+    width, height = size_of_png(data)
+    return height, width, CHANNELS[data[25]]
+
+
+def decoded_strips(
+    header: bytes, contents: Iterable[bytes | memoryview], size: int
+) -> Iterator[np.ndarray]:
+    """Decode a PNG strip by strip.
+
+    Args:
+        header: the file's first bytes, up to the end of IHDR.
+        contents: parts of the compressed pixels, in order.
+        size: about how many bytes are decoded at once.
+
+    Yields:
+        (rows, w, c) uint8 or uint16, as in `decode_strips`.
+
+    Raises:
+        ValueError, OSError: it is damaged.
+    """
+    height, width, channels = shape_of_png(header)
+    stored = np.dtype('>u2' if header[24] == 16 else 'u1')
+    row = 1 + stored.itemsize * width * channels
+    rows = min(max(1, size // row), LONGEST // 2)
+    above = bytes(row)
+    for filtered in _strips(contents, row, rows, height):
+        count = len(filtered) // row
+        if max(filtered[::row]) >= FILTERS:
+            raise OSError('a row has an unknown filter, the file is damaged')
+        strip = _decoded(above + filtered, width, count + 1, header[24:26])[1:]
+        yield strip
+        above = b'\0' + strip[-1].astype(stored).tobytes()
+
+
+def _strips(
+    contents: Iterable[bytes | memoryview], row: int, rows: int, height: int
+) -> Iterator[bytes]:
     """Yield the filtered rows of an image, some at a time."""
     unpacker, waiting, left = zlib.decompressobj(), bytearray(), height
-    for content in _contents(data):
+    for content in contents:
         rest: bytes | memoryview = content
         while left:  # also where no input is left: the unpacker may still hold rows
             wanted = min(rows, left) * row

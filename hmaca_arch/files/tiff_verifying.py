@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from hmaca_arch.files.image_files import largest_change
+from hmaca_arch.files.part_verifying import compare_part
 from hmaca_arch.files.tiff import swap_red_and_blue
 from hmaca_arch.files.tiff_layout import Bounds, Layout
 from hmaca_arch.messages import reason_of
@@ -48,14 +48,14 @@ def verify_part(
             raise ValueError(f'{name}: not verified: its tags are not those of the input')
         try:
             for top, left, old, new in _parts(before, after, layout, bounds):
-                _compare(name, (top, left), old, new, bounds, intended, mask)
+                compare_part(name, (top, left), old, new, bounds, intended, mask)
         except _Unreadable as error:
             if layout.shape[2] == 4:  # OpenCV multiplies colours by alpha
                 raise ValueError(
                     f'{name}: not verified: tifffile cannot read it ({error})'
                 ) from None
             for top, old, new in _rows(layout.path, path, name):
-                _compare(name, (top, 0), old, new, bounds, intended, mask)
+                compare_part(name, (top, 0), old, new, bounds, intended, mask)
 
 
 class _Unreadable(Exception):
@@ -128,30 +128,3 @@ def _bytes(page: tifffile.TiffPage, number: int) -> bytes:
 
 def _meet(one: Bounds, other: Bounds) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _compare(
-    path: Path,
-    corner: tuple[int, int],
-    old: np.ndarray,
-    new: np.ndarray,
-    bounds: Bounds,
-    intended: np.ndarray,
-    mask: np.ndarray,
-) -> None:
-    """Raise a ValueError unless a part (h, w, c) of the written file is what it should be."""
-    top, left, bottom, right = bounds
-    rows = slice(max(top - corner[0], 0), max(bottom - corner[0], 0))
-    columns = slice(max(left - corner[1], 0), max(right - corner[1], 0))
-    outside = np.zeros(old.shape[:2], np.uint8)
-    found = new[rows, columns]
-    first = max(corner[0] - top, 0), max(corner[1] - left, 0)
-    inside = tuple(slice(start, start + size) for start, size in zip(first, found.shape))
-    outside[rows, columns] = mask[inside] > 0
-    change = largest_change(old, new, outside)
-    if change:
-        raise ValueError(
-            f'{path}: not verified: pixels outside the mask differ from the input by up to {change}'
-        )
-    if not np.array_equal(found, intended[inside], equal_nan=found.dtype.kind == 'f'):
-        raise ValueError(f'{path}: not verified: the restored pixels are not what was written')

@@ -181,7 +181,7 @@ def verify(
     """
     notes = _verify_pixels(path, intended, mask)
     notes += _verify_against_source(path, source, before, intended, mask)
-    _verify_metadata(path, before)
+    verify_metadata(read_file(path), path, before)
     return notes
 
 
@@ -250,8 +250,18 @@ def _multiplied(pixels: np.ndarray) -> np.ndarray:
     return np.dstack([colours.astype(pixels.dtype), pixels[..., -1:]])
 
 
-def _verify_metadata(path: Path, before: StoredImage) -> None:
-    found = _metadata(read_file(path), str(path))
+def verify_metadata(data: bytes, path: Path, before: StoredImage) -> None:
+    """Prove that a written file says what the source says besides its pixels.
+
+    Args:
+        data: the written file; of a PNG its pixels do not matter.
+        path: where it is.
+        before: what was read of the source.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    found = _metadata(data, str(path))
     kind = format_of(path)
     described = exif_tags(before.exif) if kind == 'tif' else before.exif
     same = {

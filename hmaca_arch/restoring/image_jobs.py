@@ -16,22 +16,14 @@ from hmaca_arch.files.jpeg_blocks import changes_of
 from hmaca_arch.files.on_disk import set_aside
 from hmaca_arch.files.outputs import output_folder
 from hmaca_arch.files.reading import open_file, read_file
-from hmaca_arch.files.tiff_layout import Layout
-from hmaca_arch.files.tiff_strips import read_part
 from hmaca_arch.files.verifying import verify
 from hmaca_arch.restoring.batching import Progress
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.parts import source_in_parts, store_part
 from hmaca_arch.restoring.patches import Patch, pixels_seen
 from hmaca_arch.restoring.planning import Job, Request
 from hmaca_arch.restoring.regions import marked_box
-from hmaca_arch.restoring.storing import (
-    Stored,
-    keeps_blocks,
-    layout_kept,
-    store,
-    store_blocks,
-    store_pieces,
-)
+from hmaca_arch.restoring.storing import Stored, keeps_blocks, store, store_blocks
 
 DONE, COPIED = 'done', 'copied'
 
@@ -53,24 +45,25 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
             verification.
     """
     if job.output.exists() and not request.overwrite:
-        raise ValueError(f'{job.output} exists; --overwrite replaces it')
+        why = ''.join(f' ({note})' for note in job.notes)  # that it is another file than asked for
+        raise ValueError(f'{job.output} exists; --overwrite replaces it{why}')
     if job.copied:
         return _copy(job, ['it has no mask'])
-    layout = layout_kept(job, request)
-    image = _unread(layout) if layout else read_image(job.image, request.max_pixels)
+    source = source_in_parts(job, request)
+    image = source.image if source else read_image(job.image, request.max_pixels)
     check_output(job.output, image.pixels)
     mask, doubts = request.masks.read(image, job.mask)
     output_folder(job.output.parent)
-    if layout is not None:
+    if source is not None:
         seen = marked_box(mask).grown(pixels_seen(request.settings['context']), *mask.shape)
-        read_part(layout, seen, image.pixels)
+        source.read(source.file, seen, image.pixels)
     start = time.perf_counter()
     done = restorer.patch(
         image.pixels,
         mask if request.masks.soft else mask.view(bool),
         request.degradation,
         progress,
-        jpeg=None if layout else quality_of_file(read_file(job.image)),
+        jpeg=None if source else quality_of_file(read_file(job.image)),
         **request.settings,
     )
     seconds = time.perf_counter() - start
@@ -78,15 +71,14 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     if not done.regions and kind == BY_PILLOW.get(image.format):
         return _copy(job, [*doubts, *done.notes])
     regions, notes = done.regions, [*image.notes, *doubts, *done.notes]
-    if layout is not None:
-        read = image.pixels[done.box.area]
-        stored = store_pieces(job, request, layout, read, done, mask)
+    if source is not None:
+        stored = store_part(job, request, source, image.pixels[done.box.area], done, mask)
     elif keeps_blocks(job.image, job.output, image, request.quality):
-        source, corner = read_file(job.image), (done.box.top, done.box.left)
-        changes = changes_of(source, image.pixels, done.pixels, corner, image.orientation)
+        data, corner = read_file(job.image), (done.box.top, done.box.left)
+        changes = changes_of(data, image.pixels, done.pixels, corner, image.orientation)
         inside = np.zeros(mask.shape, mask.dtype)  # takes memory where something is written
         inside[done.box.area] = mask[done.box.area]
-        del source, image, done, mask  # the coefficients of a large image need as much
+        del data, image, done, mask  # the coefficients of a large image need as much
         stored = store_blocks(job, request, changes, inside)
     else:
         inside = mask[done.box.area]
@@ -102,12 +94,6 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     status = DONE if regions else COPIED
     notes += stored.notes
     return _entry(status, job, regions, seconds, stored, request.verify, notes)
-
-
-def _unread(layout: Layout) -> StoredImage:
-    """Return an image of which nothing has been read; memory is taken where pixels are written."""
-    pixels = np.zeros(layout.shape, layout.dtype.newbyteorder('='))
-    return StoredImage(pixels, None, None, [], format='TIFF')
 
 
 def _restored(

@@ -92,6 +92,9 @@ def make_plan(request: Request) -> Plan:
     """
     if request.mask is not None and not request.mask.exists():
         raise FileNotFoundError(f'--mask: {request.mask.absolute()} does not exist')
+    in_folder = request.mask is not None and request.mask.is_dir()
+    if request.mask_suffix is not None and not in_folder:
+        raise ValueError('--mask-suffix: there is no folder of masks; expected --mask FOLDER')
     images, left = find_images(request.inputs, request.recursive, _apart(request))
     single = _single(request, len(images))
     matched, refused = _match(request, images, left)

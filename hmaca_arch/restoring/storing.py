@@ -1,28 +1,21 @@
-"""Write a restored image, and prove it.
-
-A JPEG that stays one gets new blocks in the region, a TIFF new strips or tiles.
-"""
+"""Write a restored image as a whole, or a JPEG that stays one with new blocks in the region."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hmaca_arch.files import jpeg_coefficients
 from hmaca_arch.files.atomic import write_atomically
-from hmaca_arch.files.formats import BY_ENDING, is_jpeg_to_jpeg
-from hmaca_arch.files.image_files import image_of, is_lossy, largest_change, losses, write_image
+from hmaca_arch.files.formats import is_jpeg_to_jpeg
+from hmaca_arch.files.image_files import image_of, is_lossy, losses, write_image
 from hmaca_arch.files.images import StoredImage
 from hmaca_arch.files.jpeg_blocks import Changes, as_stored, boxes_of, replace_blocks
 from hmaca_arch.files.jpeg_markers import obstacle_of_file
 from hmaca_arch.files.jpeg_verifying import verify_blocks
 from hmaca_arch.files.reading import read_file
-from hmaca_arch.files.tiff_layout import Layout, layout_of
-from hmaca_arch.files.tiff_strips import write_part
-from hmaca_arch.files.tiff_verifying import verify_part
-from hmaca_arch.restoring.patches import Patch
 from hmaca_arch.restoring.planning import Job, Request
 
 MOST_BOXES = 3  # that a line names; the report has all
@@ -136,46 +129,6 @@ def stored_blocks(
         notes.append(_said_of_encoding(name, inside, changes.values))
     apart = changes.before[outside].astype(np.int16) - found[changes.may_change][outside]
     return Stored(int(np.abs(apart).max(initial=0)), notes, boxes)
-
-
-def layout_kept(job: Job, request: Request) -> Layout | None:
-    """Return the layout of a TIFF of which only some pieces are read and written.
-
-    None: all of the image is needed, or no such file is to be written.
-    """
-    of_pixels = job.mask is None and not request.masks.boxes
-    if of_pixels or BY_ENDING[job.output.suffix.lower()] != 'tif':
-        return None
-    return layout_of(job.image, request.max_pixels)
-
-
-def store_pieces(
-    job: Job, request: Request, layout: Layout, before: np.ndarray, patch: Patch, mask: np.ndarray
-) -> Stored:
-    """Write a TIFF in which only the strips or tiles of the region differ from the source.
-
-    Args:
-        job: where to.
-        request: how.
-        layout: of the source.
-        before: (h, w, c), what the source holds in the patch's box.
-        patch: what it is to hold there.
-        mask: (h, w) of the image, 0 = keep.
-
-    Raises:
-        OSError, ValueError: it was not written, or could not be verified.
-    """
-    inside = mask[patch.box.area]
-
-    def fill(file: BinaryIO) -> None:
-        write_part(layout, file, patch.box, patch.pixels)
-        if request.verify:  # now: the source may be what is replaced
-            file.flush()
-            path = Path(file.name)
-            verify_part(path, layout, patch.box, patch.pixels, inside, job.output)
-
-    write_atomically(job.output, fill)
-    return Stored(largest_change(before, patch.pixels, inside), [])
 
 
 def _said_of_blocks(

@@ -156,6 +156,11 @@ def test_masks_that_do_not_fit_are_named(run):
     assert 'skipped: masks/typo.png: a mask that no image uses' in err
     code, out, _ = run('-i', 'in/b.png', '-m', 'masks', '-o', 'b.png', '--mask-suffix', '_m')
     assert code == 0 and restored('b.png')
+    one = ('-m', 'masks/b_m.png')
+    for mask in (one, ('--box', '1,1,9,9')):
+        code, _, err = run('-i', 'in/b.png', *mask, '-o', 'c.png', '--mask-suffix', '_m')
+        assert code == 1 and '--mask-suffix: there is no folder of masks' in err
+        assert not Path('c.png').exists()
 
 
 def test_a_folder_of_masks_that_cannot_be_listed_is_named(run, monkeypatch):

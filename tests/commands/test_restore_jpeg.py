@@ -188,6 +188,8 @@ def test_12_bits_become_png_with_a_note(run, gray):
     code, err = run('-i', 'in.jpg', '-o', 'out.jpg', '--verify')
     assert code == 0 and 'it has 12 bits, so that as JPEG all of it would be' in err
     assert 'a JPEG of 12 bits, written with 16' in err and 'out.png' in err
+    code, err = run('-i', 'in.jpg', '-o', 'out.jpg')
+    assert code == 1 and 'out.png exists; --overwrite replaces it (it has 12 bits, so that' in err
     found = cv2.imread('out.png', cv2.IMREAD_UNCHANGED)
     found = found if gray else found[..., ::-1]
     outside, far = MASK == 0, np.abs(found / 65535 - deep / 4095)

@@ -12,7 +12,7 @@ from picture_writers import saved
 
 from hmaca_arch import cli
 from hmaca_arch.files import tiff_layout
-from hmaca_arch.restoring import image_jobs, storing
+from hmaca_arch.restoring import image_jobs, parts
 
 HEIGHT, WIDTH = 400, 160
 BOX = '40,200,40,32'
@@ -51,7 +51,7 @@ def test_it_is_what_restoring_all_of_it_gives(run, monkeypatch, kind, compressio
     scale = {'u1': 1, 'u2': 257, 'f4': 1 / 255}[kind]
     put('in.tif', (PIXELS.astype(float) * scale).astype(kind), compression=compression)
     assert run('-i', 'in.tif', '-o', 'out.tif', '--box', BOX, '--verify') == (0, '')
-    monkeypatch.setattr(image_jobs, 'layout_kept', lambda *_: None)
+    monkeypatch.setattr(image_jobs, 'source_in_parts', lambda *_: None)
     assert run('-i', 'in.tif', '-o', 'whole.tif', '--box', BOX)[0] == 0
     found = tifffile.imread('out.tif')
     assert np.array_equal(found, tifffile.imread('whole.tif'))
@@ -122,14 +122,14 @@ def test_a_file_takes_its_own_place(run):
 
 def test_what_fails_verification_is_not_written(run, monkeypatch):
     put('in.tif')
-    first, writes = Path('in.tif').read_bytes(), storing.write_part
+    first, writes = Path('in.tif').read_bytes(), parts.write_part
 
     def elsewhere_too(layout, file, bounds, pixels):
         writes(layout, file, bounds, pixels)
         file.seek(int(layout.starts[3]))
         file.write(b'?')
 
-    monkeypatch.setattr(storing, 'write_part', elsewhere_too)
+    monkeypatch.setattr(parts, 'write_part', elsewhere_too)
     code, err = run('-i', 'in.tif', '-o', 'in.tif', '--box', BOX, '--overwrite', '--verify')
     assert code == 1 and 'in.tif: not verified: pixels outside the mask differ' in err
     assert Path('in.tif').read_bytes() == first and len(list(Path().iterdir())) == 1

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from hmaca_arch.files import tiff_layout, tiff_verifying
+from hmaca_arch.files.part_verifying import compare_part
 from hmaca_arch.files.tiff_layout import Layout, layout_of
 from hmaca_arch.files.tiff_strips import decode_bytes, encode_bytes
 from hmaca_arch.files.tiff_verifying import verify_part
@@ -166,7 +167,7 @@ def compared(corner, shape=(8, 9), inside=None, outside=None, masked=(), kind=np
             new[place] += 1
     area = slice(corner[0], corner[0] + shape[0]), slice(corner[1], corner[1] + shape[1])
     try:
-        tiff_verifying._compare(Path('a'), corner, whole[area], new[area], BOUNDS, intended, mask)
+        compare_part(Path('a'), corner, whole[area], new[area], BOUNDS, intended, mask)
     except ValueError as error:
         return str(error).removeprefix('a: not verified: ')
     return ''
