@@ -36,7 +36,7 @@ class Recipe:
     """How triplets are made. Called with an image and a random generator, it makes one.
 
     Args:
-        protocol: `clean` or `release` (see `degradations`).
+        protocol: `clean` or `release`: docs/data.md, Two protocols.
         degradation: `pix`, `blur` or `noise`; or a mapping with that as `type` and its parameters,
             each a number or a range [low, high]: pix {block: 5, pool: centre | mean | both}, blur
             {sigma: 1.0}, noise {sigma: 7.07}, kernel {path: an image file, or a folder of which
@@ -44,7 +44,7 @@ class Recipe:
             which each image gets one (in proportion to the entries' `weight`, default 1) or
             `degradation_count`, one after the other.
         degradation_count: how many entries of the list an image gets, a number or a range.
-        region: one of masks.SHAPES, or a list to draw from.
+        region: square, rectangles, ellipses, strokes or several, or a list to draw from.
         region_size: side of the region, or a range: below 1 as a part of the working image's
             shorter side, otherwise in its pixels.
         size: working size: the image's central square is resized to size x size. None: the

@@ -160,7 +160,8 @@ class Unfolded(Wrapping):
     Args:
         inner: the network's section: `type` and settings. It maps (b, c, h, w) to the same shape
             and may take the mask.
-        steps: how often the network runs and the equation is solved, 1 to 16.
+        steps: how often the network runs and the equation of blocks or blur is solved, 1 to 16.
+            Noise, none and unknown take one step.
         passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Each takes
             as long as a step on a smaller crop. Noise takes one at most.
 
