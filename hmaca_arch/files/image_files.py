@@ -145,7 +145,7 @@ def write_image(path: Path, stored: StoredImage, quality: int | None = None) -> 
     check_output(path, stored.pixels)
     kind = format_of(path)
     try:
-        write_atomically(path, lambda file: _write(file, kind, stored, quality))
+        write_atomically(path, lambda file: _write(file, kind, marked(stored), quality))
     except Exception as error:  # of a damaged EXIF block Pillow raises almost anything
         if not stored.exif or isinstance(error, (ValueError, OSError)):
             raise
@@ -162,10 +162,14 @@ def encode(ending: str, stored: StoredImage, quality: int | None = None) -> byte
     return buffer.getvalue()
 
 
+def marked(stored: StoredImage) -> StoredImage:
+    """Let a PNG of it tell that it is an output; see `is_own_output`."""
+    return stored._replace(chunks=[MARK, *(chunk for chunk in stored.chunks if chunk != MARK)])
+
+
 def png_chunks(stored: StoredImage) -> list[Chunk]:
     """Return what stands before the pixels of a PNG that is written here."""
-    kept = [chunk for chunk in stored.chunks if chunk != MARK]
-    return [MARK, *kept, *png_metadata(stored.icc, stored.exif, stored.xmp, stored.dpi)]
+    return [*stored.chunks, *png_metadata(stored.icc, stored.exif, stored.xmp, stored.dpi)]
 
 
 def is_own_output(path: Path) -> bool:

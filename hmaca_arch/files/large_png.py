@@ -4,6 +4,7 @@ A PNG is one compressed stream, so all of it is decoded and compressed again. Bu
 the region stay in memory.
 """
 
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from hmaca_arch.files.image_files import image_of, png_chunks
+from hmaca_arch.files.image_files import image_of, marked, png_chunks
 from hmaca_arch.files.images import StoredImage
-from hmaca_arch.files.png import HEADER, PNG, check_png, transparent_colour, write_png_strips
+from hmaca_arch.files.png import HEADER, PNG, Chunk, check_png, transparent_colour, write_png_strips
 from hmaca_arch.files.png_strips import (
     LARGE,
     STRIP,
@@ -23,11 +24,12 @@ from hmaca_arch.files.png_strips import (
     size_of_png,
     without_pixels,
 )
+from hmaca_arch.files.reading import open_file
 from hmaca_arch.files.tiff_layout import Bounds
 from hmaca_arch.messages import reason_of
 
 AT_ONCE = 1 << 20  # bytes of compressed pixels that are read at once
-MOST_SAID = 1 << 26  # bytes of all chunks but those of pixels
+MOST_SAID = 1 << 22  # bytes of all chunks but those of pixels
 
 
 class LargePng(NamedTuple):
@@ -59,27 +61,23 @@ class LargePng(NamedTuple):
             raise ValueError(f'{self.path}: cannot be read as an image: {reason}') from None
 
 
-def large_png(path: Path, most: int) -> LargePng | None:
+def large_png(path: Path, most: int, most_said: int = MOST_SAID) -> LargePng | None:
     """Open a large PNG; None if it has to be read whole, or is no such file.
 
     Args:
         path: the file.
         most: pixels of an image.
+        most_said: bytes of all chunks but those of pixels.
     """
-    if not path.is_file():  # a pipe might never end
-        return None
     try:
-        with open(path, 'rb') as file:
-            said = _without_compressed(file)
-            if said is None or not is_in_strips(said):
+        with open_file(path) as file:
+            header = file.read(HEADER)
+            if not _is_plain(header) or not LARGE <= math.prod(size_of_png(header)) <= most:
                 return None
-            width, height = size_of_png(said)
-            damaged = check_png(said, lenient=True)[1]
-            if (
-                not LARGE <= width * height <= most
-                or damaged
-                or transparent_colour(said) is not None
-            ):
+            said = _without_compressed(file, most_said)
+            if said is None or not is_in_strips(said) or check_png(said, lenient=True)[1]:
+                return None
+            if transparent_colour(said) is not None:
                 return None
             alone = without_pixels(said)
             image = image_of(alone, str(path))
@@ -90,8 +88,16 @@ def large_png(path: Path, most: int) -> LargePng | None:
         return None
 
 
+def _is_plain(header: bytes) -> bool:
+    """Tell whether a file begins as a PNG does, with the one way of compressing that there is."""
+    starts = header[: len(PNG)] == PNG and header[8:16] == b'\0\0\0\x0dIHDR'
+    return len(header) == HEADER and starts and header[26:28] == bytes(2)
+
+
 def read_rows(png: LargePng, bounds: Bounds, pixels: np.ndarray) -> None:
     """Read what is within bounds into (h, w, c) pixels of the whole image.
+
+    All rows are decoded, so that damage anywhere is found.
 
     Raises:
         OSError, ValueError: see `LargePng.strips`.
@@ -104,8 +110,6 @@ def read_rows(png: LargePng, bounds: Bounds, pixels: np.ndarray) -> None:
         start = max(top, first)
         pixels[start : start + len(found), left:right] = found
         first += len(strip)
-        if first >= bottom:
-            return
 
 
 def write_rows(png: LargePng, file: BinaryIO, bounds: Bounds, pixels: np.ndarray) -> None:
@@ -122,7 +126,7 @@ def write_rows(png: LargePng, file: BinaryIO, bounds: Bounds, pixels: np.ndarray
     """
     shape, dtype = png.image.pixels.shape, png.image.pixels.dtype
     strips = _changed(png.strips(STRIP), bounds, pixels)
-    write_png_strips(file, shape, dtype, strips, png_chunks(png.image))
+    write_png_strips(file, shape, dtype, strips, png_chunks(marked(png.image)))
 
 
 def _changed(
@@ -162,20 +166,24 @@ def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         file.seek(position)
 
 
-def _without_compressed(file: BinaryIO) -> bytes | None:
-    """Return a PNG without the chunks of its pixels, whose checksums are right; else None."""
-    if file.read(len(PNG)) != PNG:
-        return None
-    said, left = [PNG], MOST_SAID
+def _without_compressed(file: BinaryIO, most: int) -> bytes | None:
+    """Return a PNG without the chunks of its pixels, at most so many bytes.
+
+    None: there are more, or a chunk does not fit its checksum.
+    """
+    said, left = [PNG], most
     for kind, length in _walk(file):
         if kind == b'IDAT':
             if not _is_sound(file, length):
                 return None
             continue
-        left -= length
+        left -= length + 12
         if left < 0:
             return None
-        said.append(length.to_bytes(4, 'big') + kind + file.read(length + 4))
+        chunk = Chunk(kind, file.read(length)).packed()
+        if file.read(4) != chunk[-4:]:
+            return None
+        said.append(chunk)
     return b''.join(said)
 
 

@@ -30,7 +30,7 @@ def verify_rows(
     Raises:
         ValueError: it is not so, saying what is different.
     """
-    written = large_png(path, UNLIMITED)
+    written = large_png(path, UNLIMITED, UNLIMITED)
     if written is None or written.header != png.header:
         raise ValueError(f'{name}: not verified: it is no PNG of the size and depth of the input')
     top = 0

@@ -22,6 +22,7 @@ TEXTS = (b'tEXt', b'zTXt', b'iTXt', b'tIME')
 # What a copy of the pixels keeps as it is. The profile, EXIF, XMP and resolution are kept apart.
 KEPT = (*COLOUR_SPACE, *TEXTS)
 XMP = b'XML:com.adobe.xmp\0'
+MOST_CHUNKS = 30_000  # without those of pixels; each takes time
 STRIP = 1 << 20  # bytes that are filtered at once
 PACKED = (4, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)  # level, method, window, memory, strategy
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
@@ -50,7 +51,7 @@ class Chunk(NamedTuple):
 
 
 def check_png(
-    data: bytes, lenient: bool, can_read: Callable[[bytes], bool] = lambda file: True
+    data: bytes, lenient: bool, can_read: Callable[[bytes], bool] | None = None
 ) -> tuple[bytes, list[str]]:
     """Return a PNG without damaged texts and the like, and a note for each.
 
@@ -59,14 +60,15 @@ def check_png(
     Args:
         data: the file's content.
         lenient: leave out what tells orientation and colour space too, if it is damaged.
-        can_read: is asked about a PNG of one pixel with each chunk whose checksum is right.
+        can_read: is asked about a PNG of one pixel with each chunk whose checksum is right; None:
+            all can be read.
 
     Raises:
         OSError: it is cut short, or another chunk does not match its checksum.
-        ValueError: it is built in an unusual way.
+        ValueError: it is built in an unusual way, or has too many chunks.
     """
     position, kind, kept, notes = len(PNG), b'', [memoryview(PNG)], []
-    view = memoryview(data)
+    view, others = memoryview(data), 0
     while kind != b'IEND':
         length = int.from_bytes(view[position : position + 4], 'big')
         kind, end = bytes(view[position + 4 : position + 8]), position + 8 + length
@@ -79,8 +81,12 @@ def check_png(
             name = printable(kind.decode('latin-1'))
             raise ValueError(f'its pixels depend on an unknown chunk, {name}; convert it first')
         may_miss = kind in HARMLESS or (lenient and kind[0] & ANCILLARY and kind not in NEEDED)
-        if sound and not (may_miss and not can_read(_pixel_with(view[position : end + 4]))):
-            kept.append(view[position : end + 4])
+        others += kind != b'IDAT'
+        if others > MOST_CHUNKS:
+            raise ValueError(f'it has more than {MOST_CHUNKS} chunks besides its pixels')
+        chunk = view[position : end + 4]
+        if sound and not (may_miss and can_read and not can_read(_pixel_with(chunk))):
+            kept.append(chunk)
         elif may_miss:
             notes.append(f'its {printable(kind.decode("latin-1"))} chunk is damaged and left out')
         else:

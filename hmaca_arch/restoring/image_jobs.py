@@ -53,10 +53,10 @@ def restore_file(job: Job, restorer: Any, request: Request, progress: Progress) 
     image = source.image if source else read_image(job.image, request.max_pixels)
     check_output(job.output, image.pixels)
     mask, doubts = request.masks.read(image, job.mask)
-    output_folder(job.output.parent)
     if source is not None:
         seen = marked_box(mask).grown(pixels_seen(request.settings['context']), *mask.shape)
         source.read(source.file, seen, image.pixels)
+    output_folder(job.output.parent)
     start = time.perf_counter()
     done = restorer.patch(
         image.pixels,

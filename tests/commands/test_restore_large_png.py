@@ -117,7 +117,7 @@ def test_what_it_says_besides_pixels_is_kept(run, in_parts, monkeypatch):
         assert image.info['gamma'] == pytest.approx(0.45455)
 
 
-def test_rows_below_the_region_are_not_read(run, monkeypatch):
+def test_rows_are_decoded_some_at_a_time(run, monkeypatch):
     put('in.png')
     opened = large_png.large_png(Path('in.png'), 10**6)
     found = opened.image.pixels
@@ -132,7 +132,7 @@ def test_rows_below_the_region_are_not_read(run, monkeypatch):
     large_png.read_rows(opened, (50, 30, 66, 54), found)
     assert np.array_equal(found[INSIDE], RGB[INSIDE])
     found[INSIDE] = 0
-    assert not found.any() and seen == [5] * 14
+    assert not found.any() and seen == [5] * 24
 
 
 @pytest.mark.parametrize('where', ['0,0,20,3', '70,117,20,3', '0,48,90,30', '89,0,1,120'])
@@ -204,6 +204,12 @@ def interlaced() -> bytes:
     return PNG + chunk(b'IHDR', bytes(data[16:29])) + bytes(data[33:])
 
 
+def odd_header(place: int) -> bytes:
+    data = bytearray(saved(RGB))
+    data[place] = 1
+    return PNG + chunk(b'IHDR', bytes(data[16:29])) + bytes(data[33:])
+
+
 WHOLE = {
     'turned': turned,
     'a palette': lambda: saved(Image.fromarray(RGB).quantize(16)),
@@ -212,6 +218,8 @@ WHOLE = {
     'interlaced': interlaced,
     'a damaged text': lambda: saved(RGB)[:33] + b'\0\0\0\x03tEXta\0b????' + saved(RGB)[33:],
     'a JPEG': lambda: saved(RGB, 'JPEG'),
+    'another compression': lambda: odd_header(26),
+    'a long text': lambda: with_chunk(saved(RGB), b'tEXt', b'a\0' + bytes([98]) * (1 << 22)),
 }
 
 
@@ -244,6 +252,11 @@ DAMAGED = {
         'cannot be read as an image',
     ),
     'no pixels': (saved(RGB)[:33] + chunk(b'IEND', b''), 'cannot be read as an image'),
+    'pixels before the header': (
+        PNG + chunk(b'IDAT', b'') + saved(RGB)[8:],
+        'it does not begin with its only IHDR chunk',
+    ),
+    'zeros': (saved(RGB)[:33] + bytes(10**6), 'a checksum does not match'),
 }
 
 
@@ -251,10 +264,12 @@ DAMAGED = {
 def test_damage_is_said_and_nothing_is_written(run, name):
     data, words = DAMAGED[name]
     Path('in.png').write_bytes(data)
-    code, err = run('-i', 'in.png', '-o', 'out.png', '--box', BOX)
-    assert code == 1 and words in err and err.count('\n') == 1
-    assert 'in.png: cannot be read as an image' in err
-    assert [path.name for path in Path().iterdir()] == ['in.png']
+    Path('black.png').write_bytes(saved(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    for mask in (('--box', '10,5,24,16'), ('-m', 'black.png')):
+        code, err = run('-i', 'in.png', '-o', 'new/out.png', *mask, '--verify')
+        assert code == 1 and words in err and err.count('\n') == 1
+        assert 'in.png: cannot be read as an image' in err
+    assert sorted(path.name for path in Path().iterdir()) == ['black.png', 'in.png']
 
 
 def test_too_many_pixels_are_refused(run, in_parts):

@@ -55,6 +55,22 @@ def test_a_damaged_chunk_is_left_out_where_no_pixel_depends_on_it(lenient):
     )
 
 
+def test_so_many_chunks_and_no_more(monkeypatch):
+    monkeypatch.setattr(writer, 'MOST_CHUNKS', 5)
+    four, five = (with_chunks(PLAIN, count) for count in (3, 4))
+    assert check_png(four, True) == (four, [])
+    with pytest.raises(ValueError, match='it has more than 5 chunks besides its pixels'):
+        check_png(five, True)
+    split = PLAIN[:-12] + 9 * chunk(b'IDAT', b'') + PLAIN[-12:]
+    assert check_png(split, True) == (split, [])
+
+
+def with_chunks(data: bytes, count: int) -> bytes:
+    for _ in range(count):
+        data = with_chunk(data, b'tIME', b'')
+    return data
+
+
 def test_what_is_cut_short_at_any_byte():
     for length in range(8, len(PLAIN)):
         with pytest.raises(OSError, match='the file is cut short'):
