@@ -38,11 +38,16 @@ REPAIRED = (
     'first',
     [
         'hmaca_arch',
-        'losses_ext, datasets_ext',
-        'datasets_ext',
-        'hmaca_arch.metrics',
-        'hmaca_arch.config.checks',
-        'hmaca_arch.inference',
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                'losses_ext, datasets_ext',
+                'datasets_ext',
+                'hmaca_arch.metrics',
+                'hmaca_arch.config.checks',
+                'hmaca_arch.inference',
+            )
+        ),
     ],
 )
 def test_one_import_is_enough_in_any_order(first):

@@ -112,6 +112,7 @@ MAKE = ('make-dataset', 'photos', '-o', 'made', '--protocol', 'clean', '--size',
 SCRATCHES = ('--degradation', 'scratches', '--workers', 2)
 
 
+@pytest.mark.slow
 def test_make_dataset_imports_it_in_its_workers_too(folder):
     without = basicsr(folder, *MAKE, *SCRATCHES)
     assert without.returncode == 1 and "there is no 'scratches'" in without.stderr
@@ -132,10 +133,15 @@ def test_make_dataset_imports_it_in_its_workers_too(folder):
 @pytest.mark.parametrize(
     ('module', 'content', 'line'),
     [
-        ('no_such_module', None, 'cannot be imported: ModuleNotFoundError: No module named'),
-        ('a/b.py', None, "got 'a/b.py', expected the name of a module"),
-        ('broken', 'def (', 'cannot be imported: SyntaxError: '),
         ('failing', 'nothing', "cannot be imported: NameError: name 'nothing' is not defined"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ('no_such_module', None, 'cannot be imported: ModuleNotFoundError: No module'),
+                ('a/b.py', None, "got 'a/b.py', expected the name of a module"),
+                ('broken', 'def (', 'cannot be imported: SyntaxError: '),
+            )
+        ),
     ],
 )
 def test_a_module_that_cannot_be_imported_gets_one_line(folder, module, content, line):

@@ -191,6 +191,7 @@ def png(value: int = 90) -> bytes:
     return cv2.imencode('.png', np.full((40, 40, 3), value, np.uint8))[1].tobytes()
 
 
+@pytest.mark.slow
 def test_names_through_restore(tmp_path, tiny_checkpoint):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / f'{EVIL}.png').write_bytes(b'no image')

@@ -164,21 +164,28 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
     module.parse_options = partial(starting.parse, args=args)
     pipeline = module.train_pipeline if is_train else module.test_pipeline
     try:
-        with logs.quiet_threads(), stopping.noting_signals() if is_train else nullcontext():
-            stopped = _call(pipeline, root_path)
+        try:
+            with logs.quiet_threads(), stopping.noting_signals() if is_train else nullcontext():
+                stopped = _call(pipeline, root_path)
+        finally:
+            _clean_up()
     except Exception as error:
+        _clean_up()  # a worker's end is told from a signal's handler, which may cut the first short
         explanation = _explanation(error)
         if explanation is None:
             raise
         raise ValueError(explanation) from error
-    finally:
-        stopping.end_workers()
-        _run.forget()
-        locking.unlock()
     if stopped is None or stopped.together:
         distributed.finish()
     if stopped is not None:
         raise stopped
+
+
+def _clean_up() -> None:
+    """End what a training has begun."""
+    stopping.end_workers()
+    _run.forget()
+    locking.unlock()
 
 
 def _call(pipeline: Callable[[str], None], root_path: str) -> stopping.Stopped | None:

@@ -113,8 +113,7 @@ def _print_unless_disconnected(kind, error, traceback) -> None:
 
 def end_workers() -> None:
     """Kill the loaders' workers, which ignore all other signals, after training has ended."""
-    workers = multiprocessing.active_children()
-    if workers and hasattr(signal, 'SIGCHLD'):
+    if hasattr(signal, 'SIGCHLD') and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report a failure
-    for worker in workers:
+    for worker in multiprocessing.active_children():
         worker.kill()

@@ -3,6 +3,8 @@
 import pytest
 from conftest import basicsr
 
+from hmaca_arch import cli
+
 
 @pytest.mark.parametrize(
     ('arguments', 'says'),
@@ -15,11 +17,13 @@ from conftest import basicsr
         (('make-lmdb', 'a', '\x1b[31m'), r'arguments: \x1b[31m'),
     ],
 )
-def test_a_wrong_option_is_one_line_that_says_what_to_do(tmp_path, arguments, says):
-    result = basicsr(tmp_path, *arguments, check=False)
-    (line,) = result.stdout.strip().splitlines()
-    assert result.returncode == 2 and line.startswith(f'basicsr {arguments[0]}: error: ')
-    assert says in line
+def test_a_wrong_option_is_one_line_that_says_what_to_do(capsys, arguments, says):
+    with pytest.raises(SystemExit) as end:
+        cli.main([*arguments])
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert end.value.code == 2 and not out and says in line
+    assert line.startswith(f'basicsr {arguments[0]}: error: ')
 
 
 def test_a_long_value_is_cut(tmp_path):

@@ -491,6 +491,7 @@ def test_results_hold_no_nan():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere names of files are text')
 def test_images_whose_names_are_not_text(inside):
     make_triplets(inside / 'data', 1)

@@ -114,7 +114,7 @@ def restored_by_pytorch(network, image, mask):
 
 
 @pytest.mark.usefixtures('exporter')
-@pytest.mark.parametrize('more', [[], ['--fp16']])
+@pytest.mark.parametrize('more', [[], pytest.param(['--fp16'], marks=pytest.mark.slow)])
 def test_images_of_8_bits(tmp_path, more):
     network = windowed()
     status, output = run(tmp_path, network, '--dynamic', '--uint8', *more)
@@ -149,7 +149,7 @@ def test_half_precision_is_half_the_weights_and_exact_outside(tmp_path):
 
 
 @pytest.mark.usefixtures('exporter')
-@pytest.mark.parametrize('inner', ['HMACA', 'HMANet'])
+@pytest.mark.parametrize('inner', ['HMACA', pytest.param('HMANet', marks=pytest.mark.slow)])
 def test_unfolded_restores_what_is_unknown(tmp_path, inner):
     torch.manual_seed(0)
     form = {'cross_attention': 'window'} if inner == 'HMACA' else {}
@@ -293,9 +293,9 @@ def acting():
     'form',
     [
         ['--dynamic'],
-        ['--dynamic', '--uint8'],
-        ['--size', '12', '20', '--fp16'],
-        ['--dynamic', '--uint8', '--fp16'],
+        pytest.param(['--dynamic', '--uint8'], marks=pytest.mark.slow),
+        pytest.param(['--size', '12', '20', '--fp16'], marks=pytest.mark.slow),
+        pytest.param(['--dynamic', '--uint8', '--fp16'], marks=pytest.mark.slow),
     ],
     ids=' '.join,
 )

@@ -420,6 +420,7 @@ def on_another_system(request, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_restore_on_another_system(on_another_system, tmp_path, triplets, tiny_checkpoint):
     files = (
         '-i',
@@ -444,6 +445,7 @@ def test_restore_on_another_system(on_another_system, tmp_path, triplets, tiny_c
     assert (tmp_path / 'out.png').is_file() and (tmp_path / 'report.json').is_file()
 
 
+@pytest.mark.slow
 def test_a_training_on_another_system(on_another_system, tmp_path, triplets):
     from conftest import tiny_options, write_options
 

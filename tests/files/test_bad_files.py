@@ -192,6 +192,7 @@ def test_files_that_never_end_are_not_read(tmp_path):
             read_file(tmp_path / f'{name}.png')
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_can_be_told(tmp_path, tiny_checkpoint):
     name = os.fsdecode(b'not-\xff.png')
     (tmp_path / name).write_bytes(saved(smooth(np.random.default_rng(0))))

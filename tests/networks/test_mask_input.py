@@ -148,6 +148,7 @@ def test_gradient_checkpointing_inside_the_network_changes_nothing():
         torch.testing.assert_close(gradients[1][name], gradient)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_takes_each_calls_mask():
     network = channel('HMANet')
     compiled = torch.compile(network, backend='eager')

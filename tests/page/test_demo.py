@@ -151,6 +151,7 @@ def test_ctrl_c_ends_a_restoration(tmp_path):
         assert not list(page.temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_as_well(tmp_path, tiny_checkpoint):
     with Process(tmp_path, '--weights', tiny_checkpoint) as page:
         Visitor(f'127.0.0.1:{page.port}').open(png(colours()))
@@ -159,6 +160,7 @@ def test_sigterm_ends_it_as_well(tmp_path, tiny_checkpoint):
         assert not list(page.temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_removes_the_uploads_too(tmp_path):
     with Process(tmp_path) as page:
         visitor = Visitor(f'127.0.0.1:{page.port}')
@@ -248,6 +250,7 @@ def test_the_page_is_in_the_package():
             assert (static / name).is_file(), f'{file.name} imports {name}'
 
 
+@pytest.mark.slow
 def test_the_address_that_is_printed_for_ipv6(tmp_path, tiny_checkpoint):
     try:
         socket.create_server(('::1', 0), family=socket.AF_INET6).close()

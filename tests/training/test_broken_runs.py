@@ -90,6 +90,7 @@ def test_no_space_for_a_picture_of_a_test(basicsr_here, options, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_real_limit_of_the_system_in_a_real_process(options, tmp_path):
     """No file may grow beyond 20 kB: the weights do not fit."""
     options['network_g'] = tiny_options(tmp_path)['network_g']
@@ -284,6 +285,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
 def test_a_worker_ends_with_a_killed_main_process(tmp_path):
     with open(tmp_path / 'pid', 'wb') as file:  # no pipe: the worker would hold it open
@@ -341,6 +343,26 @@ def test_a_worker_that_is_killed_while_a_checkpoint_is_written():
         torch.save({'weights': torch.zeros(10000)}, Interrupted())
     told = training._explanation(caught.value)
     assert told.startswith('a worker process of the loader is gone (DataLoader worker (pid 7) is')
+
+
+def test_a_lost_worker_that_is_told_while_another_error_is_handled(tmp_path, monkeypatch):
+    """torch tells from a signal's handler, so that the first cleaning up may be cut short."""
+    ends, told = stopping.end_workers, []
+
+    def reset(root_path):
+        raise ConnectionResetError('by a worker')
+
+    def interrupted():
+        told.append(1)
+        if len(told) == 1:
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+        ends()
+
+    monkeypatch.setattr(basicsr.train, 'train_pipeline', reset)
+    monkeypatch.setattr(stopping, 'end_workers', interrupted)
+    with pytest.raises(ValueError, match='a worker process of the loader is gone'):
+        training.run_pipeline('train', None, str(tmp_path))
+    assert len(told) == 2
 
 
 def test_an_error_in_a_worker_is_no_lost_worker():

@@ -67,6 +67,7 @@ def no_cached_code(monkeypatch):
     Shallow.calls = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('compiled', [True, {'backend': 'aot_eager', 'dynamic': False}])
 def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(
     tmp_path, no_cached_code, compiled

@@ -389,7 +389,12 @@ with watched('basicsr train'), stopping.noting_signals():
 @pytest.mark.skipif(os.name != 'posix', reason='POSIX signals')
 @pytest.mark.parametrize(
     'rank, seconds, number, status',
-    [(0, 1, 'SIGTERM', 75), (1, 1, 'SIGTERM', 75), (0, 0, 'SIGUSR1', 75), (1, 1, 'SIGINT', 130)],
+    [
+        (0, 1, 'SIGTERM', 75),
+        pytest.param(1, 1, 'SIGTERM', 75, marks=pytest.mark.slow),
+        pytest.param(0, 0, 'SIGUSR1', 75, marks=pytest.mark.slow),
+        pytest.param(1, 1, 'SIGINT', 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_process_that_waits_for_others_ends_at_a_signal(rank, seconds, number, status):
     place = dict(RANK=str(rank), LOCAL_RANK='0', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')

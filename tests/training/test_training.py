@@ -596,6 +596,7 @@ def test_a_damaged_picture_ends_training_in_one_line_that_names_it(tmp_path, tri
     assert 'Traceback' not in result.stdout
 
 
+@pytest.mark.slow
 def test_texts_are_utf_8_whatever_the_system_writes(tmp_path, triplets):
     """As on Windows, whose own encoding holds few characters: here it is ASCII, by an environment
     that no shell sets.
