@@ -196,6 +196,27 @@ def test_each_reader_of_a_jpeg(tmp_path, monkeypatch):
     assert str(caught.value) == 'b: not verified: OpenCV cannot read it'
 
 
+def test_blocks_are_verified_by_another_libjpeg_than_wrote_them(tmp_path, monkeypatch):
+    path, used = tmp_path / 'b', []
+    source = saved(np.full((24, 24, 3), 90, np.uint8), 'JPEG', subsampling=0)
+    path.write_bytes(source)
+    none = np.zeros((24, 24), bool)
+    changes = Changes(1, none, none[:0], [np.zeros((3, 3), bool)] * 3, none, none[:0])
+    read = jpeg_verifying.read_coefficients
+
+    def noted(data, *library):
+        used.extend(library)
+        return read(data, *library)
+
+    monkeypatch.setattr(jpeg_verifying, 'read_coefficients', noted)
+    jpeg_verifying.verify_blocks(path, source, changes, none)
+    assert used == [jpeg_coefficients.OTHER_READER] * 2
+    assert jpeg_coefficients.OTHER_READER not in (
+        jpeg_coefficients.READER,
+        jpeg_coefficients.PROGRESSIVE_WRITER,
+    )
+
+
 @pytest.mark.parametrize('library', ['OpenCV', 'Pillow'])
 def test_other_pixels_are_told_with_the_library_that_sees_them(tmp_path, monkeypatch, library):
     path = tmp_path / 'b'

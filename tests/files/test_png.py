@@ -9,6 +9,7 @@ import pytest
 from picture_writers import chunk, png, saved, with_chunk
 
 from hmaca_arch.files import png as writer
+from hmaca_arch.files.images import can_read_png
 from hmaca_arch.files.png import (
     Chunk,
     check_png,
@@ -195,3 +196,9 @@ def test_a_written_image_is_small():
     file = io.BytesIO()
     write_png(file, pixels, [])
     assert len(file.getvalue()) < 1000 < len(saved(pixels, compress_level=0))
+
+
+def test_what_pillow_reads():
+    empty = with_chunk(PLAIN, b'iTXt', writer.XMP + b'\0\0\0\0')
+    assert can_read_png(PLAIN) and not can_read_png(empty) and not can_read_png(PLAIN[:40])
+    assert can_read_png(with_chunk(PLAIN, b'iTXt', writer.XMP + b'\0\0\0\0packet'))
