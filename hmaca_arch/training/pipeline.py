@@ -170,7 +170,7 @@ def run_pipeline(command: str, args: Namespace, root_path: str) -> None:
         finally:
             _clean_up()
     except Exception as error:
-        _clean_up()  # a worker's end is told from a signal's handler, which may cut the first short
+        _clean_up()  # again: the handler of a worker's end may have raised in the first
         explanation = _explanation(error)
         if explanation is None:
             raise

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mask_cases import check_masks
 from picture_writers import PNG, chunk, png, saved, with_chunk
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -147,28 +148,11 @@ def test_regions_anywhere(run, in_parts, where):
 
 
 def test_masks_of_every_source(run, in_parts):
-    put('in.png')
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[INSIDE] = 255
-    Path('mask.png').write_bytes(saved(mask))
-    Path('empty.png').write_bytes(saved(np.zeros_like(mask)))
-    Path('small.png').write_bytes(saved(mask[1:]))
-    assert run('-i', 'in.png', '-o', 'a.png', '-m', 'mask.png') == (0, '')
-    assert run('-i', 'in.png', '-o', 'b.png', '--box', BOX) == (0, '')
-    assert Path('a.png').read_bytes() == Path('b.png').read_bytes()
-    code, err = run('-i', 'in.png', '-o', 'c.png', '-m', 'empty.png')
-    assert code == 0 and 'copied as it is' in err
-    assert Path('c.png').read_bytes() == Path('in.png').read_bytes()
-    code, err = run('-i', 'in.png', '-o', 'd.png', '-m', 'small.png')
-    assert code == 1 and 'expected equal sizes' in err
-    assert in_parts() == 4
-    painted = RGB.copy()
-    painted[INSIDE] = 255, 0, 255
-    put('painted.png', painted)
-    from_colour = ('--mask-from', 'color:#ff00ff')
-    assert run('-i', 'painted.png', '-o', 'e.png', *from_colour)[0] == 0
-    assert (everything('e.png')[1][INSIDE] != painted[INSIDE]).any() and in_parts() == 4
-    put('clear.png', np.dstack([RGB, 255 - mask]))
+    check_masks(run, put, '.png', RGB, INSIDE, BOX)
+    assert in_parts() == 4  # all but the one whose mask is painted
+    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+    alpha[INSIDE] = 0
+    put('clear.png', np.dstack([RGB, alpha]))
     assert run('-i', 'clear.png', '-o', 'f.png', '--mask-from', 'alpha')[0] == 0 and in_parts() == 4
 
 

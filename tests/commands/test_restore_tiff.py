@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import basicsr
+from mask_cases import check_masks
 from picture_writers import saved
 
 from hmaca_arch import cli
@@ -86,26 +87,7 @@ def test_only_what_is_near_the_region_is_read(run, monkeypatch):
 
 
 def test_masks_of_every_source(run):
-    put('in.tif')
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[INSIDE] = 255
-    Path('mask.png').write_bytes(saved(mask))
-    Path('empty.png').write_bytes(saved(np.zeros_like(mask)))
-    Path('small.png').write_bytes(saved(mask[1:]))
-    assert run('-i', 'in.tif', '-o', 'a.tif', '-m', 'mask.png') == (0, '')
-    assert run('-i', 'in.tif', '-o', 'b.tif', '--box', BOX) == (0, '')
-    assert Path('a.tif').read_bytes() == Path('b.tif').read_bytes()
-    code, err = run('-i', 'in.tif', '-o', 'c.tif', '-m', 'empty.png')
-    assert code == 0 and 'copied as it is' in err
-    assert Path('c.tif').read_bytes() == Path('in.tif').read_bytes()
-    code, err = run('-i', 'in.tif', '-o', 'd.tif', '-m', 'small.png')
-    assert code == 1 and 'expected equal sizes' in err
-    painted = PIXELS.copy()
-    painted[INSIDE] = 255, 0, 255
-    put('painted.tif', painted)
-    from_colour = ('--mask-from', 'color:#ff00ff')
-    assert run('-i', 'painted.tif', '-o', 'e.tif', *from_colour)[0] == 0
-    assert (tifffile.imread('e.tif')[INSIDE] != painted[INSIDE]).any()
+    check_masks(run, put, '.tif', PIXELS, INSIDE, BOX)
 
 
 def test_a_file_takes_its_own_place(run):

@@ -30,7 +30,7 @@ def random(kind=np.uint8, channels=3) -> np.ndarray:
 
 
 def split(data: bytes) -> bytes:
-    """The same PNG with chunks of five bytes of compressed pixels, an empty one and a text between."""
+    """The same PNG with five compressed bytes a chunk, and an empty chunk and a text between."""
     start = data.index(b'IDAT') - 4
     length = int.from_bytes(data[start : start + 4], 'big')
     content = data[start + 8 : start + 8 + length]
