@@ -19,10 +19,7 @@ Deviations:
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
-* In evaluation more steps may follow, which nothing was trained for. Told noise, the same network
-  is a denoiser of the region and what is near it. It takes the place of the one in plug and play
-  (Zhang et al., "Plug-and-Play Image Restoration with Deep Denoiser Prior", TPAMI 2021, Eq. 6). A
-  noisy region is denoised again.
+* In evaluation more may follow, which nothing was trained for: see `refining`.
 """
 
 import math
@@ -30,13 +27,13 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmaca_arch.degradation import Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
+from hmaca_arch.networks.refining import ITERATED, NEAR, around, refine, refining_levels, solve
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
 from hmaca_arch.networks.windows import check_mask
@@ -49,15 +46,9 @@ FAST = 10
 # which networks trained without kernels understand. `solve` has the exact kernel.
 DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
 FACTS = len(DESCRIBED) + 6
-ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end after the first
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
-
-REFINING = 24, 3  # first and last level of plug and play after the steps, in grey levels
-LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
-NEAR = 8  # pixels around the region that a pass looks at
-TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
 
 
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
@@ -110,33 +101,6 @@ def annealed(
     return log_level, log_w
 
 
-def refining_levels(degradation: Degradation, passes: int) -> list[float]:
-    """Return the levels of plug and play after the steps, in grey levels.
-
-    None before JPEG, whose error is not known well enough, but for noise. None either where the
-    middle of each block is known: little is gained there.
-    """
-    if degradation.kind == 'noise' and passes:
-        return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED or degradation.jpeg or degradation.pool == 'centre':
-        return []
-    return [float(level) for level in np.geomspace(*REFINING, passes)]
-
-
-@torch.compiler.disable
-def around(mask: Tensor, near: int) -> tuple[slice, ...]:
-    """Return the box of the masked pixels of (1, 1, h, w), grown by some pixels."""
-    rows, columns = ((mask > 0).any(dim=dim)[0, 0].nonzero() for dim in (3, 2))
-    return (
-        slice(None),
-        slice(None),
-        *(
-            slice(max(0, int(marked.min()) - near), int(marked.max()) + near + 1)
-            for marked in (rows, columns)
-        ),
-    )
-
-
 # The equations look at values to choose their way, which `torch.compile` cannot follow.
 @torch.compiler.disable
 def started(
@@ -145,12 +109,6 @@ def started(
     """Set up the equations of a batch and compute where they start, (b, c, h, w)."""
     equations = Equations(y, region, degradations)
     return equations, equations.start()
-
-
-@torch.compiler.disable
-def solve(equations: Equations, z: Tensor, w: Tensor) -> Tensor:
-    """Solve the equations for the estimate z (b, c, h, w) with the weights w (b, 1, 1, 1)."""
-    return equations.solve(z, torch.maximum(w, equations.least_w(z)) if equations.blurs else w)
 
 
 @register
@@ -226,8 +184,10 @@ class Unfolded(Wrapping):
             condition = self.embed_condition(region, level, facts)
             condition = condition + self.embed_facts(torch.cat([constant, equations.y - x], dim=1))
             inputs = x.to(lq.dtype), mask.to(lq.dtype), condition
-            if step == 0 or bool(kinds.all()):
+            if step == 0:
                 z = self.estimate(*inputs)
+            elif self.passes and not self.training:
+                z = self.estimate_near(*inputs, kinds)
             else:
                 z = self.estimate(*(value[kinds] for value in inputs))
                 z = x.index_put((kinds,), z.to(x.dtype))
@@ -237,35 +197,15 @@ class Unfolded(Wrapping):
         return equations, x
 
     def refined(self, x: Tensor, mask: Tensor, equations: Equations) -> Tensor:
-        """Go on from x (b, c, h, w) by plug and play, each image by itself."""
-        levels = [refining_levels(d, self.passes) for d in equations.degradations]
-        if not any(levels):
+        """Go on from x (b, c, h, w) as `refining` says, each image by itself."""
+        if not any(refining_levels(told, self.passes) for told in equations.degradations):
             return x  # an exported graph may have any number of images
-        images = zip(x.split(1), equations.y.split(1), mask.split(1))
-        return torch.cat(
-            [
-                self.refine(*image, told, own)
-                for image, told, own in zip(images, equations.degradations, levels)
-            ]
-        )
+        images = zip(x.split(1), equations.y.split(1), mask.split(1), equations.degradations)
+        return torch.cat([refine(self.denoise, *image, self.passes) for image in images])
 
-    def refine(
-        self, x: Tensor, y: Tensor, mask: Tensor, told: Degradation, levels: Sequence[float]
-    ) -> Tensor:
-        """Go on from x (1, c, h, w) by plug and play at some levels; y is the degraded image."""
-        if not levels or not bool((mask > 0).any()):
-            return x
-        box, equations = around(mask, NEAR), Equations(y, mask, [told])
-        for level in levels:
-            near = x[box].clamp(0, 1).to(mask.dtype)
-            denoised = self.unfold(near, mask[box], [Degradation('noise', sigma=level)])[1]
-            x = x.clone()
-            x[box] = denoised.to(x.dtype)
-            if told.kind != 'noise':
-                w = torch.full_like(x[:, :1, :1, :1], TRUST * told.variance / level**2)
-                with torch.autocast(x.device.type, enabled=False):
-                    x = solve(equations, x, w)
-        return x
+    def denoise(self, x: Tensor, mask: Tensor, level: float) -> Tensor:
+        """Take x (1, c, h, w) for noisy in the mask, at a level in grey levels."""
+        return self.unfold(x.to(mask.dtype), mask, [Degradation('noise', sigma=level)])[1]
 
     def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:
         """Collect what no step changes: facts, places in the blocks, known pixels."""
@@ -298,6 +238,16 @@ class Unfolded(Wrapping):
         conv = self.conv_facts
         embedded: Tensor = conv((self.scale * inputs).to(conv.weight.dtype))
         return embedded
+
+    def estimate_near(self, x: Tensor, mask: Tensor, condition: Tensor, chosen: Tensor) -> Tensor:
+        """Run `estimate` on some images, each on its region and what is near it."""
+        z = x.clone()
+        for i in chosen.nonzero()[:, 0].tolist():
+            one = slice(i, i + 1)
+            if bool((mask[one] > 0).any()):
+                box = (one, *around(mask[one], NEAR)[1:])
+                z[box] = self.estimate(x[box], mask[box], condition[box])
+        return z
 
     def estimate(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
         """Run the network on x, with the condition added after its first convolution."""

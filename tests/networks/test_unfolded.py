@@ -99,9 +99,17 @@ def moved(**settings) -> Unfolded:
     return network
 
 
+TURNED = [
+    lambda x: x.rot90(2, (2, 3)),
+    lambda x: x.transpose(2, 3),
+    lambda x: x.flip(3),
+    lambda x: x.rot90(2, (2, 3)).transpose(2, 3),
+]
+
+
 @torch.no_grad()
 def test_refining_is_plug_and_play_with_the_network_told_noise():
-    plain, refining = moved(), moved(passes=4)
+    plain, refining = moved(steps=1), moved(steps=1, passes=4)
     lq, mask, told = inputs()
     after, refined = plain(lq, mask, told), refining(lq, mask, told)
     falling = list(np.geomspace(24, 3, 4))
@@ -110,12 +118,13 @@ def test_refining_is_plug_and_play_with_the_network_told_noise():
         what, x, region = Degradation.parse(text), after[i : i + 1], mask[i : i + 1]
         equations = Equations(lq[i : i + 1], region, [what])
         rows, columns = (np.nonzero(region[0, 0].amax(dim).numpy())[0] for dim in (1, 0))
-        top, left = max(0, rows[0] - 8), max(0, columns[0] - 8)
-        box = (..., slice(top, rows[-1] + 9), slice(left, columns[-1] + 9))
-        for level in levels[text]:
+        top, left = max(0, rows[0] - 4), max(0, columns[0] - 4)
+        box = (..., slice(top, rows[-1] + 5), slice(left, columns[-1] + 5))
+        for level, turned in zip(levels[text], TURNED):
             noise = torch.from_numpy(Degradation('noise', sigma=level).vector())[None]
             x = x.clone()
-            x[box] = plain(x[box].clamp(0, 1), region[box], noise)
+            near = plain(turned(x[box].clamp(0, 1)), turned(region[box]), noise)
+            x[box] = turned(near)
             if what.kind != 'noise':
                 w = torch.full((1, 1, 1, 1), 0.5 * what.variance / level**2)
                 x = equations.solve(x, w.maximum(equations.least_w(x)))
@@ -124,6 +133,28 @@ def test_refining_is_plug_and_play_with_the_network_told_noise():
     assert (refined - after).abs().amax(dim=(1, 2, 3))[[0, 2, 3]].min() > 0.01
     known = (mask == 0).expand_as(lq)
     assert torch.equal(refined[known], lq[known])
+
+
+@torch.no_grad()
+def test_with_passes_the_second_step_looks_near_the_region(monkeypatch):
+    lq, mask, told = inputs(size=21)
+    plain, refining = moved(), moved(passes=1)
+    seen, estimate = [], refining.estimate
+    monkeypatch.setattr(
+        refining, 'estimate', lambda x, *rest: seen.append(tuple(x.shape)) or estimate(x, *rest)
+    )
+    iterated = torch.tensor([0, 1, 2, 6])
+    once = Unfolded.unfold(refining, lq, mask, [Degradation.from_vector(v) for v in told])[1]
+    assert seen == [tuple(lq.shape), *[(1, 3, 14, 15)] * 4]  # rows 3 to 9, columns 2 to 10, and 4
+    everywhere, plainly = torch.ones_like(mask), plain(lq, mask, told)
+    assert not torch.equal(once[iterated], plainly[iterated])
+    assert torch.allclose(once, plainly, atol=0.02)  # what lies further away matters little
+    centre = told[1:2]  # takes no pass
+    assert torch.allclose(
+        refining(lq[1:2], everywhere[1:2], centre),
+        plain(lq[1:2], everywhere[1:2], centre),
+        atol=1e-5,
+    )
 
 
 def test_an_empty_mask_takes_no_passes():
