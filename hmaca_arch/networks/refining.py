@@ -23,7 +23,8 @@ from hmaca_arch.degradation import Degradation, Equations
 Denoise = Callable[[Tensor, Tensor, float], Tensor]
 
 ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end after the first
-LEVELS = 24, 3  # first and last level of plug and play, in grey levels
+# First and last level of plug and play, in grey levels, by what is known of each pixel.
+LEVELS = {'averages': (24, 3), 'centres': (6, 2)}
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
 NEAR = 4  # pixels around the region that a pass looks at
 TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
@@ -38,14 +39,14 @@ CLIPPED = 1, 2
 def refining_levels(degradation: Degradation, passes: int) -> list[float]:
     """Return the levels of the passes, in grey levels.
 
-    None before JPEG, whose error is not known well enough, but for noise. None either where the
-    middle of each block is known: little is gained there.
+    None before JPEG, whose error is not known well enough, but for noise.
     """
     if degradation.kind == 'noise' and passes:
         return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED or degradation.jpeg or degradation.pool == 'centre':
+    if degradation.kind not in ITERATED or degradation.jpeg:
         return []
-    return [float(level) for level in np.geomspace(*LEVELS, passes)]
+    first, last = LEVELS['centres' if degradation.pool == 'centre' else 'averages']
+    return [float(level) for level in np.geomspace(first, last, passes)]
 
 
 def refine(
