@@ -1,13 +1,15 @@
 """Coarser scales after a noisy region is denoised."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from conftest import each_device
 
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.networks import refining
-from hmaca_arch.networks.refining import with_coarser
+from hmaca_arch.networks.refining import refining_levels, with_coarser
 
 
 def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,6 +29,25 @@ def perfect(clean: torch.Tensor):
         return F.interpolate(clean, x.shape[2:], mode='area')
 
     return denoise, asked
+
+
+@pytest.mark.parametrize(
+    'told, levels',
+    [
+        ('pix:8:mean', [24, 12, 6, 3]),
+        ('blur:1.5', [24, 12, 6, 3]),
+        ('pix:8:centre', [6, 4.16, 2.88, 2]),
+        ('noise:25', [5]),
+        ('noise:25+jpeg:75', [5]),
+        ('pix:8:centre+jpeg:30', [8, 6.35, 5.04, 4]),
+        ('blur:1.5+jpeg:90', [3.056, 2.425, 1.925, 1.528]),  # 1.528: root of 1/12 + 1.5 squared
+        ('none', []),
+        ('unknown+jpeg:75', []),
+    ],
+)
+def test_levels_fall(told, levels):
+    assert refining_levels(Degradation.parse(told), 4) == pytest.approx(levels, abs=6e-3)
+    assert refining_levels(Degradation.parse(told), 0) == []
 
 
 @each_device
