@@ -38,10 +38,14 @@ CLIPPED = 1, 2
 
 
 def refining_levels(degradation: Degradation, passes: int) -> list[float]:
-    """Return the levels of the passes, in grey levels."""
+    """Return the levels of the passes, in grey levels.
+
+    None for blur before JPEG. It is told too weak more often than not, if it is measured, and
+    passes make more of that error.
+    """
     if degradation.kind == 'noise' and passes:
         return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED:
+    if degradation.kind not in ITERATED or (degradation.kind != 'pix' and degradation.jpeg):
         return []
     known = 'centres' if degradation.pool == 'centre' else 'averages'
     first, last = LEVELS['before JPEG' if degradation.jpeg else known]

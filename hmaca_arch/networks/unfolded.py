@@ -120,8 +120,9 @@ class Unfolded(Wrapping):
             and may take the mask.
         steps: how often the network runs and the equation of blocks or blur is solved, 1 to 16.
             Noise, none and unknown take one step.
-        passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Each takes
-            as long as a step on a smaller crop. Noise takes one at most.
+        passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Noise takes
+            one at most. With passes, all after the first step see only the region and 4 pixels
+            around it.
 
     Raises:
         ValueError: a setting cannot work.

@@ -40,7 +40,8 @@ def perfect(clean: torch.Tensor):
         ('noise:25', [5]),
         ('noise:25+jpeg:75', [5]),
         ('pix:8:centre+jpeg:30', [8, 6.35, 5.04, 4]),
-        ('blur:1.5+jpeg:90', [3.056, 2.425, 1.925, 1.528]),  # 1.528: root of 1/12 + 1.5 squared
+        ('pix:8:mean+jpeg:90', [3.056, 2.425, 1.925, 1.528]),  # 1.528: root of 1/12 + 1.5 squared
+        ('blur:1.5+jpeg:90', []),
         ('none', []),
         ('unknown+jpeg:75', []),
     ],

@@ -112,8 +112,8 @@ def test_refining_is_plug_and_play_with_the_network_told_noise():
     plain, refining = moved(steps=1), moved(steps=1, passes=4)
     lq, mask, told = inputs()
     after, refined = plain(lq, mask, told), refining(lq, mask, told)
-    falling, lower, lossy = (np.geomspace(*ends, 4) for ends in [(24, 3), (6, 2), (8, 4)])
-    levels = dict(zip(TEXTS, [falling, lower, falling, [4.0], [], [], lossy]))
+    falling, lower = np.geomspace(24, 3, 4), np.geomspace(6, 2, 4)
+    levels = dict(zip(TEXTS, [falling, lower, falling, [4.0], [], [], []]))
     for i, text in enumerate(TEXTS):
         what, x, region = Degradation.parse(text), after[i : i + 1], mask[i : i + 1]
         equations = Equations(lq[i : i + 1], region, [what])
