@@ -24,8 +24,8 @@ Denoise = Callable[[Tensor, Tensor, float], Tensor]
 
 ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end after the first
 # First and last level of plug and play, in grey levels, by what is known of the pixels.
-LEVELS = {'averages': (24, 3), 'centres': (6, 2), 'before JPEG': (8, 4)}
-ERRORS = 2, 1  # of JPEG: no level before it is higher than these times their standard deviation
+LEVELS = {'averages': (24, 3), 'centres': (6, 2)}
+LARGE = 8  # blocks of which the middle is known gain less than 0.04 dB from here on
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
 NEAR = 4  # pixels around the region that a pass looks at
 TRUST = 0.5  # w of a pass is this times the variance of y over the square of the level
@@ -40,18 +40,15 @@ CLIPPED = 1, 2
 def refining_levels(degradation: Degradation, passes: int) -> list[float]:
     """Return the levels of the passes, in grey levels.
 
-    None for blur before JPEG. It is told too weak more often than not, if it is measured, and
-    passes make more of that error.
+    None before JPEG, whose error is not known well enough, but for noise.
     """
     if degradation.kind == 'noise' and passes:
         return [LEFT * degradation.sigma]
-    if degradation.kind not in ITERATED or (degradation.kind != 'pix' and degradation.jpeg):
+    centres = degradation.pool == 'centre'
+    large = centres and degradation.block >= LARGE
+    if degradation.kind not in ITERATED or degradation.jpeg or large:
         return []
-    known = 'centres' if degradation.pool == 'centre' else 'averages'
-    first, last = LEVELS['before JPEG' if degradation.jpeg else known]
-    if degradation.jpeg:
-        error = degradation.variance**0.5
-        first, last = min(first, ERRORS[0] * error), min(last, ERRORS[1] * error)
+    first, last = LEVELS['centres' if centres else 'averages']
     return [float(level) for level in np.geomspace(first, last, passes)]
 
 

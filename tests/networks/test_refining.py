@@ -36,11 +36,11 @@ def perfect(clean: torch.Tensor):
     [
         ('pix:8:mean', [24, 12, 6, 3]),
         ('blur:1.5', [24, 12, 6, 3]),
-        ('pix:8:centre', [6, 4.16, 2.88, 2]),
+        ('pix:7:centre', [6, 4.16, 2.88, 2]),
+        ('pix:8:centre', []),
         ('noise:25', [5]),
         ('noise:25+jpeg:75', [5]),
-        ('pix:8:centre+jpeg:30', [8, 6.35, 5.04, 4]),
-        ('pix:8:mean+jpeg:90', [3.056, 2.425, 1.925, 1.528]),  # 1.528: root of 1/12 + 1.5 squared
+        ('pix:7:mean+jpeg:75', []),
         ('blur:1.5+jpeg:90', []),
         ('none', []),
         ('unknown+jpeg:75', []),
