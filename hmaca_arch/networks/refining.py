@@ -86,7 +86,7 @@ def refine(
 
 
 def orientation(x: Tensor, number: int) -> Tensor:
-    """Turn x by half a turn, or mirror it: four symmetries, each of which is its own inverse."""
+    """Turn x by half a turn, or mirror it. Each of the four symmetries is its own inverse."""
     turned: Tensor = (x.flip(2, 3), x.mT, x.flip(3), x.flip(2, 3).mT)[number % 4]
     return turned
 
@@ -137,7 +137,8 @@ def with_coarser(
     distance = torch.minimum(small_x, 1 - small_x) * 255 / sigma
     first, last = CLIPPED
     counts = small_region * ((distance - first) / (last - first)).clamp(0, 1)
-    low = F.interpolate(smooth(counts * (z - small_x)), scale_factor=2, mode='bilinear')
+    with torch.autocast(x.device.type, enabled=False):
+        low = F.interpolate(smooth(counts * (z - small_x)), scale_factor=2, mode='bilinear')
     x = x.clone()
     x[even] += region[even] * low
     return x

@@ -246,8 +246,8 @@ class Unfolded(Wrapping):
         for i in chosen.nonzero()[:, 0].tolist():
             one = slice(i, i + 1)
             if bool((mask[one] > 0).any()):
-                box = (one, *around(mask[one], NEAR)[1:])
-                z[box] = self.estimate(x[box], mask[box], condition[box])
+                box = around(mask[one], NEAR)
+                z[one][box] = self.estimate(x[one][box], mask[one][box], condition[one][box])
         return z
 
     def estimate(self, x: Tensor, mask: Tensor, condition: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Coarser scales after a noisy region is denoised."""
+"""What follows the trained steps: the levels of passes, and coarser scales of noise."""
 
 import numpy as np
 import pytest
