@@ -14,7 +14,7 @@ from skimage import data
 
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.restoring import measuring
-from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring import _blurred_area, measure
 from hmaca_arch.restoring.measuring.border import find_area
 from hmaca_arch.restoring.measuring.jpeg import (
     quality_of_file,
@@ -165,6 +165,26 @@ def test_find_area_moves_each_side_by_itself():
     assert np.array_equal(np.argwhere(area).min(axis=0), [20, 22]) and np.array_equal(
         np.argwhere(area).max(axis=0), [49, 59]
     )
+
+
+def test_find_area_keeps_a_side_that_little_speaks_against():
+    activity, mask = np.ones((80, 80)), np.zeros((80, 80), bool)
+    activity[20:50, 20:60] = 6
+    mask[20:60, 20:60] = True
+    activity[20:22, 20:60] = 2  # a log likelihood of about 10 speaks for leaving it out
+    area = find_area(activity, mask, ~mask)
+    assert np.array_equal(np.argwhere(area).min(axis=0), [20, 20])
+    assert np.array_equal(np.argwhere(area).max(axis=0), [49, 59])
+
+
+def test_what_is_blurred_grows_only_where_it_nearly_reaches_the_end():
+    smooth, mask = np.zeros((2, 60, 60), bool)
+    mask[10:50, 10:50] = True
+    smooth[13:40, 20:45] = True  # 3, 10, 10 and 5 pixels from the ends
+    area = _blurred_area(smooth, mask)
+    assert np.array_equal(np.argwhere(area).min(axis=0), [10, 20])
+    assert np.array_equal(np.argwhere(area).max(axis=0), [39, 49])
+    assert area.sum() == 30 * 30
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])

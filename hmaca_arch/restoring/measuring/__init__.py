@@ -36,6 +36,7 @@ CAUTION = (
     0.5  # spreads by which blur before JPEG is taken for weaker: sharpening too much costs more
 )
 CARRIED = 7  # pixels by which JPEG carries further what was done
+NEARLY = 5  # pixels between what is smooth and the mask's end, if blur reaches the end
 COARSEST = 30  # quality below which noise and blur are not measured
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
@@ -280,12 +281,28 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(Degradation(), 0.0, mask, 0, words)
     blurred = found.kind == 'blur'
     sigma = found.sigma * (np.exp(-CAUTION * found.spread) if blurred else 1)
-    changed = smooth if blurred else rough
-    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
-    area = (cv2.dilate(changed.astype(np.uint8), reach) > 0) & mask
+    area = _blurred_area(smooth, mask) if blurred else _noisy_area(rough, mask)
     return Measured(
         Degradation(found.kind, sigma=round(float(sigma), 3)), found.confidence, area, 0, ''
     )
+
+
+def _noisy_area(rough: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the noisy part of a mask of which a part is rough."""
+    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
+    return (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
+
+
+def _blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the blurred part of a mask of which a part is smooth.
+
+    Deblurring spoils sharp pixels, so the area grows only on sides where it nearly reaches the end
+    of the mask.
+    """
+    gaps = np.abs(np.subtract(marked_box(smooth), marked_box(mask)))
+    top, left, bottom, right = np.where(gaps <= NEARLY, gaps, 0).tolist()
+    reach = np.ones((top + bottom + 1, left + right + 1), np.uint8)
+    return (cv2.dilate(smooth.astype(np.uint8), reach, anchor=(right, bottom)) > 0) & mask
 
 
 def compressed_areas(
