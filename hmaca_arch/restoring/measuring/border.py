@@ -96,8 +96,8 @@ def _best_box(box: Box, start: int, sums: np.ndarray, cost: Callable[..., float]
                         box.top + top, box.left + left, box.bottom - bottom, box.right - right
                     )
                     if min(inner.shape) >= min(LEAST, *box.shape):
-                        value = cost(*_box_sum(inner, sums)) + MOVED * np.count_nonzero(tried)
-                        options.append((value, inset, inner))
+                        moved = MOVED * sum(pixels > 0 for pixels in tried)
+                        options.append((cost(*_box_sum(inner, sums)) + moved, inset, inner))
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:
             best = (value, inner)
