@@ -125,7 +125,7 @@ class SelfDescribing(nn.Module):
         """Return a description's network and settings in one dictionary, for `differences`."""
         # A setting that the checkpoint lacks came later: it was trained with the default.
         defaults = {
-            name: parameter.default
+            name: list(default) if isinstance(default := parameter.default, tuple) else default
             for name, parameter in inspect.signature(type(self)).parameters.items()
             if name in self.settings
         }

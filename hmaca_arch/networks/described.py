@@ -32,6 +32,7 @@ NAMES = {
     'resi_connection': ('1conv', '3conv', 'identity', '0conv'),
     'shifted_windows': ('windows', 'strips'),
     'cross_attention': ('global', 'window', 'none'),
+    'specialists': ('unknown', 'none', 'pix', 'blur', 'noise'),
     'upsampler': ('', 'pixelshuffle', 'pixelshuffledirect', 'nearest+conv'),
 }
 LARGEST = 2**20  # of a number in a network's settings; no width, depth or side comes near

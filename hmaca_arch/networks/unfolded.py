@@ -19,14 +19,16 @@ Deviations:
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
+* Some kinds of degradation may have networks of their own, which learn nothing else.
 * In evaluation more may follow, which nothing was trained for: see `refining`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,16 +53,21 @@ QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 
+def described(told: Degradation) -> str:
+    """Return the kind, out of `DESCRIBED`, as which a network sees a degradation."""
+    return 'blur' if told.kind == 'kernel' else told.kind
+
+
 def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     """Describe each degradation in numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
-        described = 'blur' if d.kind == 'kernel' else d.kind
+        seen = described(d)
         sigma = d.sigma if d.kernel is None else d.kernel.sigma
-        pix, blur, noise = (described == kind for kind in ('pix', 'blur', 'noise'))
+        pix, blur, noise = (seen == kind for kind in ('pix', 'blur', 'noise'))
         rows.append(
             [
-                *(described == kind for kind in DESCRIBED),
+                *(seen == kind for kind in DESCRIBED),
                 pix * math.log2(max(d.block, 1)) / 3,
                 pix * (d.pool == 'centre'),
                 blur * math.log2(1 + sigma),
@@ -123,12 +130,22 @@ class Unfolded(Wrapping):
         passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Noise takes
             one at most. With passes, all after the first step see only the region and 4 pixels
             around it.
+        specialists: kinds of degradation that have networks of their own, out of `unknown`,
+            `none`, `pix`, `blur` and `noise`. That of noise takes the passes too, that of blur
+            takes kernels.
 
     Raises:
         ValueError: a setting cannot work.
     """
 
-    def __init__(self, *, inner: Mapping[str, Any], steps: int = 2, passes: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        inner: Mapping[str, Any],
+        steps: int = 2,
+        passes: int = 0,
+        specialists: Sequence[str] = (),
+    ) -> None:
         require_type('steps', steps, Integral)
         require(1 <= steps <= MOST_STEPS, 'steps', steps, f'1 to {MOST_STEPS}')
         require_type('passes', passes, Integral)
@@ -137,7 +154,11 @@ class Unfolded(Wrapping):
             raise ValueError(
                 f'inner is {inner["type"]!r}; expected a network that is not wrapped itself'
             )
-        super().__init__(inner, steps=steps, passes=passes)
+        kinds = list(specialists) if isinstance(specialists, Sequence) else [specialists]
+        known = all(kind in DESCRIBED for kind in kinds) and len(set(kinds)) == len(kinds)
+        expected = f'a list of kinds out of {", ".join(DESCRIBED)}, each at most once'
+        require(known, 'specialists', specialists, expected)
+        super().__init__(inner, steps=steps, passes=passes, specialists=kinds)
         self.steps, self.passes, self.pad_to = steps, passes, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
         # the mask, the level, and whether it is unknown
@@ -148,6 +169,9 @@ class Unfolded(Wrapping):
         self.anneal = nn.Linear(FACTS + 1, 2)
         for parameter in (self.conv_facts.weight, self.anneal.weight, self.anneal.bias):
             nn.init.zeros_(parameter)
+        self.specialists = nn.ModuleDict(
+            {kind: Unfolded(inner=inner, steps=steps, passes=passes) for kind in kinds}
+        )
 
     def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
         """Restore the masked pixels.
@@ -162,15 +186,31 @@ class Unfolded(Wrapping):
         """
         check_mask(lq, mask)
         degradations = degradations_of(degradation, len(lq))
-        equations, x = self.unfold(lq, mask, degradations)
-        if not self.training:
-            x = self.refined(x, mask, equations)
-        return x
+        x = self.unfold(lq, mask, degradations)
+        return x if self.training else self.refined(x, lq, mask, degradations)
 
-    def unfold(
-        self, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]
-    ) -> tuple[Equations, Tensor]:
-        """Restore by the trained steps; returns the equations as well."""
+    def unfold(self, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]) -> Tensor:
+        """Restore by the trained steps of the network that each degradation has."""
+        networks = [self.network_for(told) for told in degradations]
+        if len(set(networks)) == 1:
+            return networks[0].take_steps(lq, mask, degradations)
+        rows = {
+            network: [i for i, its in enumerate(networks) if its is network]
+            for network in dict.fromkeys(networks)
+        }
+        parts = [
+            network.take_steps(lq[chosen], mask[chosen], [degradations[i] for i in chosen])
+            for network, chosen in rows.items()
+        ]
+        return torch.cat(parts)[np.argsort(np.concatenate(list(rows.values())))]
+
+    def network_for(self, told: Degradation) -> 'Unfolded':
+        """Return the specialist for a degradation, or this network if it has none."""
+        kind = described(told)
+        return cast(Unfolded, self.specialists[kind]) if kind in self.specialists else self
+
+    def take_steps(self, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]) -> Tensor:
+        """Restore by the trained steps, without specialists."""
         region = (mask > 0).to(lq.dtype)
         with torch.autocast(lq.device.type, enabled=False):
             precise = torch.promote_types(lq.dtype, torch.float32)
@@ -195,18 +235,20 @@ class Unfolded(Wrapping):
             with torch.autocast(lq.device.type, enabled=False):
                 solved = solve(equations, z.to(equations.y.dtype), w)
             x = solved if step == 0 else torch.where(iterated, solved, x)
-        return equations, x
+        return x
 
-    def refined(self, x: Tensor, mask: Tensor, equations: Equations) -> Tensor:
+    def refined(
+        self, x: Tensor, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]
+    ) -> Tensor:
         """Go on from x (b, c, h, w) as `refining` says, each image by itself."""
-        if not any(refining_levels(told, self.passes) for told in equations.degradations):
+        if not any(refining_levels(told, self.passes) for told in degradations):
             return x  # an exported graph may have any number of images
-        images = zip(x.split(1), equations.y.split(1), mask.split(1), equations.degradations)
+        images = zip(x.split(1), lq.to(x.dtype).split(1), mask.split(1), degradations)
         return torch.cat([refine(self.denoise, *image, self.passes) for image in images])
 
     def denoise(self, x: Tensor, mask: Tensor, level: float) -> Tensor:
         """Take x (1, c, h, w) for noisy in the mask, at a level in grey levels."""
-        return self.unfold(x.to(mask.dtype), mask, [Degradation('noise', sigma=level)])[1]
+        return self.unfold(x.to(mask.dtype), mask, [Degradation('noise', sigma=level)])
 
     def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:
         """Collect what no step changes: facts, places in the blocks, known pixels."""

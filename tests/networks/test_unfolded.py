@@ -7,6 +7,7 @@ from conftest import each_device
 
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation, Equations
+from hmaca_arch.degradation.kernels import Kernel
 from hmaca_arch.networks.registry import build
 from hmaca_arch.networks.unfolded import Unfolded, strengths
 
@@ -144,7 +145,7 @@ def test_with_passes_the_second_step_looks_near_the_region(monkeypatch):
         refining, 'estimate', lambda x, *rest: seen.append(tuple(x.shape)) or estimate(x, *rest)
     )
     iterated = torch.tensor([0, 1, 2, 6])
-    once = Unfolded.unfold(refining, lq, mask, [Degradation.from_vector(v) for v in told])[1]
+    once = Unfolded.unfold(refining, lq, mask, [Degradation.from_vector(v) for v in told])
     assert seen == [tuple(lq.shape), *[(1, 3, 14, 15)] * 4]  # rows 3 to 9, columns 2 to 10, and 4
     plainly = plain(lq, mask, told)
     assert not torch.equal(once[iterated], plainly[iterated])
@@ -174,6 +175,73 @@ def test_a_checkpoint_describes_itself():
         other.load_state_dict(network.state_dict())
 
 
+def with_specialists(**settings) -> Unfolded:
+    """Return a network whose specialists differ from it, ready to evaluate."""
+    network = moved(specialists=['noise', 'unknown', 'blur'], **settings)
+    for specialist in network.specialists.values():
+        torch.nn.init.normal_(specialist.network.conv_last.weight, std=0.02)
+    return network
+
+
+def alone(network: Unfolded, text: str) -> Unfolded:
+    """Return a network of one kind with the weights that serve a degradation."""
+    plain = moved()
+    weights = network.network_for(Degradation.parse(text)).state_dict()
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()}, strict=False)
+    return plain
+
+
+@torch.no_grad()
+def test_specialists_serve_their_kinds():
+    network = with_specialists()
+    lq, mask, told = inputs()
+    restored = network(lq, mask, told)
+    for i, text in enumerate(TEXTS):
+        one = alone(network, text)(lq[i : i + 1], mask[i : i + 1], told[i : i + 1])
+        assert torch.allclose(restored[i : i + 1], one, atol=2e-3), text
+        others = alone(network, 'none')(lq[i : i + 1], mask[i : i + 1], told[i : i + 1])
+        served = text.split(':')[0].split('+')[0] in network.specialists
+        assert torch.allclose(one, others, atol=2e-3) is not served, text
+
+
+@torch.no_grad()
+def test_the_specialist_of_noise_takes_the_passes(monkeypatch):
+    network = with_specialists(passes=2)
+    lq, mask, told = (value[:1] for value in inputs())
+    plainly = network(lq, mask, told)
+    monkeypatch.setattr(network, 'denoise', alone(network, 'noise:1').denoise)
+    assert torch.equal(network(lq, mask, told), plainly)
+    monkeypatch.setattr(network, 'denoise', alone(network, 'none').denoise)
+    assert not torch.allclose(network(lq, mask, told), plainly, atol=1e-3)
+
+
+def test_kernels_have_the_specialist_of_blur():
+    network, kernel = Unfolded(inner=SWINIR, specialists=['blur']), Kernel.of(np.ones((1, 3)))
+    assert network.network_for(Degradation('kernel', kernel=kernel)) is network.specialists['blur']
+
+
+def test_a_specialist_learns_from_its_kind_only():
+    network = with_specialists().train()
+    lq, mask, told = inputs()
+    noise = [TEXTS.index('noise:20')]
+    (network(lq[noise], mask[noise], told[noise]) - 0.5).square().mean().backward()
+    learned = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert learned
+    assert all(name.startswith('specialists.noise.') for name in learned)
+
+
+def test_a_checkpoint_describes_specialists():
+    network = with_specialists()
+    again = build_network_from_state_dict(network.state_dict())
+    lq, mask, told = inputs()
+    assert torch.equal(again(lq, mask, told), network(lq, mask, told))
+    with pytest.raises(ValueError, match=r"specialists is \['noise', 'unknown', 'blur'\] in the"):
+        moved().load_state_dict(network.state_dict())
+    before = moved()
+    del before.settings['specialists']  # as files of earlier versions
+    moved().load_state_dict(before.state_dict())
+
+
 def test_more_steps_take_the_same_weights():
     one, three = Unfolded(inner=SWINIR, steps=1), Unfolded(inner=SWINIR, steps=3)
     assert {name: value.shape for name, value in one.named_parameters()} == {
@@ -189,6 +257,11 @@ def test_more_steps_take_the_same_weights():
         ({'inner': SWINIR, 'passes': -1}, 'passes is -1'),
         ({'inner': {'type': 'Unfolded', 'inner': SWINIR}}, 'not wrapped'),
         ({'inner': 'SwinIR'}, 'inner is'),
+        ({'inner': SWINIR, 'specialists': 'noise'}, 'specialists is'),
+        ({'inner': SWINIR, 'specialists': ['noise', 'noise']}, 'at most once'),
+        ({'inner': SWINIR, 'specialists': ['kernel']}, 'specialists is'),
+        ({'inner': SWINIR, 'specialists': [['noise']]}, 'specialists is'),
+        ({'inner': SWINIR, 'specialists': 1}, 'specialists is'),
     ],
 )
 def test_settings_that_cannot_work(section, words):
