@@ -32,9 +32,8 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 # Log likelihood by pixel, and grey levels, below which there is no noise.
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
-CAUTION = (
-    0.5  # spreads by which blur before JPEG is taken for weaker: sharpening too much costs more
-)
+# Spreads by which blur before JPEG is taken for weaker: sharpening too much costs more.
+CAUTION = 0.25
 CARRIED = 7  # pixels by which JPEG carries further what was done
 NEARLY = 5  # pixels between what is smooth and the mask's end, if blur reaches the end
 COARSEST = 30  # quality below which noise and blur are not measured
