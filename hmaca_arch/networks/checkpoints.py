@@ -150,7 +150,11 @@ class SelfDescribing(nn.Module):
         if strict and DESCRIPTION in state_dict:
             self.set_extra_state(state_dict[DESCRIPTION])
         elif DESCRIPTION in state_dict:
-            differences = '; '.join(self.differences(decode(state_dict.pop(DESCRIPTION))))
+            differences = '; '.join(self.differences(decode(state_dict[DESCRIPTION])))
             if differences:
                 logger.warning('loading part of the weights of another network: %s', differences)
+            # Inner networks have descriptions too.
+            own = [key for key in state_dict if key.split('.')[-1] == DESCRIPTION]
+            for key in own:
+                del state_dict[key]
         return super().load_state_dict(state_dict, strict=strict, assign=assign)

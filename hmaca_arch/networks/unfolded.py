@@ -7,9 +7,8 @@
 Zhang et al., "Deep Unfolding Network for Image Super-Resolution" (USRNet, CVPR 2020), Eq. 6 and 7,
 for a masked region. `hmaca_arch.degradation` has the equations. The steps share one network, which
 is any that maps an image to one of its size. It works as a denoiser: its condition is the noise
-level that remains in x_{k-1}, which falls from step to step, and which pixels are known. So what it
-learns from noise serves every degradation. The condition is added to its first convolution's
-output.
+level that remains in x_{k-1}, which falls from step to step, and which pixels are known. The
+condition is added to its first convolution's output.
 
 Deviations:
 
@@ -19,7 +18,7 @@ Deviations:
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
-* Some kinds of degradation may have networks of their own, which learn nothing else.
+* Some kinds of degradation may have networks of their own: specialists.
 * In evaluation more may follow, which nothing was trained for: see `refining`.
 """
 
@@ -53,7 +52,7 @@ QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 
-def described(told: Degradation) -> str:
+def seen_kind(told: Degradation) -> str:
     """Return the kind, out of `DESCRIBED`, as which a network sees a degradation."""
     return 'blur' if told.kind == 'kernel' else told.kind
 
@@ -62,7 +61,7 @@ def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
     """Describe each degradation in numbers of order 1: (b, FACTS)."""
     rows = []
     for d in degradations:
-        seen = described(d)
+        seen = seen_kind(d)
         sigma = d.sigma if d.kernel is None else d.kernel.sigma
         pix, blur, noise = (seen == kind for kind in ('pix', 'blur', 'noise'))
         rows.append(
@@ -130,9 +129,9 @@ class Unfolded(Wrapping):
         passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Noise takes
             one at most. With passes, all after the first step see only the region and 4 pixels
             around it.
-        specialists: kinds of degradation that have networks of their own, out of `unknown`,
-            `none`, `pix`, `blur` and `noise`. That of noise takes the passes too, that of blur
-            takes kernels.
+        specialists: kinds of degradation that get a network of their own: any of `unknown`, `none`,
+            `pix`, `blur` and `noise`. The specialist of noise also denoises in the passes, and that
+            of blur restores kernels too.
 
     Raises:
         ValueError: a setting cannot work.
@@ -154,10 +153,10 @@ class Unfolded(Wrapping):
             raise ValueError(
                 f'inner is {inner["type"]!r}; expected a network that is not wrapped itself'
             )
-        kinds = list(specialists) if isinstance(specialists, Sequence) else [specialists]
-        known = all(kind in DESCRIBED for kind in kinds) and len(set(kinds)) == len(kinds)
         expected = f'a list of kinds out of {", ".join(DESCRIBED)}, each at most once'
-        require(known, 'specialists', specialists, expected)
+        require(isinstance(specialists, list | tuple), 'specialists', specialists, expected)
+        kinds = [kind for kind in DESCRIBED if kind in specialists]
+        require(len(kinds) == len(specialists), 'specialists', specialists, expected)
         super().__init__(inner, steps=steps, passes=passes, specialists=kinds)
         self.steps, self.passes, self.pad_to = steps, passes, padding(inner)
         self.scale = getattr(self.network, 'img_range', 1.0) * QUIET
@@ -172,6 +171,23 @@ class Unfolded(Wrapping):
         self.specialists = nn.ModuleDict(
             {kind: Unfolded(inner=inner, steps=steps, passes=passes) for kind in kinds}
         )
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights, see `SelfDescribing`.
+
+        Without `strict`, specialists that the checkpoint lacks begin with the weights that serve
+        the other kinds there.
+        """
+        state_dict = dict(state_dict)
+        if not strict:
+            common = {key: v for key, v in state_dict.items() if not key.startswith('specialists.')}
+            for kind in self.specialists:
+                place = f'specialists.{kind}.'
+                if not any(key.startswith(place) for key in state_dict):
+                    state_dict.update({place + key: value for key, value in common.items()})
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def forward(self, lq: Tensor, mask: Tensor, degradation: Tensor | None = None) -> Tensor:
         """Restore the masked pixels.
@@ -206,7 +222,7 @@ class Unfolded(Wrapping):
 
     def network_for(self, told: Degradation) -> 'Unfolded':
         """Return the specialist for a degradation, or this network if it has none."""
-        kind = described(told)
+        kind = seen_kind(told)
         return cast(Unfolded, self.specialists[kind]) if kind in self.specialists else self
 
     def take_steps(self, lq: Tensor, mask: Tensor, degradations: Sequence[Degradation]) -> Tensor:

@@ -8,8 +8,9 @@ from conftest import each_device
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.degradation.kernels import Kernel
+from hmaca_arch.networks.described import NAMES
 from hmaca_arch.networks.registry import build
-from hmaca_arch.networks.unfolded import Unfolded, strengths
+from hmaca_arch.networks.unfolded import DESCRIBED, Unfolded, strengths
 
 HMACA = {
     'type': 'HMACA', 'embed_dim': 32, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'interval_size': 2, 'mlp_ratio': 1,
@@ -235,11 +236,35 @@ def test_a_checkpoint_describes_specialists():
     again = build_network_from_state_dict(network.state_dict())
     lq, mask, told = inputs()
     assert torch.equal(again(lq, mask, told), network(lq, mask, told))
-    with pytest.raises(ValueError, match=r"specialists is \['noise', 'unknown', 'blur'\] in the"):
+    with pytest.raises(ValueError, match=r"specialists is \['unknown', 'blur', 'noise'\] in the"):
         moved().load_state_dict(network.state_dict())
     before = moved()
     del before.settings['specialists']  # as files of earlier versions
     moved().load_state_dict(before.state_dict())
+
+
+def test_specialists_begin_with_the_general_weights():
+    general, network = moved(steps=1), moved(steps=2, specialists=['noise'])
+    network.load_state_dict(general.state_dict(), strict=False)
+    for part in (network, network.specialists['noise']):
+        weights = dict(part.named_parameters())
+        assert all(torch.equal(value, weights[name]) for name, value in general.named_parameters())
+    again = with_specialists()
+    noise = again.specialists['noise'].network.conv_last.weight.clone()
+    wider = moved(steps=3, specialists=['noise', 'none'])
+    wider.load_state_dict(again.state_dict(), strict=False)
+    assert torch.equal(wider.specialists['noise'].network.conv_last.weight, noise)
+    assert torch.equal(
+        wider.specialists['none'].network.conv_last.weight, again.network.conv_last.weight
+    )
+
+
+def test_all_kinds_may_have_specialists_and_their_order_does_not_matter():
+    assert set(NAMES['specialists']) == set(DESCRIBED)
+    one, other = (
+        Unfolded(inner=SWINIR, specialists=kinds) for kinds in (DESCRIBED, DESCRIBED[::-1])
+    )
+    one.load_state_dict(other.state_dict())
 
 
 def test_more_steps_take_the_same_weights():

@@ -15,7 +15,7 @@ from skimage import data
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.restoring import measuring
 from hmaca_arch.restoring.measuring import _blurred_area, measure
-from hmaca_arch.restoring.measuring.border import find_area
+from hmaca_arch.restoring.measuring.border import depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import (
     quality_of_file,
     quality_of_pixels,
@@ -185,6 +185,14 @@ def test_what_is_blurred_grows_only_where_it_nearly_reaches_the_end():
     assert np.array_equal(np.argwhere(area).min(axis=0), [10, 20])
     assert np.array_equal(np.argwhere(area).max(axis=0), [39, 49])
     assert area.sum() == 30 * 30
+
+
+@pytest.mark.parametrize(('eroded', 'grows'), [(5, True), (6, False)])
+def test_what_is_blurred_in_a_disc_with_a_tail(eroded, grows):
+    mask = cv2.circle(np.zeros((90, 140), np.uint8), (45, 45), 30, 1, -1)
+    mask[44:47, 45:130] = 1  # the erosion takes all of it
+    smooth = depth_of(mask > 0) > eroded
+    assert np.array_equal(_blurred_area(smooth, mask > 0), mask > 0 if grows else smooth)
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])

@@ -12,9 +12,9 @@ from hmaca_arch.restoring.regions import Box, marked_box
 
 WIDEST = 16  # pixels by which a mask may be too wide
 LEAST = 12  # shortest side that is left of it, in pixels
-# Log likelihoods that a smaller area must gain, and that moving one side must gain; chosen on
-# training images.
-GAINED, MOVED = 20.0, 20.0
+# Log likelihoods, chosen on training images.
+GAINED = 20.0  # that a smaller area must gain
+GAINED_BY_SIDE = 20.0  # that each side that moves must gain, in rectangles
 
 
 def is_rectangle(mask: np.ndarray) -> bool:
@@ -81,7 +81,7 @@ def _box_sum(box: Box, sums: np.ndarray) -> tuple[float, int]:
 def _best_box(box: Box, start: int, sums: np.ndarray, cost: Callable[..., float]) -> Box:
     """Move the four sides inwards, one after the other, to where the cost is least.
 
-    A side that moves costs MOVED.
+    Each side that moves must lower it by GAINED_BY_SIDE.
     """
     best = None
     for at in {start, 0}:
@@ -96,7 +96,7 @@ def _best_box(box: Box, start: int, sums: np.ndarray, cost: Callable[..., float]
                         box.top + top, box.left + left, box.bottom - bottom, box.right - right
                     )
                     if min(inner.shape) >= min(LEAST, *box.shape):
-                        moved = MOVED * sum(pixels > 0 for pixels in tried)
+                        moved = GAINED_BY_SIDE * sum(pixels > 0 for pixels in tried)
                         options.append((cost(*_box_sum(inner, sums)) + moved, inset, inner))
                 value, insets[side], inner = min(options, default=(np.inf, insets[side], box))
         if best is None or value < best[0]:
