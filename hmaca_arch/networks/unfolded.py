@@ -130,8 +130,8 @@ class Unfolded(Wrapping):
             one at most. With passes, all after the first step see only the region and 4 pixels
             around it.
         specialists: kinds of degradation that get a network of their own: any of `unknown`, `none`,
-            `pix`, `blur` and `noise`. The specialist of noise also denoises in the passes, and that
-            of blur restores kernels too.
+            `pix`, `blur` and `noise`. That of blur restores kernels too. Passes of other kinds than
+            noise take the network without one as the denoiser.
 
     Raises:
         ValueError: a setting cannot work.
@@ -260,11 +260,15 @@ class Unfolded(Wrapping):
         if not any(refining_levels(told, self.passes) for told in degradations):
             return x  # an exported graph may have any number of images
         images = zip(x.split(1), lq.to(x.dtype).split(1), mask.split(1), degradations)
-        return torch.cat([refine(self.denoise, *image, self.passes) for image in images])
+        # A specialist knows noise better, but spoils even, dark areas that are not noisy.
+        denoisers = [self.network_for(d) if d.kind == 'noise' else self for d in degradations]
+        return torch.cat(
+            [refine(one.denoise, *image, self.passes) for one, image in zip(denoisers, images)]
+        )
 
     def denoise(self, x: Tensor, mask: Tensor, level: float) -> Tensor:
         """Take x (1, c, h, w) for noisy in the mask, at a level in grey levels."""
-        return self.unfold(x.to(mask.dtype), mask, [Degradation('noise', sigma=level)])
+        return self.take_steps(x.to(mask.dtype), mask, [Degradation('noise', sigma=level)])
 
     def constant_facts(self, equations: Equations, region: Tensor, facts: Tensor) -> Tensor:
         """Collect what no step changes: facts, places in the blocks, known pixels."""
