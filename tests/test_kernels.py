@@ -24,7 +24,8 @@ from hmaca_arch.degradation import Degradation, Equations, Kernel, pixels, solve
 from hmaca_arch.degradation.convolution import find_convolutions
 from hmaca_arch.degradation.kernel_files import read_degradation, read_kernel
 from hmaca_arch.inference import Restorer
-from hmaca_arch.networks.unfolded import Unfolded, strengths
+from hmaca_arch.networks.conditions import strengths
+from hmaca_arch.networks.unfolded import Unfolded
 
 COUNTS = np.array([[0, 0, 0, 0, 0], [3, 1, 1, 0, 0], [0, 0, 1, 2, 0]])
 KERNEL = Kernel.of(COUNTS, 'k.png')

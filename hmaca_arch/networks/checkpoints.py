@@ -154,7 +154,7 @@ class SelfDescribing(nn.Module):
             if differences:
                 logger.warning('loading part of the weights of another network: %s', differences)
             # Inner networks have descriptions too.
-            own = [key for key in state_dict if key.split('.')[-1] == DESCRIPTION]
-            for key in own:
-                del state_dict[key]
+            state_dict = {
+                key: value for key, value in state_dict.items() if key.split('.')[-1] != DESCRIPTION
+            }
         return super().load_state_dict(state_dict, strict=strict, assign=assign)

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from hmaca_arch.messages import reason_of, short_repr
 from hmaca_arch.networks.checkpoints import refuse_misfit
+from hmaca_arch.networks.conditions import DESCRIBED
 from hmaca_arch.networks.registry import find, is_section
 
 STOCK = ('SwinIR', 'HAT', 'DRCT', 'NAFNet')
@@ -32,7 +33,7 @@ NAMES = {
     'resi_connection': ('1conv', '3conv', 'identity', '0conv'),
     'shifted_windows': ('windows', 'strips'),
     'cross_attention': ('global', 'window', 'none'),
-    'specialists': ('unknown', 'none', 'pix', 'blur', 'noise'),
+    'specialists': DESCRIBED,
     'upsampler': ('', 'pixelshuffle', 'pixelshuffledirect', 'nearest+conv'),
 }
 LARGEST = 2**20  # of a number in a network's settings; no width, depth or side comes near

@@ -18,11 +18,10 @@ Deviations:
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
-* Some kinds of degradation may have networks of their own: specialists.
+* Some kinds of degradation may have separate networks: specialists.
 * In evaluation more may follow, which nothing was trained for: see `refining`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, cast
@@ -34,6 +33,7 @@ from torch import Tensor, nn
 
 from hmaca_arch.degradation import Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
+from hmaca_arch.networks.conditions import DESCRIBED, FACTS, annealed, seen_kind, strengths
 from hmaca_arch.networks.refining import ITERATED, NEAR, around, refine, refining_levels, solve
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
@@ -43,68 +43,7 @@ from hmaca_arch.networks.wrapping import Wrapping, widened
 MOST_STEPS = 16
 # Levels and w are learned so many times faster than the network's weights.
 FAST = 10
-# The kinds that a network can see. A kernel is described as the Gaussian of the same second moment,
-# which networks trained without kernels understand. `solve` has the exact kernel.
-DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
-FACTS = len(DESCRIBED) + 6
 QUIET = 1 / 16  # of the image's scale inside the network, as in `mask_position`
-# First and last level, in grey levels.
-ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
-
-
-def seen_kind(told: Degradation) -> str:
-    """Return the kind, out of `DESCRIBED`, as which a network sees a degradation."""
-    return 'blur' if told.kind == 'kernel' else told.kind
-
-
-def strengths(degradations: Sequence[Degradation], like: Tensor) -> Tensor:
-    """Describe each degradation in numbers of order 1: (b, FACTS)."""
-    rows = []
-    for d in degradations:
-        seen = seen_kind(d)
-        sigma = d.sigma if d.kernel is None else d.kernel.sigma
-        pix, blur, noise = (seen == kind for kind in ('pix', 'blur', 'noise'))
-        rows.append(
-            [
-                *(seen == kind for kind in DESCRIBED),
-                pix * math.log2(max(d.block, 1)) / 3,
-                pix * (d.pool == 'centre'),
-                blur * math.log2(1 + sigma),
-                noise * math.log2(1 + d.sigma) / 4,
-                d.jpeg > 0,
-                (100 - d.jpeg) / 50 if d.jpeg else 0,
-            ]
-        )
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
-
-
-def annealed(
-    degradations: Sequence[Degradation], step: int, steps: int, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Compute the noise level and w of a step, before anything is learned.
-
-    The level falls geometrically, as in plug and play: see `ANNEALING`. Noise is as strong as it
-    is, and the network is assumed to leave a quarter of it.
-
-    Args:
-        degradations: of the b samples.
-        step: from 0.
-        steps: how many there are.
-        like: a tensor of the wanted type and device.
-
-    Returns:
-        The logarithms of the level in grey levels and of w, (b, 1) each.
-    """
-    rows = []
-    for d in degradations:
-        noise = d.kind == 'noise'
-        first, last = (d.sigma, d.sigma) if noise else ANNEALING.get(d.kind, (4, 4))
-        level = max(0.5, first * (last / max(first, 0.5)) ** ((step + 0.5) / steps))
-        error = level / 4 if noise else level
-        variance = d.variance + d.sigma**2 if noise else d.variance
-        rows.append([math.log(level), math.log(0.5 * variance / error**2)])
-    log_level, log_w = torch.tensor(rows, dtype=like.dtype, device=like.device).split(1, dim=1)
-    return log_level, log_w
 
 
 # The equations look at values to choose their way, which `torch.compile` cannot follow.
@@ -129,9 +68,9 @@ class Unfolded(Wrapping):
         passes: how often plug and play goes on after the steps, in evaluation, 0 to 16. Noise takes
             one at most. With passes, all after the first step see only the region and 4 pixels
             around it.
-        specialists: kinds of degradation that get a network of their own: any of `unknown`, `none`,
-            `pix`, `blur` and `noise`. That of blur restores kernels too. Passes of other kinds than
-            noise take the network without one as the denoiser.
+        specialists: kinds of degradation that get a separate network: any of `unknown`, `none`,
+            `pix`, `blur` and `noise`. That of blur restores kernels too. That of noise is not the
+            denoiser in passes of other kinds.
 
     Raises:
         ValueError: a setting cannot work.
@@ -177,8 +116,7 @@ class Unfolded(Wrapping):
     ) -> Any:
         """Load weights, see `SelfDescribing`.
 
-        Without `strict`, specialists that the checkpoint lacks begin with the weights that serve
-        the other kinds there.
+        Without `strict`, specialists that the checkpoint lacks begin with its general weights.
         """
         state_dict = dict(state_dict)
         if not strict:

@@ -14,8 +14,8 @@ from skimage import data
 
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.restoring import measuring
-from hmaca_arch.restoring.measuring import _blurred_area, measure
-from hmaca_arch.restoring.measuring.border import depth_of, find_area
+from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import (
     quality_of_file,
     quality_of_pixels,
@@ -181,7 +181,7 @@ def test_what_is_blurred_grows_only_where_it_nearly_reaches_the_end():
     smooth, mask = np.zeros((2, 60, 60), bool)
     mask[10:50, 10:50] = True
     smooth[13:40, 20:45] = True  # 3, 10, 10 and 5 pixels from the ends
-    area = _blurred_area(smooth, mask)
+    area = blurred_area(smooth, mask)
     assert np.array_equal(np.argwhere(area).min(axis=0), [10, 20])
     assert np.array_equal(np.argwhere(area).max(axis=0), [39, 49])
     assert area.sum() == 30 * 30
@@ -192,7 +192,7 @@ def test_what_is_blurred_in_a_disc_with_a_tail(eroded, grows):
     mask = cv2.circle(np.zeros((90, 140), np.uint8), (45, 45), 30, 1, -1)
     mask[44:47, 45:130] = 1  # the erosion takes all of it
     smooth = depth_of(mask > 0) > eroded
-    assert np.array_equal(_blurred_area(smooth, mask > 0), mask > 0 if grows else smooth)
+    assert np.array_equal(blurred_area(smooth, mask > 0), mask > 0 if grows else smooth)
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])

@@ -15,7 +15,7 @@ import numpy as np
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import measure_blur
-from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle
+from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
 from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate, features
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
@@ -35,7 +35,6 @@ BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
 # Spreads by which blur before JPEG is taken for weaker: sharpening too much costs more.
 CAUTION = 0.25
 CARRIED = 7  # pixels by which JPEG carries further what was done
-END_GAP = 5  # pixels; up to such a gap, what is smooth is taken to reach the mask's end
 COARSEST = 30  # quality below which noise and blur are not measured
 FINE = 97  # quality from which JPEG's steps are those of rounding
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
@@ -280,30 +279,12 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         return Measured(Degradation(), 0.0, mask, 0, words)
     blurred = found.kind == 'blur'
     sigma = found.sigma * (np.exp(-CAUTION * found.spread) if blurred else 1)
-    area = _blurred_area(smooth, mask) if blurred else _noisy_area(rough, mask)
+    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
+    noisy = (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
+    area = blurred_area(smooth, mask) if blurred else noisy
     return Measured(
         Degradation(found.kind, sigma=round(float(sigma), 3)), found.confidence, area, 0, ''
     )
-
-
-def _noisy_area(rough: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the noisy part of a mask, given its rough part."""
-    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
-    return (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
-
-
-def _blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the blurred part of a mask, given its smooth part.
-
-    Deblurring spoils sharp pixels. So the smooth part grows only towards ends of the mask that are
-    at most END_GAP away.
-    """
-    if not is_rectangle(mask):  # it shrinks by the same everywhere
-        return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
-    gaps = np.abs(np.subtract(marked_box(smooth), marked_box(mask)))
-    top, left, bottom, right = np.where(gaps <= END_GAP, gaps, 0).tolist()
-    reach = np.ones((top + bottom + 1, left + right + 1), np.uint8)
-    return (cv2.dilate(smooth.astype(np.uint8), reach, anchor=(right, bottom)) > 0) & mask
 
 
 def compressed_areas(

@@ -12,6 +12,7 @@ from hmaca_arch.restoring.regions import Box, marked_box
 
 WIDEST = 16  # pixels by which a mask may be too wide
 LEAST = 12  # shortest side that is left of it, in pixels
+END_GAP = 5  # pixels; up to such a gap, what is smooth is taken to reach the mask's end
 # Log likelihoods, chosen on training images.
 GAINED = 20.0  # that a smaller area must gain
 GAINED_BY_SIDE = 20.0  # that each side that moves must gain, in rectangles
@@ -70,6 +71,24 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
         return mask
     area[found.area] = True
     return area & mask
+
+
+def blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the blurred part of a mask, given its smooth part.
+
+    Deblurring spoils sharp pixels. So the smooth part grows only towards ends of the mask that are
+    at most END_GAP away.
+
+    Args:
+        smooth: (h, w) bool, from `find_area`.
+        mask: (h, w) bool, one region.
+    """
+    if not is_rectangle(mask):  # it shrinks by the same everywhere
+        return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
+    gaps = np.abs(np.subtract(marked_box(smooth), marked_box(mask)))
+    top, left, bottom, right = np.where(gaps <= END_GAP, gaps, 0).tolist()
+    reach = np.ones((top + bottom + 1, left + right + 1), np.uint8)
+    return (cv2.dilate(smooth.astype(np.uint8), reach, anchor=(right, bottom)) > 0) & mask
 
 
 def _box_sum(box: Box, sums: np.ndarray) -> tuple[float, int]:
