@@ -24,7 +24,10 @@ Denoise = Callable[[Tensor, Tensor, float], Tensor]
 
 ITERATED = ('pix', 'blur', 'kernel')  # every step works on these; others end after the first
 # First and last level of plug and play, in grey levels, by what is known of the pixels.
+# They hold where the steps changed the region by USUAL_CHANGE, root mean square, or more. They are
+# in proportion to less: weak contrast would be lost, and brightness near black or white.
 LEVELS = {'averages': (24, 3), 'centres': (6, 2)}
+USUAL_CHANGE = 8
 LARGE = 8  # blocks of which the middle is known gain less than 0.04 dB from here on
 LEFT = 0.2  # of the noise's sigma: the level at which a noisy region is denoised again
 NEAR = 4  # pixels around the region that a pass looks at
@@ -33,7 +36,8 @@ SCALES = 2  # coarser ones that noise is denoised at
 LEAST_LEVEL = 0.5  # that the network was trained for, in grey levels
 LEAST_SIDE = 8  # of an image that is still denoised
 # Noise is clipped at black and white, so its mean is not 0 there, which a coarser scale cannot see.
-# Its estimates count fully so many sigmas away from both, and not at all at the first number.
+# Nor is what the second denoising sees there clipped noise. Either counts fully so many sigmas away
+# from both, and not at all at the first number.
 CLIPPED = 1, 2
 
 
@@ -58,7 +62,7 @@ def refine(
     """Go on from an estimate.
 
     Args:
-        denoise: the network, told noise.
+        denoise: the network that denoises.
         x: the estimate (1, c, h, w) in [0, 1].
         y: the degraded image, equal to x outside the mask.
         mask: (1, 1, h, w); above 0 is restored.
@@ -73,16 +77,36 @@ def refine(
         return x
     if told.kind == 'noise':
         x = with_coarser(denoise, x, y, (mask > 0).to(mask.dtype), told.sigma, SCALES)
+    else:
+        smaller = min(1, change(x, y, mask) / USUAL_CHANGE)
+        levels = [max(LEAST_LEVEL, level * smaller) for level in levels]
     box, equations = around(mask, NEAR), Equations(y, mask, [told])
     for number, level in enumerate(levels):
         turned, region = (orientation(value[box], number) for value in (x.clamp(0, 1), mask))
+        z = orientation(denoise(turned, region, level), number).to(x.dtype)
         x = x.clone()
-        x[box] = orientation(denoise(turned, region, level), number).to(x.dtype)
-        if told.kind != 'noise':
+        if told.kind == 'noise':
+            x[box] = torch.lerp(x[box], z, unclipped(x[box], level))
+        else:
+            x[box] = z
             w = torch.full_like(x[:, :1, :1, :1], TRUST * told.variance / level**2)
             with torch.autocast(x.device.type, enabled=False):
                 x = solve(equations, x, w)
     return x
+
+
+def change(x: Tensor, y: Tensor, mask: Tensor) -> float:
+    """Return the root mean square difference in the region, in grey levels."""
+    region = (mask > 0).to(x.dtype)
+    squared = (region * (x - y).detach().square()).sum() / (region.sum() * x.shape[1])
+    return 255 * float(squared.sqrt())
+
+
+def unclipped(x: Tensor, sigma: float) -> Tensor:
+    """Return how far noise of a sigma is not clipped at the values x in [0, 1]: 0 to 1."""
+    distance = torch.minimum(x, 1 - x) * 255 / sigma
+    first, last = CLIPPED
+    return ((distance - first) / (last - first)).clamp(0, 1)
 
 
 def orientation(x: Tensor, number: int) -> Tensor:
@@ -134,9 +158,7 @@ def with_coarser(
     small_region = F.max_pool2d(region[even].to(x.dtype), 2).to(region.dtype)
     z = denoise(small_y, small_region, sigma / 2).to(x.dtype)
     z = with_coarser(denoise, z, small_y, small_region, sigma / 2, scales - 1)
-    distance = torch.minimum(small_x, 1 - small_x) * 255 / sigma
-    first, last = CLIPPED
-    counts = small_region * ((distance - first) / (last - first)).clamp(0, 1)
+    counts = small_region * unclipped(small_x, sigma)
     with torch.autocast(x.device.type, enabled=False):
         low = F.interpolate(smooth(counts * (z - small_x)), scale_factor=2, mode='bilinear')
     x = x.clone()

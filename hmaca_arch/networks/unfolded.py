@@ -69,8 +69,8 @@ class Unfolded(Wrapping):
             one at most. With passes, all after the first step see only the region and 4 pixels
             around it.
         specialists: kinds of degradation that get a separate network: any of `unknown`, `none`,
-            `pix`, `blur` and `noise`. That of blur restores kernels too. That of noise is not the
-            denoiser in passes of other kinds.
+            `pix`, `blur` and `noise`. That of blur restores kernels too. That of noise is the
+            denoiser in all passes.
 
     Raises:
         ValueError: a setting cannot work.
@@ -198,11 +198,8 @@ class Unfolded(Wrapping):
         if not any(refining_levels(told, self.passes) for told in degradations):
             return x  # an exported graph may have any number of images
         images = zip(x.split(1), lq.to(x.dtype).split(1), mask.split(1), degradations)
-        # A specialist knows noise better, but spoils even, dark areas that are not noisy.
-        denoisers = [self.network_for(d) if d.kind == 'noise' else self for d in degradations]
-        return torch.cat(
-            [refine(one.denoise, *image, self.passes) for one, image in zip(denoisers, images)]
-        )
+        denoise = self.network_for(Degradation('noise', sigma=1)).denoise
+        return torch.cat([refine(denoise, *image, self.passes) for image in images])
 
     def denoise(self, x: Tensor, mask: Tensor, level: float) -> Tensor:
         """Take x (1, c, h, w) for noisy in the mask, at a level in grey levels."""

@@ -9,7 +9,7 @@ from conftest import each_device
 from hmaca_arch.degradation import Degradation
 from hmaca_arch.inference import load_restorer
 from hmaca_arch.networks import refining
-from hmaca_arch.networks.refining import refining_levels, with_coarser
+from hmaca_arch.networks.refining import refine, refining_levels, with_coarser
 
 
 def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,6 +49,29 @@ def perfect(clean: torch.Tensor):
 def test_levels_fall(told, levels):
     assert refining_levels(Degradation.parse(told), 4) == pytest.approx(levels, abs=6e-3)
     assert refining_levels(Degradation.parse(told), 0) == []
+
+
+@each_device
+@pytest.mark.parametrize(
+    'change, levels', [(20, [6, 2]), (8, [6, 2]), (4, [3, 1]), (1, [0.75, 0.5])]
+)
+def test_levels_are_lower_where_the_steps_changed_little(change, levels):
+    clean, region = scene(40, 40)
+    denoise, asked = perfect(clean)
+    refine(
+        denoise, clean + region * change / 255, clean, region, Degradation.parse('pix:4:centre'), 2
+    )
+    assert [level for level, _ in asked] == pytest.approx(levels, rel=1e-4)
+
+
+@each_device
+def test_near_black_and_white_noise_is_not_denoised_again():
+    level = refining.LEFT * 10 / 255
+    for value, moved in [(0.0, 0.0), (level, 0.0), (1.5 * level, 0.5), (0.2, 1.0), (1.0, 0.0)]:
+        x = torch.full((1, 3, 15, 15), value)  # too small for coarser scales
+        denoise, _ = perfect(x + 0.1)
+        again = refine(denoise, x, x, torch.ones(1, 1, 15, 15), Degradation('noise', sigma=10), 1)
+        assert torch.allclose(again - x, torch.full_like(x, 0.1 * moved), atol=1e-6), value
 
 
 @each_device
