@@ -1,4 +1,4 @@
-"""How blocks were coloured is decided by the starts of both equations, if their colours do not."""
+"""What the starts of equations tell: how blocks were coloured, and blur that is too wide."""
 
 import importlib.util
 import sys
@@ -10,8 +10,14 @@ from conftest import ROOT
 from skimage import data
 
 from hmaca_arch.degradation import Degradation, pixels
-from hmaca_arch.restoring.measuring import measure, starts
-from hmaca_arch.restoring.measuring.starts import LEAST, decide_pool, describe, mean_step
+from hmaca_arch.restoring.measuring import blur, measure, starts
+from hmaca_arch.restoring.measuring.starts import (
+    LEAST,
+    decide_pool,
+    describe,
+    mean_step,
+    unexplained,
+)
 
 
 def test_mean_steps_by_hand():
@@ -122,3 +128,33 @@ def test_the_weights_are_fitted_by_a_script(monkeypatch):
     right = rng.random(4000) < 1 / (1 + np.exp(-(x @ truth[:2] + truth[2])))
     fitted = script.fit(np.r_[x, x], np.r_[right, ~right] * 1, np.repeat([1.0, 0.0], 4000))
     assert fitted == pytest.approx(truth, abs=0.2), 'what counts 0 changes nothing'
+
+
+def bars(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return soft stripes, (64, 64, 3) in grey levels, and a region."""
+    stripes = low + (high - low) * (0.5 + 0.5 * np.sin(np.arange(64) * 0.9))
+    image = np.broadcast_to(np.rint((stripes[:, None] + stripes) / 2)[..., None], (64, 64, 3))
+    area = np.zeros((64, 64), bool)
+    area[16:50, 12:48] = True
+    return image.astype(np.uint8), area
+
+
+@pytest.mark.parametrize('sigma', [0.7, 1.5, 2.0])
+def test_a_blur_that_is_too_wide_overshoots_black_and_white(sigma):
+    for low, high, overshoots in [(0, 255, True), (90, 160, False)]:
+        image, area = bars(low, high)
+        given = pixels.blur(image, area[..., None], sigma) / 255
+        ways = [Degradation('blur', sigma=sigma * ratio) for ratio in (0.9, 1.0, 1.2)]
+        narrower, right, wider = unexplained(given, area, ways)
+        assert max(narrower, right) < 0.4
+        assert bool(wider > 0.6) is overshoots
+
+
+def test_too_wide_a_blur_counts_less():
+    image, area = bars(0, 255)
+    given = pixels.blur(image, area[..., None], 1.5).astype(float)
+    for measured in (1.4, 1.5, 1.7):
+        less, sigmas = blur._too_wide(given, area, measured), np.exp(blur.FINE)
+        assert less[np.abs(sigmas - 1.4).argmin()] < 1
+        assert less[np.abs(sigmas - 1.9).argmin()] > 5
+        assert less.max() <= blur.MOST

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.special import erf, expit
 
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.restoring.measuring.border import WIDEST, depth_of
 from hmaca_arch.restoring.measuring.patches import (
     HALF,
@@ -24,6 +25,7 @@ from hmaca_arch.restoring.measuring.patches import (
     learn_weights,
     split,
 )
+from hmaca_arch.restoring.measuring.starts import LONGEST, unexplained
 from hmaca_arch.restoring.regions import Box, marked_box
 
 NARROWEST = 2  # pixels by which a mask may be too narrow
@@ -34,6 +36,11 @@ OUTLIERS = 0.05  # part of the inner patches that may be sharp
 SURPRISE = np.log(1e-5)  # most that one patch may count against a border position
 MOVED = 5.0  # log likelihood that another place than the mask's border must gain
 TRUST = 0.1  # of a log likelihood: patches are not independent, nor images Gaussian
+FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
+# Ratios to sigma at which it is checked how much of the region stays unexplained. That is over what
+# the first of them leaves, which is 0.3 grey levels for most images and more for black on white.
+# The part of it above 1 is as likely as an exponential of mean SCALE.
+CHECKED, EXPLAINED, SCALE, MOST = (0.8, 0.9, 1.0, 1.1), 0.3, 0.4, 50.0
 # By what the measured sigma is to be multiplied: medians of training images.
 MEASURED, FACTOR = (0.7, 1.0, 1.8, 2.4, 4.0), (1.0, 1.025, 1.02, 1.003, 0.985)
 # Log likelihoods by side and in all that blur must gain; these, and the figures above, were chosen
@@ -158,14 +165,42 @@ def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndar
     return total, float(by_side)
 
 
-def _sigma(gained: np.ndarray) -> tuple[float, float]:
-    """Return the mean and the spread of the logarithm of sigma."""
-    fine = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
-    curve = TRUST * PchipInterpolator(np.log(SIGMAS), gained)(fine)
+def _sigma(gained: np.ndarray, less: np.ndarray | float = 0) -> tuple[float, float]:
+    """Return the mean and the spread of the logarithm of sigma.
+
+    Args:
+        gained: (sigmas,), log likelihoods.
+        less: (FINE,), what the log likelihoods of finer steps lose.
+    """
+    curve = TRUST * PchipInterpolator(np.log(SIGMAS), gained)(FINE) - less
     likely = np.exp(curve - curve.max())
     likely /= likely.sum()
-    mean = float(likely @ fine)
-    return mean, float(np.sqrt(likely @ (fine - mean) ** 2))
+    mean = float(likely @ FINE)
+    return mean, float(np.sqrt(likely @ (FINE - mean) ** 2))
+
+
+def _too_wide(image: np.ndarray, area: np.ndarray, sigma: float) -> np.ndarray:
+    """Return what the log likelihoods of _sigma lose where sigma would explain the region badly.
+
+    Args:
+        image: (h, w, c) in grey levels.
+        area: (h, w) bool, what is blurred.
+        sigma: the measured one, without its correction by FACTOR.
+
+    Returns:
+        (FINE,)
+    """
+    tried = [Degradation('blur', sigma=_corrected(sigma * ratio)) for ratio in CHECKED]
+    found = np.log(unexplained(image / 255, area, tried))
+    places, steps = np.log(CHECKED), FINE - np.log(sigma)
+    beyond = np.maximum(0, steps - places[-1]) * (found[-1] - found[-2]) / (places[-1] - places[-2])
+    left = np.exp(np.interp(steps, places, found) + np.maximum(0, beyond))
+    usual = max(EXPLAINED, np.exp(found[0]))
+    return np.minimum(MOST, np.maximum(0, left / usual - 1) / SCALE)
+
+
+def _corrected(sigma: float) -> float:
+    return float(sigma * np.interp(sigma, MEASURED, FACTOR))
 
 
 def measure_blur(
@@ -206,9 +241,10 @@ def measure_blur(
         if abs(new - at) <= 1:
             break
         at, margin = new, 0
+    if short <= LONGEST:
+        mean, spread = _sigma(gained, _too_wide(image, area, float(np.exp(mean))))
     evidence = min(by_side / BY_SIDE, float(gained.max()) / IN_ALL)
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    sigma = float(np.exp(mean) * np.interp(np.exp(mean), MEASURED, FACTOR))
-    return Blurred(sigma, confidence, evidence, found)
+    return Blurred(_corrected(float(np.exp(mean))), confidence, evidence, found)

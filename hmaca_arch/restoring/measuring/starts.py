@@ -1,7 +1,8 @@
-"""Tell pools apart by how the starts of their equations fit the surroundings.
+"""Tell degradations apart by how the starts of their equations fit.
 
-A Gaussian process that takes colours for those of the wrong pool joins the pixels around the region
-less smoothly, and is rougher inside than its surroundings let expect, see `Equations.start`.
+Pools: a Gaussian process that takes colours for those of the wrong pool joins the pixels around the
+region less smoothly, and is rougher inside than its surroundings let expect, see `Equations.start`.
+Blur: told too wide a blur, the start overshoots black and white, and explains the region badly.
 """
 
 from collections.abc import Sequence
@@ -58,6 +59,31 @@ def starts_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) 
     region = torch.from_numpy(area).float()[None, None]
     starts = [Equations(y, region, [way]).start()[0].permute(1, 2, 0).numpy() for way in ways]
     return [np.where(area[..., None], one, image) for one in starts]
+
+
+def unexplained(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) -> np.ndarray:
+    """Return how much of a blurred region the start for each degradation leaves unexplained.
+
+    The start is clipped to black and white. Told a blur that is too wide, it overshoots both.
+
+    Args:
+        image: (h, w, c) in [0, 1].
+        area: (h, w) bool, what is blurred.
+        ways: blurs it may have.
+
+    Returns:
+        (ways,), root mean square in grey levels.
+    """
+    place = marked_box(area).grown(AROUND, *area.shape)
+    y = torch.from_numpy(image[place.area]).float().permute(2, 0, 1)[None]
+    region = torch.from_numpy(area[place.area]).float()[None, None]
+    left = []
+    for way in ways:
+        equations = Equations(y, region, [way])
+        again = equations.blurs[way.kind](equations.start())
+        inside = equations.mask.expand_as(y)
+        left.append(255 * float((again - y)[inside].square().mean().sqrt()))
+    return np.array(left)
 
 
 def describe(
