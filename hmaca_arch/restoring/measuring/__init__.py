@@ -14,7 +14,7 @@ import numpy as np
 
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
-from hmaca_arch.restoring.measuring.blur import measure_blur
+from hmaca_arch.restoring.measuring.blur import CAUTION, measure_blur
 from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
 from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate, features
@@ -32,8 +32,6 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 # Log likelihood by pixel, and grey levels, below which there is no noise.
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
-# Spreads by which blur before JPEG is taken for weaker: sharpening too much costs more.
-CAUTION = 0.25
 CARRIED = 7  # pixels by which JPEG carries further what was done
 COARSEST = 30  # quality below which noise and blur are not measured
 FINE = 97  # quality from which JPEG's steps are those of rounding

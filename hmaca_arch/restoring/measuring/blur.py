@@ -41,6 +41,8 @@ FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
 # the first of them leaves, which is 0.3 grey levels for most images and more for black on white.
 # The part of it above 1 is as likely as an exponential of mean SCALE.
 CHECKED, EXPLAINED, SCALE, MOST = (0.8, 0.9, 1.0, 1.1), 0.3, 0.4, 50.0
+# Spreads by which blur is taken for weaker: sharpening too much costs more.
+CAUTION = 0.25
 # By what the measured sigma is to be multiplied: medians of training images.
 MEASURED, FACTOR = (0.7, 1.0, 1.8, 2.4, 4.0), (1.0, 1.025, 1.02, 1.003, 0.985)
 # Log likelihoods by side and in all that blur must gain; these, and the figures above, were chosen
@@ -247,4 +249,4 @@ def measure_blur(
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    return Blurred(_corrected(float(np.exp(mean))), confidence, evidence, found)
+    return Blurred(_corrected(float(np.exp(mean - CAUTION * spread))), confidence, evidence, found)
