@@ -232,7 +232,7 @@ class Restorer:
             raise ValueError('the network restores gray images, and this one has colours')
         in_image = [region.moved(*window[:2]) for region in regions]
         by_region = [told_of(r.crop, seen).seen_from(*window, given.shape) for r in in_image]
-        # Before JPEG, sigma is too uncertain to do without what needs none.
+        # Blur before JPEG is not measured well enough to be relied on alone.
         unsure = [
             number
             for number, one in enumerate(by_region)

@@ -40,7 +40,8 @@ FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
 # Ratios to sigma at which it is checked how much of the region stays unexplained. That is over what
 # the first of them leaves, which is 0.3 grey levels for most images and more for black on white.
 # The part of it above 1 is as likely as an exponential of mean SCALE.
-CHECKED, EXPLAINED, SCALE, MOST = (0.8, 0.9, 1.0, 1.1), 0.3, 0.4, 50.0
+CHECKED, EXPLAINED, SCALE = (0.8, 0.9, 1.0, 1.1), 0.3, 0.4
+EXACT = 1e-3  # grey levels; less counts as that
 # Spreads by which blur is taken for weaker: sharpening too much costs more.
 CAUTION = 0.25
 # By what the measured sigma is to be multiplied: medians of training images.
@@ -193,12 +194,12 @@ def _too_wide(image: np.ndarray, area: np.ndarray, sigma: float) -> np.ndarray:
         (FINE,)
     """
     tried = [Degradation('blur', sigma=_corrected(sigma * ratio)) for ratio in CHECKED]
-    found = np.log(unexplained(image / 255, area, tried))
+    found = np.log(np.maximum(EXACT, unexplained(image / 255, area, tried)))
     places, steps = np.log(CHECKED), FINE - np.log(sigma)
     beyond = np.maximum(0, steps - places[-1]) * (found[-1] - found[-2]) / (places[-1] - places[-2])
     left = np.exp(np.interp(steps, places, found) + np.maximum(0, beyond))
     usual = max(EXPLAINED, np.exp(found[0]))
-    return np.minimum(MOST, np.maximum(0, left / usual - 1) / SCALE)
+    return np.maximum(0, left / usual - 1) / SCALE
 
 
 def _corrected(sigma: float) -> float:
@@ -243,9 +244,9 @@ def measure_blur(
         if abs(new - at) <= 1:
             break
         at, margin = new, 0
-    if short <= LONGEST:
-        mean, spread = _sigma(gained, _too_wide(image, area, float(np.exp(mean))))
     evidence = min(by_side / BY_SIDE, float(gained.max()) / IN_ALL)
+    if evidence >= 1 and short <= LONGEST:
+        mean, spread = _sigma(gained, _too_wide(image, area, float(np.exp(mean))))
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))

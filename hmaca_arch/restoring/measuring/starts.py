@@ -47,6 +47,12 @@ def mean_step(image: np.ndarray, pixels: np.ndarray, both: bool) -> float:
     return squares / max(count, 1) + LEAST**2
 
 
+def _tensors(image: np.ndarray, area: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return image (h, w, c) and area (h, w) as (1, c, h, w) and (1, 1, h, w), float32."""
+    y = torch.from_numpy(image).float().permute(2, 0, 1)[None]
+    return y, torch.from_numpy(area).float()[None, None]
+
+
 def starts_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) -> list[np.ndarray]:
     """Return the start for each degradation, (h, w, c) in [0, 1].
 
@@ -55,8 +61,7 @@ def starts_of(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]) 
         area: (h, w) bool, what is degraded.
         ways: degradations it may have.
     """
-    y = torch.from_numpy(image).float().permute(2, 0, 1)[None]
-    region = torch.from_numpy(area).float()[None, None]
+    y, region = _tensors(image, area)
     starts = [Equations(y, region, [way]).start()[0].permute(1, 2, 0).numpy() for way in ways]
     return [np.where(area[..., None], one, image) for one in starts]
 
@@ -75,8 +80,7 @@ def unexplained(image: np.ndarray, area: np.ndarray, ways: Sequence[Degradation]
         (ways,), root mean square in grey levels.
     """
     place = marked_box(area).grown(AROUND // 2, *area.shape)  # half, as four of these take long
-    y = torch.from_numpy(image[place.area]).float().permute(2, 0, 1)[None]
-    region = torch.from_numpy(area[place.area]).float()[None, None]
+    y, region = _tensors(image[place.area], area[place.area])
     left = []
     for way in ways:
         equations = Equations(y, region, [way])
