@@ -120,8 +120,9 @@ def unpack() -> list[Path]:
     packed, folder = HERE.parent / 'images.tar', RUN / 'datasets'
     if packed.exists() and not (RUN / 'unpacked').exists():
         say('images')
+        safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # from Python 3.11.4
         with tarfile.open(packed) as archive:
-            archive.extractall(folder, filter='data')
+            archive.extractall(folder, **safe)
         (RUN / 'unpacked').touch()
     return [path for path in folder.glob('*') if path.is_dir()]
 

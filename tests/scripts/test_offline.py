@@ -38,8 +38,9 @@ def run(*command, **variables) -> subprocess.CompletedProcess:
 
 
 def unpacked(bundle: Path, folder: Path) -> Path:
+    safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # from Python 3.11.4
     with tarfile.open(bundle) as archive:
-        archive.extractall(folder, filter='data')
+        archive.extractall(folder, **safe)
     return folder / 'hmaca-offline'
 
 
