@@ -51,7 +51,6 @@ setup(
         'hmaca_arch': [
             'py.typed',
             'weights/*.pth',
-            'weights/*.npz',
             'page/static/*',
             'comfyui/*.json',
             'comfyui/example_workflows/*',

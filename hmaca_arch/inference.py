@@ -232,13 +232,7 @@ class Restorer:
             raise ValueError('the network restores gray images, and this one has colours')
         in_image = [region.moved(*window[:2]) for region in regions]
         by_region = [told_of(r.crop, seen).seen_from(*window, given.shape) for r in in_image]
-        # Blur before JPEG is not measured well enough to be relied on alone.
-        unsure = [
-            number
-            for number, one in enumerate(by_region)
-            if takes and told is None and one.kind == 'blur' and one.jpeg
-        ]
-        crops = Crops(colours, marked, regions, by_region, unsure)
+        crops = Crops(colours, marked, regions, by_region)
 
         @functools.lru_cache(maxsize=1)  # of one region at a time: they may be large
         def paste_of(number: int) -> Paste:

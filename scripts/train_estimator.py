@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Train the network that measures noise and blur before JPEG (restoring/measuring/lossy.py).
 
-    train_estimator.py datasets/nips2017_dev_128/train -o hmaca_arch/weights/lossy_estimator.npz
+    train_estimator.py datasets/nips2017_dev_128/train -o hmaca_arch/weights/lossy_estimator.pth
 
 Regions of clean images are degraded and compressed. The network learns the kind, and sigma with
-its uncertainty. The file that ships took half an hour of a CPU core. `measure_accuracy.py --jpeg`
+its uncertainty. The file that ships took an hour of a CPU core. `measure_accuracy.py --jpeg`
 measures how often the answers are right.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import functools
 import multiprocessing
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -28,14 +29,18 @@ from hmaca_arch.cli import end
 from hmaca_arch.degradation import pixels
 from hmaca_arch.files.images import decode_image, to_8_bit
 from hmaca_arch.files.reading import list_images, read_file
-from hmaca_arch.restoring.measuring import CARRIED, GAP, compressed_areas
-from hmaca_arch.restoring.measuring.border import depth_of
-from hmaca_arch.restoring.measuring.lossy import KINDS, features
+from hmaca_arch.restoring.measuring import GAP, compressed_areas
+from hmaca_arch.restoring.measuring.jpeg import table_of
+from hmaca_arch.restoring.measuring.lossy import KINDS, LEAST, LossyEstimator, planes_of, window
 
-SHARES = (0.2, 0.35, 0.35, 0.1)  # of the samples, by kind
+SHARES = (0.2, 0.3, 0.4, 0.1)  # of the samples, by kind
 SIDES = (26, 75)  # of a region, in pixels
 NOISE, BLUR = (3, 75), (0.45, 5)
 QUALITY = (30, 97)
+FEWEST = 256  # pixels outside the mask
+LR, BATCH, WARM_UP = 1.5e-3, 32, 200
+# How much the likelihood of each sigma counts, beside the kind.
+COUNTS = {'noise': 0.5, 'blur': 1.5}
 
 
 def region(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -69,8 +74,13 @@ def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[float]] | None:
-    """Degrade a region and describe it: its features; kind and sigma. None: it is too small."""
-    image = photograph(image, rng)
+    """Degrade a region of an image.
+
+    Returns:
+        (LEAST, LEAST, 4) uint8: colours, and the four areas of `LossyEstimator` as bits; and kind,
+        sigma and quality. None: too little is outside the mask.
+    """
+    image = photograph(image, rng) if rng.random() < 0.8 else image
     mask = region(image.shape, rng)
     kind, sigma = KINDS[int(rng.choice(len(KINDS), p=SHARES))], 0.0
     if kind == 'noise':
@@ -86,16 +96,20 @@ def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, lis
     image = pixels.jpeg(image, quality, subsampled=bool(rng.random() < 0.75))
     image = image if image.ndim == 3 else image[..., None]
     given = mask[..., 0]
-    if rng.random() < 0.4:  # too wide, as people paint
+    if rng.random() < 0.35:  # too wide, as people paint
         size = 2 * int(rng.integers(1, 14)) + 1
         if rng.random() < 0.6:
             given = painted(given, 'wide', rng)
         else:
             given = cv2.dilate(given.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    near = cv2.dilate(given.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) > 0
-    rough, smooth = compressed_areas(image, given, ~near)
-    described = features(image, rough, smooth, depth_of(~near) > CARRIED, quality)
-    return None if described is None else (described, [KINDS.index(kind), sigma])
+    outside = cv2.dilate(given.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
+    if outside.sum() < FEWEST:
+        return None
+    areas = np.stack([given, *compressed_areas(image, given, outside), outside], axis=2)
+    bits = np.packbits(areas, axis=2, bitorder='little')
+    place = window(given, LEAST).area
+    colours = np.broadcast_to(image, (*image.shape[:2], 3))
+    return np.concatenate([colours, bits], axis=2)[place], [KINDS.index(kind), sigma, quality]
 
 
 @functools.cache
@@ -111,52 +125,65 @@ def draw(folder: Path, seed: int, i: int) -> tuple[np.ndarray, list[float]] | No
     return sample(images[rng.integers(len(images))], rng)
 
 
-def samples(folder: Path, number: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
-    """Draw samples: features (n, f), and kinds and sigmas (n, 2); those too small are left out."""
+def samples(folder: Path, number: int, seed: int, workers: int) -> tuple[np.ndarray, Tensor]:
+    """Draw samples: (n, LEAST, LEAST, 4) uint8 and (n, 3), see `sample`."""
     one = functools.partial(draw, folder, seed)
     with multiprocessing.Pool(workers) as pool:
-        drawn = pool.map(one, range(number), chunksize=1000)
-    described, truths = zip(*(found for found in drawn if found))
-    return torch.from_numpy(np.stack(described)), torch.tensor(truths)
+        drawn = [found for found in pool.imap(one, range(number), chunksize=100) if found]
+    seen, truths = zip(*drawn)
+    return np.stack(seen), torch.tensor(truths)
+
+
+def inputs(seen: np.ndarray, quality: Tensor, turned: np.ndarray) -> tuple[Tensor, ...]:
+    """Return what `LossyEstimator` gets of samples, mirrored along the axes that are turned."""
+    axes = [axis for axis, one in enumerate(turned, start=1) if one]
+    seen = np.ascontiguousarray(np.flip(seen, axes))
+    planes = np.stack([planes_of(one[..., :3]) for one in seen])
+    areas = np.unpackbits(seen[..., 3:], axis=3, count=4, bitorder='little').transpose(0, 3, 1, 2)
+    tables = np.stack([table_of(int(one)).ravel() for one in quality])
+    return *(torch.from_numpy(one).float() for one in (planes, areas, tables)), quality
 
 
 def loss(output: Tensor, truth: Tensor) -> Tensor:
     """Cross entropy of the kind, and the Gaussian likelihood of the logarithm of sigma."""
     kind = truth[:, 0].long()
     total = F.cross_entropy(output[:, :4], kind)
-    for at, name in enumerate(('noise', 'blur')):
+    for at, (name, counts) in enumerate(COUNTS.items()):
         rows = kind == KINDS.index(name)
         mean, spread = output[rows, 4 + at], output[rows, 6 + at].clamp(-4, 2)
         error = (truth[rows, 1].log() - mean) / spread.exp()
-        total = total + 0.5 * (error.square() / 2 + spread).sum() / max(1, int(rows.sum()))
+        total = total + counts * (error.square() / 2 + spread).sum() / max(1, int(rows.sum()))
     return total
 
 
-def train(described: Tensor, truths: Tensor, width: int, epochs: int) -> dict[str, Tensor]:
-    """Train the network; return its weights and the scale of its inputs."""
-    mean, scale = described.mean(0), described.std(0) + 1e-3
-    inputs = (described - mean) / scale
-    net = nn.Sequential(
-        *(nn.Linear(inputs.shape[1], width), nn.GELU(), nn.Dropout(0.1)),
-        *(nn.Linear(width, width), nn.GELU(), nn.Dropout(0.1)),
-        nn.Linear(width, 8),
+def train(seen: np.ndarray, truths: Tensor, iterations: int, seed: int) -> LossyEstimator:
+    """Train the network, in bfloat16 where a processor gains by it."""
+    network, rng, order = LossyEstimator(), np.random.default_rng(seed), np.array([], int)
+    optimizer = torch.optim.AdamW(network.parameters(), LR, betas=(0.9, 0.98), weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda at: min(1, (at + 1) / WARM_UP) * (0.5 + 0.5 * np.cos(np.pi * at / iterations)),
     )
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
-    batches = max(1, len(inputs) // 256)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
-    for epoch in range(epochs):
-        for rows in torch.randperm(len(inputs)).tensor_split(batches):
-            optimizer.zero_grad()
-            value = loss(net(inputs[rows]), truths[rows])
-            value.backward()
-            optimizer.step()
-            schedule.step()
-        print(f'epoch {epoch + 1} of {epochs}: loss {value.item():.3f}', flush=True)
-    layers = [layer for layer in net if isinstance(layer, nn.Linear)]
-    weights = {'mean': mean, 'scale': scale}
-    for at, layer in enumerate(layers):
-        weights |= {f'weight{at}': layer.weight.detach(), f'bias{at}': layer.bias.detach()}
-    return weights
+    losses, started = [], time.monotonic()
+    for at in range(iterations):
+        if len(order) < BATCH:
+            order = rng.permutation(len(truths))
+        rows, order = order[:BATCH], order[BATCH:]
+        given = inputs(seen[rows], truths[rows, 2], rng.random(2) < 0.5)
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            output = network(*given)
+        value = loss(output.float(), truths[rows])
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(value.item())
+        if (at + 1) % 500 == 0 or at + 1 == iterations:
+            took = time.monotonic() - started
+            line = f'iteration {at + 1} of {iterations}, {took:.0f} s'
+            print(f'{line}: loss {np.mean(losses[-500:]):.3f}', flush=True)
+    return network
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,18 +191,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='clean images of 64x64 pixels or more')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.npz')
-    parser.add_argument('-n', '--number', type=int, default=50000, help='samples (50000)')
-    parser.add_argument('--epochs', type=int, default=40)
-    parser.add_argument('--width', type=int, default=128, help='of the hidden layers (128)')
+    parser.add_argument('folder', type=Path, help='clean images of 96x96 pixels or more')
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.pth')
+    parser.add_argument('-n', '--number', type=int, default=40000, help='samples (40000)')
+    parser.add_argument('--iterations', type=int, default=14000, help='(14000)')
     parser.add_argument('--workers', type=int, default=2, help='processes that draw (2)')
-    parser.add_argument('--seed', type=int, default=2)
+    parser.add_argument('--seed', type=int, default=5)
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     drawn = samples(args.folder, args.number, args.seed, args.workers)
-    weights = train(*drawn, args.width, args.epochs)
-    np.savez(args.output, **{name: value.numpy() for name, value in weights.items()})
+    weights = train(*drawn, args.iterations, args.seed).state_dict()
+    torch.save({name: value.half() for name, value in weights.items()}, args.output)
     print(f'{args.output}: {args.output.stat().st_size / 1e3:.0f} kB')
     return 0
 

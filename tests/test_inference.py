@@ -2,7 +2,6 @@
 whatever the network does.
 """
 
-import io
 import logging
 
 import numpy as np
@@ -10,18 +9,15 @@ import pytest
 import torch
 from conftest import write_options
 from PIL import Image
-from skimage import data
 from torch import nn
 
 import hmaca_arch
 from hmaca_arch import inference
 from hmaca_arch.config.files import read_network
-from hmaca_arch.degradation import pixels
 from hmaca_arch.experiments.comparison import methods
 from hmaca_arch.inference import Restorer, load_restorer
 from hmaca_arch.networks import mask_input, registry
 from hmaca_arch.restoring import batching
-from hmaca_arch.restoring.measuring import measure
 
 
 class Pointwise(nn.Module):
@@ -602,23 +598,3 @@ def test_the_shipped_weights_are_the_default(tiny_checkpoint, monkeypatch, tmp_p
     monkeypatch.setattr(inference, 'SHIPPED_WEIGHTS', tmp_path / 'missing.pth')
     with pytest.raises(FileNotFoundError, match='give some'):
         load_restorer(device='cpu')
-
-
-def test_measured_blur_before_jpeg_is_the_mean_with_unknown():
-    clean = data.chelsea()[20:180, 100:280]
-    mask = np.zeros(clean.shape[:2], np.uint8)
-    mask[56:112, 56:112] = 255
-    stream = io.BytesIO()
-    blurred = pixels.blur(clean, mask[..., None] > 0, 1.6)
-    Image.fromarray(blurred).save(stream, 'JPEG', quality=85)
-    given = np.asarray(Image.open(stream))
-    restorer = load_restorer(None, 'cpu')
-    found = measure(given, mask > 0, 85)
-    assert [one.degradation.kind for one in found] == ['blur'] and found[0].degradation.jpeg == 85
-    auto = restorer.run(given, mask, jpeg=85).image
-    area = np.where(found[0].area, 255, 0).astype(np.uint8)
-    told = restorer.run(given, area, degradation=found[0].degradation).image
-    unknown = restorer.run(given, area, degradation='unknown').image
-    mean = (told.astype(float) + unknown)[area > 0] / 2
-    assert np.abs(auto[area > 0] - mean).mean() < 0.5  # rounding
-    assert np.abs(told[area > 0] - mean).mean() > 1

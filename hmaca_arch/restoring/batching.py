@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmaca_arch.degradation import UNKNOWN, Degradation
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.messages import reason_of
 from hmaca_arch.restoring.blending import Blend
 from hmaca_arch.restoring.grouping import NO_LIMIT
@@ -62,14 +62,12 @@ class Crops(NamedTuple):
         mask: (h, w), 0 = keep; uint8 of 0 and 1, or float32 in [0, 1].
         regions: in coordinates of the two.
         told: the degradation of each region.
-        unsure: numbers of regions that are restored as if it were unknown, too. The mean counts.
     """
 
     colours: np.ndarray
     mask: np.ndarray
     regions: Sequence[Region]
     told: Sequence[Degradation]
-    unsure: Sequence[int] = ()
 
 
 class Piece(NamedTuple):
@@ -200,12 +198,6 @@ class CropNetwork:
         told = np.stack([piece.told.vector() for piece in pieces])
         try:
             output = self._forward(lq, masks, told, notes)
-            unsure = [i for i, piece in enumerate(pieces) if piece.number in crops.unsure]
-            if unsure:
-                blind = np.tile(UNKNOWN.vector(), (len(unsure), 1))
-                output = output.clone()
-                output[unsure] += self._forward(lq[unsure], masks[unsure], blind, notes)
-                output[unsure] /= 2
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmaca_arch.degradation import Degradation, degradations_of
+from hmaca_arch.degradation import Degradation
 from hmaca_arch.restoring import batching
 from hmaca_arch.restoring.batching import (
     CropNetwork,
@@ -115,29 +115,6 @@ def restore(answer, channels=3, colours=None, precision='fp32', batch=8, notes=N
     runner = CropNetwork(network, CPU, precision, channels)
     runner.restore(crops, Sizes(batch, 48), [] if notes is None else notes, rows, progress)
     return network, found
-
-
-class ByKind(torch.nn.Module):
-    """Answers 0.4 if the degradation is unknown, else 0.8."""
-
-    def forward(self, lq, mask, degradation):
-        kinds = [told.kind for told in degradations_of(degradation, len(lq))]
-        known = torch.tensor([kind != 'unknown' for kind in kinds]).float()
-        return torch.full_like(lq, 0.4) + 0.4 * known.view(-1, 1, 1, 1)
-
-
-def test_regions_that_are_unsure_are_the_mean_of_told_and_unknown():
-    mask = np.zeros((20, 90), np.uint8)
-    mask[6:10, 6:10] = mask[6:10, 36:40] = mask[6:10, 66:70] = 1
-    regions = [Region(Box(6, x, 10, x + 4), Box(0, x - 6, 16, x + 10)) for x in (6, 36, 66)]
-    told = [Degradation('blur', sigma=1), Degradation('blur', sigma=1), Degradation()]
-    crops, found = Crops(np.zeros((20, 90, 3), np.uint8), mask, regions, told, [1]), {}
-    for batch in (1, 2, 8):
-        CropNetwork(ByKind(), CPU, 'fp32', 3).restore(
-            crops, Sizes(batch, 48), [], lambda number, box, values: found.update({number: values})
-        )
-        for number, value in enumerate((0.8, 0.6, 0.4)):
-            np.testing.assert_allclose(found[number], value, rtol=1e-5)
 
 
 def test_what_the_network_sees_and_what_becomes_of_it():

@@ -6,17 +6,26 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, environment
 from skimage import data
 
 from hmaca_arch.degradation import pixels
 from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import DCT, coefficients, in_blocks, luma
-from hmaca_arch.restoring.measuring.lossy import BANDS, features
+from hmaca_arch.restoring.measuring.lossy import (
+    LEAST,
+    MOST,
+    NEAR,
+    LossyEstimator,
+    estimate,
+    planes_of,
+    window,
+)
 from hmaca_arch.restoring.measuring.lossy_blocks import Fit, lossy_grid
 
 TOP, LEFT = 61, 90
-SHIPPED = ROOT / 'hmaca_arch' / 'weights' / 'lossy_estimator.npz'
+SHIPPED = ROOT / 'hmaca_arch' / 'weights' / 'lossy_estimator.pth'
 
 
 @pytest.fixture(scope='module')
@@ -96,13 +105,49 @@ def test_noise_and_blur_are_told_apart_and_measured(photo, gray):
     assert np.median(errors) < 0.2
 
 
-def test_what_is_too_small_is_not_described(photo):
-    everywhere, small = np.ones(photo.shape[:2], bool), np.zeros(photo.shape[:2], bool)
-    small[16:32, 16:24] = True  # two blocks
-    assert features(photo, small, everywhere, everywhere, 75) is None
-    described = features(photo, everywhere, everywhere, everywhere, 75)
-    assert described is not None and described.dtype == np.float32
-    assert np.isfinite(described).all() and len(described) == 14 * BANDS + 14
+@pytest.mark.parametrize(
+    ('shape', 'top', 'side'),
+    [((240, 240), 90, 40), ((240, 240), 0, 12), ((240, 240), 233, 7), ((500, 480), 150, 300)],
+)
+def test_whole_blocks_around_a_mask_are_looked_at(shape, top, side):
+    mask = np.zeros(shape, bool)
+    mask[top : top + side, top : top + side] = True
+    box = window(mask)
+    assert all(at % 8 == 0 and 0 <= at <= length for at, length in zip(box, shape * 2))
+    sides = box.shape
+    assert sides[0] == sides[1] and min(LEAST, side) <= sides[0] <= MOST
+    if side + 2 * NEAR <= MOST:
+        assert mask[box.area].sum() == side**2
+    else:  # its corner, with what is around it
+        assert not mask[box.area][:24].any() and mask[box.area].any()
+
+
+def test_small_images_are_looked_at_as_far_as_they_go():
+    mask = np.ones((30, 17), bool)
+    assert window(mask) == (0, 0, 24, 16)
+    image = np.zeros((30, 7, 3), np.uint8)
+    areas = [np.ones((30, 7), bool)] * 4
+    assert estimate(image, *areas, 75) is None
+
+
+def test_brightness_and_colours_are_those_of_jpeg(photo):
+    found = planes_of(photo)
+    assert found.shape == (3, *photo.shape[:2]) and found.dtype == np.float32
+    ycc = cv2.cvtColor(photo, cv2.COLOR_RGB2YCrCb).astype(float)
+    assert np.abs(found[0] - ycc[..., 0]).max() < 1
+    assert np.abs(found[1] * 0.564 + 128 - ycc[..., 2]).max() < 1.5
+    assert np.abs(found[2] * 0.713 + 128 - ycc[..., 1]).max() < 1.5
+    grey = planes_of(photo[..., :1])
+    assert (grey[0] == photo[..., 0]).all() and not grey[1:].any()
+
+
+def test_the_network_sees_the_coefficients_of_the_file(photo):
+    values = luma(photo)[:96, :104]
+    expected = np.abs(coefficients(values, np.ones(values.shape, bool))).reshape(12, 13, 64)
+    table = torch.full((1, 64), 10.0)
+    given = torch.from_numpy(values)[None, None]
+    found = LossyEstimator().coefficients(given, table)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found[..., 64:], np.tanh(expected / 10), atol=1e-3)
 
 
 def test_the_network_is_trained_by_a_script(tmp_path, photo):
@@ -111,13 +156,15 @@ def test_the_network_is_trained_by_a_script(tmp_path, photo):
         part = photo[64 * at : 64 * at + 128, 60:188, ::-1]
         cv2.imwrite(str(tmp_path / 'photos' / f'{at}.png'), part)
     command = [sys.executable, str(ROOT / 'scripts' / 'train_estimator.py')]
-    command += [str(tmp_path / 'photos'), '-o', str(tmp_path / 'new.npz')]
-    command += ['-n', '60', '--epochs', '1', '--width', '8', '--workers', '1']
+    command += [str(tmp_path / 'photos'), '-o', str(tmp_path / 'new.pth')]
+    command += ['-n', '40', '--iterations', '2', '--workers', '1']
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
-    assert 'epoch 1 of 1' in done.stdout and 'new.npz' in done.stdout
-    with np.load(tmp_path / 'new.npz') as new, np.load(SHIPPED) as shipped:
-        assert set(new) == set(shipped) and new['mean'].shape == shipped['mean'].shape
-        assert new['weight0'].shape == (8, len(new['mean'])) and new['weight2'].shape == (8, 8)
+    assert 'iteration 2 of 2' in done.stdout and 'new.pth' in done.stdout
+    new, shipped = (torch.load(one, weights_only=True) for one in (tmp_path / 'new.pth', SHIPPED))
+    assert {name: value.shape for name, value in new.items()} == {
+        name: value.shape for name, value in shipped.items()
+    }
+    assert not any(torch.equal(new[name], shipped[name]) for name in new)
 
 
 @pytest.mark.parametrize('shape', [(70, 70), (9, 200), (7, 90), (64, 61)])

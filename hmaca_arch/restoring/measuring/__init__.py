@@ -17,7 +17,7 @@ from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import CAUTION, measure_blur
 from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels
-from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate, features
+from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.patches import SIDE
@@ -264,11 +264,10 @@ def _lossy(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: in
         words = 'JPEG of this quality hides what was done'
         return Measured(Degradation(), 0.0, mask, 0, words)
     rough, smooth = compressed_areas(image, mask, outside)
-    described = features(image, rough, smooth, depth_of(outside) > CARRIED, quality)
-    if described is None:
+    found = estimate(image, mask, rough, smooth, outside, quality)
+    if found is None:
         words = 'too few pixels to tell what was done before JPEG'
         return Measured(Degradation(), 0.0, mask, 0, words)
-    found = estimate(described)
     if found.kind == 'none':
         words = 'nothing that can be seen through the JPEG'
         return Measured(Degradation('none'), found.confidence, mask, 0, words)

@@ -1,7 +1,7 @@
 """Measure noise and blur of a region that went through JPEG after it was degraded.
 
-Quantisation removes what the exact methods look at. So the energies of coefficients inside and
-outside are given to a small network. `scripts/train_estimator.py` has trained it on images that
+Quantisation removes what the exact methods look at. So a small network looks at the pixels and at
+their coefficients, inside and outside. `scripts/train_estimator.py` has trained it on images that
 were degraded and compressed. `lossy_blocks` finds blocks.
 """
 
@@ -11,21 +11,24 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.special import erf, softmax
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from hmaca_arch.restoring.measuring.jpeg import coefficients, luma, table_of
+from hmaca_arch.restoring.measuring.jpeg import DCT, luma, table_of
+from hmaca_arch.restoring.regions import Box, marked_box
 
 KINDS = ('none', 'noise', 'blur', 'pix')
-WEIGHTS = 'lossy_estimator.npz'
-FEWEST_BLOCKS = 4  # whole blocks of the JPEG, inside and outside
-BANDS = 12  # groups of coefficients, by the sum of row and column
-LEAST = 0.1  # energy that is added to each, in square grey levels
+WEIGHTS = 'lossy_estimator.pth'
+AREAS = 4  # the mask, its rough and its smooth part, and what is not degraded
+CHANNELS = (24, 48, 72)  # at a half, a quarter and an eighth of the resolution
+DILATIONS = (1, 1, 2)
+AROUND = 1  # of DILATIONS, after which the means of the areas are added
+LOCAL = 9  # side in pixels of the means that are taken off
+LEAST, MOST = 96, 192  # sides of what is looked at, in pixels
+NEAR = 32  # pixels of the surroundings that are seen of a larger region
 LEAST_SIGMA, MOST_NOISE, MOST_BLUR = 0.4, 75, 5
 NOTHING = 0.3  # probability from which a region counts as clean; weak noise hardly matters
-CLASSES = 3  # of blocks, from smooth to textured
-_BAND = np.minimum(np.add.outer(np.arange(8), np.arange(8)), BANDS).ravel()
-_AVERAGE = (_BAND[:, None] == np.arange(1, BANDS + 1)).astype(np.float32)
-_AVERAGE /= _AVERAGE.sum(axis=0)
 
 
 class Guess(NamedTuple):
@@ -52,110 +55,162 @@ def blur_activity(image: np.ndarray) -> np.ndarray:
     return np.abs(values)
 
 
-def _planes(image: np.ndarray) -> list[np.ndarray]:
-    """Return the brightness, and of a colour image the two differences of JPEG, (h, w) each."""
-    brightness = luma(image)
-    if image.shape[2] == 1:
-        return [brightness]
-    values = image.astype(np.float32)
-    blue, red = ((values[..., at] - brightness) * part for at, part in ((2, 0.564), (0, 0.713)))
-    return [brightness, blue + 128, red + 128]
-
-
-def _energies(values: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """Return the mean square of each band in each block of the area, (blocks, BANDS)."""
-    found = coefficients(values, area)
-    return (found**2).reshape(len(found), 64) @ _AVERAGE + LEAST
-
-
-def _classes(energies: np.ndarray) -> np.ndarray:
-    """Return the mean of all blocks, and of a third of them each, (1 + CLASSES, BANDS)."""
-    order = np.argsort(np.log(energies[:, :4]).sum(axis=1))
-    groups = [order, *np.array_split(order, CLASSES)]
-    return np.array([energies[group].mean(axis=0) for group in groups])
-
-
-def _kept(values: np.ndarray, area: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return which part of each band's coefficients JPEG has not made 0, (BANDS,)."""
-    found = coefficients(values, area)
-    kept = np.abs(found.reshape(len(found), 64)) > table.ravel() / 2
-    return np.asarray((kept @ _AVERAGE).mean(axis=0))
-
-
-def features(
-    image: np.ndarray, rough: np.ndarray, smooth: np.ndarray, outside: np.ndarray, quality: int
-) -> np.ndarray | None:
-    """Describe a region in numbers of order 1; None if it is too small.
+def planes_of(image: np.ndarray) -> np.ndarray:
+    """Return the brightness, and how far blue and red are from it, (3, h, w) float32.
 
     Args:
-        image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block of the JPEG.
-        rough: (h, w) bool, what may be noisy.
-        smooth: (h, w) bool, what may be blurred.
-        outside: (h, w) bool, what is not degraded.
-        quality: of the JPEG.
+        image: (h, w, 1 or 3) of 0 to 255.
     """
-    planes, table = _planes(image), table_of(quality)
-    values = planes[0]
-    areas = (rough, smooth, outside)
-    by_block = [_energies(values, area) for area in areas]
-    if min(map(len, by_block)) < FEWEST_BLOCKS:
-        return None
-    noisy, blurred, clean = by_block
-    found = [
-        np.log(noisy.mean(axis=0)),
-        np.log(np.median(noisy, axis=0)),
-        np.log(blurred.mean(axis=0)),
-        np.log(_classes(clean)).ravel(),
-        *(_kept(values, area, table) for area in areas),
-    ]
-    for plane in range(1, 3):
-        for area in (rough, outside):
-            gray = plane >= len(planes)
-            energy = np.full(BANDS, LEAST) if gray else _energies(planes[plane], area).mean(axis=0)
-            found.append(np.log(energy))
-    activity = blur_activity(image)
-    found.append(
-        np.array(
-            [
-                np.log(activity[smooth].mean() + 0.1),
-                np.log(activity[outside].mean() + 0.1),
-                np.log(values[rough].std() + 1),
-                np.log(values[outside].std() + 1),
-                values[rough].mean() / 128,
-                (values[rough] < 2).mean(),
-                (values[rough] > 253).mean(),
-                *(np.log(len(energies)) for energies in by_block),
-                quality / 50,
-                np.log(table.mean()),
-                np.log(table[-1, -1]),
-                len(planes) > 1,
-            ]
+    brightness = luma(image)
+    if image.shape[2] == 1:
+        return np.stack([brightness, *np.zeros((2, *brightness.shape), np.float32)])
+    values = image.astype(np.float32)
+    return np.stack([brightness, values[..., 2] - brightness, values[..., 0] - brightness])
+
+
+def window(mask: np.ndarray, most: int = MOST) -> Box:
+    """Return whole blocks of the JPEG around a mask (h, w) bool.
+
+    They are LEAST to `most` pixels wide, less if the image is smaller.
+    """
+    box, first, last = marked_box(mask), [], []
+    for axis, length in enumerate(mask.shape):
+        low, high = box[axis] - NEAR, box[axis + 2] + NEAR
+        side = min(max(high - low, LEAST), most, length) // 8 * 8
+        low = (low + high - side) // 2 if high - low <= most else low
+        first.append(min(max(0, low // 8 * 8), (length - side) // 8 * 8))
+        last.append(first[-1] + side)
+    return Box(*first, *last)
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted means (b, c) of x (b, c, h, w)."""
+    return (x * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=0.5)
+
+
+class LossyEstimator(nn.Module):
+    """Tell noise and blur before JPEG, and measure them."""
+
+    basis: Tensor  # (64, 1, 8, 8), of the coefficients
+
+    def __init__(self) -> None:
+        super().__init__()
+        half, quarter, eighth = CHANNELS
+        self.fine = nn.Conv2d(5 + AREAS, half, 6, stride=2, padding=2)
+        self.down = nn.ModuleList(
+            [nn.Conv2d(half, quarter, 4, 2, 1), nn.Conv2d(quarter, eighth, 4, 2, 1)]
         )
-    )
-    return np.concatenate(found).astype(np.float32)
+        self.mid = nn.ModuleList(
+            [nn.Conv2d(half, half, 3, padding=1), nn.Conv2d(quarter, quarter, 3, padding=1)]
+        )
+        self.bands = nn.Conv2d(2 * 64, eighth, 1)
+        self.told = nn.Linear(3, eighth)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(eighth, eighth, 3, padding=d, dilation=d) for d in DILATIONS
+        )
+        self.means = nn.Linear(3 * eighth, eighth)
+        self.head = nn.Sequential(
+            nn.Linear(6 * eighth + 3, eighth), nn.GELU(), nn.Linear(eighth, 8)
+        )
+        basis = np.einsum('ui,vj->uvij', DCT, DCT).reshape(64, 1, 8, 8)
+        self.register_buffer('basis', torch.from_numpy(basis), persistent=False)
+
+    def forward(self, planes: Tensor, areas: Tensor, table: Tensor, quality: Tensor) -> Tensor:
+        """Describe regions.
+
+        Args:
+            planes: (b, 3, h, w), see `planes_of`; whole blocks of the JPEG.
+            areas: (b, AREAS, h, w) of 0 and 1: the mask, its rough and its smooth part, and what is
+                not degraded.
+            table: (b, 64), steps of the JPEG's coefficients.
+            quality: (b,), of the JPEG.
+
+        Returns:
+            (b, 8): the logarithms of the odds of KINDS; of sigma of noise and blur; of their
+            spreads.
+        """
+        brightness, colours = planes[:, :1], planes[:, 1:]
+        detail = brightness - F.avg_pool2d(
+            brightness, LOCAL, 1, LOCAL // 2, count_include_pad=False
+        )
+        coloured = (colours.abs().amax(dim=(1, 2, 3)) > 0).to(planes.dtype)
+        told = torch.stack([quality / 50 - 1.4, table.mean(dim=1).log() - 2.5, coloured], dim=1)
+        seen = [
+            torch.asinh(detail) / 2,
+            brightness / 64 - 2,
+            torch.asinh(colours / 8) / 2,
+            areas,
+            torch.asinh(detail / 8),
+        ]
+        x = F.gelu(self.fine(torch.cat(seen, dim=1)))
+        x = x + F.gelu(self.mid[0](x))
+        x = F.gelu(self.down[0](x))
+        x = x + F.gelu(self.mid[1](x))
+        x = self.down[1](x) + self.bands(self.coefficients(brightness, table))
+        x = F.gelu(x + self.told(told)[:, :, None, None])
+        by_block = F.avg_pool2d(areas, 8)
+        mask, outside = by_block[:, :1], by_block[:, -1:]
+        whole = (mask > 0.99).to(x.dtype)
+        ends = F.max_pool2d(mask, 3, 1, 1) > 0, F.max_pool2d(-mask, 3, 1, 1) > -0.5
+        border = (((mask > 0) & (mask < 1)) | (ends[0] & ends[1])).to(x.dtype)
+        for at, layer in enumerate(self.layers):
+            if at == AROUND:
+                means = [_mean(x, weight) for weight in (whole, outside, border)]
+                x = x + self.means(torch.cat(means, dim=1))[:, :, None, None]
+            x = x + F.gelu(layer(x))
+        weights = (mask, by_block[:, 2:3], by_block[:, 1:2], border, outside)
+        most = (x - 20 * (mask < 0.3).to(x.dtype)).amax(dim=(2, 3)).clamp(min=-10)
+        result: Tensor = self.head(
+            torch.cat([*(_mean(x, weight) for weight in weights), most, told], dim=1)
+        )
+        return result
+
+    def coefficients(self, brightness: Tensor, table: Tensor) -> Tensor:
+        """Return how large the coefficients of each block are, (b, 128, h / 8, w / 8)."""
+        found = F.conv2d(brightness - 128, self.basis, stride=8)
+        steps = torch.tanh(found.abs() / table[:, :, None, None])
+        return torch.cat([torch.log(found.square() + 0.1) / 3 - 0.5, steps], dim=1)
 
 
 @functools.cache
-def _weights() -> dict[str, np.ndarray]:
-    """Load the network's weights."""
-    with (
-        importlib.resources.files('hmaca_arch.weights').joinpath(WEIGHTS).open('rb') as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        return {name: arrays[name].astype(np.float32) for name in arrays}
+def _network() -> LossyEstimator:
+    """Return the trained network."""
+    with importlib.resources.files('hmaca_arch.weights').joinpath(WEIGHTS).open('rb') as file:
+        weights = torch.load(file, weights_only=True)
+    network = LossyEstimator().requires_grad_(False).eval()
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    return network
 
 
-def estimate(described: np.ndarray) -> Guess:
-    """Tell what was done to a region, from its `features`."""
-    weights = _weights()
-    x = (described - weights['mean']) / weights['scale']
-    for layer in range(3):
-        if layer:
-            x = x / 2 * (1 + erf(x / np.sqrt(2)))  # GELU
-        x = weights[f'weight{layer}'] @ x + weights[f'bias{layer}']
-    odds, (noise, blur), spreads = softmax(x[:4]), np.exp(x[4:6]), np.exp(x[6:8])
+def estimate(
+    image: np.ndarray,
+    mask: np.ndarray,
+    rough: np.ndarray,
+    smooth: np.ndarray,
+    outside: np.ndarray,
+    quality: int,
+) -> Guess | None:
+    """Tell what was done to a region; None if the image is smaller than a block of the JPEG.
+
+    Args:
+        image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block of the JPEG.
+        mask: (h, w) bool, one region.
+        rough: (h, w) bool, the part of it that may be noisy.
+        smooth: (h, w) bool, the part of it that may be blurred.
+        outside: (h, w) bool, what is not degraded.
+        quality: of the JPEG.
+    """
+    if min(mask.shape) < 8:
+        return None
+    place = window(mask).area
+    planes = torch.from_numpy(planes_of(image[place]))
+    areas = np.stack([area[place] for area in (mask, rough, smooth, outside)])
+    table = torch.from_numpy(table_of(quality).astype(np.float32).ravel())
+    inputs = planes, torch.from_numpy(areas).float(), table, torch.tensor(float(quality))
+    output = _network()(*(value[None] for value in inputs))[0].double()
+    odds, sigmas = output[:4].softmax(dim=0), output[4:6].exp()
     kind = KINDS[0 if odds[0] > NOTHING else int(odds.argmax())]
-    most = MOST_BLUR if kind == 'blur' else MOST_NOISE
-    sigma, spread = (blur, spreads[1]) if kind == 'blur' else (noise, spreads[0])
-    sigma = np.clip(sigma, LEAST_SIGMA, most)  # what it was trained on
-    return Guess(kind, float(odds[KINDS.index(kind)]), float(sigma), float(spread))
+    at, most = (1, MOST_BLUR) if kind == 'blur' else (0, MOST_NOISE)
+    sigma = float(sigmas[at].clamp(LEAST_SIGMA, most))  # what it was trained on
+    spread = float(output[6 + at].clamp(-4, 2).exp())
+    return Guess(kind, float(odds[KINDS.index(kind)]), sigma, spread)
