@@ -89,6 +89,18 @@ def test_no_grid_where_there_is_none(photo, quality):
         assert lossy_grid(pixels.jpeg(image, quality), mask[..., 0], quality) is None
 
 
+@pytest.mark.parametrize('quality', [50, 75, 90])
+@pytest.mark.parametrize('wider', [(0, 0, 0, 0), (12, 0, 3, 9), (9, 9, 9, 9)])
+def test_blur_before_jpeg_ends_where_the_image_is_sharp(photo, quality, wider):
+    compressed = pixels.jpeg(pixels.blur(photo, square(photo), 2.5), quality)
+    top, left, bottom, right = wider
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[TOP - top : TOP + 56 + bottom, LEFT - left : LEFT + 56 + right] = True
+    found, area = measure(compressed, mask, quality)[0], square(photo)[..., 0]
+    assert found.degradation.kind == 'blur'
+    assert (found.area & area).sum() > 0.85 * (found.area | area).sum()
+
+
 @pytest.mark.parametrize('gray', [False, True])
 def test_noise_and_blur_are_told_apart_and_measured(photo, gray):
     image = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None] if gray else photo

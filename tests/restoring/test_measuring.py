@@ -177,16 +177,6 @@ def test_find_area_keeps_a_side_that_little_speaks_against():
     assert np.array_equal(np.argwhere(area).max(axis=0), [49, 59])
 
 
-def test_what_is_blurred_grows_only_where_it_nearly_reaches_the_end():
-    smooth, mask = np.zeros((2, 60, 60), bool)
-    mask[10:50, 10:50] = True
-    smooth[13:40, 20:45] = True  # 3, 10, 10 and 5 pixels from the ends
-    area = blurred_area(smooth, mask)
-    assert np.array_equal(np.argwhere(area).min(axis=0), [10, 20])
-    assert np.array_equal(np.argwhere(area).max(axis=0), [39, 49])
-    assert area.sum() == 30 * 30
-
-
 @pytest.mark.parametrize(('eroded', 'grows'), [(5, True), (6, False)])
 def test_what_is_blurred_in_a_disc_with_a_tail(eroded, grows):
     mask = cv2.circle(np.zeros((90, 140), np.uint8), (45, 45), 30, 1, -1)

@@ -71,11 +71,16 @@ class _Region:
     """What is compared with what: brightness, and the weights of the surroundings."""
 
     def __init__(
-        self, image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        every: np.ndarray,
+        outside: np.ndarray,
+        floor: float | None = None,
     ) -> None:
         self.values = np.rint(image).mean(axis=2).astype(np.float32)
         coloured = image.shape[2] == 3 and np.ptp(image[mask], axis=1).mean() > 1
-        self.floor = 1 / 36 if coloured else 1 / 12
+        self.floor = floor or (1 / 36 if coloured else 1 / 12)
         others = (every & ~mask).astype(np.uint8)
         self.unclear = cv2.dilate(others, np.ones((7, 7), np.uint8)) > 0
         share = (4 / SIDE) ** 2
@@ -204,6 +209,33 @@ def _too_wide(image: np.ndarray, area: np.ndarray, sigma: float) -> np.ndarray:
 
 def _corrected(sigma: float) -> float:
     return float(sigma * np.interp(sigma, MEASURED, FACTOR))
+
+
+def blurred_part(
+    image: np.ndarray,
+    mask: np.ndarray,
+    every: np.ndarray,
+    outside: np.ndarray,
+    sigma: float,
+    floor: float,
+) -> np.ndarray:
+    """Return the part of a rectangular mask that has a known blur, (h, w) bool.
+
+    Args:
+        image: (h, w, c) in grey levels of 0 to 255.
+        mask: (h, w) bool, one region.
+        every: (h, w) bool, all masked pixels.
+        outside: (h, w) bool, pixels that are not degraded.
+        sigma: in pixels.
+        floor: variance of the brightness that is not the image's, in square grey levels.
+    """
+    region = _Region(image, mask, every, outside, floor)
+    box = marked_box(mask)
+    at = int(np.abs(np.log(SIGMAS) - np.log(sigma)).argmin())
+    found = _find_box(region, box, max(0, at - 1), min(WIDEST, min(box.shape) // 4))
+    area = np.zeros_like(mask)
+    area[found.grown(0, *area.shape).area] = True
+    return area & mask
 
 
 def measure_blur(

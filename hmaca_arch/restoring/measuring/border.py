@@ -74,21 +74,16 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
 
 
 def blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the blurred part of a mask, given its smooth part.
+    """Return the blurred part of a mask that is no rectangle, given its smooth part.
 
-    Deblurring spoils sharp pixels. So the smooth part grows only towards ends of the mask that are
-    at most END_GAP away.
+    Deblurring spoils sharp pixels. So it is all of the mask only if END_GAP pixels are left at
+    most.
 
     Args:
         smooth: (h, w) bool, from `find_area`.
         mask: (h, w) bool, one region.
     """
-    if not is_rectangle(mask):  # it shrinks by the same everywhere
-        return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
-    gaps = np.abs(np.subtract(marked_box(smooth), marked_box(mask)))
-    top, left, bottom, right = np.where(gaps <= END_GAP, gaps, 0).tolist()
-    reach = np.ones((top + bottom + 1, left + right + 1), np.uint8)
-    return (cv2.dilate(smooth.astype(np.uint8), reach, anchor=(right, bottom)) > 0) & mask
+    return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
 
 
 def _box_sum(box: Box, sums: np.ndarray) -> tuple[float, int]:
