@@ -1,7 +1,7 @@
 """What a network is told about each region, when the degradation is measured and not given.
 
 Masks are painted by hand. Of a mask only the part that is degraded is restored, and a region with
-nothing wrong is left as it is, but not in a JPEG, which hides too much.
+nothing wrong is left as it is, but not in a JPEG file, which hides weak noise.
 """
 
 from collections.abc import Sequence
@@ -70,10 +70,8 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
             continue
         box = marked_box(one.area).moved(*corner)
         notes.append(f'measured at {box.left},{box.top}: {one.words}')
-        if (
-            one.degradation.kind == 'none' and one.confidence >= SURE and not one.degradation.jpeg
-        ):  # JPEG hides too much
-            continue
+        if one.degradation.kind == 'none' and one.confidence >= SURE and not jpeg:
+            continue  # in a JPEG file weak noise may be hidden
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN

@@ -128,7 +128,8 @@ def test_a_blurred_region_beside_an_unknown_one_is_unknown():
     assert told_of(whole, [blurred, near]).sigma == pytest.approx(1.55)
 
 
-def test_each_region_is_judged_by_its_own_measurement(monkeypatch):
+@pytest.mark.parametrize('quality', [None, 0, 7])
+def test_each_region_is_judged_by_its_own_measurement(monkeypatch, quality):
     """Measurements are stand-ins, one for each region; each region is one pixel here."""
     none, blur, pix = (
         Degradation('none'),
@@ -137,9 +138,9 @@ def test_each_region_is_judged_by_its_own_measurement(monkeypatch):
     )
     lossy = Degradation('none', jpeg=80)
     given = [
-        (none, 0.5, False),  # sure that nothing is wrong
+        (none, 0.5, UNKNOWN if quality else False),  # sure that nothing is wrong
         (none, 0.49, UNKNOWN),
-        (lossy, 0.9, UNKNOWN),
+        (lossy, 0.9, UNKNOWN if quality else False),
         (blur, 0.5, blur),
         (blur, 0.49, UNKNOWN),
         (pix, 0.1, pix),
@@ -157,8 +158,8 @@ def test_each_region_is_judged_by_its_own_measurement(monkeypatch):
     asked = []
     monkeypatch.setattr(telling, 'measure', lambda *given: asked.append(given) or found)
     image, corner = np.zeros((40, 20, 3)), Box(100, 200, 140, 220)
-    seen = look(image, mask, corner, 7)
-    assert asked[0][0] is image and asked[0][2:] == (7, (100, 200))
+    seen = look(image, mask, corner, quality)
+    assert asked[0][0] is image and asked[0][2:] == (quality, (100, 200))
     np.testing.assert_array_equal(asked[0][1], mask > 0)
     expected = [(place, told) for place, (*_, told) in zip(places, given) if told]
     assert [(one.box, one.degradation) for one in seen.told] == [
