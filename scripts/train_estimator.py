@@ -157,7 +157,7 @@ def loss(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def train(seen: np.ndarray, truths: Tensor, iterations: int, seed: int) -> LossyEstimator:
-    """Train the network, in bfloat16 where a processor gains by it."""
+    """Train the network, in bfloat16."""
     network, rng, order = LossyEstimator(), np.random.default_rng(seed), np.array([], int)
     optimizer = torch.optim.AdamW(network.parameters(), LR, betas=(0.9, 0.98), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -167,6 +167,20 @@ def test_find_area_moves_each_side_by_itself():
     )
 
 
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ValueError, match='expected pixels'):
+        measure(np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), bool))
+
+
+def test_a_rectangle_may_have_a_hole():
+    image, mask = data.astronaut()[:200, :168], np.zeros((200, 168), bool)
+    mask[:196] = True
+    mask[80:94, 70:90] = False
+    for quality in (0, 75, None):
+        found = measure(image, mask, quality)[0]
+        assert found.area.any() and not found.area[~mask].any()
+
+
 def test_find_area_keeps_a_side_that_little_speaks_against():
     activity, mask = np.ones((80, 80)), np.zeros((80, 80), bool)
     activity[20:50, 20:60] = 6

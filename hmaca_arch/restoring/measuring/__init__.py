@@ -33,8 +33,8 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
 CARRIED = 7  # pixels by which JPEG carries further what was done
-# Variance of what JPEG adds to the brightness, over the mean of its steps, where it is looked for
-# the border of a blur. Chosen on training images.
+# Variance that JPEG adds to the brightness, over the mean of its steps, as far as it matters for
+# where a blur ends. Chosen on training images.
 JPEG_ERROR = 0.45
 COARSEST = 30  # quality below which noise and blur are not measured
 FINE = 97  # quality from which JPEG's steps are those of rounding
@@ -110,6 +110,8 @@ def measure(
     levels = as_grey_levels(np.asarray(image))
     mask = np.asarray(mask)
     mask = (mask[..., 0] if mask.ndim == 3 else mask) > 0
+    if not levels.size:
+        raise ValueError(f'measure: got an image of shape {levels.shape}, expected pixels')
     if mask.shape != levels.shape[:2]:
         raise ValueError(
             f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal '

@@ -80,7 +80,7 @@ class _Region:
     ) -> None:
         self.values = np.rint(image).mean(axis=2).astype(np.float32)
         coloured = image.shape[2] == 3 and np.ptp(image[mask], axis=1).mean() > 1
-        self.floor = floor or (1 / 36 if coloured else 1 / 12)
+        self.floor = (1 / 36 if coloured else 1 / 12) if floor is None else floor
         others = (every & ~mask).astype(np.uint8)
         self.unclear = cv2.dilate(others, np.ones((7, 7), np.uint8)) > 0
         share = (4 / SIDE) ** 2

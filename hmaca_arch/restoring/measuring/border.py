@@ -50,7 +50,7 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
 
     def cost(total: float, count: int) -> float:
         others, rest = clean + whole - total, cleans + pixels - count
-        return count * np.log(total / count + 1e-6) + rest * np.log(others / rest + 1e-6)
+        return count * np.log(total / max(1, count) + 1e-6) + rest * np.log(others / rest + 1e-6)
 
     plain = cost(whole, pixels)
     best, at = plain, 0
@@ -63,7 +63,8 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
             best, at = value, erosion
     if not is_rectangle(mask):
         return depth > at if plain - best > GAINED else mask
-    sums = cv2.integral(activity.astype(np.float64))
+    # a rectangle may have holes
+    sums = tuple(cv2.integral((values * mask).astype(np.float64)) for values in (activity, 1))
     area = np.zeros_like(mask)
     found = _best_box(marked_box(mask), at, sums, cost)
     gained = plain - cost(*_box_sum(found, sums))
@@ -74,10 +75,10 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
 
 
 def blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the blurred part of a mask that is no rectangle, given its smooth part.
+    """Return the blurred part of a mask that is no rectangle.
 
-    Deblurring spoils sharp pixels. So it is all of the mask only if END_GAP pixels are left at
-    most.
+    It is all of the mask if its smooth part ends at most END_GAP pixels inside, else that part:
+    deblurring spoils sharp pixels.
 
     Args:
         smooth: (h, w) bool, from `find_area`.
@@ -86,13 +87,19 @@ def blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
 
 
-def _box_sum(box: Box, sums: np.ndarray) -> tuple[float, int]:
+def _box_sum(box: Box, sums: tuple[np.ndarray, ...]) -> tuple[float, int]:
+    """Return the sum of the activity in a box, and how many masked pixels it holds."""
     top, left, bottom, right = box
-    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    return float(total), (bottom - top) * (right - left)
+    total, count = (
+        float(one[bottom, right] - one[top, right] - one[bottom, left] + one[top, left])
+        for one in sums
+    )
+    return total, round(count)
 
 
-def _best_box(box: Box, start: int, sums: np.ndarray, cost: Callable[..., float]) -> Box:
+def _best_box(
+    box: Box, start: int, sums: tuple[np.ndarray, ...], cost: Callable[..., float]
+) -> Box:
     """Move the four sides inwards, one after the other, to where the cost is least.
 
     Each side that moves must lower it by GAINED_BY_SIDE.

@@ -71,16 +71,27 @@ def planes_of(image: np.ndarray) -> np.ndarray:
 def window(mask: np.ndarray, most: int = MOST) -> Box:
     """Return whole blocks of the JPEG around a mask (h, w) bool.
 
-    They are LEAST to `most` pixels wide, less if the image is smaller.
+    They are LEAST to `most` pixels wide, less if the image is smaller. Of a larger mask they hold
+    the part that is most evenly masked and not.
     """
-    box, first, last = marked_box(mask), [], []
+    box, sides, places = marked_box(mask), [], []
     for axis, length in enumerate(mask.shape):
         low, high = box[axis] - NEAR, box[axis + 2] + NEAR
-        side = min(max(high - low, LEAST), most, length) // 8 * 8
-        low = (low + high - side) // 2 if high - low <= most else low
-        first.append(min(max(0, low // 8 * 8), (length - side) // 8 * 8))
-        last.append(first[-1] + side)
-    return Box(*first, *last)
+        sides.append(min(max(high - low, LEAST), most, length) // 8 * 8)
+        last = (length - sides[axis]) // 8 * 8
+        if box[axis + 2] - box[axis] + 16 <= most:
+            low = high = (low + high - sides[axis]) // 2
+        else:
+            high -= sides[axis]
+        first, final = (min(max(0, at // 8 * 8), last) for at in (low, high))
+        places.append(np.arange(first, final + 1, 8))
+    sums = cv2.integral(mask.astype(np.uint8))
+    (tops, lefts), (height, width) = np.meshgrid(*places, indexing='ij'), sides
+    bottoms, rights = tops + height, lefts + width
+    share = sums[bottoms, rights] - sums[tops, rights] - sums[bottoms, lefts] + sums[tops, lefts]
+    share = share / (height * width)
+    at = np.unravel_index((share * (1 - share)).argmax(), share.shape)
+    return Box(int(tops[at]), int(lefts[at]), int(bottoms[at]), int(rights[at]))
 
 
 def _mean(x: Tensor, weight: Tensor) -> Tensor:
@@ -211,6 +222,6 @@ def estimate(
     odds, sigmas = output[:4].softmax(dim=0), output[4:6].exp()
     kind = KINDS[0 if odds[0] > NOTHING else int(odds.argmax())]
     at, most = (1, MOST_BLUR) if kind == 'blur' else (0, MOST_NOISE)
-    sigma = float(sigmas[at].clamp(LEAST_SIGMA, most))  # what it was trained on
+    sigma = float(sigmas[at].clamp(LEAST_SIGMA, most))
     spread = float(output[6 + at].clamp(-4, 2).exp())
     return Guess(kind, float(odds[KINDS.index(kind)]), sigma, spread)
