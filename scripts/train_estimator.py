@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='clean images of 96x96 pixels or more')
+    parser.add_argument('folder', type=Path, help='clean square images of 96x96 pixels or more')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.pth')
     parser.add_argument('-n', '--number', type=int, default=40000, help='samples (40000)')
     parser.add_argument('--iterations', type=int, default=14000, help='(14000)')

@@ -272,9 +272,6 @@ def _lossy(
         return Measured(Degradation(), 0.0, mask, 0, words)
     rough, smooth = compressed_areas(image, mask, outside)
     found = estimate(image, mask, rough, smooth, outside, quality)
-    if found is None:
-        words = 'too few pixels to tell what was done before JPEG'
-        return Measured(Degradation(), 0.0, mask, 0, words)
     if found.kind == 'none':
         words = 'nothing that can be seen through the JPEG'
         return Measured(Degradation('none'), found.confidence, mask, 0, words)

@@ -200,19 +200,18 @@ def estimate(
     smooth: np.ndarray,
     outside: np.ndarray,
     quality: int,
-) -> Guess | None:
-    """Tell what was done to a region; None if the image is smaller than a block of the JPEG.
+) -> Guess:
+    """Tell what was done to a region.
 
     Args:
-        image: (h, w, 1 or 3) of 0 to 255; its first pixel begins a block of the JPEG.
+        image: (h, w, 1 or 3) of 0 to 255, 8 pixels wide and high at least; its first pixel begins a
+            block of the JPEG.
         mask: (h, w) bool, one region.
         rough: (h, w) bool, the part of it that may be noisy.
         smooth: (h, w) bool, the part of it that may be blurred.
         outside: (h, w) bool, what is not degraded.
         quality: of the JPEG.
     """
-    if min(mask.shape) < 8:
-        return None
     place = window(mask).area
     planes = torch.from_numpy(planes_of(image[place]))
     areas = np.stack([area[place] for area in (mask, rough, smooth, outside)])
