@@ -25,46 +25,57 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 
 from measure_accuracy import painted
 
+from datasets_ext.masks import draw_region
 from hmaca_arch.cli import end
-from hmaca_arch.degradation import pixels
+from hmaca_arch.degradation import pixels, regions
 from hmaca_arch.files.images import decode_image, to_8_bit
 from hmaca_arch.files.reading import list_images, read_file
-from hmaca_arch.restoring.measuring import GAP, compressed_areas
+from hmaca_arch.restoring.measuring import GAP
+from hmaca_arch.restoring.measuring.border import is_rectangle
 from hmaca_arch.restoring.measuring.jpeg import table_of
 from hmaca_arch.restoring.measuring.lossy import KINDS, LEAST, LossyEstimator, planes_of, window
 
 SHARES = (0.2, 0.3, 0.4, 0.1)  # of the samples, by kind
 SIDES = (26, 75)  # of a region, in pixels
 NOISE, BLUR = (3, 75), (0.45, 5)
-QUALITY = (30, 97)
-FEWEST = 256  # pixels outside the mask
+QUALITY = (30, 101)
+FEWEST = 256  # pixels inside the mask, and outside of it
+WIDE, NARROW = 0.4, 0.12  # of the masks
 LR, BATCH, WARM_UP = 1.5e-3, 32, 200
 # How much the likelihood of each sigma counts, beside the kind.
 COUNTS = {'noise': 0.5, 'blur': 1.5}
+WHERE = 2.0  # how much the place of the degraded pixels counts
 
 
 def region(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Draw a rectangle or an ellipse, (h, w, 1) bool."""
+    """Draw a connected region: a rectangle, or of another shape; (h, w, 1) bool."""
+    if rng.random() < 0.4:
+        kind, side = str(rng.choice(['ellipses', 'strokes'])), int(rng.integers(*SIDES))
+        labels = regions(draw_region(kind, *shape[:2], side, rng)[..., 0])[0]
+        return labels[..., None] == 1 + np.bincount(labels.ravel())[1:].argmax()
     sides = [int(rng.integers(SIDES[0], min(SIDES[1] + 1, shape[0]) - 1)) for _ in range(2)]
-    corner = [int(rng.integers(length - side + 1)) for length, side in zip(shape, sides)]
-    mask = np.zeros(shape[:2], np.uint8)
-    if rng.random() < 0.7:
-        mask[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]] = 1
-    else:
-        centre = [at + side // 2 for at, side in zip(corner, sides)]
-        axes = (sides[1] // 2, sides[0] // 2)
-        cv2.ellipse(mask, (centre[1], centre[0]), axes, 0, 0, 360, 1, -1)
-    return mask[..., None] > 0
+    top, left = (int(rng.integers(length - side + 1)) for length, side in zip(shape, sides))
+    mask = np.zeros((*shape[:2], 1), bool)
+    mask[top : top + sides[0], left : left + sides[1]] = True
+    return mask
 
 
 def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vary an image, as photographs vary: soft ones, grainy ones, gray ones."""
+    """Vary an image, as photographs vary: soft, sharp, pale or grainy ones, grey ones."""
+    image = np.rot90(image, int(rng.integers(4)))[:, :: int(rng.choice([1, -1]))]
+    side = image.shape[0]
+    if rng.random() < 0.7:
+        drawn = int(side * np.exp(rng.uniform(np.log(LEAST / side), np.log(2.2))))
+        how = cv2.INTER_CUBIC if drawn > side else cv2.INTER_AREA
+        image = cv2.resize(np.ascontiguousarray(image), (drawn, drawn), interpolation=how)
+        side = min(side, drawn)
+        top, left = rng.integers(drawn - side + 1, size=2)
+        image = image[top : top + side, left : left + side]
     if rng.random() < 0.5:
-        side = image.shape[0]
-        larger = int(side * rng.uniform(1, 2.2))
-        image = cv2.resize(image, (larger, larger), interpolation=cv2.INTER_CUBIC)
-        top, left = rng.integers(larger - side + 1, size=2)
-        image = np.ascontiguousarray(image[top : top + side, left : left + side])
+        contrast, level = rng.uniform(0.5, 1.2), rng.uniform(-30, 30)
+        image = np.clip((image - 128.0) * contrast + 128 + level, 0, 255).round().astype(np.uint8)
+        image = image[..., rng.permutation(3)]
+    image = np.ascontiguousarray(image)
     if rng.random() < 0.2:
         everywhere = np.ones((*image.shape[:2], 1), bool)
         image = pixels.noise(image, everywhere, rng, float(rng.uniform(0.5, 5)))
@@ -73,41 +84,49 @@ def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+def given(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paint a mask (h, w) bool as people do: exact, too wide or too narrow."""
+    how = rng.random()
+    if how >= WIDE + NARROW:
+        return mask
+    if is_rectangle(mask):
+        return painted(mask, 'wide' if how < WIDE else 'narrow', rng)
+    side = 2 * int(rng.integers(1, 17 if how < WIDE else 3)) + 1
+    change = cv2.dilate if how < WIDE else cv2.erode
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    result: np.ndarray = change(mask.astype(np.uint8), kernel) > 0
+    return result
+
+
 def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[float]] | None:
     """Degrade a region of an image.
 
     Returns:
-        (LEAST, LEAST, 4) uint8: colours, and the four areas of `LossyEstimator` as bits; and kind,
-        sigma and quality. None: too little is outside the mask.
+        (LEAST, LEAST, 4) uint8: colours, and as bits the areas of `LossyEstimator` and the
+        degraded one; and kind, sigma and quality. None: too little is inside or outside the mask.
     """
-    image = photograph(image, rng) if rng.random() < 0.8 else image
-    mask = region(image.shape, rng)
+    image = photograph(image, rng)
+    degraded = region(image.shape, rng)
     kind, sigma = KINDS[int(rng.choice(len(KINDS), p=SHARES))], 0.0
     if kind == 'noise':
         sigma = float(np.exp(rng.uniform(*np.log(NOISE))))
-        image = pixels.noise(image, mask, rng, sigma)
+        image = pixels.noise(image, degraded, rng, sigma)
     elif kind == 'blur':
         sigma = float(np.exp(rng.uniform(*np.log(BLUR))))
-        image = pixels.blur(image, mask, sigma)
+        image = pixels.blur(image, degraded, sigma)
     elif kind == 'pix':
         block, pool = int(rng.integers(3, 25)), str(rng.choice(['mean', 'centre']))
-        image = pixels.pixelate(image, mask, block, pool)
+        image = pixels.pixelate(image, degraded, block, pool)
     quality = int(rng.integers(*QUALITY))
     image = pixels.jpeg(image, quality, subsampled=bool(rng.random() < 0.75))
     image = image if image.ndim == 3 else image[..., None]
-    given = mask[..., 0]
-    if rng.random() < 0.35:  # too wide, as people paint
-        size = 2 * int(rng.integers(1, 14)) + 1
-        if rng.random() < 0.6:
-            given = painted(given, 'wide', rng)
-        else:
-            given = cv2.dilate(given.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    outside = cv2.dilate(given.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
-    if outside.sum() < FEWEST:
+    mask = given(degraded[..., 0], rng)
+    outside = cv2.dilate(mask.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
+    if min(mask.sum(), outside.sum()) < FEWEST:
         return None
-    areas = np.stack([given, *compressed_areas(image, given, outside), outside], axis=2)
+    areas = np.stack([mask, outside, degraded[..., 0]], axis=2)
     bits = np.packbits(areas, axis=2, bitorder='little')
-    place = window(given, LEAST).area
+    place = window(mask, LEAST).area
     colours = np.broadcast_to(image, (*image.shape[:2], 3))
     return np.concatenate([colours, bits], axis=2)[place], [KINDS.index(kind), sigma, quality]
 
@@ -127,33 +146,48 @@ def draw(folder: Path, seed: int, i: int) -> tuple[np.ndarray, list[float]] | No
 
 def samples(folder: Path, number: int, seed: int, workers: int) -> tuple[np.ndarray, Tensor]:
     """Draw samples: (n, LEAST, LEAST, 4) uint8 and (n, 3), see `sample`."""
-    one = functools.partial(draw, folder, seed)
+    seen, truths = np.empty((number, LEAST, LEAST, 4), np.uint8), []
     with multiprocessing.Pool(workers) as pool:
-        drawn = [found for found in pool.imap(one, range(number), chunksize=100) if found]
-    seen, truths = zip(*drawn)
-    return np.stack(seen), torch.tensor(truths)
+        drawn = pool.imap(functools.partial(draw, folder, seed), range(2 * number), chunksize=100)
+        for one in drawn:
+            if one is not None:
+                seen[len(truths)] = one[0]
+                truths.append(one[1])
+            if len(truths) == number:
+                break
+        pool.terminate()
+    return seen[: len(truths)], torch.tensor(truths)
 
 
-def inputs(seen: np.ndarray, quality: Tensor, turned: np.ndarray) -> tuple[Tensor, ...]:
-    """Return what `LossyEstimator` gets of samples, mirrored along the axes that are turned."""
+def inputs(
+    seen: np.ndarray, quality: Tensor, turned: np.ndarray
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return what `LossyEstimator` gets of samples, and the degraded pixels (n, h, w).
+
+    Both are mirrored along the axes that are turned.
+    """
     axes = [axis for axis, one in enumerate(turned, start=1) if one]
     seen = np.ascontiguousarray(np.flip(seen, axes))
     planes = np.stack([planes_of(one[..., :3]) for one in seen])
-    areas = np.unpackbits(seen[..., 3:], axis=3, count=4, bitorder='little').transpose(0, 3, 1, 2)
+    bits = np.unpackbits(seen[..., 3:], axis=3, count=3, bitorder='little').transpose(0, 3, 1, 2)
     tables = np.stack([table_of(int(one)).ravel() for one in quality])
-    return *(torch.from_numpy(one).float() for one in (planes, areas, tables)), quality
+    planes, bits, tables = (torch.from_numpy(one).float() for one in (planes, bits, tables))
+    return (planes, bits[:, :2], tables, quality), bits[:, 2]
 
 
-def loss(output: Tensor, truth: Tensor) -> Tensor:
-    """Cross entropy of the kind, and the Gaussian likelihood of the logarithm of sigma."""
+def loss(output: tuple[Tensor, Tensor], truth: Tensor, mask: Tensor, degraded: Tensor) -> Tensor:
+    """Cross entropy of the kind and of the degraded pixels; Gaussian likelihood of log sigma."""
+    described, odds = output[0].float(), output[1].float()
     kind = truth[:, 0].long()
-    total = F.cross_entropy(output[:, :4], kind)
+    total = F.cross_entropy(described[:, :4], kind)
     for at, (name, counts) in enumerate(COUNTS.items()):
         rows = kind == KINDS.index(name)
-        mean, spread = output[rows, 4 + at], output[rows, 6 + at].clamp(-4, 2)
+        mean, spread = described[rows, 4 + at], described[rows, 6 + at].clamp(-4, 2)
         error = (truth[rows, 1].log() - mean) / spread.exp()
         total = total + counts * (error.square() / 2 + spread).sum() / max(1, int(rows.sum()))
-    return total
+    where = mask * (kind > 0)[:, None, None]
+    wrong = F.binary_cross_entropy_with_logits(odds, degraded, weight=where, reduction='sum')
+    return total + WHERE * wrong / where.sum().clamp(min=1)
 
 
 def train(seen: np.ndarray, truths: Tensor, iterations: int, seed: int) -> LossyEstimator:
@@ -169,10 +203,10 @@ def train(seen: np.ndarray, truths: Tensor, iterations: int, seed: int) -> Lossy
         if len(order) < BATCH:
             order = rng.permutation(len(truths))
         rows, order = order[:BATCH], order[BATCH:]
-        given = inputs(seen[rows], truths[rows, 2], rng.random(2) < 0.5)
+        seen_now, degraded = inputs(seen[rows], truths[rows, 2], rng.random(2) < 0.5)
         with torch.autocast('cpu', dtype=torch.bfloat16):
-            output = network(*given)
-        value = loss(output.float(), truths[rows])
+            output = network(*seen_now)
+        value = loss(output, truths[rows], seen_now[1][:, 0], degraded)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)

@@ -42,6 +42,12 @@ class Box(NamedTuple):
             min(width, self.right + by),
         )
 
+    def filled(self, height: int, width: int) -> np.ndarray:
+        """Return (height, width) bool, True inside the box, of an image of that size."""
+        result = np.zeros((height, width), bool)
+        result[self.grown(0, height, width).area] = True
+        return result
+
     def from_blocks(self) -> 'Box':
         """Return the box from the corner of the JPEG block that it begins in."""
         return self._replace(top=self.top // 8 * 8, left=self.left // 8 * 8)

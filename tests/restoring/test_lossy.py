@@ -102,6 +102,32 @@ def test_blur_before_jpeg_ends_where_the_image_is_sharp(photo, quality, wider):
     assert (found.area & area).sum() > 0.85 * (found.area | area).sum()
 
 
+@pytest.mark.parametrize('told', [98, None])
+def test_fine_jpeg_is_no_reason_to_see_nothing(photo, told):
+    blurred = pixels.blur(photo, square(photo), 2.0)
+    found = measure(pixels.jpeg(blurred, 98), square(photo), told)[0].degradation
+    assert found.kind == 'blur' and found.jpeg == 98 and 1.6 < found.sigma < 2.4
+    assert measure(blurred, square(photo))[0].degradation.jpeg == 0
+    assert measure(photo, square(photo))[0].degradation.kind == 'none'
+    noisy = pixels.noise(photo, square(photo), np.random.default_rng(0), 15)
+    found = measure(pixels.jpeg(noisy, 98), square(photo), 98)[0].degradation
+    assert found.kind == 'noise' and 12 < found.sigma < 18
+
+
+def test_an_ellipse_in_an_ellipse_painted_wider_is_found(photo):
+    degraded, painted = np.zeros((2, *photo.shape[:2]), np.uint8)
+    cv2.ellipse(degraded, (118, 90), (34, 26), 20, 0, 360, 1, -1)
+    cv2.ellipse(painted, (118, 90), (46, 38), 20, 0, 360, 1, -1)
+    image = pixels.jpeg(pixels.blur(photo, degraded[..., None] > 0, 2.0), 80)
+    found = measure(image, painted, 80)[0]
+    assert found.degradation.kind == 'blur'
+    before, after = (
+        (area & (degraded > 0)).sum() / (area | (degraded > 0)).sum()
+        for area in (painted > 0, found.area)
+    )
+    assert before < 0.55 and after > 0.75
+
+
 @pytest.mark.parametrize('gray', [False, True])
 def test_noise_and_blur_are_told_apart_and_measured(photo, gray):
     image = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None] if gray else photo
@@ -148,8 +174,9 @@ def test_of_a_long_stroke_a_part_is_looked_at(ends):
 def test_small_images_are_looked_at_as_far_as_they_go():
     mask = np.ones((30, 17), bool)
     assert window(mask) == (0, 0, 24, 16)
-    guess = estimate(np.zeros((9, 8, 3), np.uint8), *[np.ones((9, 8), bool)] * 4, 75)
+    guess = estimate(np.zeros((9, 8, 3), np.uint8), *[np.ones((9, 8), bool)] * 2, 75)
     assert guess.kind in KINDS and 0 < guess.confidence <= 1 and guess.sigma > 0
+    assert guess.odds.shape == (9, 8) and not guess.odds[8].any()
 
 
 def test_brightness_and_colours_are_those_of_jpeg(photo):

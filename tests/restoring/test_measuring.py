@@ -14,8 +14,8 @@ from skimage import data
 
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.restoring import measuring
-from hmaca_arch.restoring.measuring import measure
-from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area
+from hmaca_arch.restoring.measuring import as_grey_levels, measure
+from hmaca_arch.restoring.measuring.border import find_area, likely_area
 from hmaca_arch.restoring.measuring.jpeg import (
     quality_of_file,
     quality_of_pixels,
@@ -191,12 +191,21 @@ def test_find_area_keeps_a_side_that_little_speaks_against():
     assert np.array_equal(np.argwhere(area).max(axis=0), [49, 59])
 
 
-@pytest.mark.parametrize(('eroded', 'grows'), [(5, True), (6, False)])
-def test_what_is_blurred_in_a_disc_with_a_tail(eroded, grows):
-    mask = cv2.circle(np.zeros((90, 140), np.uint8), (45, 45), 30, 1, -1)
-    mask[44:47, 45:130] = 1  # the erosion takes all of it
-    smooth = depth_of(mask > 0) > eroded
-    assert np.array_equal(blurred_area(smooth, mask > 0), mask > 0 if grows else smooth)
+def test_the_likely_part_of_a_rectangle_is_a_rectangle():
+    odds, mask = np.full((80, 80), -3.0), np.zeros((80, 80), bool)
+    mask[20:60, 20:60] = True
+    odds[24:52, 20:58] = 3.0
+    expected = odds > 0
+    odds[30:34, 30:34], odds[56:58, 40:44] = -4.0, 5.0  # pixels that err
+    assert np.array_equal(likely_area(odds, mask), expected)
+    odds[24:52, 20] = -0.5  # little speaks for moving this side
+    assert np.array_equal(likely_area(odds, mask), expected)
+
+
+def test_the_likely_part_of_another_shape_is_what_is_likely():
+    mask = cv2.circle(np.zeros((90, 90), np.uint8), (45, 45), 30, 1, -1) > 0
+    odds = np.where(np.arange(90) < 50, 1.0, -1.0)[None] * np.ones((90, 1))
+    assert np.array_equal(likely_area(odds, mask), mask & (odds > 0))
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])
@@ -251,13 +260,21 @@ def test_grey_deep_and_transparent_images(clean):
     ).degradation.sigma == pytest.approx(25, rel=0.1)
 
 
+def test_half_precision_is_measured_as_well(clean):
+    pixelized = pixels.pixelate(clean, square(clean), 8, 'mean')
+    half = (pixelized / 255).astype(np.float16)
+    assert np.abs(as_grey_levels(half) - pixelized).max() < 0.1
+    assert np.abs(as_grey_levels(np.ones((9, 9), np.float16)) - 255).max() == 0
+
+
 def test_mistakes_are_named(clean):
     with pytest.raises(ValueError, match=r'mask is \(5, 5\).*equal heights'):
         measure(clean, np.ones((5, 5), bool))
     with pytest.raises(ValueError, match='expected .* uint8, uint16'):
         measure(clean.astype(np.int16), square(clean))
-    with pytest.raises(ValueError, match='JPEG quality 101'):
-        measure(clean, square(clean), jpeg=101)
+    for quality in (101, 75.5, True):
+        with pytest.raises(ValueError, match=f'JPEG quality {quality}, expected 1 to 100'):
+            measure(clean, square(clean), jpeg=quality)
     assert measure(clean, np.zeros(clean.shape[:2], bool)) == []
 
 

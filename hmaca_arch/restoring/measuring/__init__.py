@@ -6,6 +6,7 @@ Every threshold was chosen on training images; `scripts/measure_accuracy.py` mea
 answers are right.
 """
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ import numpy as np
 
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
-from hmaca_arch.restoring.measuring.blur import CAUTION, blurred_part, measure_blur
-from hmaca_arch.restoring.measuring.border import blurred_area, depth_of, find_area, is_rectangle
+from hmaca_arch.restoring.measuring.blur import Lossy, blurred_part, measure_blur
+from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle, likely_area
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, table_of
-from hmaca_arch.restoring.measuring.lossy import blur_activity, estimate
+from hmaca_arch.restoring.measuring.lossy import estimate
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.patches import SIDE
@@ -32,12 +33,15 @@ SMALLEST = 144  # pixels; a smaller region says too little about noise and blur
 # Log likelihood by pixel, and grey levels, below which there is no noise.
 NOISE_GAIN, NOISE_LEAST = 0.25, 2.5
 BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
-CARRIED = 7  # pixels by which JPEG carries further what was done
 # Variance that JPEG adds to the brightness, over the mean of its steps, as far as it matters for
 # where a blur ends. Chosen on training images.
 JPEG_ERROR = 0.45
+LOSSY_CAUTION = 0.5  # spreads by which blur before JPEG is taken for weaker
+CLOSE = 0.3  # error of the logarithm of sigma before JPEG that still helps
 COARSEST = 30  # quality below which noise and blur are not measured
-FINE = 97  # quality from which JPEG's steps are those of rounding
+# The quality that a JPEG may have had whose steps are too fine to be seen in the pixels, and the
+# confidence that what was done before it has to have. Chosen on training images.
+UNSEEN, CERTAIN = 98, 0.9
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 
 
@@ -81,7 +85,7 @@ def as_grey_levels(image: np.ndarray) -> np.ndarray:
             '(h, w, 1 to 4): uint8, uint16, or floating point in [0, 1]'
         )
     if floating:
-        image = np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
+        image = np.rint(np.clip(image.astype(np.float32), 0, 1) * 65535).astype(np.uint16)
     image = image[..., : 1 if image.shape[2] < 3 else 3]
     if image.shape[2] == 3 and (image == image[..., :1]).all():
         image = image[..., :1]  # grey
@@ -117,9 +121,9 @@ def measure(
             f'measure: the mask is {mask.shape}, the image {levels.shape[:2]}; expected equal '
             'heights and widths'
         )
-    if jpeg is not None and not 0 <= jpeg <= 100:
+    if jpeg is not None and (jpeg is True or jpeg not in range(101)):
         raise ValueError(
-            f'measure: got the JPEG quality {jpeg}, expected 1 to 100, 0 for no JPEG or None '
+            f'measure: got the JPEG quality {jpeg!r}, expected 1 to 100, 0 for no JPEG or None '
             'to find out'
         )
     labels, boxes = regions(mask)
@@ -193,11 +197,13 @@ def _measure_region(
         if grid is not None:
             one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
             return one._replace(degradation=replace(one.degradation, jpeg=quality))
-    one = (
-        _noisy_or_blurred(image, mask, every, ~near)
-        if not 0 < quality < FINE
-        else _lossy(image, mask, every, ~near, quality)
-    )
+        one = _lossy(image, mask, every, ~near, quality)
+    else:
+        one = _noisy_or_blurred(image, mask, every, ~near)
+        if jpeg is None and one.degradation.kind == 'none':
+            again = _lossy(image, mask, every, ~near, UNSEEN)
+            if again.degradation.kind in ('noise', 'blur') and again.confidence > CERTAIN:
+                one, quality = again, UNSEEN
     return one._replace(degradation=replace(one.degradation, jpeg=quality))
 
 
@@ -254,8 +260,7 @@ def _noisy_or_blurred(
     if blur.evidence < 1 or blur.sigma < BLUR_LEAST:
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
-    area = np.zeros_like(mask)
-    area[blur.box.grown(0, *area.shape).area] = True
+    area = blur.box.filled(*mask.shape)
     spill = int(depth_of(~mask)[area].max())
     found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
     if blur.sigma > BLUR_MOST:
@@ -270,34 +275,18 @@ def _lossy(
     if quality < COARSEST:
         words = 'JPEG of this quality hides what was done'
         return Measured(Degradation(), 0.0, mask, 0, words)
-    rough, smooth = compressed_areas(image, mask, outside)
-    found = estimate(image, mask, rough, smooth, outside, quality)
+    found = estimate(image, mask, outside, quality)
     if found.kind == 'none':
         words = 'nothing that can be seen through the JPEG'
         return Measured(Degradation('none'), found.confidence, mask, 0, words)
     if found.kind == 'pix':
         words = 'not like its surroundings, but JPEG hides why'
         return Measured(Degradation(), 0.0, mask, 0, words)
-    blurred = found.kind == 'blur'
-    sigma = found.sigma * (np.exp(-CAUTION * found.spread) if blurred else 1)
-    reach = np.ones((2 * CARRIED + 1, 2 * CARRIED + 1), np.uint8)
-    noisy = (cv2.dilate(rough.astype(np.uint8), reach) > 0) & mask
-    area = noisy
-    if blurred and is_rectangle(mask):
-        floor = JPEG_ERROR * float(table_of(quality).mean())
-        area = blurred_part(image, mask, every, outside, sigma, floor)
-    elif blurred:
-        area = blurred_area(smooth, mask)
-    return Measured(
-        Degradation(found.kind, sigma=round(float(sigma), 3)), found.confidence, area, 0, ''
-    )
-
-
-def compressed_areas(
-    image: np.ndarray, mask: np.ndarray, outside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masked pixels that are rougher, and those that are smoother, than outside."""
-    band = _band(mask, outside)
-    activities = _activity(image, outside), blur_activity(image)
-    rough, smooth = (find_area(activity, mask, band) for activity in activities)
-    return rough, smooth
+    sigma, area = found.sigma, likely_area(found.odds, mask)
+    if found.kind == 'blur':
+        sigma *= float(np.exp(-LOSSY_CAUTION * found.spread))
+        if is_rectangle(mask):
+            lossy = Lossy(JPEG_ERROR * float(table_of(quality).mean()), found.odds)
+            area = blurred_part(image, mask, every, outside, sigma, lossy)
+    confidence = found.confidence * math.erf(CLOSE / (math.sqrt(2) * found.spread))
+    return Measured(Degradation(found.kind, sigma=round(sigma, 3)), confidence, area, 0, '')

@@ -13,6 +13,7 @@ from hmaca_arch.restoring.regions import Box, marked_box
 WIDEST = 16  # pixels by which a mask may be too wide
 LEAST = 12  # shortest side that is left of it, in pixels
 END_GAP = 5  # pixels; up to such a gap, what is smooth is taken to reach the mask's end
+ALIKE = 3  # neighbouring pixels whose odds are one piece of evidence
 # Log likelihoods, chosen on training images.
 GAINED = 20.0  # that a smaller area must gain
 GAINED_BY_SIDE = 20.0  # that each side that moves must gain, in rectangles
@@ -65,26 +66,26 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
         return depth > at if plain - best > GAINED else mask
     # a rectangle may have holes
     sums = tuple(cv2.integral((values * mask).astype(np.float64)) for values in (activity, 1))
-    area = np.zeros_like(mask)
     found = _best_box(marked_box(mask), at, sums, cost)
     gained = plain - cost(*_box_sum(found, sums))
     if gained <= GAINED:
         return mask
-    area[found.area] = True
-    return area & mask
+    return found.filled(*mask.shape) & mask
 
 
-def blurred_area(smooth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the blurred part of a mask that is no rectangle.
-
-    It is all of the mask if its smooth part ends at most END_GAP pixels inside, else that part:
-    deblurring spoils sharp pixels.
+def likely_area(odds: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the part of a mask that is likely to be degraded.
 
     Args:
-        smooth: (h, w) bool, from `find_area`.
+        odds: (h, w), logarithms of the odds that a pixel is degraded.
         mask: (h, w) bool, one region.
     """
-    return mask if depth_of(mask)[smooth].min() <= END_GAP + 1 else smooth
+    if not is_rectangle(mask):
+        return (odds > 0) & mask
+    evidence = np.where(mask, odds, 0) / ALIKE
+    sums = tuple(cv2.integral(values.astype(np.float64)) for values in (evidence, mask))
+    found = _best_box(marked_box(mask), 0, sums, lambda total, count: -total)
+    return found.filled(*mask.shape) & mask
 
 
 def _box_sum(box: Box, sums: tuple[np.ndarray, ...]) -> tuple[float, int]:

@@ -1,8 +1,9 @@
 """Measure noise and blur of a region that went through JPEG after it was degraded.
 
 Quantisation removes what the exact methods look at. So a small network looks at the pixels and at
-their coefficients, inside and outside. `scripts/train_estimator.py` has trained it on images that
-were degraded and compressed. `lossy_blocks` finds blocks.
+their coefficients, inside and outside. It tells what was done, and which pixels were degraded.
+`scripts/train_estimator.py` has trained it on images that were degraded and compressed.
+`lossy_blocks` finds blocks.
 """
 
 import functools
@@ -20,9 +21,10 @@ from hmaca_arch.restoring.regions import Box, marked_box
 
 KINDS = ('none', 'noise', 'blur', 'pix')
 WEIGHTS = 'lossy_estimator.pth'
-AREAS = 4  # the mask, its rough and its smooth part, and what is not degraded
-CHANNELS = (24, 48, 72)  # at a half, a quarter and an eighth of the resolution
-DILATIONS = (1, 1, 2)
+AREAS = 2  # the mask, and what is not degraded
+CHANNELS = (24, 48, 96)  # at a half, a quarter and an eighth of the resolution
+DILATIONS = (1, 1, 2, 1)
+HEADS = 8  # of the attention that picks the blocks that tell most
 AROUND = 1  # of DILATIONS, after which the means of the areas are added
 LOCAL = 9  # side in pixels of the means that are taken off
 LEAST, MOST = 96, 192  # sides of what is looked at, in pixels
@@ -39,20 +41,14 @@ class Guess(NamedTuple):
         confidence: the probability of the kind.
         sigma: of noise in grey levels, or of blur in pixels.
         spread: standard deviation of the logarithm of sigma.
+        odds: (h, w), logarithms of the odds that a pixel is degraded; 0 where it is not looked at.
     """
 
     kind: str
     confidence: float
     sigma: float
     spread: float
-
-
-def blur_activity(image: np.ndarray) -> np.ndarray:
-    """Return what a blur removes first, (h, w): the Laplacian's Laplacian of the brightness."""
-    values = image.mean(axis=2, dtype=np.float32)
-    for _ in range(2):
-        values = cv2.Laplacian(values, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
-    return np.abs(values)
+    odds: np.ndarray
 
 
 def planes_of(image: np.ndarray) -> np.ndarray:
@@ -112,7 +108,7 @@ class LossyEstimator(nn.Module):
             [nn.Conv2d(half, quarter, 4, 2, 1), nn.Conv2d(quarter, eighth, 4, 2, 1)]
         )
         self.mid = nn.ModuleList(
-            [nn.Conv2d(half, half, 3, padding=1), nn.Conv2d(quarter, quarter, 3, padding=1)]
+            nn.Conv2d(channels, channels, 3, padding=1) for channels in (half, quarter, quarter)
         )
         self.bands = nn.Conv2d(2 * 64, eighth, 1)
         self.told = nn.Linear(3, eighth)
@@ -120,25 +116,34 @@ class LossyEstimator(nn.Module):
             nn.Conv2d(eighth, eighth, 3, padding=d, dilation=d) for d in DILATIONS
         )
         self.means = nn.Linear(3 * eighth, eighth)
+        self.heads = nn.Conv2d(eighth, HEADS, 1)
         self.head = nn.Sequential(
-            nn.Linear(6 * eighth + 3, eighth), nn.GELU(), nn.Linear(eighth, 8)
+            nn.Linear(7 * eighth + 3, eighth), nn.GELU(), nn.Linear(eighth, 8)
+        )
+        self.place = nn.ModuleList(
+            [
+                nn.Conv2d(eighth, quarter, 1),
+                nn.Conv2d(quarter, half, 3, padding=1),
+                nn.Conv2d(half, 4, 3, padding=1),
+            ]
         )
         basis = np.einsum('ui,vj->uvij', DCT, DCT).reshape(64, 1, 8, 8)
         self.register_buffer('basis', torch.from_numpy(basis), persistent=False)
 
-    def forward(self, planes: Tensor, areas: Tensor, table: Tensor, quality: Tensor) -> Tensor:
+    def forward(
+        self, planes: Tensor, areas: Tensor, table: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Describe regions.
 
         Args:
             planes: (b, 3, h, w), see `planes_of`; whole blocks of the JPEG.
-            areas: (b, AREAS, h, w) of 0 and 1: the mask, its rough and its smooth part, and what is
-                not degraded.
+            areas: (b, AREAS, h, w) of 0 and 1: the mask, and what is not degraded.
             table: (b, 64), steps of the JPEG's coefficients.
             quality: (b,), of the JPEG.
 
         Returns:
             (b, 8): the logarithms of the odds of KINDS; of sigma of noise and blur; of their
-            spreads.
+            spreads. (b, h, w): the logarithm of the odds that a masked pixel is degraded.
         """
         brightness, colours = planes[:, :1], planes[:, 1:]
         detail = brightness - F.avg_pool2d(
@@ -154,13 +159,14 @@ class LossyEstimator(nn.Module):
             torch.asinh(detail / 8),
         ]
         x = F.gelu(self.fine(torch.cat(seen, dim=1)))
-        x = x + F.gelu(self.mid[0](x))
-        x = F.gelu(self.down[0](x))
+        half = x + F.gelu(self.mid[0](x))
+        x = F.gelu(self.down[0](half))
         x = x + F.gelu(self.mid[1](x))
-        x = self.down[1](x) + self.bands(self.coefficients(brightness, table))
+        quarter = x + F.gelu(self.mid[2](x))
+        x = self.down[1](quarter) + self.bands(self.coefficients(brightness, table))
         x = F.gelu(x + self.told(told)[:, :, None, None])
         by_block = F.avg_pool2d(areas, 8)
-        mask, outside = by_block[:, :1], by_block[:, -1:]
+        mask, outside = by_block[:, :1], by_block[:, 1:]
         whole = (mask > 0.99).to(x.dtype)
         ends = F.max_pool2d(mask, 3, 1, 1) > 0, F.max_pool2d(-mask, 3, 1, 1) > -0.5
         border = (((mask > 0) & (mask < 1)) | (ends[0] & ends[1])).to(x.dtype)
@@ -169,12 +175,18 @@ class LossyEstimator(nn.Module):
                 means = [_mean(x, weight) for weight in (whole, outside, border)]
                 x = x + self.means(torch.cat(means, dim=1))[:, :, None, None]
             x = x + F.gelu(layer(x))
-        weights = (mask, by_block[:, 2:3], by_block[:, 1:2], border, outside)
-        most = (x - 20 * (mask < 0.3).to(x.dtype)).amax(dim=(2, 3)).clamp(min=-10)
-        result: Tensor = self.head(
-            torch.cat([*(_mean(x, weight) for weight in weights), most, told], dim=1)
-        )
-        return result
+        place = F.gelu(quarter + F.interpolate(self.place[0](x), scale_factor=2))
+        place = F.gelu(half + F.interpolate(self.place[1](place), scale_factor=2))
+        odds = F.pixel_shuffle(self.place[2](place), 2).float()
+        degraded = F.avg_pool2d(odds.detach().sigmoid() * areas[:, :1], 8)
+        weights = (mask, degraded, mask - degraded, border, outside)
+        rest = 20 * (degraded < 0.3).to(x.dtype)
+        most = (x - rest).amax(dim=(2, 3)).clamp(min=-10)
+        attention = (self.heads(x) - rest).flatten(2).softmax(dim=2)
+        attended = (x.flatten(2).unflatten(1, (HEADS, -1)) * attention[:, :, None]).sum(dim=3)
+        means = [_mean(x, weight) for weight in weights]
+        described = self.head(torch.cat([*means, most, attended.flatten(1), told], dim=1))
+        return described, odds[:, 0]
 
     def coefficients(self, brightness: Tensor, table: Tensor) -> Tensor:
         """Return how large the coefficients of each block are, (b, 128, h / 8, w / 8)."""
@@ -193,34 +205,27 @@ def _network() -> LossyEstimator:
     return network
 
 
-def estimate(
-    image: np.ndarray,
-    mask: np.ndarray,
-    rough: np.ndarray,
-    smooth: np.ndarray,
-    outside: np.ndarray,
-    quality: int,
-) -> Guess:
+def estimate(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: int) -> Guess:
     """Tell what was done to a region.
 
     Args:
         image: (h, w, 1 or 3) of 0 to 255, 8 pixels wide and high at least; its first pixel begins a
             block of the JPEG.
         mask: (h, w) bool, one region.
-        rough: (h, w) bool, the part of it that may be noisy.
-        smooth: (h, w) bool, the part of it that may be blurred.
         outside: (h, w) bool, what is not degraded.
         quality: of the JPEG.
     """
     place = window(mask).area
     planes = torch.from_numpy(planes_of(image[place]))
-    areas = np.stack([area[place] for area in (mask, rough, smooth, outside)])
+    areas = torch.from_numpy(np.stack([mask[place], outside[place]])).float()
     table = torch.from_numpy(table_of(quality).astype(np.float32).ravel())
-    inputs = planes, torch.from_numpy(areas).float(), table, torch.tensor(float(quality))
-    output = _network()(*(value[None] for value in inputs))[0].double()
-    odds, sigmas = output[:4].softmax(dim=0), output[4:6].exp()
-    kind = KINDS[0 if odds[0] > NOTHING else int(odds.argmax())]
+    inputs = planes, areas, table, torch.tensor(float(quality))
+    described, found = (one[0].double() for one in _network()(*(value[None] for value in inputs)))
+    likely, sigmas = described[:4].softmax(dim=0), described[4:6].exp()
+    kind = KINDS[0 if likely[0] > NOTHING else int(likely.argmax())]
     at, most = (1, MOST_BLUR) if kind == 'blur' else (0, MOST_NOISE)
     sigma = float(sigmas[at].clamp(LEAST_SIGMA, most))
-    spread = float(output[6 + at].clamp(-4, 2).exp())
-    return Guess(kind, float(odds[KINDS.index(kind)]), sigma, spread)
+    spread = float(described[6 + at].clamp(-4, 2).exp())
+    odds = np.zeros(mask.shape)
+    odds[place] = found.numpy()
+    return Guess(kind, float(likely[KINDS.index(kind)]), sigma, spread, odds)
