@@ -218,8 +218,10 @@ class Restorer:
         notes = [note.text for note in doubts]
         told, takes = _parsed(degradation), 'degradation' in self.adapter.takes
         seen = [Told(Box(0, 0, *given.shape), told or UNKNOWN)]
+        written = marked
         if takes and told is None:
             marked, seen, found = measure_mask(pixels, marked, window, jpeg)
+            written = np.minimum(written, marked)  # what is degraded beyond the mask stays
             notes += found
         whole = takes and any(counts_from_box(one.degradation) for one in seen)
         regions = find_regions(marked, context, tile, whole)
@@ -236,7 +238,7 @@ class Restorer:
 
         @functools.lru_cache(maxsize=1)  # of one region at a time: they may be large
         def paste_of(number: int) -> Paste:
-            return Paste(colours, marked, regions[number], feather)
+            return Paste(colours, written, regions[number], feather)
 
         def write(number: int, rows: Box, values: np.ndarray) -> None:
             paste_of(number).write(target, rows, values)

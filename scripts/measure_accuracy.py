@@ -114,9 +114,7 @@ def trials(
     masks: tuple,
     kinds: tuple,
 ) -> Iterator[tuple]:
-    """(kind, mask, number of the trial, truth, measurement, the degraded pixels inside the mask,
-    seconds).
-    """
+    """(kind, mask, number of the trial, truth, measurement, the degraded pixels, seconds)."""
     paths = [path for folder in folders for path in list_images(folder).values()]
     for kind in kinds:
         for how in masks:
@@ -135,7 +133,7 @@ def trials(
                 given = painted(mask, how, rng)
                 start = time.perf_counter()
                 found = measure(degraded, given, jpeg=quality if told else None)
-                yield kind, how, i, truth, found, mask & given, time.perf_counter() - start
+                yield kind, how, i, truth, found, mask, time.perf_counter() - start
 
 
 def cells(rights: list[dict]) -> list[str]:

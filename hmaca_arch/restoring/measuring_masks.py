@@ -7,6 +7,7 @@ from hmaca_arch.restoring.grouping import find_clusters
 from hmaca_arch.restoring.regions import Box
 from hmaca_arch.restoring.telling import (
     AROUND,
+    BEYOND,
     MOST,
     NOTHING,
     Look,
@@ -29,7 +30,8 @@ def measure_mask(pixels: np.ndarray, mask: np.ndarray, window: Box, jpeg: int | 
         jpeg: quality of the image's JPEG file, 0 if it is from none, None to find out.
 
     Returns:
-        What was found; its mask is the degraded part of the given one, of the same type.
+        What was found; its mask is the degraded part of the given one, of the same type. Where the
+        given one is too narrow, it has the degraded pixels beyond it as well.
     """
     clusters = find_clusters(mask, 2 * AROUND)
     count = len(clusters)
@@ -40,12 +42,15 @@ def measure_mask(pixels: np.ndarray, mask: np.ndarray, window: Box, jpeg: int | 
     mask, told, notes = mask.copy(), list[Told](), list[str]()
     for box in clusters:
         around = surroundings(box.moved(*window[:2]), *pixels.shape[:2])
-        inside = box.moved(*window[:2]).within(around).area
-        part = mask[box.area]
+        wider = box.grown(BEYOND, *mask.shape)
+        inside = wider.moved(*window[:2]).within(around).area
+        part = mask[wider.area]
         binary = np.zeros(around.shape, bool)
         binary[inside] = part > 0
         found = look(pixels[around.area], binary, around, jpeg)
-        part *= found.mask[inside].astype(mask.dtype)
+        degraded = found.mask[inside]
+        part *= degraded.astype(mask.dtype)
+        part[degraded & ~binary[inside]] = 1
         told += found.told
         notes += found.notes
     if mask.any():

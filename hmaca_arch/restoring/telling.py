@@ -20,6 +20,7 @@ MOST = 24  # regions; more are restored as if their degradation were unknown
 # still gain
 SURE = 0.5
 NOTHING = 'no degradation found: nothing is restored'
+BEYOND = 8  # pixels beyond a mask up to which degraded ones count as such
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
@@ -34,7 +35,7 @@ class Look(NamedTuple):
     """What was found in a part of an image.
 
     Attributes:
-        mask: (h, w) bool, what is to be restored.
+        mask: (h, w) bool, what is degraded, also beyond the given mask where that is too narrow.
         told: by region.
         notes: what was found, a sentence each.
     """
@@ -75,10 +76,17 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         degraded |= one.area
         sure = one.confidence >= SURE and one.degradation.kind != 'none'
         d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(Told(box, d))
+        told.append(Told(box, _from_corner(d, box) if 0 < one.spill <= BEYOND else d))
     if found and not degraded.any():
         notes.append(NOTHING)
     return Look(degraded, told, notes)
+
+
+def _from_corner(told: Degradation, box: Box) -> Degradation:
+    """Count blocks from the corner of their box if they begin there: the last ones may be cut."""
+    if told.kind != 'pix' or any((box[axis] - told.offset[axis]) % told.block for axis in (0, 1)):
+        return told
+    return replace(told, anchor=('start', 'start'))
 
 
 def too_many(count: int) -> str:

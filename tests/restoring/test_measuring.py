@@ -89,7 +89,7 @@ def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
     found = only(pixels.pixelate(clean, region, 8, 'mean'), mask)
     assert str(found.degradation) == f'pix:8:mean@{TOP % 8},{LEFT % 8}'
     assert found.spill == 2 and 'the mask is 2 pixels too narrow' in found.words
-    assert (found.area == mask[..., 0]).all()
+    assert (found.area == region[..., 0]).all()
 
 
 @pytest.mark.parametrize('sigma', [6, 20, 60])

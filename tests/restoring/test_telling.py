@@ -53,6 +53,40 @@ def test_a_mask_that_was_painted_too_wide_is_cut_to_what_is_degraded(photo):
     assert any('blocks of 8 pixels' in note for note in done.notes)
 
 
+class Painter(Recorder):
+    """A recorder that keeps the masks as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masked = []
+
+    def forward(self, lq, mask, degradation=None):
+        self.masked += [int(one.sum()) for one in mask]
+        return super().forward(lq, mask, degradation)
+
+
+@pytest.mark.parametrize('context', [0, 32])
+@pytest.mark.parametrize('degrade', ['blocks', 'blur'])
+def test_of_a_mask_that_is_too_narrow_the_network_sees_all_that_is_degraded(
+    photo, context, degrade
+):
+    degraded = box_mask(photo.shape, (100, 120, 150, 170))
+    image = (
+        pixels.pixelate(photo, degraded[..., None], 16, 'mean')
+        if degrade == 'blocks'
+        else pixels.blur(photo, degraded[..., None], 2.0)
+    )
+    painted = box_mask(photo.shape, (102, 121, 148, 169))
+    network = Painter()
+    done = Restorer(network).run(image, painted, context=context)
+    assert network.masked[-1] == degraded.sum()
+    assert (done.image[painted] == 0).all()
+    assert np.array_equal(done.image[~painted], image[~painted])
+    assert any('2 pixels too narrow' in note for note in done.notes)
+    if degrade == 'blocks':  # of which the last two are cut
+        assert network.told[-1].anchor == ('start', 'start')
+
+
 def test_nothing_wrong_is_left_as_it_is_and_said(photo):
     network = Recorder()
     done = Restorer(network).run(photo, box_mask(photo.shape, (100, 120, 164, 184)))

@@ -51,7 +51,7 @@ class Measured(NamedTuple):
     Attributes:
         degradation: what was done; its grid and sigma belong to `area`.
         confidence: 0 (guessed) to 1 (sure) that kind and parameters are right.
-        area: (h, w) bool, the degraded pixels inside the mask.
+        area: (h, w) bool, the degraded pixels; those beyond the mask as well, where spill says so.
         spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
             that is not known.
         words: the same for people.
@@ -219,7 +219,7 @@ def _pixelized(
     same_box = bool((grid.area == mask).all())
     anchor = (
         ('start', 'start')
-        if not grid.spill and (cut or (at_corner and same_box))
+        if cut or (at_corner and (same_box or grid.spill))
         else ('offset', 'offset')
     )
     evidence = pool_evidence(image.astype(np.float32), grid, known, cut, exact)
@@ -228,7 +228,9 @@ def _pixelized(
     if abs(evidence) < OPEN and max(box.shape) <= LONGEST:
         pool, odds = decide_pool(image / 255, grid.area, known, found, evidence)
     confidence = float(1 / (1 + np.exp(-min(odds, 30)))) * (1 if exact else 0.85)
-    return Measured(replace(found, pool=pool), confidence, grid.area & mask, grid.spill, '')
+    if grid.spill:  # the mask's corner is not the grid's
+        found = replace(found, anchor=('offset', 'offset'))
+    return Measured(replace(found, pool=pool), confidence, grid.area, grid.spill, '')
 
 
 def _activity(image: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -261,11 +263,12 @@ def _noisy_or_blurred(
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
     area = blur.box.filled(*mask.shape)
+    area = area if is_rectangle(mask) else area & mask
     spill = int(depth_of(~mask)[area].max())
     found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
     if blur.sigma > BLUR_MOST:
         found = Degradation()
-    return Measured(found, blur.confidence, area & mask, spill, '')
+    return Measured(found, blur.confidence, area, spill, '')
 
 
 def _lossy(
