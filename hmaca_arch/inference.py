@@ -221,12 +221,12 @@ class Restorer:
         written = marked
         if takes and told is None:
             marked, seen, found = measure_mask(pixels, marked, window, jpeg)
-            written = np.minimum(written, marked)  # what is degraded beyond the mask stays
+            written = np.minimum(written, marked)  # not what is degraded beyond the mask
             notes += found
         whole = takes and any(counts_from_box(one.degradation) for one in seen)
         regions = find_regions(marked, context, tile, whole)
         explained = bool(regions) or (takes and told is None and bool(notes))
-        notes += self._doubts(marked, given, told or UNKNOWN, explained)
+        notes += self._doubts(written, given, told or UNKNOWN, explained)
         restored = pixels[window.area].copy()
         without_alpha = slice(1 if pixels.shape[2] < 3 else 3)
         colours, target = pixels[window.area][..., without_alpha], restored[..., without_alpha]

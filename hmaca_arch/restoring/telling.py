@@ -20,7 +20,9 @@ MOST = 24  # regions; more are restored as if their degradation were unknown
 # still gain
 SURE = 0.5
 NOTHING = 'no degradation found: nothing is restored'
-BEYOND = 8  # pixels beyond a mask up to which degraded ones count as such
+# Pixels beyond a mask up to which degraded ones count as such. If there are more, what is told
+# would not hold at the mask's border: it is unknown.
+BEYOND = 8
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 
 
@@ -74,9 +76,10 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         if one.degradation.kind == 'none' and one.confidence >= SURE and not jpeg:
             continue  # in a JPEG file weak noise may be hidden
         degraded |= one.area
-        sure = one.confidence >= SURE and one.degradation.kind != 'none'
-        d = one.degradation if sure or one.degradation.kind == 'pix' else UNKNOWN
-        told.append(Told(box, _from_corner(d, box) if 0 < one.spill <= BEYOND else d))
+        kind = one.degradation.kind
+        sure = (one.confidence >= SURE and kind != 'none') or kind == 'pix'
+        d = one.degradation if sure and one.spill <= BEYOND else UNKNOWN
+        told.append(Told(box, _from_corner(d, box) if one.spill else d))
     if found and not degraded.any():
         notes.append(NOTHING)
     return Look(degraded, told, notes)

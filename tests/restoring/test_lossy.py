@@ -171,6 +171,19 @@ def test_of_a_long_stroke_a_part_is_looked_at(ends):
     assert found.kind == 'noise' and 30 < found.sigma < 50
 
 
+@pytest.mark.parametrize('degrade', ['blur', 'noise'])
+def test_what_is_too_far_to_be_looked_at_counts_as_degraded(degrade):
+    image = data.astronaut()
+    mask = cv2.ellipse(np.zeros((512, 512), np.uint8), (256, 256), (150, 150), 0, 0, 360, 1, -1) > 0
+    degraded = (
+        pixels.blur(image, mask[..., None], 2.0)
+        if degrade == 'blur'
+        else pixels.noise(image, mask[..., None], np.random.default_rng(0), 25)
+    )
+    found = measure(pixels.jpeg(degraded, 80), mask, 80)[0]
+    assert found.degradation.kind == degrade and found.area.sum() > 0.95 * mask.sum()
+
+
 def test_small_images_are_looked_at_as_far_as_they_go():
     mask = np.ones((30, 17), bool)
     assert window(mask) == (0, 0, 24, 16)

@@ -92,6 +92,16 @@ def test_a_mask_that_is_too_narrow_for_its_blocks_is_reported(clean):
     assert (found.area == region[..., 0]).all()
 
 
+@pytest.mark.parametrize('hole', [(30, 30), (0, 0)])
+def test_a_hole_in_a_rectangle_is_no_degraded_pixel(clean, hole):
+    mask = square(clean, side=100)
+    top, left = TOP + hole[0], LEFT + hole[1]
+    mask[top : top + 8, left : left + 8] = False
+    found = only(pixels.blur(clean, mask, 2.0), mask)
+    assert found.degradation.kind == 'blur' and found.spill == 0
+    assert not found.area[~mask[..., 0]].any()
+
+
 @pytest.mark.parametrize('sigma', [6, 20, 60])
 def test_noise(clean, sigma):
     mask = square(clean)

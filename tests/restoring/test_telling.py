@@ -87,6 +87,20 @@ def test_of_a_mask_that_is_too_narrow_the_network_sees_all_that_is_degraded(
         assert network.told[-1].anchor == ('start', 'start')
 
 
+def test_a_mask_that_is_far_too_narrow_tells_nothing(photo):
+    degraded = box_mask(photo.shape, (100, 120, 164, 184))
+    image, network = pixels.pixelate(photo, degraded[..., None], 16, 'mean'), Recorder()
+    done = Restorer(network).run(image, box_mask(photo.shape, (112, 132, 152, 172)))
+    assert any('12 pixels too narrow' in note for note in done.notes)
+    assert network.told[-1].kind == 'unknown'
+
+
+def test_a_mask_that_leaves_out_the_edge_is_not_full(photo):
+    image = pixels.pixelate(photo, np.ones((300, 300, 1), bool), 8, 'mean')
+    notes = Restorer(Recorder()).run(image, box_mask(photo.shape, (3, 3, 297, 297))).notes
+    assert not any('full' in note for note in notes)
+
+
 def test_nothing_wrong_is_left_as_it_is_and_said(photo):
     network = Recorder()
     done = Restorer(network).run(photo, box_mask(photo.shape, (100, 120, 164, 184)))

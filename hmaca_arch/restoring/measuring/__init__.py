@@ -263,12 +263,12 @@ def _noisy_or_blurred(
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
     area = blur.box.filled(*mask.shape)
-    area = area if is_rectangle(mask) else area & mask
-    spill = int(depth_of(~mask)[area].max())
+    beyond = area & ~marked_box(mask).filled(*mask.shape) & is_rectangle(mask)
+    spill = int(depth_of(~mask)[beyond].max(initial=0))
     found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
     if blur.sigma > BLUR_MOST:
         found = Degradation()
-    return Measured(found, blur.confidence, area, spill, '')
+    return Measured(found, blur.confidence, (area & mask) | beyond, spill, '')
 
 
 def _lossy(

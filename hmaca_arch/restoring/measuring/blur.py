@@ -34,7 +34,7 @@ SHORTEST = 12  # side of a blurred region in pixels
 STEP, ALONG = 5, 2  # pixels between patches: inside, and along the border
 OUTLIERS = 0.05  # part of the inner patches that may be sharp
 SURPRISE = np.log(1e-5)  # most that one patch may count against a border position
-ALIKE = 10  # pixels whose odds are one piece of evidence
+SHARED = 10  # pixels whose odds are one piece of evidence
 MOVED = 5.0  # log likelihood that another place than the mask's border must gain
 TRUST = 0.1  # of a log likelihood: patches are not independent, nor images Gaussian
 FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
@@ -73,7 +73,7 @@ class Lossy(NamedTuple):
 
     Attributes:
         floor: variance of the brightness that is not the image's, in square grey levels.
-        odds: (h, w), logarithms of the odds that a pixel is blurred.
+        odds: (h, w), logarithms of the odds that a pixel is blurred, 0 where they are not known.
     """
 
     floor: float
@@ -156,7 +156,7 @@ def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int)
     at_move = [np.clip(first + move - np.array(rows), 0, SIDE) for move in moves]
     scores = np.array([found[at, index].sum() for at in at_move]) * (2 * STEP / SIDE**2)
     sharp = np.cumsum(odds[first : first + WIDEST, left + margin : right - margin].sum(axis=1))
-    scores -= [sharp[move - 1] / ALIKE if move > 0 else 0 for move in moves]
+    scores -= [sharp[move - 1] / SHARED if move > 0 else 0 for move in moves]
     best = int(scores.argmax())
     return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
 

@@ -13,7 +13,7 @@ from hmaca_arch.restoring.regions import Box, marked_box
 WIDEST = 16  # pixels by which a mask may be too wide
 LEAST = 12  # shortest side that is left of it, in pixels
 END_GAP = 5  # pixels; up to such a gap, what is smooth is taken to reach the mask's end
-ALIKE = 3  # neighbouring pixels whose odds are one piece of evidence
+SHARED = 3  # neighbouring pixels whose odds are one piece of evidence
 # Log likelihoods, chosen on training images.
 GAINED = 20.0  # that a smaller area must gain
 GAINED_BY_SIDE = 20.0  # that each side that moves must gain, in rectangles
@@ -77,12 +77,13 @@ def likely_area(odds: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the part of a mask that is likely to be degraded.
 
     Args:
-        odds: (h, w), logarithms of the odds that a pixel is degraded.
+        odds: (h, w), logarithms of the odds that a pixel is degraded. 0 where they are not known:
+            such pixels count as degraded.
         mask: (h, w) bool, one region.
     """
     if not is_rectangle(mask):
-        return (odds > 0) & mask
-    evidence = np.where(mask, odds, 0) / ALIKE
+        return (odds >= 0) & mask
+    evidence = np.where(mask, odds, 0) / SHARED
     sums = tuple(cv2.integral(values.astype(np.float64)) for values in (evidence, mask))
     found = _best_box(marked_box(mask), 0, sums, lambda total, count: -total)
     return found.filled(*mask.shape) & mask

@@ -41,7 +41,7 @@ class Guess(NamedTuple):
         confidence: the probability of the kind.
         sigma: of noise in grey levels, or of blur in pixels.
         spread: standard deviation of the logarithm of sigma.
-        odds: (h, w), logarithms of the odds that a pixel is degraded; 0 where it is not looked at.
+        odds: (h, w), logarithms of the odds that a pixel is degraded; 0 beyond `window`.
     """
 
     kind: str
