@@ -20,8 +20,8 @@ MOST = 24  # regions; more are restored as if their degradation were unknown
 # still gain
 SURE = 0.5
 NOTHING = 'no degradation found: nothing is restored'
-# Pixels beyond a mask up to which degraded ones count as such. If there are more, what is told
-# would not hold at the mask's border: it is unknown.
+# Pixels beyond a mask up to which the network does not see degraded ones. Where they reach
+# further, it sees some of them, and the degradation counts as unknown.
 BEYOND = 8
 ALIKE = 1.15  # ratio of two sigmas that are taken for one
 

@@ -216,6 +216,7 @@ def test_the_likely_part_of_another_shape_is_what_is_likely():
     mask = cv2.circle(np.zeros((90, 90), np.uint8), (45, 45), 30, 1, -1) > 0
     odds = np.where(np.arange(90) < 50, 1.0, -1.0)[None] * np.ones((90, 1))
     assert np.array_equal(likely_area(odds, mask), mask & (odds > 0))
+    assert np.array_equal(likely_area(odds - 2, mask), mask)
 
 
 @pytest.mark.parametrize('wider', [0, 8, -6])

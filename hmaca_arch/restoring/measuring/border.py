@@ -74,7 +74,7 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
 
 
 def likely_area(odds: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the part of a mask that is likely to be degraded.
+    """Return the part of a mask that is likely to be degraded; all of it if there is none.
 
     Args:
         odds: (h, w), logarithms of the odds that a pixel is degraded. 0 where they are not known:
@@ -82,7 +82,8 @@ def likely_area(odds: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: (h, w) bool, one region.
     """
     if not is_rectangle(mask):
-        return (odds >= 0) & mask
+        likely = (odds >= 0) & mask
+        return likely if likely.any() else mask
     evidence = np.where(mask, odds, 0) / SHARED
     sums = tuple(cv2.integral(values.astype(np.float64)) for values in (evidence, mask))
     found = _best_box(marked_box(mask), 0, sums, lambda total, count: -total)
