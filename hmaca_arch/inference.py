@@ -120,9 +120,9 @@ class Restorer:
             mask: (h, w), white = restore: bool, uint8 0..255, uint16 or floating point 0..1, from
                 NumPy, torch or PIL; it need not be of the image's kind.
             degradation: what was done to the region, such as 'pix:8:mean', 'blur:1.5+jpeg:75',
-                'noise:15', 'kernel:FILE' (see `read_degradation`), 'none' or 'unknown'. The region
-                is then the whole mask. 'auto' measures each region, and restores the part of the
-                mask that is degraded.
+                'noise:15', 'disc:3', 'box:5', 'kernel:FILE' (see `read_degradation`), 'none' or
+                'unknown'. The region is then the whole mask. 'auto' measures each region, and
+                restores the part of the mask that is degraded.
             progress: called as `progress(done, total)` with numbers of tiles: with (0, total) at
                 the start and after each tile. The count starts again if memory runs out. Raise any
                 exception in it to cancel; it reaches the caller.

@@ -8,6 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from hmaca_arch.degradation.kernels import Kernel, add_kernel, kernel_of
+from hmaca_arch.degradation.shapes import FORM as SHAPES
+from hmaca_arch.degradation.shapes import is_shape, read_shape
 
 KINDS = ('unknown', 'none', 'pix', 'blur', 'noise', 'kernel')
 LARGEST_SIGMA = {'blur': 100, 'noise': 255}  # pixels, and grey levels
@@ -25,7 +27,7 @@ FIELDS = (
     *('kernel_high', 'kernel_low'),
 )
 FORM = (
-    'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, noise:SIGMA, none or unknown, '
+    f'pix:BLOCK:mean, pix:BLOCK:centre@Y,X, blur:SIGMA, {SHAPES}, noise:SIGMA, none or unknown, '
     'each with +jpeg:QUALITY after it if it was saved so'
 )
 
@@ -94,17 +96,22 @@ class Degradation:
         number = r'(\d{1,4}(?:\.\d{1,6})?)'
         match = re.fullmatch(
             r'(?:(unknown|none)|pix:(\d{1,4}):(mean|centre)(?:@(\d{1,6}),(\d{1,6}))?|'
-            rf'(blur|noise):{number})(?:\+jpeg:(\d{{1,3}}))?',
+            rf'(blur|noise):{number}|((?:disc|box):[^+]*))(?:\+jpeg:(\d{{1,3}}))?',
             text.strip(),
         )
         if not match:
             raise ValueError(f'degradation: got {text[:60]!r}, expected {FORM}')
-        plain, block, pool, row, column, kind, sigma, jpeg = match.groups()
+        plain, block, pool, row, column, kind, sigma, shape, jpeg = match.groups()
         jpeg = int(jpeg or 0)
         if plain:
             return cls(plain, jpeg=jpeg)
         if kind:
             return cls(kind, sigma=float(sigma), jpeg=jpeg)
+        if shape:
+            kernel = read_shape(shape)
+            if kernel is None:
+                raise ValueError(f'degradation: got {text[:60]!r}, expected {FORM}')
+            return cls('kernel', kernel=kernel, jpeg=jpeg)
         if row is None:
             return cls('pix', block=int(block), pool=pool, jpeg=jpeg)
         return cls(
@@ -126,7 +133,7 @@ class Degradation:
         elif self.kind in ('blur', 'noise'):
             text += f':{self.sigma:g}'
         elif self.kernel is not None:
-            text += f':{self.kernel.name}'
+            text = self.kernel.name if is_shape(self.kernel) else f'kernel:{self.kernel.name}'
         return text + (f'+jpeg:{self.jpeg}' if self.jpeg else '')
 
     @property

@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage import data
+from skimage.morphology import disk
 
-from hmaca_arch.degradation import Degradation, pixels
+from hmaca_arch.degradation import Degradation, pixels, shapes
 from hmaca_arch.restoring import measuring
 from hmaca_arch.restoring.measuring import as_grey_levels, measure
 from hmaca_arch.restoring.measuring.border import find_area, likely_area
+from hmaca_arch.restoring.measuring.candidates import GAUSSIAN, Candidate
 from hmaca_arch.restoring.measuring.jpeg import (
     quality_of_file,
     quality_of_pixels,
@@ -144,6 +146,65 @@ def test_blur(clean, sigma):
     assert found.degradation.kind == 'blur' and found.degradation.sigma == pytest.approx(
         sigma, rel=0.1
     )
+
+
+def blurred(image: np.ndarray, mask: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Blur the masked pixels by a kernel, as OpenCV does it."""
+    values = cv2.filter2D(image.astype(np.float64), -1, kernel / kernel.sum())
+    return np.where(mask, np.clip(np.rint(values), 0, 255).astype(np.uint8), image)
+
+
+@pytest.mark.parametrize(
+    ('kernel', 'text'),
+    [(disk(3), 'disc:3:hard'), (np.ones((5, 5)), 'box:5'), (np.ones((9, 9)), 'box:9')],
+)
+@pytest.mark.parametrize('wider', [0, 5])
+def test_discs_and_boxes_are_told(clean, kernel, text, wider):
+    found = only(blurred(clean, square(clean), kernel), square(clean, wider=wider))
+    told = found.degradation.kernel
+    assert str(found.degradation) == text and (told.values == kernel / kernel.sum()).all()
+    assert f'blur by a kernel, {text}; sure' in found.words
+    assert (found.area & square(clean)[..., 0]).sum() > 0.97 * found.area.sum()
+
+
+@pytest.mark.parametrize('radius', [1.7, 3.4, 5.2])
+def test_the_radius_of_a_smooth_disc(clean, radius):
+    degraded = blurred(clean, square(clean), shapes.disc(radius).values)
+    name = only(degraded, square(clean)).degradation.kernel.name
+    assert float(name.removeprefix('disc:')) == pytest.approx(radius, rel=0.03)
+
+
+OVAL = cv2.getGaussianKernel(21, 3.0) * cv2.getGaussianKernel(21, 1.0).T
+
+
+@pytest.mark.parametrize('kernel', [OVAL, np.ones((4, 4))])
+def test_other_kernels_are_unknown(clean, kernel):
+    found = only(blurred(clean, square(clean), kernel), square(clean))
+    assert found.degradation.kind == 'unknown' and 'not by a Gaussian' in found.words
+
+
+def test_a_gaussian_may_be_cut_or_made_of_boxes(clean):
+    mask = square(clean)
+    cut = np.where(mask, cv2.GaussianBlur(clean, (15, 15), 0), clean)
+    boxes = np.asarray(Image.fromarray(clean).filter(ImageFilter.GaussianBlur(2.6)))
+    for image in (cut, np.where(mask, boxes, clean)):  # OpenCV gives 15 pixels a sigma of 2.6
+        found = only(image, mask).degradation
+        assert found.kind == 'blur' and found.sigma == pytest.approx(2.6, rel=0.1)
+
+
+@pytest.mark.parametrize('sigma', [1.5, 2.5])
+def test_blur_of_an_ellipse(clean, sigma):
+    mask = cv2.ellipse(np.zeros(clean.shape[:2]), (115, 90), (34, 27), 20, 0, 360, 1, -1)[..., None]
+    found = only(pixels.blur(clean, mask > 0, sigma), mask > 0)
+    assert found.degradation.kind == 'blur' and (found.area == (mask[..., 0] > 0)).all()
+    assert found.degradation.sigma == pytest.approx(sigma, rel=0.1)
+    assert only(clean, mask > 0).degradation.kind == 'none'
+
+
+def test_what_is_too_thin_to_be_measured_is_unknown(clean):
+    mask = cv2.line(np.zeros(clean.shape[:2]), (60, 60), (170, 150), 1, 8)[..., None] > 0
+    found = only(pixels.blur(clean, mask, 2.5), mask)
+    assert found.degradation.kind == 'unknown' and 'too small' in found.words
 
 
 def test_a_few_flat_pixels_where_white_is_cut_are_no_blocks():
@@ -407,7 +468,7 @@ def test_a_blur_of_next_to_nothing_is_none(clean, monkeypatch):
     real = measuring.measure_blur
 
     def next_to_nothing(*args):
-        return real(*args)._replace(evidence=2.0, sigma=0.0002)
+        return real(*args)._replace(evidence=2.0, kernel=Candidate(GAUSSIAN, 0.0002))
 
     monkeypatch.setattr(measuring, 'measure_blur', next_to_nothing)
     mask = square(clean)

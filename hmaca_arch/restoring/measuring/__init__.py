@@ -15,8 +15,10 @@ import numpy as np
 
 from hmaca_arch.degradation import Degradation, regions
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
-from hmaca_arch.restoring.measuring.blur import Lossy, blurred_part, measure_blur
+from hmaca_arch.restoring.measuring.blur import measure_blur
+from hmaca_arch.restoring.measuring.blur_border import Lossy, blurred_part
 from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle, likely_area
+from hmaca_arch.restoring.measuring.candidates import GAUSSIAN
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, table_of
 from hmaca_arch.restoring.measuring.lossy import estimate
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
@@ -42,6 +44,10 @@ COARSEST = 30  # quality below which noise and blur are not measured
 # The quality that a JPEG may have had whose steps are too fine to be seen in the pixels, and the
 # confidence that what was done before it has to have. Chosen on training images.
 UNSEEN, CERTAIN = 98, 0.9
+# The same for the second opinion on a region that is no rectangle, and the confidence that the
+# measured kernel has to have there: it rests on few patches. Chosen on training images.
+SHAPE_CERTAIN, SHAPE_SURE = 0.75, 0.7
+VAGUE = 'not like its surroundings, but too small to measure'
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 
 
@@ -62,6 +68,10 @@ class Measured(NamedTuple):
     area: np.ndarray
     spill: int
     words: str
+
+    def unknown(self, words: str) -> 'Measured':
+        """Return that something was done, in the same area."""
+        return self._replace(degradation=Degradation(), confidence=0.0, words=words)
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -162,6 +172,8 @@ def _words(one: Measured) -> str:
         text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {y},{x}'
     elif found.kind == 'blur':
         text = f'Gaussian blur of {found.sigma:.2g} pixels'
+    elif found.kernel:
+        text = f'blur by a kernel, {found.kernel.name}'
     elif found.kind == 'noise':
         text = f'Gaussian noise of {found.sigma:.3g} grey levels'
     if found.jpeg:
@@ -200,10 +212,12 @@ def _measure_region(
         one = _lossy(image, mask, every, ~near, quality)
     else:
         one = _noisy_or_blurred(image, mask, every, ~near)
-        if jpeg is None and one.degradation.kind == 'none':
+        shape = not is_rectangle(mask)
+        if one.degradation.kind == 'none' and (jpeg is None or shape):
             again = _lossy(image, mask, every, ~near, UNSEEN)
-            if again.degradation.kind in ('noise', 'blur') and again.confidence > CERTAIN:
-                one, quality = again, UNSEEN
+            least = SHAPE_CERTAIN if shape else CERTAIN
+            if again.degradation.kind in ('noise', 'blur') and again.confidence > least:
+                one, quality = (one.unknown(VAGUE), 0) if shape else (again, UNSEEN)
     return one._replace(degradation=replace(one.degradation, jpeg=quality))
 
 
@@ -259,16 +273,23 @@ def _noisy_or_blurred(
         found = Degradation('noise', sigma=round(sigma, 2))
         return Measured(found, min(1.0, gained / NOISE_GAIN / 2), area, 0, '')
     blur = measure_blur(image, mask, every, outside)
-    if blur.evidence < 1 or blur.sigma < BLUR_LEAST:
+    gaussian, size = blur.kernel.kind == GAUSSIAN, blur.kernel.size
+    if blur.evidence < 1 or (gaussian and size < BLUR_LEAST):
         confidence = 0.9 - 0.4 * min(1.0, max(0.0, blur.evidence))
         return Measured(Degradation('none'), confidence, mask, 0, '')
     area = blur.box.filled(*mask.shape)
     beyond = area & ~marked_box(mask).filled(*mask.shape) & is_rectangle(mask)
     spill = int(depth_of(~mask)[beyond].max(initial=0))
-    found = Degradation('blur', sigma=round(min(blur.sigma, BLUR_MOST), 3))
-    if blur.sigma > BLUR_MOST:
-        found = Degradation()
-    return Measured(found, blur.confidence, (area & mask) | beyond, spill, '')
+    found, words = Degradation(), ''
+    if gaussian and size <= BLUR_MOST:
+        found = Degradation('blur', sigma=round(size, 3))
+    elif blur.kernel.told:
+        found = Degradation('kernel', kernel=blur.kernel.told)
+    elif not gaussian:
+        words = 'blurred, but not by a Gaussian, a disc or a box'
+    one = Measured(found, blur.confidence, (area & mask) | beyond, spill, words)
+    vague = not is_rectangle(mask) and blur.confidence < SHAPE_SURE and not words
+    return one.unknown(VAGUE) if vague else one
 
 
 def _lossy(

@@ -1,41 +1,38 @@
-"""Measure Gaussian blur: sigma, and where it begins.
+"""Measure blur: sigma of a Gaussian, or another kernel, and where it begins.
 
-Patches of the region are compared with sharp ones, see `patches`. The patches across the region's
-border are the most informative: the same edges are sharp outside and blurred inside. So the border
-is looked for first, up to 16 pixels inside the mask and 2 outside of it.
+Patches of the region are compared with sharp ones, see `patches`. First the region's border is
+looked for, see `blur_border`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.special import erf, expit
 
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.restoring.measuring.border import WIDEST, depth_of
-from hmaca_arch.restoring.measuring.patches import (
-    HALF,
-    SIDE,
-    SIGMAS,
-    Parts,
-    cut_patches,
-    fits,
-    learn_weights,
-    split,
+from hmaca_arch.restoring.measuring.blur_border import (
+    ALONG,
+    STEP,
+    PatchComparison,
+    find_box,
+    patches_at,
+    weaker,
 )
+from hmaca_arch.restoring.measuring.border import WIDEST, depth_of, is_rectangle
+from hmaca_arch.restoring.measuring.candidates import (
+    GAUSSIAN,
+    GAUSSIANS,
+    SIGMAS,
+    Candidate,
+    other_kernel,
+)
+from hmaca_arch.restoring.measuring.patches import HALF, SIDE, Parts, cut_patches, split
 from hmaca_arch.restoring.measuring.starts import LONGEST, unexplained
 from hmaca_arch.restoring.regions import Box, marked_box
 
-NARROWEST = 2  # pixels by which a mask may be too narrow
 LEAST = 0.62  # sigma below which natural softness is as likely
-SHORTEST = 12  # side of a blurred region in pixels
-STEP, ALONG = 5, 2  # pixels between patches: inside, and along the border
 OUTLIERS = 0.05  # part of the inner patches that may be sharp
-SURPRISE = np.log(1e-5)  # most that one patch may count against a border position
-SHARED = 10  # pixels whose odds are one piece of evidence
-MOVED = 5.0  # log likelihood that another place than the mask's border must gain
 TRUST = 0.1  # of a log likelihood: patches are not independent, nor images Gaussian
 FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
 # Ratios to sigma at which it is checked how much of the region stays unexplained. That is over what
@@ -47,148 +44,60 @@ EXACT = 1e-3  # grey levels; less counts as that
 CAUTION = 0.25
 # By what the measured sigma is to be multiplied, so that training images come back best.
 MEASURED, FACTOR = (0.7, 1.0, 1.8, 2.4, 3.0, 4.0), (1.0, 1.025, 1.02, 1.01, 1.014, 0.995)
-# Log likelihoods by side and in all that blur must gain; these, and the figures above, were chosen
-# on training images.
-BY_SIDE, IN_ALL = 45.0, 250.0
+# Log likelihoods by side and in all that blur must gain; and in all where the mask is no rectangle,
+# so that there are few patches. These and the figures above were chosen on training images.
+BY_SIDE, IN_ALL, IN_A_SHAPE = 45.0, 250.0, 100.0
 
 
 class Blurred(NamedTuple):
     """A blur.
 
     Attributes:
-        sigma: in pixels.
-        confidence: 0 to 1, that there is a blur and sigma is right within 10 %.
+        kernel: the measured one.
+        confidence: 0 to 1, that there is a blur and the kernel is right, sigma within 10 %.
         evidence: below 1: no blur.
         box: beyond the mask if that is too narrow.
     """
 
-    sigma: float
+    kernel: Candidate
     confidence: float
     evidence: float
     box: Box
 
 
-class Lossy(NamedTuple):
-    """What is known of a blur before JPEG.
+class _Patches:
+    """The patches of a box that are compared: inside, and across each of its sides."""
 
-    Attributes:
-        floor: variance of the brightness that is not the image's, in square grey levels.
-        odds: (h, w), logarithms of the odds that a pixel is blurred, 0 where they are not known.
-    """
+    def __init__(self, region: PatchComparison, box: Box) -> None:
+        self.region = region
+        self.parts: list[Parts] = []
+        inside = box.filled(*region.values.shape)
+        whole = not (region.unclear & inside).any()
+        self.step = STEP if whole else ALONG
+        inner = split(cut_patches(region.values, inside & ~region.unclear, self.step))
+        for side in range(4):
+            (values, unclear, _), first, left, right = region.strips(box, side)
+            places = range(left, right - SIDE + 1, ALONG)
+            if HALF <= first <= len(values) - HALF and len(places):
+                clear = ~patches_at(unclear, [first - HALF], places)[0].any(axis=(1, 2))
+                if clear.any():
+                    self.parts.append(split(patches_at(values, [first - HALF], places)[0][clear]))
+        self.sides = len(self.parts)
+        self.parts.append(inner)
+        self.none = [region.fits(part, GAUSSIANS[0], SIDE).sum() for part in self.parts]
 
-    floor: float
-    odds: np.ndarray
+    def gained(self, blur: Candidate) -> np.ndarray:
+        """Return the log likelihoods of a blur less those of none, (sides + 1,)."""
+        sharp, weights = [HALF] * self.sides + [0], [ALONG / SIDE] * self.sides
+        found = [self.region.fits(*args).sum() for args in zip(self.parts, [blur] * 5, sharp)]
+        return (np.array(found) - self.none) * [*weights, (self.step / SIDE) ** 2]
 
-
-class _Region:
-    """What is compared with what: brightness, and the weights of the surroundings."""
-
-    def __init__(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray,
-        every: np.ndarray,
-        outside: np.ndarray,
-        lossy: Lossy | None = None,
-    ) -> None:
-        self.values = np.rint(image).mean(axis=2).astype(np.float32)
-        coloured = image.shape[2] == 3 and np.ptp(image[mask], axis=1).mean() > 1
-        self.floor = 1 / 36 if coloured else 1 / 12
-        self.odds = np.zeros(mask.shape)
-        if lossy is not None:
-            self.floor, self.odds = lossy
-        others = (every & ~mask).astype(np.uint8)
-        self.unclear = cv2.dilate(others, np.ones((7, 7), np.uint8)) > 0
-        share = (4 / SIDE) ** 2
-        self.weights = learn_weights(split(cut_patches(self.values, outside, 4)), self.floor, share)
-
-    def fits(self, parts: Parts, at: int, sharp: int) -> np.ndarray:
-        """Log likelihood (n,) of patches; see `patches.fits`."""
-        return fits(parts, at, sharp, self.floor, self.weights)
-
-    def strips(self, box: Sequence[int], side: int) -> tuple[list[np.ndarray], int, int, int]:
-        """Turn the image so that the region begins below.
-
-        Returns:
-            Values, unclear pixels and odds, the first row of the box, its left and right.
-        """
-        top, left, bottom, right = box
-        height, width = self.values.shape
-        turned = [self.values, self.unclear, self.odds]
-        if side % 2:
-            turned = [one.T for one in turned]
-            top, left, bottom, right, height = left, top, right, bottom, width
-        if side < 2:
-            return turned, top, left, right
-        return [one[::-1] for one in turned], height - bottom, left, right
-
-
-def _at(values: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> np.ndarray:
-    """Patches (rows, columns, SIDE, SIDE) that begin there."""
-    view = np.lib.stride_tricks.sliding_window_view(values, (SIDE, SIDE))
-    return view[np.asarray(rows)[:, None], np.asarray(columns)]
-
-
-def _place(region: _Region, box: Sequence[int], side: int, at: int, margin: int) -> int:
-    """How far inside the mask's box the blur begins on one side; below 0: outside."""
-    (values, unclear, odds), first, left, right = region.strips(box, side)
-    margin = max(0, min(margin, (right - left - SIDE) // 2))
-    columns = range(left + margin, right - margin - SIDE + 1, STEP)
-    rows = [
-        row
-        for row in range(first - SIDE - NARROWEST, first + WIDEST + 1, 2)
-        if 0 <= row <= len(values) - SIDE
-    ]
-    length = box[side % 2 + 2] - box[side % 2]
-    moves = [
-        move
-        for move in range(-NARROWEST, WIDEST + 1)
-        if first + move >= 0 and (move <= 0 or length - move >= SHORTEST)
-    ]
-    if not len(columns) or not rows:
-        return 0
-    clear = ~_at(unclear, rows, columns).any(axis=(2, 3))
-    parts = split(_at(values, rows, columns).reshape(-1, SIDE, SIDE))
-    found = np.array([region.fits(parts, at, sharp) for sharp in range(SIDE + 1)])
-    found = np.logaddexp(found, found.max(axis=0) + SURPRISE)
-    found = np.where(clear, found.reshape(SIDE + 1, *clear.shape), 0).sum(axis=2)
-    index = np.arange(len(rows))
-    at_move = [np.clip(first + move - np.array(rows), 0, SIDE) for move in moves]
-    scores = np.array([found[at, index].sum() for at in at_move]) * (2 * STEP / SIDE**2)
-    sharp = np.cumsum(odds[first : first + WIDEST, left + margin : right - margin].sum(axis=1))
-    scores -= [sharp[move - 1] / SHARED if move > 0 else 0 for move in moves]
-    best = int(scores.argmax())
-    return moves[best] if scores[best] - scores[moves.index(0)] > MOVED else 0
-
-
-def _find_box(region: _Region, box: Sequence[int], at: int, margin: int) -> Box:
-    """Move each side of the mask's box to where the blur begins."""
-    moves = [_place(region, box, side, at, margin) for side in range(4)]
-    found = [
-        int(place + move * (1 if side < 2 else -1))
-        for side, (place, move) in enumerate(zip(box, moves))
-    ]
-    for axis in (0, 1):  # two sides that were moved past one another
-        if found[axis + 2] - found[axis] < SHORTEST:
-            found[axis], found[axis + 2] = box[axis], box[axis + 2]
-    return Box(*found)
-
-
-def _compare(region: _Region, inner: Parts, sides: list[Parts]) -> tuple[np.ndarray, float]:
-    """Log likelihood by sigma against none: (sigmas,); and what the best gains by side."""
-    weights = [(STEP / SIDE) ** 2, *[ALONG / SIDE] * len(sides)]
-    sharp = [0, *[HALF] * len(sides)]
-    gained = np.array(
-        [
-            [region.fits(parts, at, rows).sum() for parts, rows in zip([inner, *sides], sharp)]
-            for at in range(len(SIGMAS))
-        ]
-    )
-    gained -= [region.fits(parts, 0, SIDE).sum() for parts in [inner, *sides]]
-    gained *= weights
-    total = gained.sum(axis=1)
-    by_side = gained[total.argmax(), 1:].mean() if sides else total.max() / 4
-    return total, float(by_side)
+    def compare(self) -> tuple[np.ndarray, float]:
+        """Return the sum of `gained` by sigma, (SIGMAS,), and what the best one gains by side."""
+        found = np.array([self.gained(blur) for blur in GAUSSIANS])
+        total = found.sum(axis=1)
+        best = int(total.argmax())
+        return total, float(found[best, :-1].mean() if self.sides else total[best] / 4)
 
 
 def _sigma(gained: np.ndarray, less: np.ndarray | float = 0) -> tuple[float, float]:
@@ -229,35 +138,10 @@ def _corrected(sigma: float) -> float:
     return float(sigma * np.interp(sigma, MEASURED, FACTOR))
 
 
-def blurred_part(
-    image: np.ndarray,
-    mask: np.ndarray,
-    every: np.ndarray,
-    outside: np.ndarray,
-    sigma: float,
-    lossy: Lossy,
-) -> np.ndarray:
-    """Return the part of a rectangular mask that was blurred before JPEG, (h, w) bool.
-
-    Args:
-        image: (h, w, c) in grey levels of 0 to 255.
-        mask: (h, w) bool, one region.
-        every: (h, w) bool, all masked pixels.
-        outside: (h, w) bool, pixels that are not degraded.
-        sigma: in pixels.
-        lossy: see there.
-    """
-    region = _Region(image, mask, every, outside, lossy)
-    box = marked_box(mask)
-    at = int(np.abs(np.log(SIGMAS) - np.log(sigma)).argmin())
-    found = _find_box(region, box, max(0, at - 1), min(WIDEST, min(box.shape) // 4))
-    return found.filled(*mask.shape) & mask
-
-
 def measure_blur(
     image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
 ) -> Blurred:
-    """Measure Gaussian blur in a mask.
+    """Measure the blur in a mask.
 
     Args:
         image: (h, w, c) in grey levels of 0 to 255.
@@ -265,36 +149,35 @@ def measure_blur(
         every: (h, w) bool, all masked pixels.
         outside: (h, w) bool, pixels that are not degraded.
     """
-    region = _Region(image, mask, every, outside)
+    region = PatchComparison(image, mask, every, outside)
     box = marked_box(mask)
     short = min(box.shape)
     margin = min(WIDEST, short // 4)
     core = split(cut_patches(region.values, depth_of(mask) > margin, STEP if short > 50 else 2))
-    sharp = region.fits(core, 0, SIDE) + np.log(OUTLIERS)
-    core_fits = [np.logaddexp(region.fits(core, at, 0), sharp).sum() for at in range(len(SIGMAS))]
+    sharp = region.fits(core, GAUSSIANS[0], SIDE) + np.log(OUTLIERS)
+    core_fits = [np.logaddexp(region.fits(core, blur, 0), sharp).sum() for blur in GAUSSIANS]
     at = int(np.argmax(core_fits))
     for _ in range(2):
-        # a sigma that is too large explains nothing; one step below it is safe
-        found = _find_box(region, box, max(0, at - 1), margin)
-        area = found.filled(*mask.shape)
-        sides = []
-        for side in range(4):
-            (values, unclear, _), first, left, right = region.strips(found, side)
-            places = range(left, right - SIDE + 1, ALONG)
-            if HALF <= first <= len(values) - HALF and len(places):
-                clear = ~_at(unclear, [first - HALF], places)[0].any(axis=(1, 2))
-                if clear.any():
-                    sides.append(split(_at(values, [first - HALF], places)[0][clear]))
-        gained, by_side = _compare(region, split(cut_patches(region.values, area, STEP)), sides)
+        found = find_box(region, box, weaker(at), margin)
+        patches = _Patches(region, found)
+        gained, by_side = patches.compare()
         mean, spread = _sigma(gained)
         new = int(np.abs(np.log(SIGMAS) - mean).argmin())
         if abs(new - at) <= 1:
             break
         at, margin = new, 0
     evidence = min(by_side / BY_SIDE, float(gained.max()) / IN_ALL)
+    if not is_rectangle(mask):
+        evidence = float(gained.max()) / IN_A_SHAPE
+    if evidence >= 1:
+        other, ahead = other_kernel(lambda blur: float(patches.gained(blur).sum()), gained.max())
+        if other and (other.told or np.exp(mean) >= LEAST):
+            return Blurred(other, float(expit(TRUST * ahead)), evidence, found)
     if evidence >= 1 and short <= LONGEST:
+        area = found.filled(*mask.shape)
         mean, spread = _sigma(gained, _too_wide(image, area, float(np.exp(mean))))
     evidence = min(evidence, 0.99) if np.exp(mean) < LEAST else evidence
     right = erf(0.1 / (np.sqrt(2) * max(spread, 1e-3)))
     confidence = float(right * expit(4 * np.log(max(evidence, 1e-3)) + 2))
-    return Blurred(_corrected(float(np.exp(mean - CAUTION * spread))), confidence, evidence, found)
+    sigma = _corrected(float(np.exp(mean - CAUTION * spread)))
+    return Blurred(Candidate(GAUSSIAN, sigma), confidence, evidence, found)
