@@ -96,8 +96,8 @@ class Candidate(NamedTuple):
 
 
 GAUSSIANS = tuple(Candidate(GAUSSIAN, float(sigma)) for sigma in SIGMAS)
-# What counts as a Gaussian: those that OpenCV cuts, and what leaves as much fine detail as JPEG adds
-# after a Gaussian.
+# What counts as a Gaussian: those that OpenCV cuts, and what leaves as much fine detail as a JPEG
+# after a Gaussian adds.
 ALIKE = (
     *(Candidate(CUT, float(side)) for side in range(15, 32, 2)),
     *(Candidate('pointed', size) for size in (0.7, 1.4, 2.8)),
