@@ -78,7 +78,7 @@ def look(image: np.ndarray, mask: np.ndarray, place: Box, jpeg: int | None = Non
         degraded |= one.area
         kind = one.degradation.kind
         sure = (one.confidence >= SURE and kind != 'none') or kind == 'pix'
-        d = one.degradation if sure and one.spill <= BEYOND else UNKNOWN
+        d = one.cautious if sure and one.spill <= BEYOND else UNKNOWN
         told.append(Told(box, _from_corner(d, box) if one.spill else d))
     if found and not degraded.any():
         notes.append(NOTHING)

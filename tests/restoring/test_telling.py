@@ -222,6 +222,14 @@ def test_each_region_is_judged_by_its_own_measurement(monkeypatch, quality):
     assert seen.notes[1:] == [telling.NOTHING] and not seen.mask.any() and not seen.told
 
 
+def test_blur_before_jpeg_is_told_a_little_weaker():
+    sigmas = []
+    for kind, spread in (('blur', 0.2), ('blur', 0.0), ('noise', 0.2)):
+        measured = Degradation(kind, sigma=2.0, jpeg=75)
+        sigmas.append(Measured(measured, 1.0, np.ones((4, 4)), 0, '', spread).cautious.sigma)
+    assert sigmas == [pytest.approx(2 * np.exp(-0.1), abs=1e-3), 2.0, 2.0]
+
+
 def test_as_many_regions_as_are_measured(monkeypatch):
     monkeypatch.setattr(telling, 'measure', lambda *given: [])
     mask = np.zeros((3, 60), bool)

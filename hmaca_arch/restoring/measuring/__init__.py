@@ -61,6 +61,7 @@ class Measured(NamedTuple):
         spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
             that is not known.
         words: the same for people.
+        spread: standard deviation of the logarithm of sigma before JPEG; 0 if it does not matter.
     """
 
     degradation: Degradation
@@ -68,6 +69,15 @@ class Measured(NamedTuple):
     area: np.ndarray
     spill: int
     words: str
+    spread: float = 0.0
+
+    @property
+    def cautious(self) -> Degradation:
+        """What restores best: blur before JPEG a little weaker. Sharpening too much costs more."""
+        found = self.degradation
+        if found.kind != 'blur' or not self.spread:
+            return found
+        return replace(found, sigma=round(found.sigma * math.exp(-LOSSY_CAUTION * self.spread), 3))
 
     def unknown(self, words: str) -> 'Measured':
         """Return that something was done, in the same area."""
@@ -307,10 +317,12 @@ def _lossy(
         words = 'not like its surroundings, but JPEG hides why'
         return Measured(Degradation(), 0.0, mask, 0, words)
     sigma, area = found.sigma, likely_area(found.odds, mask)
-    if found.kind == 'blur':
-        sigma *= float(np.exp(-LOSSY_CAUTION * found.spread))
-        if is_rectangle(mask):
-            lossy = Lossy(JPEG_ERROR * float(table_of(quality).mean()), found.odds)
-            area = blurred_part(image, mask, every, outside, sigma, lossy)
     confidence = found.confidence * math.erf(CLOSE / (math.sqrt(2) * found.spread))
-    return Measured(Degradation(found.kind, sigma=round(sigma, 3)), confidence, area, 0, '')
+    measured = Degradation(found.kind, sigma=round(sigma, 3))
+    one = Measured(measured, confidence, area, 0, '', found.spread)
+    if found.kind == 'blur' and is_rectangle(mask):
+        lossy = Lossy(JPEG_ERROR * float(table_of(quality).mean()), found.odds)
+        one = one._replace(
+            area=blurred_part(image, mask, every, outside, one.cautious.sigma, lossy)
+        )
+    return one
