@@ -23,7 +23,9 @@ def disc(radius: float, hard: bool = False) -> Kernel:
     """
     most = (LARGEST - 1) // 2
     if not 0.5 <= radius < most:
-        raise ValueError(f'disc: got a radius of {radius:g}, expected 0.5 to {most} pixels')
+        raise ValueError(
+            f'disc: got a radius of {radius:g}, expected 0.5 to less than {most} pixels'
+        )
     reach = int(radius) if hard else int(np.ceil(radius - 0.5))
     side, fine = 2 * reach + 1, 1 if hard else FINE
     place = (np.arange(side * fine) + 0.5) / fine - side / 2
@@ -52,7 +54,7 @@ def read_shape(text: str) -> Kernel | None:
     Raises:
         ValueError: there is no such disc or box.
     """
-    match = re.fullmatch(r'disc:(\d{1,2}(?:\.\d{1,6})?)(:hard)?|box:(\d{1,3})', text)
+    match = re.fullmatch(r'disc:(\d{1,3}(?:\.\d{1,3})?)(:hard)?|box:(\d{1,4})', text, re.ASCII)
     if not match:
         return None
     radius, hard, side = match.groups()

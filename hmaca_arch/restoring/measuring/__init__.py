@@ -47,7 +47,8 @@ UNSEEN, CERTAIN = 98, 0.9
 # The same for the second opinion on a region that is no rectangle, and the confidence that the
 # measured kernel has to have there: it rests on few patches. Chosen on training images.
 SHAPE_CERTAIN, SHAPE_SURE = 0.75, 0.7
-VAGUE = 'not like its surroundings, but too small to measure'
+FITS = 0.85  # part of such a mask that must be degraded, or the mask is too wide to be measured
+VAGUE = 'not like its surroundings, but its shape leaves open why'
 SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
 
 
@@ -78,10 +79,6 @@ class Measured(NamedTuple):
         if found.kind != 'blur' or not self.spread:
             return found
         return replace(found, sigma=round(found.sigma * math.exp(-LOSSY_CAUTION * self.spread), 3))
-
-    def unknown(self, words: str) -> 'Measured':
-        """Return that something was done, in the same area."""
-        return self._replace(degradation=Degradation(), confidence=0.0, words=words)
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -183,7 +180,10 @@ def _words(one: Measured) -> str:
     elif found.kind == 'blur':
         text = f'Gaussian blur of {found.sigma:.2g} pixels'
     elif found.kernel:
-        text = f'blur by a kernel, {found.kernel.name}'
+        kind, size, *hard = found.kernel.name.split(':')
+        text = f'blur by a box of {size} pixels'
+        if kind == 'disc':
+            text = f'blur by a disc of radius {size} pixels' + ' with a hard border' * len(hard)
     elif found.kind == 'noise':
         text = f'Gaussian noise of {found.sigma:.3g} grey levels'
     if found.jpeg:
@@ -217,17 +217,19 @@ def _measure_region(
     if quality:
         grid = lossy_grid(image, mask, quality)
         if grid is not None:
+            if not is_rectangle(mask) and (grid.area & mask).sum() < FITS * mask.sum():
+                return Measured(Degradation(jpeg=quality), 0.0, mask, 0, VAGUE)
             one = _pixelized(flattened(image, grid), mask, every, grid, exact=False)
             return one._replace(degradation=replace(one.degradation, jpeg=quality))
         one = _lossy(image, mask, every, ~near, quality)
+    elif not is_rectangle(mask):
+        one = _of_a_shape(image, mask, every, ~near)
     else:
         one = _noisy_or_blurred(image, mask, every, ~near)
-        shape = not is_rectangle(mask)
-        if one.degradation.kind == 'none' and (jpeg is None or shape):
+        if jpeg is None and one.degradation.kind == 'none':
             again = _lossy(image, mask, every, ~near, UNSEEN)
-            least = SHAPE_CERTAIN if shape else CERTAIN
-            if again.degradation.kind in ('noise', 'blur') and again.confidence > least:
-                one, quality = (one.unknown(VAGUE), 0) if shape else (again, UNSEEN)
+            if again.degradation.kind in ('noise', 'blur') and again.confidence > CERTAIN:
+                one, quality = again, UNSEEN
     return one._replace(degradation=replace(one.degradation, jpeg=quality))
 
 
@@ -297,9 +299,25 @@ def _noisy_or_blurred(
         found = Degradation('kernel', kernel=blur.kernel.told)
     elif not gaussian:
         words = 'blurred, but not by a Gaussian, a disc or a box'
-    one = Measured(found, blur.confidence, (area & mask) | beyond, spill, words)
-    vague = not is_rectangle(mask) and blur.confidence < SHAPE_SURE and not words
-    return one.unknown(VAGUE) if vague else one
+    return Measured(found, blur.confidence, (area & mask) | beyond, spill, words)
+
+
+def _of_a_shape(
+    image: np.ndarray, mask: np.ndarray, every: np.ndarray, outside: np.ndarray
+) -> Measured:
+    """Measure noise or blur of a region that is no rectangle.
+
+    The network of `lossy` tells where it is, and whether there is any; the rest tells how strong.
+    """
+    guess = estimate(image, mask, outside, UNSEEN)
+    area = likely_area(guess.odds, mask) if guess.kind == 'blur' else mask
+    one = _noisy_or_blurred(image, area, every, outside)
+    fits = area.sum() >= FITS * mask.sum()
+    vague = one.degradation.kind == 'blur' and not (fits and one.confidence >= SHAPE_SURE)
+    missed = one.degradation.kind == 'none' and guess.kind in ('blur', 'noise')
+    if vague or (missed and guess.confidence > SHAPE_CERTAIN):
+        return Measured(Degradation(), 0.0, mask, 0, VAGUE)
+    return one
 
 
 def _lossy(
@@ -317,6 +335,8 @@ def _lossy(
         words = 'not like its surroundings, but JPEG hides why'
         return Measured(Degradation(), 0.0, mask, 0, words)
     sigma, area = found.sigma, likely_area(found.odds, mask)
+    if found.kind == 'noise' and not is_rectangle(mask) and area.sum() < FITS * mask.sum():
+        return Measured(Degradation(), 0.0, mask, 0, VAGUE)
     confidence = found.confidence * math.erf(CLOSE / (math.sqrt(2) * found.spread))
     measured = Degradation(found.kind, sigma=round(sigma, 3))
     one = Measured(measured, confidence, area, 0, '', found.spread)

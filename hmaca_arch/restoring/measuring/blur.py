@@ -24,6 +24,7 @@ from hmaca_arch.restoring.measuring.candidates import (
     GAUSSIAN,
     GAUSSIANS,
     SIGMAS,
+    SOMETHING_ELSE,
     Candidate,
     other_kernel,
 )
@@ -40,6 +41,8 @@ FINE = np.linspace(np.log(SIGMAS[0]), np.log(SIGMAS[-1]), 400)
 # The part of it above 1 is as likely as an exponential of mean SCALE.
 CHECKED, EXPLAINED, SCALE = (0.8, 0.9, 1.0, 1.1), 0.3, 0.4
 EXACT = 1e-3  # grey levels; less counts as that
+UNEXPLAINED = 0.7  # grey levels that a kernel other than a Gaussian must not leave unexplained
+LARGE = 4096  # pixels, from which patches that are no rectangle's need not lie so dense
 # Spreads by which blur is taken for weaker: sharpening too much costs more.
 CAUTION = 0.25
 # By what the measured sigma is to be multiplied, so that training images come back best.
@@ -73,7 +76,7 @@ class _Patches:
         self.parts: list[Parts] = []
         inside = box.filled(*region.values.shape)
         whole = not (region.unclear & inside).any()
-        self.step = STEP if whole else ALONG
+        self.step = STEP if whole or inside.sum() > LARGE else ALONG
         inner = split(cut_patches(region.values, inside & ~region.unclear, self.step))
         for side in range(4):
             (values, unclear, _), first, left, right = region.strips(box, side)
@@ -134,6 +137,14 @@ def _too_wide(image: np.ndarray, area: np.ndarray, sigma: float) -> np.ndarray:
     return np.maximum(0, left / usual - 1) / SCALE
 
 
+def _explains(kernel: Candidate, image: np.ndarray, area: np.ndarray) -> bool:
+    """Tell whether a kernel that can be told explains a region, up to rounding."""
+    if not kernel.told:
+        return False
+    way = Degradation('kernel', kernel=kernel.told)
+    return bool(unexplained(image / 255, area, [way])[0] < UNEXPLAINED)
+
+
 def _corrected(sigma: float) -> float:
     return float(sigma * np.interp(sigma, MEASURED, FACTOR))
 
@@ -172,6 +183,8 @@ def measure_blur(
     if evidence >= 1:
         other, ahead = other_kernel(lambda blur: float(patches.gained(blur).sum()), gained.max())
         if other and (other.told or np.exp(mean) >= LEAST):
+            if not is_rectangle(mask) or not _explains(other, image, found.filled(*mask.shape)):
+                return Blurred(SOMETHING_ELSE, 0.0, evidence, found)
             return Blurred(other, float(expit(TRUST * ahead)), evidence, found)
     if evidence >= 1 and short <= LONGEST:
         area = found.filled(*mask.shape)

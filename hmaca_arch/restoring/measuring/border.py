@@ -27,9 +27,11 @@ def is_rectangle(mask: np.ndarray) -> bool:
 def depth_of(mask: np.ndarray) -> np.ndarray:
     """Return the distance (h, w) in pixels (chessboard) to the nearest pixel outside the mask.
 
-    Outside the image counts as outside.
+    Beyond the image's edge goes on what is at the edge.
     """
-    return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
+    padded = np.pad(mask, WIDEST + 1, mode='edge').astype(np.uint8)
+    inside = slice(WIDEST + 1, -WIDEST - 1)
+    return cv2.distanceTransform(padded, cv2.DIST_C, 3)[inside, inside]
 
 
 def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.ndarray:
@@ -76,14 +78,18 @@ def find_area(activity: np.ndarray, mask: np.ndarray, band: np.ndarray) -> np.nd
 def likely_area(odds: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the part of a mask that is likely to be degraded; all of it if there is none.
 
+    It is a smaller rectangle of a rectangle. Other masks are taken to be too wide by the same
+    everywhere.
+
     Args:
         odds: (h, w), logarithms of the odds that a pixel is degraded. 0 where they are not known:
             such pixels count as degraded.
         mask: (h, w) bool, one region.
     """
     if not is_rectangle(mask):
-        likely = (odds >= 0) & mask
-        return likely if likely.any() else mask
+        depth = depth_of(mask)
+        inner = [depth > wider for wider in range(WIDEST + 1)]
+        return max((one for one in inner if one.any()), key=lambda one: odds[one].sum())
     evidence = np.where(mask, odds, 0) / SHARED
     sums = tuple(cv2.integral(values.astype(np.float64)) for values in (evidence, mask))
     found = _best_box(marked_box(mask), 0, sums, lambda total, count: -total)

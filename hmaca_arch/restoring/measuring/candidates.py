@@ -19,7 +19,7 @@ GAUSSIAN, CUT, DISC, HARD_DISC, BOX = 'gaussian', 'cut gaussian', 'disc', 'hard 
 # part of theirs by which it must be. Less suffices if it has a direction, which they never have.
 # Chosen on training images.
 AHEAD, PART, DIRECTED, AHEAD_DIRECTED = 30.0, 0.06, ('motion', 'oval'), 15.0
-LEAST_DISC, MOST = 1.3, 10.5  # pixels, of the sizes that are told
+LEAST_DISC, MOST_DISC, MOST_BOX = 1.3, 9, 17  # pixels, of the sizes that are told
 NARROW = 0.4  # ratio of the sigmas of an oval
 SIGMAS = np.exp(np.linspace(np.log(0.45), np.log(5.2), 24))
 
@@ -51,7 +51,9 @@ class Candidate(NamedTuple):
     """A kernel.
 
     Attributes:
-        kind: GAUSSIAN, DISC, HARD_DISC, BOX, or one that is not told.
+        kind: GAUSSIAN, CUT (one that OpenCV cuts), DISC, HARD_DISC (see `shapes`), BOX, or one that
+            is not told: an even box, a tent (two boxes), a motion, an oval Gaussian, or a pointed
+            kernel.
         size: in pixels: sigma, radius, side or length.
         degrees: of a motion, or of an oval's long axis.
     """
@@ -90,11 +92,13 @@ class Candidate(NamedTuple):
     def told(self) -> Kernel | None:
         """What a network is told of it; None: nothing."""
         kind, size = self.kind, self.size
-        if kind in (DISC, HARD_DISC) and size >= LEAST_DISC:
+        if kind in (DISC, HARD_DISC) and LEAST_DISC <= size <= MOST_DISC:
             return shapes.disc(size, kind == HARD_DISC)
-        return shapes.box(int(size)) if kind == BOX and size % 2 == 1 else None
+        odd = kind == BOX and size % 2 == 1 and size <= MOST_BOX
+        return shapes.box(int(size)) if odd else None
 
 
+SOMETHING_ELSE = Candidate('something else', 0.0)
 GAUSSIANS = tuple(Candidate(GAUSSIAN, float(sigma)) for sigma in SIGMAS)
 # What counts as a Gaussian: those that OpenCV cuts, and what leaves as much fine detail as a JPEG
 # after a Gaussian adds.
@@ -103,10 +107,10 @@ ALIKE = (
     *(Candidate('pointed', size) for size in (0.7, 1.4, 2.8)),
 )
 OTHERS = (
-    *(Candidate(BOX, float(side)) for side in (*range(2, 12), *range(13, 22, 2))),
+    *(Candidate(BOX, float(side)) for side in (*range(2, 12), *range(13, 22, 2), 25, 31)),
     *(Candidate('even box', float(side)) for side in (2, 4, 6, 8, 10)),
-    *(Candidate(DISC, float(size)) for size in np.exp(np.linspace(0, np.log(10), 17))),
-    *(Candidate(HARD_DISC, float(radius)) for radius in np.arange(1, 8.1, 0.5)),
+    *(Candidate(DISC, float(size)) for size in np.exp(np.linspace(0, np.log(15), 20))),
+    *(Candidate(HARD_DISC, float(radius)) for radius in (*np.arange(1, 8.1, 0.5), 9, 10, 12)),
     *(Candidate('tent', float(side)) for side in (1.5, 2, 3, 4, 5, 7, 9, 12)),
     *(
         Candidate('motion', float(length), float(degrees))
@@ -125,7 +129,7 @@ def _best(gained: Callable[[Candidate], float], tried: Iterable[Candidate]) -> C
 def _hard_discs() -> list[Candidate]:
     """Return all that differ and are no boxes, each by the least radius that has its pixels."""
     found: dict[bytes, Candidate] = {}
-    for radius in np.arange(20, 20 * MOST + 1) / 20:
+    for radius in np.arange(20, 20 * MOST_DISC + 1) / 20:
         candidate = Candidate(HARD_DISC, float(radius))
         values = candidate.values()
         if np.ptp(values):
@@ -154,8 +158,8 @@ def other_kernel(
         by_gaussian: that of the best Gaussian.
 
     Returns:
-        The kernel, None if it is a Gaussian; and by how much it is ahead of those that would not be
-        told the same.
+        The kernel, None if it is a Gaussian; and by how much it is ahead of Gaussians and of those
+        that are not told.
     """
     by_gaussian = max(by_gaussian, *map(gained, ALIKE))
     ahead = max(AHEAD, PART * by_gaussian)
