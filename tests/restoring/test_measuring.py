@@ -201,6 +201,19 @@ def test_blur_of_an_ellipse(clean, sigma):
     assert only(clean, mask > 0).degradation.kind == 'none'
 
 
+def test_other_blur_of_an_ellipse_is_unknown():
+    image = data.coffee()[60:300, 100:350]
+    mask = cv2.ellipse(np.zeros(image.shape[:2]), (125, 120), (50, 50), 0, 0, 360, 1, -1)[..., None]
+    found = only(blurred(image, mask > 0, np.ones((9, 9))), mask > 0)
+    assert found.degradation.kind == 'unknown' and 'not by a Gaussian' in found.words
+
+
+def test_a_box_larger_than_those_that_are_told_is_unknown():
+    image = data.coffee()[60:300, 100:350]
+    mask = box(image, 70, 70, 140, 150)
+    assert only(blurred(image, mask, np.ones((25, 25))), mask).degradation.kind == 'unknown'
+
+
 def test_what_is_too_thin_to_be_measured_is_unknown(clean):
     mask = cv2.line(np.zeros(clean.shape[:2]), (60, 60), (170, 150), 1, 8)[..., None] > 0
     found = only(pixels.blur(clean, mask, 2.5), mask)

@@ -181,7 +181,9 @@ def measure_blur(
     if not is_rectangle(mask):
         evidence = float(gained.max()) / IN_A_SHAPE
     if evidence >= 1:
-        other, ahead = other_kernel(lambda blur: float(patches.gained(blur).sum()), gained.max())
+        other, ahead = other_kernel(
+            lambda blur: float(patches.gained(blur).sum()), gained.max(), is_rectangle(mask)
+        )
         if other and (other.told or np.exp(mean) >= LEAST):
             if not is_rectangle(mask) or not _explains(other, image, found.filled(*mask.shape)):
                 return Blurred(SOMETHING_ELSE, 0.0, evidence, found)

@@ -149,22 +149,24 @@ def _refined(gained: Callable[[Candidate], float], found: Candidate) -> Candidat
 
 
 def other_kernel(
-    gained: Callable[[Candidate], float], by_gaussian: float
+    gained: Callable[[Candidate], float], by_gaussian: float, likely_gaussian: bool = True
 ) -> tuple[Candidate | None, float]:
     """Find the kernel that explains a blur better than any Gaussian.
 
     Args:
         gained: the log likelihood of a kernel, compared with none.
         by_gaussian: that of the best Gaussian.
+        likely_gaussian: others must be well ahead of it.
 
     Returns:
         The kernel, None if it is a Gaussian; and by how much it is ahead of Gaussians and of those
         that are not told.
     """
     by_gaussian = max(by_gaussian, *map(gained, ALIKE))
-    ahead = max(AHEAD, PART * by_gaussian)
+    ahead = max(AHEAD, PART * by_gaussian) if likely_gaussian else 0.0
     scores = {
-        one: gained(one) - (AHEAD_DIRECTED if one.kind in DIRECTED else ahead) for one in OTHERS
+        one: gained(one) - (min(ahead, AHEAD_DIRECTED) if one.kind in DIRECTED else ahead)
+        for one in OTHERS
     }
     untold = _best(scores.__getitem__, [one for one in OTHERS if one.told is None])
     told = [
