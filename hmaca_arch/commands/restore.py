@@ -130,7 +130,8 @@ def _add_network(add: Any) -> None:
         metavar='WHAT',
         help='what was done to the region: auto (default; measured), pix:8:mean, '
         'pix:8:centre@3,5, blur:1.5, disc:3.5, disc:3:hard, box:5, kernel:FILE (a small grey '
-        'image: what a point of light becomes), noise:15, each with +jpeg:75 if it was saved so; none; unknown',
+        'image: what a point of light becomes), noise:15, each with +jpeg:75 if it was saved so; '
+        'none; unknown',
     )
     add(
         '--ensemble',
