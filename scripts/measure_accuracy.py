@@ -23,7 +23,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed 
 from hmaca_arch.degradation import Degradation, pixels
 from hmaca_arch.files.images import decode_image, to_8_bit
 from hmaca_arch.files.reading import list_images, read_file
-from hmaca_arch.restoring.measuring import Measured, measure
+from hmaca_arch.restoring.measuring import measure
+from hmaca_arch.restoring.measuring.measured import Measured
 from hmaca_arch.restoring.regions import marked_box
 
 KINDS = ('corner blocks', 'other blocks', 'blur', 'noise', 'none')

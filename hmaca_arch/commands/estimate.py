@@ -9,8 +9,9 @@ from hmaca_arch.files.image_files import read_image
 from hmaca_arch.files.masks import read_mask
 from hmaca_arch.files.reading import read_file
 from hmaca_arch.messages import say
-from hmaca_arch.restoring.measuring import Measured, measure
+from hmaca_arch.restoring.measuring import measure
 from hmaca_arch.restoring.measuring.jpeg import quality_of_file
+from hmaca_arch.restoring.measuring.measured import Measured
 from hmaca_arch.restoring.regions import marked_box
 
 DESCRIPTION = """Measure what was done to each masked region of an image: pixelized, blurred,

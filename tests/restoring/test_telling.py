@@ -10,7 +10,7 @@ from skimage import data
 from hmaca_arch.degradation import UNKNOWN, Degradation, degradations_of, pixels
 from hmaca_arch.inference import Restorer
 from hmaca_arch.restoring import telling
-from hmaca_arch.restoring.measuring import Measured
+from hmaca_arch.restoring.measuring.measured import Measured
 from hmaca_arch.restoring.regions import Box
 from hmaca_arch.restoring.telling import MOST, Told, look, told_of
 

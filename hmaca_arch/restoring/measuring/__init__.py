@@ -1,14 +1,14 @@
 """Measure what was done to the masked regions of an image, from the image and the mask alone.
 
-`measure` answers for each connected region: pixelized (block, offset, pool), blurred or noisy
-(sigma), nothing, or unknown. Masks need not be exact: the degraded part of a mask is found as well.
+`measure` answers for each connected region: pixelized (block, offset, pool), blurred (sigma, or a
+disc or box), noisy (sigma), nothing, or unknown. Masks need not be exact: the degraded part of a
+mask is found as well.
 Every threshold was chosen on training images; `scripts/measure_accuracy.py` measures how often the
 answers are right.
 """
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from hmaca_arch.restoring.measuring.candidates import GAUSSIAN
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, table_of
 from hmaca_arch.restoring.measuring.lossy import estimate
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
+from hmaca_arch.restoring.measuring.measured import Measured, words_of
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
 from hmaca_arch.restoring.measuring.patches import SIDE
 from hmaca_arch.restoring.measuring.pool import pool_evidence
@@ -38,7 +39,6 @@ BLUR_LEAST, BLUR_MOST = 0.1, 5.0  # pixels
 # Variance that JPEG adds to the brightness, over the mean of its steps, as far as it matters for
 # where a blur ends. Chosen on training images.
 JPEG_ERROR = 0.45
-LOSSY_CAUTION = 0.5  # spreads by which blur before JPEG is taken for weaker
 CLOSE = 0.3  # error of the logarithm of sigma before JPEG that still helps
 COARSEST = 30  # quality below which noise and blur are not measured
 # The quality that a JPEG may have had whose steps are too fine to be seen in the pixels, and the
@@ -49,36 +49,6 @@ UNSEEN, CERTAIN = 98, 0.9
 SHAPE_CERTAIN, SHAPE_SURE = 0.75, 0.7
 FITS = 0.85  # part of such a mask that must be degraded, or the mask is too wide to be measured
 VAGUE = 'not like its surroundings, but its shape leaves open why'
-SURE = ((0.9, 'sure'), (0.6, 'likely'), (0.0, 'a guess'))
-
-
-class Measured(NamedTuple):
-    """What was measured of one region.
-
-    Attributes:
-        degradation: what was done; its grid and sigma belong to `area`.
-        confidence: 0 (guessed) to 1 (sure) that kind and parameters are right.
-        area: (h, w) bool, the degraded pixels; those beyond the mask as well, where spill says so.
-        spill: pixels by which the degraded area reaches beyond the mask; 0 if it does not, or if
-            that is not known.
-        words: the same for people.
-        spread: standard deviation of the logarithm of sigma before JPEG; 0 if it does not matter.
-    """
-
-    degradation: Degradation
-    confidence: float
-    area: np.ndarray
-    spill: int
-    words: str
-    spread: float = 0.0
-
-    @property
-    def cautious(self) -> Degradation:
-        """What restores best: blur before JPEG a little weaker. Sharpening too much costs more."""
-        found = self.degradation
-        if found.kind != 'blur' or not self.spread:
-            return found
-        return replace(found, sigma=round(found.sigma * math.exp(-LOSSY_CAUTION * self.spread), 3))
 
 
 def as_grey_levels(image: np.ndarray) -> np.ndarray:
@@ -166,33 +136,7 @@ def _in_image(
         row, column = row + place.top + corner[0], column + place.left + corner[1]
         degradation = replace(degradation, offset=(row % block, column % block))
     one = one._replace(area=area, degradation=degradation)
-    return one._replace(words=_words(one))
-
-
-def _words(one: Measured) -> str:
-    """Say what was measured, how sure it is, and how the mask fits."""
-    found = one.degradation
-    text = one.words or {'none': 'nothing wrong', 'unknown': 'something else'}.get(found.kind, '')
-    if found.kind == 'pix':
-        colour = 'mean' if found.pool == 'mean' else 'middle pixel'
-        y, x = found.offset
-        text = f'blocks of {found.block} pixels, coloured by their {colour}, grid at {y},{x}'
-    elif found.kind == 'blur':
-        text = f'Gaussian blur of {found.sigma:.2g} pixels'
-    elif found.kernel:
-        kind, size, *hard = found.kernel.name.split(':')
-        text = f'blur by a box of {size} pixels'
-        if kind == 'disc':
-            text = f'blur by a disc of radius {size} pixels' + ' with a hard border' * len(hard)
-    elif found.kind == 'noise':
-        text = f'Gaussian noise of {found.sigma:.3g} grey levels'
-    if found.jpeg:
-        text += f', JPEG of quality {found.jpeg}'
-    if found.kind != 'unknown':
-        text += next(f'; {word}' for least, word in SURE if one.confidence >= least)
-    if one.spill:
-        text += f'; the mask is {one.spill} {"pixel" if one.spill == 1 else "pixels"} too narrow'
-    return text
+    return one._replace(words=words_of(one))
 
 
 def _measure_region(

@@ -161,7 +161,7 @@ def measure_blur(
         outside: (h, w) bool, pixels that are not degraded.
     """
     region = PatchComparison(image, mask, every, outside)
-    box = marked_box(mask)
+    box, rectangle = marked_box(mask), is_rectangle(mask)
     short = min(box.shape)
     margin = min(WIDEST, short // 4)
     core = split(cut_patches(region.values, depth_of(mask) > margin, STEP if short > 50 else 2))
@@ -178,14 +178,14 @@ def measure_blur(
             break
         at, margin = new, 0
     evidence = min(by_side / BY_SIDE, float(gained.max()) / IN_ALL)
-    if not is_rectangle(mask):
+    if not rectangle:
         evidence = float(gained.max()) / IN_A_SHAPE
     if evidence >= 1:
         other, ahead = other_kernel(
-            lambda blur: float(patches.gained(blur).sum()), gained.max(), is_rectangle(mask)
+            lambda blur: float(patches.gained(blur).sum()), gained.max(), rectangle
         )
         if other and (other.told or np.exp(mean) >= LEAST):
-            if not is_rectangle(mask) or not _explains(other, image, found.filled(*mask.shape)):
+            if not rectangle or not _explains(other, image, found.filled(*mask.shape)):
                 return Blurred(SOMETHING_ELSE, 0.0, evidence, found)
             return Blurred(other, float(expit(TRUST * ahead)), evidence, found)
     if evidence >= 1 and short <= LONGEST:

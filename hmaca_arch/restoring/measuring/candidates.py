@@ -6,7 +6,7 @@ The others stand for all that is not.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -98,7 +98,7 @@ class Candidate(NamedTuple):
         return shapes.box(int(size)) if odd else None
 
 
-SOMETHING_ELSE = Candidate('something else', 0.0)
+SOMETHING_ELSE = Candidate('something else', 0.0)  # has no values
 GAUSSIANS = tuple(Candidate(GAUSSIAN, float(sigma)) for sigma in SIGMAS)
 # What counts as a Gaussian: those that OpenCV cuts, and what leaves as much fine detail as a JPEG
 # after a Gaussian adds.
@@ -121,10 +121,6 @@ OTHERS = (
 )
 
 
-def _best(gained: Callable[[Candidate], float], tried: Iterable[Candidate]) -> Candidate:
-    return max(tried, key=gained)
-
-
 @functools.lru_cache(maxsize=1)
 def _hard_discs() -> list[Candidate]:
     """Return all that differ and are no boxes, each by the least radius that has its pixels."""
@@ -140,11 +136,13 @@ def _hard_discs() -> list[Candidate]:
 def _refined(gained: Callable[[Candidate], float], found: Candidate) -> Candidate:
     """Look closer at the sizes next to a disc's."""
     if found.kind == HARD_DISC:
-        return _best(gained, [one for one in _hard_discs() if abs(one.size - found.size) <= 0.5])
+        near = [one for one in _hard_discs() if abs(one.size - found.size) <= 0.5]
+        return max(near, key=gained)
     if found.kind == DISC:
         for step in (0.07, 0.03, 0.012, 0.005):
             sizes = found.size * (1 + step * np.arange(-1, 2))
-            found = _best(gained, [found._replace(size=round(float(size), 3)) for size in sizes])
+            near = [found._replace(size=round(float(size), 3)) for size in sizes]
+            found = max(near, key=gained)
     return found
 
 
@@ -168,14 +166,12 @@ def other_kernel(
         one: gained(one) - (min(ahead, AHEAD_DIRECTED) if one.kind in DIRECTED else ahead)
         for one in OTHERS
     }
-    untold = _best(scores.__getitem__, [one for one in OTHERS if one.told is None])
-    told = [
-        _refined(
-            gained, _best(scores.__getitem__, [o for o in OTHERS if o.kind == kind and o.told])
-        )
-        for kind in (BOX, DISC, HARD_DISC)
-    ]
-    best = _best(gained, told)
+    untold = max((one for one in OTHERS if one.told is None), key=scores.__getitem__)
+    told = []
+    for kind in (BOX, DISC, HARD_DISC):
+        of_kind = [one for one in OTHERS if one.kind == kind and one.told]
+        told.append(_refined(gained, max(of_kind, key=scores.__getitem__)))
+    best = max(told, key=gained)
     score = gained(best) - ahead
     if max(score, scores[untold]) < by_gaussian:
         return None, 0.0
