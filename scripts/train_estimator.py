@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
 
+import other_degradations
 from measure_accuracy import painted
 
 from datasets_ext.masks import draw_region
@@ -30,12 +31,22 @@ from hmaca_arch.cli import end
 from hmaca_arch.degradation import pixels, regions
 from hmaca_arch.files.images import decode_image, to_8_bit
 from hmaca_arch.files.reading import list_images, read_file
-from hmaca_arch.restoring.measuring import GAP
 from hmaca_arch.restoring.measuring.border import is_rectangle
 from hmaca_arch.restoring.measuring.jpeg import table_of
-from hmaca_arch.restoring.measuring.lossy import KINDS, LEAST, LossyEstimator, planes_of, window
+from hmaca_arch.restoring.measuring.lossy import (
+    KINDS,
+    LEAST,
+    SIGMAS,
+    SPREADS,
+    UNSEEN,
+    LossyEstimator,
+    planes_of,
+    window,
+)
+from hmaca_arch.restoring.measuring.one_region import GAP
 
-SHARES = (0.2, 0.3, 0.4, 0.1)  # of the samples, by kind
+SHARES = (0.15, 0.18, 0.27, 0.05, 0.35)  # of the samples, by kind
+FINE, FINE_JPEG = 0.4, 0.35  # of the samples are not coarsely coded; of these by JPEG
 SIDES = (26, 75)  # of a region, in pixels
 NOISE, BLUR = (3, 75), (0.45, 5)
 QUALITY = (30, 101)
@@ -60,8 +71,35 @@ def region(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return mask
 
 
-def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vary an image, as photographs vary: soft, sharp, pale or grainy ones, grey ones."""
+def turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn, stretch and enlarge an image a little."""
+    height, width = image.shape[:2]
+    angle, zoom = np.deg2rad(rng.uniform(-25, 25)), np.exp(rng.uniform(0, np.log(1.5)))
+    ratio, middle = np.exp(rng.uniform(-0.25, 0.25)), np.array([width / 2, height / 2])
+    matrix = zoom * np.array(
+        [[np.cos(angle) * ratio, -np.sin(angle) * ratio], [np.sin(angle), np.cos(angle)]]
+    )
+    shift = middle + rng.uniform(-8, 8, 2) - matrix @ middle
+    how = {'flags': cv2.INTER_CUBIC, 'borderMode': cv2.BORDER_REFLECT_101}
+    result: np.ndarray = cv2.warpAffine(image, np.c_[matrix, shift], (width, height), **how)
+    return result
+
+
+def photograph(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary an image, as photographs vary: soft, sharp, pale or grainy ones, grey ones.
+
+    A part of another one may be laid over it.
+    """
+    if rng.random() < 0.5:
+        image = turned(image, rng)
+    if rng.random() < 0.3:
+        gamma = np.exp(rng.uniform(-0.5, 0.5))
+        image = np.rint(255 * (image / 255) ** gamma).astype(np.uint8)
+    if other.shape == image.shape and rng.random() < 0.2:
+        shape = str(rng.choice(['ellipses', 'strokes']))
+        over = draw_region(shape, *image.shape[:2], int(rng.integers(30, 80)), rng)[..., :1] > 0
+        soft = cv2.GaussianBlur(over.astype(np.float32), (0, 0), rng.uniform(0.4, 1))[..., None]
+        image = np.rint(image * (1 - soft) + turned(other, rng) * soft).astype(np.uint8)
     image = np.rot90(image, int(rng.integers(4)))[:, :: int(rng.choice([1, -1]))]
     side = image.shape[0]
     if rng.random() < 0.7:
@@ -98,14 +136,16 @@ def given(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
-def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[float]] | None:
-    """Degrade a region of an image.
+def sample(
+    image: np.ndarray, other: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, list[float]] | None:
+    """Degrade a region of an image, over which a part of another one may be laid.
 
     Returns:
         (LEAST, LEAST, 4) uint8: colours, and as bits the areas of `LossyEstimator` and the
         degraded one; and kind, sigma and quality. None: too little is inside or outside the mask.
     """
-    image = photograph(image, rng)
+    image = photograph(image, other, rng)
     degraded = region(image.shape, rng)
     kind, sigma = KINDS[int(rng.choice(len(KINDS), p=SHARES))], 0.0
     if kind == 'noise':
@@ -117,8 +157,14 @@ def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, lis
     elif kind == 'pix':
         block, pool = int(rng.integers(3, 25)), str(rng.choice(['mean', 'centre']))
         image = pixels.pixelate(image, degraded, block, pool)
+    elif kind == 'unknown':
+        image = other_degradations.degrade(image, degraded, [*other_degradations.SHARES], rng)
     quality = int(rng.integers(*QUALITY))
-    image = pixels.jpeg(image, quality, subsampled=bool(rng.random() < 0.75))
+    coded, fine = quality, rng.random() < FINE
+    if fine:  # told alike: nobody knows what it was
+        quality, coded = UNSEEN, int(rng.integers(96, 101)) if rng.random() < FINE_JPEG else 0
+    if coded:
+        image = pixels.jpeg(image, coded, subsampled=bool(rng.random() < 0.75))
     image = image if image.ndim == 3 else image[..., None]
     mask = given(degraded[..., 0], rng)
     outside = cv2.dilate(mask.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8)) == 0
@@ -141,7 +187,8 @@ def draw(folder: Path, seed: int, i: int) -> tuple[np.ndarray, list[float]] | No
     """Draw sample i."""
     rng = np.random.default_rng([seed, i])
     images = images_of(folder)
-    return sample(images[rng.integers(len(images))], rng)
+    image, other = (images[at] for at in rng.integers(len(images), size=2))
+    return sample(image, other, rng)
 
 
 def samples(folder: Path, number: int, seed: int, workers: int) -> tuple[np.ndarray, Tensor]:
@@ -179,10 +226,10 @@ def loss(output: tuple[Tensor, Tensor], truth: Tensor, mask: Tensor, degraded: T
     """Cross entropy of the kind and of the degraded pixels; Gaussian likelihood of log sigma."""
     described, odds = output[0].float(), output[1].float()
     kind = truth[:, 0].long()
-    total = F.cross_entropy(described[:, :4], kind)
+    total = F.cross_entropy(described[:, : len(KINDS)], kind)
     for at, (name, counts) in enumerate(COUNTS.items()):
         rows = kind == KINDS.index(name)
-        mean, spread = described[rows, 4 + at], described[rows, 6 + at].clamp(-4, 2)
+        mean, spread = described[rows, SIGMAS + at], described[rows, SPREADS + at].clamp(-4, 2)
         error = (truth[rows, 1].log() - mean) / spread.exp()
         total = total + counts * (error.square() / 2 + spread).sum() / max(1, int(rows.sum()))
     where = mask * (kind > 0)[:, None, None]

@@ -40,3 +40,26 @@ def test_they_restore(restorer, damage):
     )
     assert after - before > least, f'{before:.2f} -> {after:.2f} dB'
     assert (restored[~mask[..., 0]] == lq[~mask[..., 0]]).all()
+
+
+@pytest.mark.parametrize('kind', ['grey', 'rgb', 'shared'])
+def test_noise_that_all_channels_share(restorer, kind):
+    picture = np.ascontiguousarray(data.chelsea()[70:182, 80:200])
+    if kind != 'shared':
+        picture = picture.mean(axis=2, keepdims=True).astype(np.uint8)
+    mask = np.zeros((*picture.shape[:2], 1), bool)
+    mask[40:80, 40:84] = True
+    noise = np.random.default_rng(0).normal(0, 15, (*picture.shape[:2], 1))
+    noisy = np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    lq = np.where(mask, noisy, picture)
+    if kind == 'rgb':
+        picture, lq = picture.repeat(3, axis=2), lq.repeat(3, axis=2)
+    gains = {}
+    for told in ('auto', 'unknown'):
+        restored = restorer.restore(lq, mask[..., 0], told)
+        before, gains[told] = (
+            calculate_masked_psnr(version, picture, lq, mask.astype(np.float64))
+            for version in (lq, restored)
+        )
+        gains[told] -= before
+    assert gains['auto'] > max(6.5, gains['unknown']), gains

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hmaca_arch.degradation import Degradation
+from hmaca_arch.degradation.description import LARGEST_SIGMA
 
 # The kinds that a network can see. A kernel is described as the Gaussian of the same second moment,
 # which networks trained without kernels understand. `solve` has the exact kernel.
@@ -14,6 +16,29 @@ DESCRIBED = ('unknown', 'none', 'pix', 'blur', 'noise')
 FACTS = len(DESCRIBED) + 6
 # First and last level, in grey levels.
 ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
+
+
+# Noise that three channels share is as strong in brightness as independent noise of sigma times
+# this.
+SHARED = math.sqrt(3)
+
+
+@torch.compiler.disable
+def as_independent(told: Degradation, image: Tensor, mask: Tensor) -> Degradation:
+    """Return noise as a network sees it that knows independent noise in three channels.
+
+    That of a grey region is the same in all three.
+
+    Args:
+        told: the degradation.
+        image: (c, h, w).
+        mask: (1, h, w), above 0 is restored.
+    """
+    if told.kind != 'noise' or len(image) != 3:
+        return told
+    if bool((image != image[:1])[:, mask[0] > 0].any()):
+        return told
+    return replace(told, sigma=min(told.sigma * SHARED, LARGEST_SIGMA['noise']))
 
 
 def seen_kind(told: Degradation) -> str:

@@ -17,6 +17,7 @@ Deviations:
 * Kind and strength of the degradation are a second condition, which begins at zero. A kernel is
   described as the Gaussian that is as wide.
 * If the degradation is unknown, nothing is solved.
+* Noise of grey regions counts as stronger, as all three channels share it.
 * w is larger where the network's estimate leaves nothing but rounding: see `Equations.least_w`.
 * Some kinds of degradation may have separate networks: specialists.
 * In evaluation more may follow, which nothing was trained for: see `refining`.
@@ -33,7 +34,14 @@ from torch import Tensor, nn
 
 from hmaca_arch.degradation import Degradation, Equations, degradations_of
 from hmaca_arch.networks.adapter import Adapter, padding
-from hmaca_arch.networks.conditions import DESCRIBED, FACTS, annealed, seen_kind, strengths
+from hmaca_arch.networks.conditions import (
+    DESCRIBED,
+    FACTS,
+    annealed,
+    as_independent,
+    seen_kind,
+    strengths,
+)
 from hmaca_arch.networks.refining import ITERATED, NEAR, around, refine, refining_levels, solve
 from hmaca_arch.networks.registry import is_section, register
 from hmaca_arch.networks.settings import require, require_type
@@ -140,6 +148,7 @@ class Unfolded(Wrapping):
         """
         check_mask(lq, mask)
         degradations = degradations_of(degradation, len(lq))
+        degradations = [as_independent(*one) for one in zip(degradations, lq, mask)]
         x = self.unfold(lq, mask, degradations)
         return x if self.training else self.refined(x, lq, mask, degradations)
 

@@ -8,7 +8,7 @@ from conftest import each_device
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.degradation.kernels import Kernel
-from hmaca_arch.networks.conditions import DESCRIBED, strengths
+from hmaca_arch.networks.conditions import DESCRIBED, SHARED, as_independent, strengths
 from hmaca_arch.networks.registry import build
 from hmaca_arch.networks.unfolded import Unfolded
 
@@ -77,6 +77,23 @@ def test_what_is_told_reaches_the_result():
     assert torch.equal(unknown[4], network(lq, mask, told)[4])
     for i in (0, 1, 2, 3, 5, 6):
         assert not torch.equal(unknown[i], network(lq, mask, told)[i])
+
+
+@torch.no_grad()
+@each_device
+def test_noise_of_a_grey_region_counts_as_stronger():
+    network = moved()
+    torch.nn.init.normal_(network.conv_condition.weight)
+    lq, mask, told = (value[3:4] for value in inputs())  # noise:20
+    grey = torch.where(mask > 0, lq[:, :1], lq)
+    for image, sigma in ((lq, 20), (grey, 20 * 3**0.5)):
+        expected = network.unfold(image, mask, [Degradation('noise', sigma=sigma)])
+        assert torch.equal(network(image, mask, told), expected)
+    noise, blur = Degradation('noise', sigma=200), Degradation('blur', sigma=2)
+    assert as_independent(noise, grey[0], mask[0]).sigma == 255  # the most that there is
+    assert as_independent(noise, grey[0, :1], mask[0]) == noise
+    assert as_independent(blur, grey[0], mask[0]) == blur
+    assert pytest.approx(3) == SHARED**2
 
 
 @pytest.mark.parametrize('passes', [0, 2])

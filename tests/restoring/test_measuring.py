@@ -14,8 +14,7 @@ from skimage import data
 from skimage.morphology import disk
 
 from hmaca_arch.degradation import Degradation, pixels, shapes
-from hmaca_arch.restoring import measuring
-from hmaca_arch.restoring.measuring import as_grey_levels, measure
+from hmaca_arch.restoring.measuring import as_grey_levels, measure, one_region
 from hmaca_arch.restoring.measuring.border import WIDEST, depth_of, find_area, likely_area
 from hmaca_arch.restoring.measuring.candidates import GAUSSIAN, Candidate
 from hmaca_arch.restoring.measuring.jpeg import (
@@ -487,11 +486,11 @@ def test_narrow_regions_at_an_edge_are_measured(at):
 
 
 def test_a_blur_of_next_to_nothing_is_none(clean, monkeypatch):
-    real = measuring.measure_blur
+    real = one_region.measure_blur
 
     def next_to_nothing(*args):
         return real(*args)._replace(evidence=2.0, kernel=Candidate(GAUSSIAN, 0.0002))
 
-    monkeypatch.setattr(measuring, 'measure_blur', next_to_nothing)
+    monkeypatch.setattr(one_region, 'measure_blur', next_to_nothing)
     mask = square(clean)
     assert str(only(pixels.blur(clean, mask, 1.5), mask, 0).degradation) == 'none'

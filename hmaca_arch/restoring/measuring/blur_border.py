@@ -57,7 +57,7 @@ class PatchComparison:
         outside: np.ndarray,
         lossy: Lossy | None = None,
     ) -> None:
-        self.values = np.rint(image).mean(axis=2).astype(np.float32)
+        self.values = np.rint(image).mean(axis=2, dtype=np.float32)
         coloured = image.shape[2] == 3 and np.ptp(image[mask], axis=1).mean() > 1
         self.floor = 1 / 36 if coloured else 1 / 12
         self.odds = np.zeros(mask.shape)

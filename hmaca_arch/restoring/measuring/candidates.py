@@ -15,10 +15,11 @@ import numpy as np
 from hmaca_arch.degradation import Kernel, shapes
 
 GAUSSIAN, CUT, DISC, HARD_DISC, BOX = 'gaussian', 'cut gaussian', 'disc', 'hard disc', 'box'
+EVEN_BOX, TENT, MOTION, OVAL, POINTED = 'even box', 'tent', 'motion', 'oval', 'pointed'
 # Log likelihood by which a kernel must be ahead of every Gaussian, which are more frequent, and the
 # part of theirs by which it must be. Less suffices if it has a direction, which they never have.
 # Chosen on training images.
-AHEAD, PART, DIRECTED, AHEAD_DIRECTED = 30.0, 0.06, ('motion', 'oval'), 15.0
+AHEAD, PART, DIRECTED, AHEAD_DIRECTED = 30.0, 0.06, (MOTION, OVAL), 15.0
 LEAST_DISC, MOST_DISC, MOST_BOX = 1.3, 9, 17  # pixels, of the sizes that are told
 NARROW = 0.4  # ratio of the sigmas of an oval
 SIGMAS = np.exp(np.linspace(np.log(0.45), np.log(5.2), 24))
@@ -51,9 +52,8 @@ class Candidate(NamedTuple):
     """A kernel.
 
     Attributes:
-        kind: GAUSSIAN, CUT (one that OpenCV cuts), DISC, HARD_DISC (see `shapes`), BOX, or one that
-            is not told: an even box, a tent (two boxes), a motion, an oval Gaussian, or a pointed
-            kernel.
+        kind: GAUSSIAN, CUT (one that OpenCV cuts), DISC, HARD_DISC (see `shapes`) or BOX. Of these
+            nothing is told: EVEN_BOX, TENT (two boxes), MOTION, OVAL (a Gaussian), POINTED.
         size: in pixels: sigma, radius, side or length.
         degrees: of a motion, or of an oval's long axis.
     """
@@ -67,24 +67,24 @@ class Candidate(NamedTuple):
         kind, size = self.kind, self.size
         if kind in (DISC, HARD_DISC):
             return shapes.disc(size, kind == HARD_DISC).values
-        if kind in (BOX, 'tent'):
+        if kind in (BOX, TENT):
             line = _box(size) if kind == BOX else np.convolve(_box(size), _box(size))
             found = np.outer(line, line)
-        elif kind == 'even box':
+        elif kind == EVEN_BOX:
             found = np.ones((int(size), int(size)))
         elif kind == CUT:
             line = cv2.getGaussianKernel(int(size), 0)
             found = line * line.T
-        elif kind == 'motion':
+        elif kind == MOTION:
             found = _motion(size, self.degrees)
         else:
-            y, x = _grid((6 if kind == 'pointed' else 4) * size)
-            if kind == 'oval':
+            y, x = _grid((6 if kind == POINTED else 4) * size)
+            if kind == OVAL:
                 sine, cosine = np.sin(np.deg2rad(self.degrees)), np.cos(np.deg2rad(self.degrees))
                 y, x = y * sine + x * cosine, (y * cosine - x * sine) / NARROW
             radius = np.hypot(y, x) / size
             found = np.exp(-(radius**2) / 2)
-            if kind == 'pointed':
+            if kind == POINTED:
                 found = np.exp(-radius) / np.sqrt(size * radius + 0.3)
         return found / found.sum()
 
@@ -104,20 +104,20 @@ GAUSSIANS = tuple(Candidate(GAUSSIAN, float(sigma)) for sigma in SIGMAS)
 # after a Gaussian adds.
 ALIKE = (
     *(Candidate(CUT, float(side)) for side in range(15, 32, 2)),
-    *(Candidate('pointed', size) for size in (0.7, 1.4, 2.8)),
+    *(Candidate(POINTED, size) for size in (0.7, 1.4, 2.8)),
 )
 OTHERS = (
     *(Candidate(BOX, float(side)) for side in (*range(2, 12), *range(13, 22, 2), 25, 31)),
-    *(Candidate('even box', float(side)) for side in (2, 4, 6, 8, 10)),
+    *(Candidate(EVEN_BOX, float(side)) for side in (2, 4, 6, 8, 10)),
     *(Candidate(DISC, float(size)) for size in np.exp(np.linspace(0, np.log(15), 20))),
     *(Candidate(HARD_DISC, float(radius)) for radius in (*np.arange(1, 8.1, 0.5), 9, 10, 12)),
-    *(Candidate('tent', float(side)) for side in (1.5, 2, 3, 4, 5, 7, 9, 12)),
+    *(Candidate(TENT, float(side)) for side in (1.5, 2, 3, 4, 5, 7, 9, 12)),
     *(
-        Candidate('motion', float(length), float(degrees))
+        Candidate(MOTION, float(length), float(degrees))
         for length in (3, 5, 8, 13, 20)
         for degrees in (0, 30, 60, 90)
     ),
-    *(Candidate('oval', size, float(way)) for size in (1.0, 2.0, 3.5) for way in (0, 45, 90)),
+    *(Candidate(OVAL, size, float(way)) for size in (1.0, 2.0, 3.5) for way in (0, 45, 90)),
 )
 
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from hmaca_arch.restoring.measuring.jpeg import DCT, luma, table_of
 from hmaca_arch.restoring.regions import Box, marked_box
 
-KINDS = ('none', 'noise', 'blur', 'pix')
+KINDS = ('none', 'noise', 'blur', 'pix', 'unknown')
+SIGMAS, SPREADS = len(KINDS), len(KINDS) + 2  # places of what is told of noise and blur
 WEIGHTS = 'lossy_estimator.pth'
 AREAS = 2  # the mask, and what is not degraded
 CHANNELS = (24, 48, 96)  # at a half, a quarter and an eighth of the resolution
@@ -30,6 +31,8 @@ LOCAL = 9  # side in pixels of the means that are taken off
 LEAST, MOST = 96, 192  # sides of what is looked at, in pixels
 NEAR = 32  # pixels of the surroundings that are seen of a larger region
 LEAST_SIGMA, MOST_NOISE, MOST_BLUR = 0.4, 75, 5
+# The quality that a JPEG may have had whose steps are too fine to be seen in the pixels.
+UNSEEN = 98
 NOTHING = 0.3  # probability from which a region counts as clean; weak noise hardly matters
 
 
@@ -118,7 +121,7 @@ class LossyEstimator(nn.Module):
         self.means = nn.Linear(3 * eighth, eighth)
         self.heads = nn.Conv2d(eighth, HEADS, 1)
         self.head = nn.Sequential(
-            nn.Linear(7 * eighth + 3, eighth), nn.GELU(), nn.Linear(eighth, 8)
+            nn.Linear(7 * eighth + 3, eighth), nn.GELU(), nn.Linear(eighth, SPREADS + 2)
         )
         self.place = nn.ModuleList(
             [
@@ -142,7 +145,7 @@ class LossyEstimator(nn.Module):
             quality: (b,), of the JPEG.
 
         Returns:
-            (b, 8): the logarithms of the odds of KINDS; of sigma of noise and blur; of their
+            (b, 9): the logarithms of the odds of KINDS; of sigma of noise and blur; of their
             spreads. (b, h, w): the logarithm of the odds that a masked pixel is degraded.
         """
         brightness, colours = planes[:, :1], planes[:, 1:]
@@ -221,11 +224,11 @@ def estimate(image: np.ndarray, mask: np.ndarray, outside: np.ndarray, quality: 
     table = torch.from_numpy(table_of(quality).astype(np.float32).ravel())
     inputs = planes, areas, table, torch.tensor(float(quality))
     described, found = (one[0].double() for one in _network()(*(value[None] for value in inputs)))
-    likely, sigmas = described[:4].softmax(dim=0), described[4:6].exp()
+    likely, sigmas = described[: len(KINDS)].softmax(dim=0), described[SIGMAS:SPREADS].exp()
     kind = KINDS[0 if likely[0] > NOTHING else int(likely.argmax())]
     at, most = (1, MOST_BLUR) if kind == 'blur' else (0, MOST_NOISE)
     sigma = float(sigmas[at].clamp(LEAST_SIGMA, most))
-    spread = float(described[6 + at].clamp(-4, 2).exp())
+    spread = float(described[SPREADS + at].clamp(-4, 2).exp())
     odds = np.zeros(mask.shape)
     odds[place] = found.numpy()
     return Guess(kind, float(likely[KINDS.index(kind)]), sigma, spread, odds)

@@ -56,7 +56,7 @@ def words_of(one: Measured) -> str:
         text = f'blur by a box of {size} pixels'
         if kind == 'disc':
             text = f'blur by a disc of radius {size} pixels' + ' with a hard border' * len(hard)
-    elif found.kind == 'noise':
+    elif found.kind == 'noise' and not one.words:
         text = f'Gaussian noise of {found.sigma:.3g} grey levels'
     if found.jpeg:
         text += f', JPEG of quality {found.jpeg}'
