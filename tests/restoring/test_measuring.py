@@ -123,6 +123,30 @@ def test_noise_beside_grain(clean, grain):
     assert found.degradation.sigma == pytest.approx(25, rel=0.1)
 
 
+def test_a_coloured_spot_elsewhere_changes_nothing_about_grey_noise(clean):
+    grey = clean.mean(axis=2, keepdims=True).astype(np.uint8)
+    mask = square(clean)
+    noisy = pixels.noise(grey, mask, np.random.default_rng(0), 25).repeat(3, axis=2)
+    spotted = noisy.copy()
+    spotted[10:22, 10:50] = (220, 20, 20)
+    for image in (noisy, spotted):
+        found = only(image, mask).degradation
+        assert found.kind == 'noise' and 22 < found.sigma < 28
+
+
+def test_strong_noise_of_grey_images(clean):
+    grey = clean.mean(axis=2).astype(np.uint8)
+    mask = box(clean, 50, 80, 130, 170)
+    found = only(pixels.noise(grey[..., None], mask, np.random.default_rng(0), 80), mask)
+    assert found.degradation.kind == 'noise' and 70 < found.degradation.sigma < 90
+
+
+@pytest.mark.filterwarnings('error::RuntimeWarning')
+def test_strips_of_two_pixels_are_measured_without_a_warning(clean):
+    mask = box(clean, 60, 10, 62, 200)
+    only(pixels.noise(clean, mask, np.random.default_rng(0), 60), mask)
+
+
 def test_noise_that_is_clipped_in_nearly_half_of_its_pixels_is_not_underestimated(clean):
     dark = (clean // 12).astype(np.uint8)
     mask = square(clean)

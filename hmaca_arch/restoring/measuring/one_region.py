@@ -18,7 +18,7 @@ from hmaca_arch.restoring.measuring.blur_border import Lossy, blurred_part
 from hmaca_arch.restoring.measuring.border import depth_of, find_area, is_rectangle, likely_area
 from hmaca_arch.restoring.measuring.candidates import GAUSSIAN
 from hmaca_arch.restoring.measuring.jpeg import quality_of_pixels, table_of
-from hmaca_arch.restoring.measuring.lossy import UNSEEN, Guess, estimate
+from hmaca_arch.restoring.measuring.lossy import MOST_NOISE, UNSEEN, Guess, estimate
 from hmaca_arch.restoring.measuring.lossy_blocks import flattened, lossy_grid
 from hmaca_arch.restoring.measuring.measured import Measured
 from hmaca_arch.restoring.measuring.noise import covariance, measure_noise, residual
@@ -48,7 +48,7 @@ CERTAIN = 0.6
 SHAPE_CERTAIN, SHAPE_SURE = 0.75, 0.7
 FITS = 0.85  # part of such a mask that must be degraded, or the mask is too wide to be measured
 VAGUE = 'not like its surroundings, but its shape leaves open why'
-ENLARGED = 'as enlarged from fewer pixels, or coded in blocks by itself'
+ENLARGED = 'its detail repeats, as if enlarged from fewer pixels or coded in blocks by itself'
 OTHER = 'not like its surroundings, but neither blocks nor Gaussian blur or noise'
 # By what was measured, the probability from which it was something else. Chosen on training images.
 DOUBT = {'none': 0.75, 'noise': 0.75, 'blur': 0.8}
@@ -167,7 +167,8 @@ def _without_jpeg(
     patterned = kind == 'noise' or (kernel is not None and kernel.name != 'box:3')
     if not patterned and repeats(image, one.area, outside):
         return Measured(Degradation(), 0.0, mask, 0, ENLARGED)
-    if guess.kind == 'unknown' and guess.confidence > DOUBT.get(kind, 1):
+    doubted = one.degradation.sigma <= MOST_NOISE  # beyond, the network has seen nothing
+    if doubted and guess.kind == 'unknown' and guess.confidence > DOUBT.get(kind, 1):
         return Measured(Degradation(), 0.0, mask, 0, OTHER)
     return one
 
@@ -180,11 +181,13 @@ def _noisy(
     What is told is `times` as strong.
     """
     area = find_area(_activity(image, outside), mask, _band(mask, outside))
-    sigma, gained = measure_noise(image, depth_of(area) > 1, outside)
+    inner = depth_of(area) > 1
+    sigma, gained = measure_noise(image, inner if inner.any() else area, outside)
     found = Degradation('noise', sigma=round(sigma * times, 2))
     words = ''
     if times > 1:
         words = f'Gaussian noise of {sigma:.3g} grey levels, the same in all channels'
+        words += f', told as {found.sigma:.3g}'
     one = Measured(found, min(1.0, gained / NOISE_GAIN / 2), area, 0, words)
     least = NOISE_GAIN if times == 1 else SHARED_GAIN
     return (gained if sigma > NOISE_LEAST and gained > least else 0.0), one
@@ -196,7 +199,9 @@ def _noisy_or_blurred(
     """Measure noise or blur of pixels that no JPEG changed."""
     noisy = [_noisy(image, mask, outside)]
     if image.shape[2] == 3:
-        noisy.append(_noisy(image.mean(axis=2, keepdims=True), mask, outside, SHARED))
+        grey = not np.ptp(image[mask], axis=1).any()  # the network knows what that means
+        brightness = image.mean(axis=2, keepdims=True)
+        noisy.append(_noisy(brightness, mask, outside, 1 if grey else SHARED))
     gained, one = max(noisy, key=lambda pair: pair[0])
     if gained > 0:
         return one
