@@ -1,15 +1,27 @@
-"""Degradations that are told as "something else": neither blocks, nor Gaussian blur or noise.
+#!/usr/bin/env python
+"""Draw degradations that are neither blocks, nor Gaussian blur or noise.
 
-`train_estimator.py` learns from them when to leave open what was done.
+    other_degradations.py photo.png -o sheet.png
+
+`train_estimator.py` learns from them when to leave open what was done, and `restoration_table.py`
+has a row for each. Here the middle of a photograph is degraded in all of these ways.
 """
 
+import argparse
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 from scipy.spatial import KDTree
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: an installed package goes first
+
+from hmaca_arch.cli import end
+from hmaca_arch.files.images import decode_image, to_8_bit
+from hmaca_arch.files.reading import read_file
 from hmaca_arch.restoring.measuring.candidates import BOX, DISC, EVEN_BOX, MOTION, OVAL, Candidate
 
 CV2_WAYS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_AREA)
@@ -206,3 +218,28 @@ def degrade(
         if (found != image)[mask[..., 0]].any(axis=1).mean() > SEEN:
             break
     return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the sheet: a row for each way, with four strengths."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('photo', type=Path)
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.png')
+    args = parser.parse_args(argv)
+    image = to_8_bit(decode_image(read_file(args.photo), args.photo))
+    rng, mask = np.random.default_rng(0), np.zeros((*image.shape[:2], 1), bool)
+    height, width = image.shape[:2]
+    mask[height // 4 : -(height // 4), width // 4 : -(width // 4)] = True
+    rows = [
+        np.concatenate([degrade(image, mask, [way], rng) for _ in range(4)], axis=1)
+        for way in SHARES
+    ]
+    Image.fromarray(np.concatenate(rows).squeeze()).save(args.output)
+    print(f'{args.output}: {", ".join(way.__name__ for way in SHARES)}')
+    return 0
+
+
+if __name__ == '__main__':
+    end('other_degradations', main)
