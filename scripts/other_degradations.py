@@ -229,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE.png')
     args = parser.parse_args(argv)
     image = to_8_bit(decode_image(read_file(args.photo), args.photo))
+    image = image[..., : 1 if image.shape[2] < 3 else 3]  # without alpha
     rng, mask = np.random.default_rng(0), np.zeros((*image.shape[:2], 1), bool)
     height, width = image.shape[:2]
     mask[height // 4 : -(height // 4), width // 4 : -(width // 4)] = True

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import other_degradations
 
+from hmaca_arch.cli import end
 from hmaca_arch.degradation import Degradation, Equations, pixels
 from hmaca_arch.degradation.kernel_files import read_degradation
 from hmaca_arch.experiments.bootstrap import bootstrap
@@ -173,7 +174,8 @@ def classical(name: str) -> Method:
     return restore
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -207,7 +209,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='every PSNR, as JSON')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    parsed = [parse(text) for text in args.degradations]  # all, before any takes its time
     torch.set_num_threads(args.threads)
     restorer = load_restorer(args.weights, 'cpu', ensemble=args.ensemble)
     methods = {how: network(restorer, how) for how in args.columns if how in NETWORK}
@@ -217,8 +220,7 @@ def main() -> None:
     print('| degradation | input | ' + ' | '.join(methods) + ' |')
     print('| --- ' * (2 + len(methods)) + '|', flush=True)
     table = []
-    for text in args.degradations:
-        what, way = parse(text)
+    for text, (what, way) in zip(args.degradations, parsed):
         rows = []
         for name, clean, given, mask in [
             sample
@@ -237,7 +239,8 @@ def main() -> None:
         table.append({'degradation': text, 'side': args.side, 'seed': args.seed, 'rows': rows})
     if args.output:
         args.output.write_text(json.dumps(table, indent=1), encoding='utf-8')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    end('restoration_table', main)

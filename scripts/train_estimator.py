@@ -4,7 +4,8 @@
     train_estimator.py datasets/nips2017_dev_128/train -o hmaca_arch/weights/lossy_estimator.pth
 
 Regions of clean images are degraded and compressed. The network learns the kind, and sigma with
-its uncertainty. The file that ships took more than an hour of a CPU core.
+its uncertainty. What is none of the kinds counts as unknown. The file that ships took hours of a
+CPU core.
 `measure_accuracy.py --jpeg` measures how often the answers are right.
 """
 

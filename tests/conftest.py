@@ -1,6 +1,7 @@
 """What several tests share. Importing hmaca_arch first makes BasicSR importable."""
 
 import copy
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+import torch.distributed
 import yaml
 
 import hmaca_arch
@@ -53,6 +55,20 @@ def _interruptible():
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """Make a group of one process.
+
+    It ends after the test's networks. Torch may hang if DistributedDataParallel outlives its group.
+    """
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1
+    )
+    yield
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(

@@ -20,7 +20,7 @@ ANNEALING = {'pix': (30, 2), 'blur': (10, 1), 'kernel': (10, 1)}
 
 # Noise that three channels share is as strong in brightness as independent noise of sigma times
 # this.
-SHARED = math.sqrt(3)
+GREY_NOISE = math.sqrt(3)
 
 
 @torch.compiler.disable
@@ -38,7 +38,7 @@ def as_independent(told: Degradation, image: Tensor, mask: Tensor) -> Degradatio
         return told
     if bool((image != image[:1])[:, mask[0] > 0].any()):
         return told
-    return replace(told, sigma=min(told.sigma * SHARED, LARGEST_SIGMA['noise']))
+    return replace(told, sigma=min(told.sigma * GREY_NOISE, LARGEST_SIGMA['noise']))
 
 
 def seen_kind(told: Degradation) -> str:

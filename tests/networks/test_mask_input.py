@@ -6,7 +6,6 @@ import threading
 
 import pytest
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from basicsr.archs import build_network
 from basicsr.models import build_model
@@ -158,19 +157,13 @@ def test_a_compiled_network_takes_each_calls_mask():
             torch.testing.assert_close(compiled(lq, mask), network(lq, mask))
 
 
-def test_distributed_data_parallel(tmp_path):
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
-    )
-    try:
-        alone = channel()
-        wrapped = nn.parallel.DistributedDataParallel(channel())
-        for network in (alone, wrapped):
-            network(*batch()).square().mean().backward()
-        assert torch.equal(wrapped.module.conv_mask.weight.grad, alone.conv_mask.weight.grad)
-        assert all(p.grad is not None for p in wrapped.parameters())
-    finally:
-        torch.distributed.destroy_process_group()
+def test_distributed_data_parallel(process_group):
+    alone = channel()
+    wrapped = nn.parallel.DistributedDataParallel(channel())
+    for network in (alone, wrapped):
+        network(*batch()).square().mean().backward()
+    assert torch.equal(wrapped.module.conv_mask.weight.grad, alone.conv_mask.weight.grad)
+    assert all(p.grad is not None for p in wrapped.parameters())
 
 
 def test_a_first_convolution_outside_forward_is_an_error_not_a_blind_pass():

@@ -8,7 +8,7 @@ from conftest import each_device
 from hmaca_arch import build_network_from_state_dict
 from hmaca_arch.degradation import Degradation, Equations
 from hmaca_arch.degradation.kernels import Kernel
-from hmaca_arch.networks.conditions import DESCRIBED, SHARED, as_independent, strengths
+from hmaca_arch.networks.conditions import DESCRIBED, GREY_NOISE, as_independent, strengths
 from hmaca_arch.networks.registry import build
 from hmaca_arch.networks.unfolded import Unfolded
 
@@ -93,7 +93,7 @@ def test_noise_of_a_grey_region_counts_as_stronger():
     assert as_independent(noise, grey[0], mask[0]).sigma == 255  # the most that there is
     assert as_independent(noise, grey[0, :1], mask[0]) == noise
     assert as_independent(blur, grey[0], mask[0]) == blur
-    assert pytest.approx(3) == SHARED**2
+    assert pytest.approx(3) == GREY_NOISE**2
 
 
 @pytest.mark.parametrize('passes', [0, 2])

@@ -1,4 +1,4 @@
-"""The degradations that are told as something else, and their rows in the table."""
+"""Degradations that no equation describes, and their rows in the table."""
 
 import sys
 

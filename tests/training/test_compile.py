@@ -7,7 +7,7 @@ import torch
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import tiny_options
-from torch import distributed, nn
+from torch import nn
 
 import losses_ext  # noqa: F401
 from hmaca_arch.training import pipeline as training
@@ -102,23 +102,15 @@ def test_a_compiled_run_trains_saves_averages_and_resumes_as_another(
         assert same(getattr(plain, key).state_dict(), getattr(resumed, key).state_dict())
 
 
-def test_compiled_and_distributed(tmp_path, no_cached_code):
+def test_compiled_and_distributed(tmp_path, no_cached_code, process_group):
     """A group of one process, so that DistributedDataParallel really wraps the network."""
     plain = make(tmp_path, False)
     train(plain, 1, 2)
-    distributed.init_process_group(
-        'gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1
-    )
-    try:
-        model = make(tmp_path, {'backend': 'aot_eager'}, dist=True)
-        assert isinstance(model.net_g, nn.parallel.DistributedDataParallel)
-        train(model, 1, 2)
-        assert type(model.get_bare_model(model.compiled)) is Shallow and Shallow.calls == 2
-        assert same(
-            plain.net_g.network.state_dict(), model.get_bare_model(model.net_g).state_dict()
-        )
-    finally:
-        distributed.destroy_process_group()
+    model = make(tmp_path, {'backend': 'aot_eager'}, dist=True)
+    assert isinstance(model.net_g, nn.parallel.DistributedDataParallel)
+    train(model, 1, 2)
+    assert type(model.get_bare_model(model.compiled)) is Shallow and Shallow.calls == 2
+    assert same(plain.net_g.network.state_dict(), model.get_bare_model(model.net_g).state_dict())
 
 
 def test_a_wrong_setting_is_named(tmp_path):

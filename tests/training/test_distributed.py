@@ -168,19 +168,13 @@ def test_two_processes_that_accumulate_take_the_same_steps(alone, tmp_path):
     assert losses(folder) == losses(alone)
 
 
-def test_gradients_are_exchanged_with_the_last_part_alone(tmp_path):
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{tmp_path / "store"}', rank=0, world_size=1
-    )
-    try:
-        net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
-        exchanged = []
-        for last in (False, True):
-            with exchange_gradients_if(last, net):
-                exchanged.append(net.require_backward_grad_sync)
-        assert exchanged == [False, True]
-    finally:
-        torch.distributed.destroy_process_group()
+def test_gradients_are_exchanged_with_the_last_part_alone(process_group):
+    net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
+    exchanged = []
+    for last in (False, True):
+        with exchange_gradients_if(last, net):
+            exchanged.append(net.require_backward_grad_sync)
+    assert exchanged == [False, True]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ EVEN_BOX, TENT, MOTION, OVAL, POINTED = 'even box', 'tent', 'motion', 'oval', 'p
 # part of theirs by which it must be. Less suffices if it has a direction, which they never have.
 # Chosen on training images.
 AHEAD, PART, DIRECTED, AHEAD_DIRECTED = 30.0, 0.06, (MOTION, OVAL), 15.0
-LEAST_DISC, MOST_DISC, MOST_BOX = 1.3, 9, 17  # pixels, of the sizes that are told
+LEAST_DISC, MOST_DISC, MOST_BOX = 1.3, 9, 17  # pixels, of the kernels that are recognised
 NARROW = 0.4  # ratio of the sigmas of an oval
 SIGMAS = np.exp(np.linspace(np.log(0.45), np.log(5.2), 24))
 
@@ -52,8 +52,9 @@ class Candidate(NamedTuple):
     """A kernel.
 
     Attributes:
-        kind: GAUSSIAN, CUT (one that OpenCV cuts), DISC, HARD_DISC (see `shapes`) or BOX. Of these
-            nothing is told: EVEN_BOX, TENT (two boxes), MOTION, OVAL (a Gaussian), POINTED.
+        kind: GAUSSIAN, CUT (one that OpenCV cuts), DISC, HARD_DISC (see `shapes`) or BOX. Only
+            compared, never recognised: EVEN_BOX, TENT (two boxes), MOTION, OVAL (a Gaussian),
+            POINTED.
         size: in pixels: sigma, radius, side or length.
         degrees: of a motion, or of an oval's long axis.
     """

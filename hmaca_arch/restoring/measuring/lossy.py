@@ -20,7 +20,7 @@ from hmaca_arch.restoring.measuring.jpeg import DCT, luma, table_of
 from hmaca_arch.restoring.regions import Box, marked_box
 
 KINDS = ('none', 'noise', 'blur', 'pix', 'unknown')
-SIGMAS, SPREADS = len(KINDS), len(KINDS) + 2  # places of what is told of noise and blur
+SIGMAS, SPREADS = len(KINDS), len(KINDS) + 2  # where sigmas and spreads of noise and blur are
 WEIGHTS = 'lossy_estimator.pth'
 AREAS = 2  # the mask, and what is not degraded
 CHANNELS = (24, 48, 96)  # at a half, a quarter and an eighth of the resolution

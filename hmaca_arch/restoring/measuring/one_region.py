@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from hmaca_arch.degradation import Degradation
-from hmaca_arch.networks.conditions import SHARED
+from hmaca_arch.networks.conditions import GREY_NOISE
 from hmaca_arch.restoring.measuring.blocks import Grid, exact_grid
 from hmaca_arch.restoring.measuring.blur import measure_blur
 from hmaca_arch.restoring.measuring.blur_border import Lossy, blurred_part
@@ -167,7 +167,7 @@ def _without_jpeg(
     patterned = kind == 'noise' or (kernel is not None and kernel.name != 'box:3')
     if not patterned and repeats(image, one.area, outside):
         return Measured(Degradation(), 0.0, mask, 0, ENLARGED)
-    doubted = one.degradation.sigma <= MOST_NOISE  # beyond, the network has seen nothing
+    doubted = one.degradation.sigma <= MOST_NOISE  # the network was not trained beyond that
     if doubted and guess.kind == 'unknown' and guess.confidence > DOUBT.get(kind, 1):
         return Measured(Degradation(), 0.0, mask, 0, OTHER)
     return one
@@ -178,7 +178,7 @@ def _noisy(
 ) -> tuple[float, Measured]:
     """Measure noise, and the log likelihood by pixel that it gains, 0 if too little.
 
-    What is told is `times` as strong.
+    The degradation has `times` the measured sigma.
     """
     area = find_area(_activity(image, outside), mask, _band(mask, outside))
     inner = depth_of(area) > 1
@@ -188,8 +188,8 @@ def _noisy(
     if times > 1:
         words = f'Gaussian noise of {sigma:.3g} grey levels, the same in all channels'
         words += f', told as {found.sigma:.3g}'
-    one = Measured(found, min(1.0, gained / NOISE_GAIN / 2), area, 0, words)
     least = NOISE_GAIN if times == 1 else SHARED_GAIN
+    one = Measured(found, min(1.0, gained / least / 2), area, 0, words)
     return (gained if sigma > NOISE_LEAST and gained > least else 0.0), one
 
 
@@ -201,7 +201,7 @@ def _noisy_or_blurred(
     if image.shape[2] == 3:
         grey = not np.ptp(image[mask], axis=1).any()  # the network knows what that means
         brightness = image.mean(axis=2, keepdims=True)
-        noisy.append(_noisy(brightness, mask, outside, 1 if grey else SHARED))
+        noisy.append(_noisy(brightness, mask, outside, 1 if grey else GREY_NOISE))
     gained, one = max(noisy, key=lambda pair: pair[0])
     if gained > 0:
         return one
